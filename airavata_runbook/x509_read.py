@@ -1,0 +1,53 @@
+"""What a certificate says: names, uses, whether it is an authority, who signed it. Shared by pki and chain."""
+
+from ipaddress import IPv4Address, IPv6Address
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+USAGES = {"client": ExtendedKeyUsageOID.CLIENT_AUTH, "server": ExtendedKeyUsageOID.SERVER_AUTH}
+
+
+def extension(cert: x509.Certificate, kind: type[x509.ExtensionType]):
+    """The extension of a kind, or None. Raises ValueError when the certificate's extensions are malformed."""
+    try:
+        return cert.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+    except x509.DuplicateExtension as error:
+        raise ValueError(str(error)) from None
+
+
+def names(cert: x509.Certificate) -> tuple[set[str], set[IPv4Address | IPv6Address]]:
+    """DNS names and addresses of the subjectAltName; the CN is no name of a server (Go and browsers ignore it)."""
+    found = extension(cert, x509.SubjectAlternativeName)
+    if found is None:
+        return set(), set()
+    return set(found.get_values_for_type(x509.DNSName)), set(found.get_values_for_type(x509.IPAddress))
+
+
+def usages(cert: x509.Certificate) -> set[str]:
+    """Which of "client" and "server" the extended key usage lists; empty when there is none."""
+    listed = extension(cert, x509.ExtendedKeyUsage) or ()
+    return {name for name, oid in USAGES.items() if oid in listed}
+
+
+def is_ca(cert: x509.Certificate) -> bool:
+    """Whether basicConstraints say that it is an authority."""
+    constraints = extension(cert, x509.BasicConstraints)
+    return bool(constraints and constraints.ca)
+
+
+def signed_by(cert: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether `issuer` is named as the issuer and its key made the signature."""
+    try:
+        cert.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def title(cert: x509.Certificate) -> str:
+    """How a message calls a certificate: its subject, `CN=registry.lab,O=Lab`."""
+    return cert.subject.rfc4514_string() or "(empty subject)"
