@@ -1,0 +1,180 @@
+"""Bringing the resources of one step about on one host: look once, compare, change in order, look again."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from airavata_runbook.batch import batch, split
+from airavata_runbook.errors import NotYet, RunbookError, StepFailed
+from airavata_runbook.report import CHANGED, FAILED, OK, SKIPPED, WOULD_CHANGE, Item
+from airavata_runbook.resources import Change, Context, Resource
+from airavata_runbook.resources.base import Found
+from airavata_runbook.ssh import Host
+
+# What the plans of this process would alter on a host so far: a later step's service would then restart.
+_planned: dict[tuple[str, str], set[str]] = {}
+
+
+@dataclass
+class Outcome:
+    """A host's items in order, and the error that stopped it, if any."""
+
+    items: list[Item] = field(default_factory=list)
+    error: Exception | None = None
+
+
+def bring_about(host: Host, resources: Callable[[], list[Resource]], planning: bool,
+                progress: Callable[[str, str], None]) -> Outcome:
+    """The outcome of one step on one host. progress gets (host name, what is being done)."""
+    progress(host.name, "look")
+    try:
+        wanted = resources()
+    except NotYet as missing:
+        if not planning:
+            raise StepFailed(f"this step needs an earlier one: {missing}", remedy="run the notebooks in order") from None
+        return Outcome([Item("resources", WOULD_CHANGE, f"known after {missing}")])
+    work = _Work(host, wanted, planning, progress)
+    work.compare_all()
+    if not planning and not work.outcome.error:
+        work.apply_all()
+    return work.outcome
+
+
+class _Work:
+    """One step on one host: its resources, the change that each needs, and the items so far."""
+
+    def __init__(self, host: Host, resources: list[Resource], planning: bool, progress: Callable[[str, str], None]):
+        self.host, self.resources, self.planning, self.progress = host, resources, planning, progress
+        planned = _planned.setdefault((host.site.name, host.name), set()) if planning else set()
+        self.context = Context(host, planning, planned)
+        self.outcome = Outcome([Item(resource.label, OK) for resource in resources])
+        self.changes: list[Change | None] = [None] * len(resources)
+        self.later: set[int] = set()  # positions that cannot be compared before an earlier one is changed
+
+    def compare_all(self) -> None:
+        """One round trip to look, then a change (or none) for every resource."""
+        found = probe(self.host, self.resources)
+        for position in range(len(self.resources)):
+            self._compare(position, found[position])
+
+    def _compare(self, position: int, found: Found) -> None:
+        item = self.outcome.items[position]
+        try:
+            change = self.resources[position].change(found, self.context)
+        except NotYet as missing:
+            item.status, item.summary = WOULD_CHANGE, f"known after {missing}"
+            self.later.add(position)
+            return
+        except RunbookError as error:
+            item.status, item.summary = FAILED, error.message
+            self.outcome.error = self.outcome.error or self._at(position, error)
+            return
+        self.changes[position] = change
+        self.later.discard(position)
+        if change:
+            self.context.touched |= change.touches
+            item.status = OK if change.waits and not self.planning else WOULD_CHANGE
+            item.status = SKIPPED if change.waits and self.planning else item.status
+            item.summary, item.detail, item.command = change.summary, change.detail, change.command
+
+    def apply_all(self) -> None:
+        """Change what differs, in order; the first failure stops this host and leaves the rest for the next run."""
+        position = 0
+        try:
+            while position < len(self.resources):
+                last = self._together(position)
+                self._apply(range(position, last))
+                position = last
+        except Exception as error:
+            self.outcome.error = error
+            for item in self.outcome.items[position:]:
+                if item.status == WOULD_CHANGE:
+                    item.status = SKIPPED
+
+    def _together(self, start: int) -> int:
+        """The end of the run of positions from `start` whose changes go to the host in one script."""
+        end = start
+        while end < len(self.resources) and end not in self.later and \
+                (self.changes[end] is None or self.changes[end].script):
+            end += 1
+        return max(end, start + 1)
+
+    def _apply(self, positions: range) -> None:
+        first = positions[0]
+        if first in self.later:
+            self._compare(first, probe(self.host, [self.resources[first]])[0])
+            if self.outcome.error:
+                raise self.outcome.error
+            if first in self.later:
+                raise self._at(first, StepFailed(self.outcome.items[first].summary.replace("known after", "needs:")))
+            if self.changes[first] is None:
+                self.outcome.items[first].status, self.outcome.items[first].summary = OK, ""
+        wanted = [position for position in positions if self.changes[position]]
+        if not wanted:
+            return
+        started = time.monotonic()
+        if self.changes[first] and self.changes[first].call:
+            self._call(first)
+        else:
+            self._run_scripts(wanted)
+        self._verify(wanted)
+        for position in wanted:
+            self.outcome.items[position].seconds = (time.monotonic() - started) / len(wanted)
+
+    def _call(self, position: int) -> None:
+        self.progress(self.host.name, self.resources[position].label)
+        try:
+            self.changes[position].call()
+        except Exception as error:
+            self.outcome.items[position].status = FAILED
+            raise self._at(position, error) from None
+
+    def _run_scripts(self, positions: list[int]) -> None:
+        self.progress(self.host.name, self.resources[positions[0]].label)
+        nonce = secrets.token_hex(8)
+        scripts = {str(position): "set -e\n" + self.changes[position].script for position in positions}
+        answer = self.host.run(batch(scripts, nonce, stop=True))
+        results = split(answer.stdout, nonce)
+        for position in positions:
+            result = results.get(str(position))
+            if result is None or result.status:
+                self.outcome.items[position].status = FAILED
+                raise self._at(position, StepFailed(
+                    f"{self.resources[position].label} could not be changed",
+                    found=(result.stdout.decode(errors="replace").strip() + "\n" if result else "") + answer.complaint))
+            self.outcome.items[position].status = CHANGED
+
+    def _verify(self, positions: list[int]) -> None:
+        """Look again: what was changed must now be as it should be."""
+        found = probe(self.host, [self.resources[position] for position in positions])
+        context = Context(self.host)
+        for position, seen in zip(positions, found, strict=True):
+            still = self.resources[position].change(seen, context)
+            item = self.outcome.items[position]
+            if still:
+                item.status = FAILED
+                raise self._at(position, StepFailed(f"{item.label} was changed and still differs", found=still.summary,
+                                                    retryable=True))
+            item.status = OK if self.changes[position].waits else CHANGED
+
+    def _at(self, position: int, error: Exception) -> Exception:
+        if isinstance(error, RunbookError) and not error.where:
+            error.where = self.resources[position].label
+        return error
+
+
+def probe(host: Host, resources: Iterable[Resource]) -> list[Found]:
+    """What the resources' probes print, all in one round trip; an empty Found for those that ask an API."""
+    resources = list(resources)
+    fragments = {str(position): script for position, resource in enumerate(resources) if (script := resource.probe())}
+    if not fragments:
+        return [Found() for _ in resources]
+    nonce = secrets.token_hex(8)
+    answer = host.run(batch(fragments, nonce))
+    if answer.status and not answer.stdout:
+        raise StepFailed("the host could not be looked at", where=f"host {host.name}", found=answer.complaint,
+                         needed="root, or sudo without a password", retryable=True)
+    seen = split(answer.stdout, nonce, fragments)
+    return [Found(seen[str(position)].stdout, seen[str(position)].status) if str(position) in seen else Found()
+            for position in range(len(resources))]

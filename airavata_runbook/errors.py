@@ -1,0 +1,52 @@
+"""The few ways in which the runbook fails. Each message says what, where, found, needed and the remedy."""
+
+
+class RunbookError(Exception):
+    """A failure that is explained to the user; `str()` is the whole message.
+
+    message: one sentence, what went wrong. where: host, step, file or field. found, needed: the two
+    sides of the disagreement. remedy: what the user can do. All are plain text without secrets.
+    """
+
+    def __init__(self, message: str, *, where: str = "", found: str = "", needed: str = "", remedy: str = ""):
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.found = found
+        self.needed = needed
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        parts = [("where", self.where), ("found", self.found), ("needed", self.needed), ("remedy", self.remedy)]
+        return "\n".join([self.message, *(f"  {name + ':':8}{text}" for name, text in parts if text)])
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython asks an exception for its own traceback: an admin wants the message, not our call stack.
+        return [f"{type(self).__name__}: {self}"]
+
+
+class SiteError(RunbookError):
+    """A site file that cannot be right; raised before any host is touched."""
+
+
+class HostUnreachable(RunbookError):
+    """No verified SSH session to a host: address, host key, user, key or sudo."""
+
+
+class StepFailed(RunbookError):
+    """A step did not reach what it wanted on one host or more. retryable: the same call may succeed later."""
+
+    def __init__(self, message: str, *, retryable: bool = False, **parts: str):
+        super().__init__(message, **parts)
+        self.retryable = retryable
+
+
+class CannotBuild(RunbookError):
+    """The lab or the mirror cannot be made on this machine."""
+
+
+class NotYet(Exception):
+    """What a resource should be depends on something that an earlier step or resource still has to make.
+
+    A plan says so ("known after …"); a run compares again once the earlier resource is there.
+    """

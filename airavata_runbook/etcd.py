@@ -1,0 +1,51 @@
+"""The site's etcd, through python-etcd3 and an SSH forward, with the client certificate that the master keeps."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import etcd3
+
+from airavata_runbook.errors import NotYet
+from airavata_runbook.site import Site
+from airavata_runbook.ssh import connect
+from airavata_runbook.vault import PKI, vault_of
+
+PORT = 2379
+TIMEOUT = 10  # seconds for one request
+
+
+@contextmanager
+def client(site: Site) -> Iterator[etcd3.Etcd3Client]:
+    """A client of the site's etcd, closed afterwards. Raises NotYet when etcd does not answer."""
+    vault = vault_of(site)
+    pair = vault.pair(f"{PKI}/etcd-client", "etcd's client certificate is issued")
+    port = connect(site)[site.master.name].forward(PORT)
+    # python-etcd3 reads certificates from files only; they live in a folder of mode 700 while it does.
+    with tempfile.TemporaryDirectory(prefix="airavata-runbook-") as folder:
+        files = {"ca_cert": vault.authority().cert, "cert_cert": pair.cert, "cert_key": pair.key}
+        paths = {name: str(_write(Path(folder) / name, content)) for name, content in files.items()}
+        etcd = etcd3.client(host="127.0.0.1", port=port, timeout=TIMEOUT, **paths)
+    try:
+        yield etcd
+    except etcd3.exceptions.ConnectionFailedError:
+        raise NotYet("etcd answers") from None
+    finally:
+        etcd.close()
+
+
+def leases(site: Site) -> dict[str, str]:
+    """flannel's leases as etcd has them: public address of a host → its pod subnet ("10.244.5.0/24")."""
+    prefix = f"{site.network.etcd_prefix}/subnets/"
+    with client(site) as etcd:
+        entries = [(value, meta.key.decode()) for value, meta in etcd.get_prefix(prefix)]
+    return {json.loads(value)["PublicIP"]: key.removeprefix(prefix).replace("-", "/") for value, key in entries}
+
+
+def _write(path: Path, content: bytes) -> Path:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+    return path

@@ -1,0 +1,73 @@
+"""The cluster's API from this machine: a kubeconfig that can be made again, and a client through an SSH forward."""
+
+import os
+import tempfile
+import threading
+from pathlib import Path
+
+import urllib3
+from kubernetes import client as kubernetes_client
+from kubernetes.config import new_client_from_config
+from kubernetes.dynamic import DynamicClient
+
+from airavata_runbook import paths, pki
+from airavata_runbook.site import Site
+from airavata_runbook.ssh import connect
+from airavata_runbook.vault import PKI, vault_of
+
+PORT = 6443
+FIELD_MANAGER = "airavata-runbook"
+
+_clients: dict[str, tuple[int, "Kube"]] = {}
+_lock = threading.Lock()
+
+
+class Kube:
+    """`core`, `apps` …: the official typed clients; `dynamic`: any kind by its apiVersion."""
+
+    def __init__(self, api: kubernetes_client.ApiClient):
+        self.api = api
+        self.core = kubernetes_client.CoreV1Api(api)
+        self.apps = kubernetes_client.AppsV1Api(api)
+        self.policy = kubernetes_client.PolicyV1Api(api)
+        self._dynamic: DynamicClient | None = None
+
+    @property
+    def dynamic(self) -> DynamicClient:
+        if self._dynamic is None:
+            self._dynamic = DynamicClient(self.api)
+        return self._dynamic
+
+    def resource(self, manifest: dict):
+        """The dynamic resource that serves an object's kind."""
+        return self.dynamic.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
+
+
+def kube(site: Site) -> Kube:
+    """A client of the site's API server, as its admin. Raises NotYet when there is no API server yet."""
+    with _lock:
+        port = connect(site)[site.master.name].forward(PORT)
+        known = _clients.get(site.name)
+        if known is None or known[0] != port:
+            path = write_kubeconfig(site, f"https://127.0.0.1:{port}", f"forward-{os.getpid()}")
+            try:
+                api = new_client_from_config(str(path))
+            finally:
+                path.unlink()
+            api.configuration.retries = urllib3.Retry(total=3, backoff_factor=0.1, allowed_methods=None)
+            _clients[site.name] = known = (port, Kube(api))
+        return known[1]
+
+
+def write_kubeconfig(site: Site, server: str, name: str = "kubeconfig") -> Path:
+    """The path of a kubeconfig for the site's admin, mode 600, in the state folder, made anew from the master."""
+    vault = vault_of(site)
+    pair = vault.pair(f"{PKI}/admin", "the admin's certificate is issued")
+    text = pki.kubeconfig(server, vault.authority().cert, pair, "admin", site.name)
+    folder = paths.state_dir() / "sites" / site.name
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:  # mode 600 from the start
+        file.write(text)
+    path = folder / f"{name}.yaml"
+    os.replace(file.name, path)
+    return path

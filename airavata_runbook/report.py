@@ -1,0 +1,68 @@
+"""Report: what a step found and did, per host and resource. Data first; text and HTML are views of it."""
+
+from dataclasses import asdict, dataclass, field
+
+OK, CHANGED, WOULD_CHANGE, FAILED, SKIPPED = "ok", "changed", "would change", "failed", "skipped"
+STATUSES = (CHANGED, WOULD_CHANGE, FAILED, SKIPPED, OK)
+
+
+@dataclass
+class Item:
+    """One resource on one host. detail: its difference. command: what was or would be run. seconds: its own time."""
+
+    label: str
+    status: str
+    summary: str = ""
+    detail: str = ""
+    command: str = ""
+    seconds: float = 0.0
+
+
+@dataclass
+class Failure:
+    """Why a host did not get through a step, ready to be shown."""
+
+    host: str
+    message: str
+    retryable: bool = False
+
+
+@dataclass
+class Report:
+    """hosts: name → its items in order. show: rows for a reader (a table of what a check saw), may be empty."""
+
+    chapter: str
+    step: str
+    title: str
+    plan: bool
+    hosts: dict[str, list[Item]]
+    failures: list[Failure] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+    seconds: float = 0.0
+    started: float = 0.0
+
+    def count(self, status: str) -> int:
+        """How many resources on all hosts have that status."""
+        return sum(item.status == status for items in self.hosts.values() for item in items)
+
+    @property
+    def verdict(self) -> str:
+        """One line: "2 hosts: 6 changed, 3 ok"."""
+        counts = [f"{self.count(status)} {status}" for status in STATUSES if self.count(status)]
+        hosts = f"{len(self.hosts)} host" + ("s" if len(self.hosts) != 1 else "")
+        return f"{hosts}: {', '.join(counts) or 'nothing to do'}"
+
+    def as_dict(self) -> dict:
+        """The whole report as plain data, for report.json."""
+        return {**asdict(self), "changed": self.count(CHANGED), "would_change": self.count(WOULD_CHANGE),
+                "failed": self.count(FAILED) + sum(not self.hosts.get(one.host) for one in self.failures)}
+
+    def __str__(self) -> str:
+        from airavata_runbook.display import report_text
+        return report_text(self)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from airavata_runbook.display import report_html
+        return report_html(self)

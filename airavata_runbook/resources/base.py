@@ -1,0 +1,73 @@
+"""The protocol of a resource: probe (look), change (compare), and what a change is made of."""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from airavata_runbook.errors import NotYet
+from airavata_runbook.ssh import Host
+
+__all__ = ["Change", "Context", "Found", "NotYet", "Resource", "quote"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One action that brings a resource to what it should be; the same in a plan and in a run.
+
+    summary: a few words. detail: a difference to read, without secrets. script: POSIX shell run as root on the
+    host, or call: a function that does it by an API. shown: the command as the reader shall see it (default: the
+    script). touches: paths and units it alters, so that services that read them restart. waits: it only waits
+    for a condition and changes nothing itself.
+    """
+
+    summary: str
+    detail: str = ""
+    script: str = ""
+    call: Callable[[], None] | None = None
+    shown: str = ""
+    touches: frozenset[str] = frozenset()
+    waits: bool = False
+
+    @property
+    def command(self) -> str:
+        return self.shown or self.script
+
+
+@dataclass
+class Context:
+    """Where a resource is compared. touched: what changes of this run (or plan) on this host alter so far."""
+
+    host: Host
+    planning: bool = False
+    touched: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a probe printed: bytes of standard output, and its exit status."""
+
+    stdout: bytes = b""
+    status: int = 0
+
+    @property
+    def text(self) -> str:
+        return self.stdout.decode(errors="replace")
+
+
+class Resource(Protocol):
+    """One thing that should be true. label: its kind and name, unique within a step on a host."""
+
+    @property
+    def label(self) -> str: ...
+
+    def probe(self) -> str:
+        """A shell fragment that prints the present state and changes nothing; empty when an API is asked instead."""
+
+    def change(self, found: Found, context: Context) -> Change | None:
+        """What has to be done, or None when the resource is as it should be. Raises NotYet, StepFailed."""
+
+
+def quote(*words: object) -> str:
+    """Words as one safe piece of a shell command."""
+    return shlex.join(str(word) for word in words)

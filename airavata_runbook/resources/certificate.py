@@ -1,0 +1,132 @@
+"""Certificate authorities and certificates: made when missing, made again when they no longer fit."""
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from airavata_runbook import pki
+from airavata_runbook.errors import StepFailed
+from airavata_runbook.resources.base import Change, Context, Found, NotYet, quote
+from airavata_runbook.resources.file import File
+from airavata_runbook.vault import PKI, vault_of
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority of the site, NAME.crt and NAME.key under /etc/kubernetes/pki, made once."""
+
+    name: str
+    common_name: str
+
+    @property
+    def label(self) -> str:
+        return f"certificate authority {self.name}"
+
+    def probe(self) -> str:
+        return _look(f"{PKI}/{self.name}")
+
+    def change(self, found: Found, context: Context) -> Change | None:
+        if not found.status:
+            return None
+        return Change("create", f"CN={self.common_name}, 10 years\n",
+                      call=lambda: _write_pair(context, f"{PKI}/{self.name}", pki.new_ca(self.common_name)),
+                      shown=f"make {PKI}/{self.name}.crt and .key", touches=_paths(f"{PKI}/{self.name}"))
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """The key pair that signs service-account tokens: NAME.key and NAME.pub under /etc/kubernetes/pki, made once."""
+
+    name: str
+
+    @property
+    def label(self) -> str:
+        return f"signing key {self.name}"
+
+    def probe(self) -> str:
+        return f"test -s {PKI}/{self.name}.key && test -s {PKI}/{self.name}.pub"
+
+    def change(self, found: Found, context: Context) -> Change | None:
+        return Change("create", call=lambda: self._make(context), shown=f"make {PKI}/{self.name}.key and .pub",
+                      touches=frozenset({f"{PKI}/{self.name}.key", f"{PKI}/{self.name}.pub"})) if found.status else None
+
+    def _make(self, context: Context) -> None:
+        key = pki.new_signing_key()
+        _write_file(context, f"{PKI}/{self.name}.pub", key.public, "0644")
+        _write_file(context, f"{PKI}/{self.name}.key", key.private, "0600")
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """STEM.crt and STEM.key on a host, issued by an authority of the site to `subject`.
+
+    Issued again when missing, expiring within 30 days, naming something else, or signed by another authority.
+    """
+
+    stem: str
+    subject: pki.Subject
+    authority: str = "ca"
+    owner: str = "root:root"
+
+    @property
+    def label(self) -> str:
+        return f"certificate {self.stem}.crt"
+
+    def probe(self) -> str:
+        return _look(self.stem)
+
+    def change(self, found: Found, context: Context) -> Change | None:
+        authority = _or_none(lambda: vault_of(context.host.site).authority(self.authority))
+        if authority is None and not context.planning:
+            raise NotYet(f"the certificate authority {self.authority} is made")
+        if found.status:
+            why = ["create"]
+        else:
+            cert, key = (base64.b64decode(line) for line in found.stdout.splitlines()[:2])
+            why = pki.problems(cert, key_pem=key, ca_pem=authority.cert if authority else None, subject=self.subject)
+        if not why:
+            return None
+        return Change("; ".join(why), _describe(self.subject), call=lambda: self._issue(context, authority),
+                      shown=f"issue {self.stem}.crt and .key by {self.authority}", touches=_paths(self.stem))
+
+    def _issue(self, context: Context, authority: pki.Pair) -> None:
+        _write_pair(context, self.stem, pki.issue(authority, self.subject), self.owner)
+
+
+def _look(stem: str) -> str:
+    stem = quote(stem)
+    return f"test -s {stem}.crt && test -s {stem}.key && base64 -w0 {stem}.crt && echo && base64 -w0 {stem}.key"
+
+
+def _paths(stem: str) -> frozenset[str]:
+    return frozenset({f"{stem}.crt", f"{stem}.key"})
+
+
+def _or_none(make: Callable[[], pki.Pair]) -> pki.Pair | None:
+    try:
+        return make()
+    except NotYet:
+        return None
+
+
+def _write_pair(context: Context, stem: str, pair: pki.Pair, owner: str = "root:root") -> None:
+    # Both are written in one go: a key whose certificate is lost on the way would only be made again.
+    script = "".join(File(f"{stem}.{end}", content, mode, owner, secret=True).change(Found(status=1), context).script
+                     for end, content, mode in (("key", pair.key, "0600"), ("crt", pair.cert, "0644")))
+    _run(context, script)
+
+
+def _write_file(context: Context, path: str, content: bytes, mode: str) -> None:
+    _run(context, File(path, content, mode, secret=True).change(Found(status=1), context).script)
+
+
+def _run(context: Context, script: str) -> None:
+    result = context.host.run("set -e\n" + script)
+    if result.status:
+        raise StepFailed("files could not be written", found=result.complaint)
+
+
+def _describe(subject: pki.Subject) -> str:
+    lines = [f"CN={subject.common_name}" + (f", O={subject.organization}" if subject.organization else "")]
+    lines += [f"DNS {name}" for name in subject.dns] + [f"IP {ip}" for ip in subject.ips]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,60 @@
+"""Waiting for something to become true, with a deadline and a name: the runbook never just sleeps."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from airavata_runbook.errors import StepFailed
+from airavata_runbook.resources.base import Change, Context, Found, quote
+from airavata_runbook.ssh import Host
+
+PAUSE = 0.2  # seconds between two looks
+
+
+@dataclass(frozen=True)
+class Condition:
+    """script: shell that succeeds when it is true, or check: a function that returns what is still missing ("").
+
+    awaited: what is waited for, in words. deadline: seconds. remedy: what to look at when it does not come.
+    """
+
+    awaited: str
+    script: str = ""
+    check: Callable[[Host], str] | None = None
+    deadline: float = 60.0
+    remedy: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"wait for {self.awaited}"
+
+    def probe(self) -> str:
+        return f"( {self.script} ) >/dev/null 2>&1" if self.script else ""
+
+    def change(self, found: Found, context: Context) -> Change | None:
+        if self.script:
+            return Change("wait", call=lambda: self._poll_on(context.host), shown=self.script,
+                          waits=True) if found.status else None
+        if context.planning:
+            return Change("wait", shown=self.label, waits=True)
+        return Change("wait", call=lambda: self._poll(context.host), shown=self.label, waits=True) \
+            if self.check(context.host) else None
+
+    def _poll_on(self, host: Host) -> None:
+        # The host looks by itself, so that a far host answers as soon as a near one.
+        loop = f"until {{ {self.script}\n}} >/dev/null 2>&1; do sleep {PAUSE}; done"
+        result = host.run(f"timeout {self.deadline:.0f} sh -c {quote(loop)} || {{ {self.script}\n}}",
+                          timeout=self.deadline + 30)
+        if result.status:
+            self._give_up(result.complaint)
+
+    def _poll(self, host: Host) -> None:
+        end = time.monotonic() + self.deadline
+        while missing := self.check(host):
+            if time.monotonic() > end:
+                self._give_up(missing)
+            time.sleep(PAUSE)
+
+    def _give_up(self, found: str) -> None:
+        raise StepFailed(f"{self.awaited}: not within {self.deadline:.0f} s", found=found, remedy=self.remedy,
+                         retryable=True)

@@ -1,0 +1,50 @@
+"""A key in etcd, made but never overwritten: what `etcdctl mk` did in the POC (row 6)."""
+
+import json
+from dataclasses import dataclass
+
+from airavata_runbook import etcd
+from airavata_runbook.errors import NotYet, StepFailed
+from airavata_runbook.resources.base import Change, Context, Found
+
+
+@dataclass(frozen=True)
+class EtcdKey:
+    """key and its JSON value. Another value under the key is an error: pods may already live by it."""
+
+    key: str
+    value: dict
+
+    @property
+    def label(self) -> str:
+        return f"etcd key {self.key}"
+
+    def probe(self) -> str:
+        return ""
+
+    def change(self, found: Found, context: Context) -> Change | None:
+        site, wanted = context.host.site, json.dumps(self.value)
+        if context.planning and "service etcd" in context.touched:
+            raise NotYet("etcd runs")
+        with etcd.client(site) as client:
+            present, _ = client.get(self.key)
+        if present is None:
+            return Change("create", f"{wanted}\n", call=lambda: self._make(context, wanted),
+                          shown=f"etcdctl mk {self.key} '{wanted}'")
+        if _parsed(present) != self.value:
+            raise StepFailed("the key holds another value, and is not overwritten: pods may live by it",
+                             where=self.key, found=present.decode(errors="replace"), needed=wanted,
+                             remedy="give the site file the value found, or drain the cluster and delete the key by hand")
+        return None
+
+    def _make(self, context: Context, wanted: str) -> None:
+        with etcd.client(context.host.site) as client:
+            if not client.put_if_not_exists(self.key, wanted):
+                raise StepFailed("somebody else made the key in this moment", where=self.key, retryable=True)
+
+
+def _parsed(value: bytes) -> object:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value

@@ -1,0 +1,161 @@
+"""Files on a host: whole ones, a marked block in a shared one, and large ones carried over from this machine."""
+
+import base64
+import difflib
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from airavata_runbook.resources.base import Change, Context, Found, quote
+
+Content = str | bytes | Callable[[], str | bytes]
+END = "END-OF-FILE"
+
+
+@dataclass(frozen=True)
+class File:
+    """A whole file. content: text, bytes, or a function that makes it (it may raise NotYet).
+
+    secret: only its digest is looked at, and no content is ever shown. Folders above it are made, mode 755.
+    """
+
+    path: str
+    content: Content
+    mode: str = "0644"
+    owner: str = "root:root"
+    secret: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"file {self.path}"
+
+    def probe(self) -> str:
+        path = quote(self.path)
+        look = f"sha256sum < {path}" if self.secret else f"base64 -w0 < {path}"
+        return f"test -e {path} || exit 1; stat -c '%a %U:%G %F' {path}; {look}"
+
+    def change(self, found: Found, context: Context) -> Change | None:
+        wanted = self._bytes()
+        summary = self._difference(found, wanted)
+        if not summary:
+            return None
+        old = None if found.status or self.secret else _content(found)
+        detail = "" if self.secret else text_diff(old, wanted, self.path)
+        user, group = self.owner.split(":")
+        install = f"install -D -m {self.mode} -o {user} -g {group} /dev/stdin {quote(self.path)}"
+        return Change(summary, detail, script=_write(install, self.path, wanted),
+                      shown=f"{install}   # {'a secret' if self.secret else f'{len(wanted)} bytes'}",
+                      touches=frozenset({self.path}))
+
+    def _bytes(self) -> bytes:
+        content = self.content() if callable(self.content) else self.content
+        return content.encode() if isinstance(content, str) else content
+
+    def _difference(self, found: Found, wanted: bytes) -> str:
+        if found.status:
+            return "create"
+        mode, owner, kind = found.text.splitlines()[0].split(" ", 2)
+        if not kind.startswith("regular"):
+            return f"replace a {kind}"
+        same = (found.text.split()[-2] == hashlib.sha256(wanted).hexdigest() if self.secret
+                else _content(found) == wanted)
+        if not same:
+            return "new content"
+        if int(mode, 8) != int(self.mode, 8):
+            return f"mode {mode} → {self.mode.lstrip('0')}"
+        return f"owner {owner} → {self.owner}" if owner != self.owner else ""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some lines in a file that others write to as well, between two marker comments; the rest stays as it is."""
+
+    path: str
+    name: str
+    lines: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        return f"block {self.name} in {self.path}"
+
+    def probe(self) -> str:
+        return f"test -e {quote(self.path)} && base64 -w0 < {quote(self.path)}"
+
+    def change(self, found: Found, context: Context) -> Change | None:
+        old = base64.b64decode(found.stdout).decode() if not found.status else ""
+        new = with_block(old, self.name, self.lines)
+        if new == old:
+            return None
+        # Written in place: /etc/hosts may be a bind mount, which cannot be replaced by a rename.
+        return Change("new lines", text_diff(old.encode(), new.encode(), self.path),
+                      script=_feed(f"cat > {quote(self.path)}", new.encode()), shown=f"edit {self.path}",
+                      touches=frozenset({self.path}))
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A large file carried from this machine. source: its local path, sha256: its digest (hex)."""
+
+    path: str
+    source: Path
+    sha256: str
+
+    @property
+    def label(self) -> str:
+        return f"file {self.path}"
+
+    def probe(self) -> str:
+        return f"sha256sum < {quote(self.path)}"
+
+    def change(self, found: Found, context: Context) -> Change | None:
+        if not found.status and found.text.split()[:1] == [self.sha256]:
+            return None
+        size = self.source.stat().st_size
+        return Change("create" if found.status else "replace", detail=f"sha256 {self.sha256}",
+                      call=lambda: context.host.send(self.source, self.path),
+                      shown=f"scp {self.source.name} {context.host.name}:{self.path}   # {size / 1e6:.1f} MB",
+                      touches=frozenset({self.path}))
+
+
+def with_block(text: str, name: str, lines: tuple[str, ...]) -> str:
+    """`text` with the block `name` holding `lines`: replaced where it stands, else appended."""
+    begin, end = f"# BEGIN {name}", f"# END {name}"
+    block = "\n".join([begin, *lines, end]) + "\n"
+    head, found, rest = text.partition(begin + "\n")
+    if not found:
+        return (text if text.endswith("\n") or not text else text + "\n") + block
+    _, closed, tail = rest.partition(end + "\n")
+    return head + block + (tail if closed else rest)
+
+
+def text_diff(old: bytes | None, new: bytes, path: str) -> str:
+    """A unified difference to read; binary content is named by its size."""
+    try:
+        before = (old or b"").decode().splitlines(keepends=True)
+        after = new.decode().splitlines(keepends=True)
+    except UnicodeDecodeError:
+        return f"binary, {len(new)} bytes"
+    lines = difflib.unified_diff(before, after, path if old is not None else "/dev/null", path, n=2)
+    return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
+
+
+def _content(found: Found) -> bytes:
+    _, _, encoded = found.stdout.partition(b"\n")
+    return base64.b64decode(encoded)
+
+
+def _write(install: str, path: str, content: bytes) -> str:
+    # The new file is complete before it takes the old one's place; an interrupted run leaves the old one.
+    part = quote(path + ".new")
+    return _feed(f"umask 077; {install.removesuffix(quote(path))}{part}", content) + f"mv -f {part} {quote(path)}\n"
+
+
+def _feed(command: str, content: bytes) -> str:
+    """A command with `content` on its standard input: text as a here-document, anything else as base64."""
+    if content.endswith(b"\n") and b"\0" not in content and END.encode() not in content:
+        try:
+            return f"{command} <<'{END}'\n{content.decode()}{END}\n"
+        except UnicodeDecodeError:
+            pass  # not text
+    return f"echo {base64.b64encode(content).decode()} | base64 -d | {{ {command}; }}\n"

@@ -1,0 +1,378 @@
+"""The site: the one typed model of a site file. Nothing else in the package reads parameters.
+
+A site file is YAML with exactly one top-level key, `site:`. Every key below it is checked: an unknown key, a
+wrong type or a contradiction is refused before any host is touched, with the field's path and the remedy.
+"""
+
+import os
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from airavata_runbook import paths
+from airavata_runbook.errors import SiteError
+from airavata_runbook.site_errors import explain
+
+VARIABLE = "AIRAVATA_RUNBOOK_SITE"
+SECRET_KINDS = ("generated", "env", "file", "prompt", "keyring")
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Version = Annotated[str, Field(pattern=r"^\d+\.\d+(\.\d+)?$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _is_reference(value: str) -> str:
+    kind, _, rest = value.partition(":")
+    if kind not in SECRET_KINDS or not rest:
+        # The value itself may be a real password put here by mistake: it is never repeated.
+        raise ValueError(f"needs a reference, one of {', '.join(k + ':NAME' for k in SECRET_KINDS)}; "
+                         "a secret's value never stands in a site file")
+    return value
+
+
+SecretRef = Annotated[str, AfterValidator(_is_reference)]
+
+
+class Model(BaseModel):
+    """Strict: unknown keys and wrong types are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Ssh(Model):
+    """How the notebook's machine reaches a host; nothing of it is used between the hosts.
+
+    host: name or address to connect to (default: the node's address). key: path of a private key; without
+    one the SSH agent is asked. jump: `user@host:port` of a jump host. fingerprint: `SHA256:…` of the host key,
+    else known_hosts (default ~/.ssh/known_hosts) must have it: keys are never added by themselves.
+    """
+
+    host: str | None = None
+    port: Port = 22
+    user: str = "root"
+    key: str | None = None
+    jump: str | None = None
+    fingerprint: Annotated[str, Field(pattern=r"^SHA256:[A-Za-z0-9+/]{43}=?$")] | None = None
+    known_hosts: str | None = None
+
+
+class Node(Model):
+    """A host of the cluster. address: its IPv4 address on the private network that all hosts share."""
+
+    name: Name
+    address: IPv4Address
+    interface: str = "eth0"
+    role: Literal["master", "worker"] = "worker"
+    ssh: Ssh = Ssh()
+
+
+class Network(Model):
+    """Addresses of pods and services, and how flannel hands them to hosts (POC rows 2, 6 and 8)."""
+
+    pods: IPv4Network = IPv4Network("10.244.0.0/16")
+    services: IPv4Network = IPv4Network("10.254.0.0/16")
+    subnet_length: Annotated[int, Field(ge=8, le=28)] = 24
+    backend: Literal["vxlan"] = "vxlan"
+    etcd_prefix: Annotated[str, Field(pattern=r"^(/[a-z0-9-]+)+$")] = "/kube-centos/network"
+    domain: str = "cluster.local"
+
+    @property
+    def api_address(self) -> IPv4Address:
+        """The cluster address of the API server: the first of the service network, as Kubernetes has it."""
+        return self.services.network_address + 1
+
+    @property
+    def dns_address(self) -> IPv4Address:
+        """The cluster address of DNS: by custom the tenth of the service network."""
+        return self.services.network_address + 10
+
+
+class Repository(Model):
+    """The package repository on each host (POC row 3). A `file://` baseurl is filled over SSH by 02-install."""
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "airavata-runbook"
+    name: str = "Airavata runbook packages"
+    baseurl: Annotated[str, Field(pattern=r"^(file|https|http)://\S+$")] = "file:///opt/airavata-runbook/repository"
+    gpgcheck: bool = False
+    gpgkey: str | None = None
+
+    @property
+    def folder(self) -> str | None:
+        """The folder on each host that a file:// repository lives in, else None."""
+        return self.baseurl.removeprefix("file://") if self.baseurl.startswith("file://") else None
+
+    @model_validator(mode="after")
+    def _key_for_check(self) -> Self:
+        if self.gpgcheck and not self.gpgkey:
+            raise ValueError("gpgcheck: true needs gpgkey: the path or URL of the repository's public key")
+        return self
+
+
+class Versions(Model):
+    """The versions of the packages, one for each; the defaults ran together (the measured set of 2026-11)."""
+
+    kubernetes: Version = "1.36.3"
+    etcd: Version = "3.6.16"
+    containerd: Version = "2.4.2"
+    flannel: Version = "0.28.10"
+    cri_tools: Version = "1.36.0"
+    registry: Version = "3.1.2"
+
+
+class Certificate(Model):
+    """The admin's own certificate for the registry (POC row 10): paths on the notebook's machine."""
+
+    certificate: str
+    chain: str | None = None
+    key: SecretRef
+
+
+class Registry(Model):
+    """The private registry (POC rows 9 to 11). name: what images are called by, NAME:PORT/image."""
+
+    node: Name | None = None
+    port: Port = 5000
+    name: str = "registry.internal"
+    root: Annotated[str, Field(pattern=r"^/[^\s]+$")] = "/opt/registry"
+    user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = "admin"
+    password: SecretRef = "generated:registry-password"
+    certificate: Certificate | None = None
+
+
+class ImageSource(Model):
+    """Where an image comes from: exactly one of archive (path), pull (reference) or build (folder)."""
+
+    archive: str | None = None
+    pull: str | None = None
+    build: str | None = None
+    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    auth: SecretRef | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if sum(value is not None for value in (self.archive, self.pull, self.build)) != 1:
+            raise ValueError("needs exactly one of archive, pull or build")
+        if self.pull and not (self.digest or "@sha256:" in self.pull):
+            raise ValueError("an image that is pulled needs its digest: images are brought in by digest")
+        return self
+
+
+class Airavata(Model):
+    """What runs on the cluster: a stack (data under stacks/), its images and its secrets.
+
+    images: component name → source; components that need an image and have none are left out, and said to be.
+    storage: node → where volumes live (default: the first worker). node_port: the portal's port on each host.
+    """
+
+    stack: Name = "classic"
+    namespace: Name = "airavata"
+    images: dict[Name, ImageSource] = {}
+    api_replicas: Annotated[int, Field(ge=1, le=50)] = 2
+    gateway: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "default"
+    storage_node: Name | None = None
+    storage_path: Annotated[str, Field(pattern=r"^/[^\s]+$")] = "/var/lib/airavata"
+    portal_node_port: Annotated[int, Field(ge=30000, le=32767)] = 30080
+    api_node_port: Annotated[int, Field(ge=30000, le=32767)] = 30930
+    secrets: dict[Name, SecretRef] = {}
+
+
+class Lab(Model):
+    """Only for hosts that `airavata-runbook lab up` makes on this machine. memory: MiB a host, a soft bound."""
+
+    bridge: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,9}$")] = "lab0"
+    network: IPv4Network = IPv4Network("10.98.0.0/24")
+    firewall: Literal["open", "closed"] = "open"
+    memory: Annotated[int, Field(ge=1024)] | None = None
+
+
+class Site(Model):
+    """One site. Made by `Site.load`; every notebook and command starts with it."""
+
+    name: Name
+    ssh: Ssh = Ssh()
+    nodes: Annotated[list[Node], Field(min_length=1)]
+    network: Network = Network()
+    repository: Repository = Repository()
+    versions: Versions = Versions()
+    registry: Registry = Registry()
+    airavata: Airavata = Airavata()
+    lab: Lab | None = None
+
+    @classmethod
+    def load(cls, source: "Site | Mapping | str | os.PathLike | None" = None,
+             overrides: Mapping[str, object] | None = None) -> "Site":
+        """The site that `source` names: a name in parameters/, a path, the mapping below `site:`, or a Site.
+
+        None means: what the environment variable AIRAVATA_RUNBOOK_SITE says. There is no default site.
+        overrides: dotted fields to values, as `--set a.b=c` gives them. Raises SiteError.
+        """
+        if isinstance(source, Site) and not overrides:
+            return source
+        data, where = _read(source)
+        for dotted, value in (overrides or {}).items():
+            _set(data, dotted, value)
+        try:
+            return cls.model_validate(_with_defaults(data))
+        except ValidationError as error:
+            raise explain(error, data, cls, where) from None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = contradictions(self)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def master(self) -> Node:
+        """The one node that runs etcd and the control plane."""
+        return next(node for node in self.nodes if node.role == "master")
+
+    @property
+    def workers(self) -> list[Node]:
+        return [node for node in self.nodes if node.role == "worker"]
+
+    @property
+    def registry_node(self) -> Node:
+        """The node that runs the private registry (default: the master, as in the POC)."""
+        return self.node(self.registry.node) if self.registry.node else self.master
+
+    @property
+    def storage_node(self) -> Node:
+        """The node whose disk holds the volumes of the stack's databases (default: the first worker)."""
+        name = self.airavata.storage_node
+        return self.node(name) if name else (self.workers or [self.master])[0]
+
+    @property
+    def registry_address(self) -> str:
+        """NAME:PORT, the first part of every image reference of this site."""
+        return f"{self.registry.name}:{self.registry.port}"
+
+    def node(self, name: str) -> Node:
+        """The node of that name; raises SiteError when the site has none."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise SiteError(f"site {self.name} has no node {name!r}",
+                        needed="one of " + ", ".join(node.name for node in self.nodes))
+
+    def __repr__(self) -> str:
+        hosts = ", ".join(f"{node.name} ({node.role}, {node.address})" for node in self.nodes)
+        return (f"site {self.name}: {hosts}; pods {self.network.pods}, services {self.network.services}; "
+                f"Airavata stack {self.airavata.stack}")
+
+    __str__ = __repr__
+
+
+def contradictions(site: Site) -> list[str]:
+    """What in a well-formed site cannot be true together; an empty list when all is well."""
+    problems = []
+    masters = [node.name for node in site.nodes if node.role == "master"]
+    if len(masters) != 1:
+        problems.append(f"nodes: exactly one needs role: master, found {len(masters)}")
+    for field in ("name", "address"):
+        values = [str(getattr(node, field)) for node in site.nodes]
+        for value in sorted({value for value in values if values.count(value) > 1}):
+            problems.append(f"nodes: {field} {value} is given to more than one node")
+    names = {node.name for node in site.nodes}
+    for field, name in (("registry.node", site.registry.node), ("airavata.storage_node", site.airavata.storage_node)):
+        if name and name not in names:
+            problems.append(f"{field}: {name} is no node of this site (it has {', '.join(sorted(names))})")
+    network = site.network
+    if network.pods.overlaps(network.services):
+        problems.append(f"network: pods {network.pods} and services {network.services} overlap")
+    for node in site.nodes:
+        for field in ("pods", "services"):
+            if node.address in getattr(network, field):
+                problems.append(f"nodes: {node.name}'s address {node.address} lies inside network.{field} "
+                                f"{getattr(network, field)}")
+    if not network.pods.prefixlen < network.subnet_length:
+        problems.append(f"network.subnet_length: /{network.subnet_length} does not fit into pods {network.pods}")
+    elif 2 ** (network.subnet_length - network.pods.prefixlen) < len(site.nodes) + 1:
+        problems.append(f"network: pods {network.pods} has too few /{network.subnet_length} leases for "
+                        f"{len(site.nodes)} nodes (flannel leaves the first one unused)")
+    if network.services.num_addresses < 256:
+        problems.append(f"network.services: {network.services} is smaller than /24")
+    if site.airavata.portal_node_port == site.airavata.api_node_port:
+        problems.append(f"airavata: portal_node_port and api_node_port are both {site.airavata.api_node_port}")
+    if site.lab:
+        problems += [f"nodes: {node.name}'s address {node.address} is not in lab.network {site.lab.network}"
+                     for node in site.nodes if node.address not in site.lab.network]
+    return problems
+
+
+def _read(source: object) -> tuple[dict, str]:
+    if source is None:
+        source = os.environ.get(VARIABLE)
+        if not source:
+            raise SiteError("no site was named", needed="a site, so that nothing ever runs on the wrong one",
+                            remedy=f"set `site` in the notebook's first cell to a name or path, run papermill with "
+                                   f"-f parameters/SITE.yaml, or set the environment variable {VARIABLE}")
+    if isinstance(source, Site):
+        return source.model_dump(mode="json", exclude_unset=True), f"site {source.name}"
+    if isinstance(source, Mapping):
+        return _copy(source), "the site given"
+    path = _find(Path(source))
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SiteError("the site file cannot be read", where=str(path), found=str(error)) from None
+    if not isinstance(content, dict) or list(content) != ["site"] or not isinstance(content["site"], dict):
+        found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        raise SiteError("a site file has exactly one top-level key, `site:`", where=str(path), found=found,
+                        remedy="put everything below `site:`, as parameters/lab.yaml does")
+    return content["site"], str(path)
+
+
+def _find(source: Path) -> Path:
+    source = source.expanduser()
+    candidates = [source]
+    try:
+        project = paths.project_dir()
+        candidates += [project / source, project / "parameters" / f"{source}.yaml"]
+    except FileNotFoundError:
+        project = None
+    for path in candidates:
+        if path.is_file():
+            return path.resolve()
+    known = sorted(path.stem for path in (project / "parameters").glob("*.yaml")) if project else []
+    raise SiteError(f"there is no site {str(source)!r}", where=str(project / "parameters") if project else "",
+                    needed="a path, or one of " + ", ".join(known) if known else "the path of a site file")
+
+
+def _with_defaults(data: dict) -> dict:
+    """Node-level ssh inherits the site's; a lab site's hosts have the key and known_hosts that the lab made."""
+    data = _copy(data)
+    shared = data.get("ssh", {})
+    if isinstance(data.get("lab"), dict) and isinstance(shared, dict):
+        folder = paths.state_dir() / "labs" / str(data["lab"].get("bridge", "lab0"))
+        shared = {"key": str(folder / "id_ed25519"), "known_hosts": str(folder / "known_hosts"), **shared}
+    nodes = data.get("nodes")
+    for node in nodes if isinstance(nodes, list) else []:
+        if isinstance(node, dict) and isinstance(shared, dict) and isinstance(node.get("ssh", {}), dict):
+            node["ssh"] = {**shared, **node.get("ssh", {})}
+    return data
+
+
+def _copy(value):
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def _set(data: dict, dotted: str, value: object) -> None:
+    *parents, last = dotted.split(".")
+    for position, key in enumerate(parents):
+        step = data[int(key)] if isinstance(data, list) and key.isdigit() else data.setdefault(key, {})
+        if not isinstance(step, dict | list):
+            raise SiteError("a field that holds a value cannot be descended into", where=f"--set {dotted}",
+                            found=".".join(parents[:position + 1]))
+        data = step
+    if isinstance(data, list):
+        data[int(last)] = value
+    else:
+        data[last] = value

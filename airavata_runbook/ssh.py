@@ -1,0 +1,253 @@
+"""Host: one verified SSH connection to a node: run a script as root, send bytes, forward a port."""
+
+import base64
+import hashlib
+import shlex
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import paramiko
+
+from airavata_runbook.errors import HostUnreachable
+from airavata_runbook.forward import Forward
+from airavata_runbook.site import Node, Site, Ssh
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT = 15.0  # seconds, for one TCP connection or one reply in the key exchange
+KEEPALIVE = 15  # seconds; a host that vanished is noticed while a long command runs
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a script on a host came to. stdout, stderr: bytes, whole."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        return self.stdout.decode(errors="replace")
+
+    @property
+    def complaint(self) -> str:
+        """The last lines of what it said on stderr (or else stdout), for a message."""
+        said = self.stderr.decode(errors="replace").strip() or self.text.strip()
+        return "\n".join(said.splitlines()[-6:])
+
+
+class Host:
+    """A node with an open connection. Made by `connect`; safe to use from several threads."""
+
+    def __init__(self, site: Site, node: Node):
+        self.site, self.node, self.name = site, node, node.name
+        self._client: paramiko.SSHClient | None = None
+        self._jump: paramiko.SSHClient | None = None
+        self._forwards: dict[tuple[str, int], Forward] = {}
+        self._lock = threading.RLock()
+
+    def run(self, script: str, data: bytes | None = None, timeout: float = 600.0) -> Result:
+        """Run a POSIX shell script as root; returns its Result whatever its exit status.
+
+        Without `data` the script travels on standard input, so that nothing of it shows in the host's process
+        list. With `data` the script is an argument (it must hold no secret) and reads `data` on its standard
+        input. timeout: seconds without any output. Raises HostUnreachable when the connection fails.
+        """
+        become = "" if self.node.ssh.user == "root" else "sudo -n "
+        if data is None:
+            # One compound command, so that the shell has read it all before anything in it reads standard input.
+            command, data = f"{become}sh", ("{\n" + script + "\n} </dev/null\n").encode()
+        else:
+            command = f"{become}sh -c {shlex.quote(script)}"
+        try:
+            return self._exchange(command, data, timeout)
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            self.close()
+            raise HostUnreachable("the connection to the host was lost", where=f"host {self.name}",
+                                  found=str(error) or type(error).__name__,
+                                  remedy="see that the host is up, then run again: it goes on where it stopped") from None
+
+    def send(self, source: Path, target: str, progress: Callable[[int], None] = lambda sent: None) -> None:
+        """Copy a local file to `target` on the host, as root, mode 644. progress gets the bytes sent so far."""
+        with source.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            stream.seek(0)
+            quoted = shlex.quote(target)
+            script = (f"set -e; mkdir -p $(dirname {quoted}); cat > {quoted}.part; "
+                      f"echo {digest} {quoted}.part | sha256sum -c --quiet; mv -f {quoted}.part {quoted}")
+            result = self._stream(script, stream, progress)
+        if result.status:
+            raise HostUnreachable("a file did not arrive whole", where=f"host {self.name}: {target}",
+                                  found=result.complaint, remedy="see that the host's disk has room, then run again")
+
+    def forward(self, port: int, address: str = "127.0.0.1") -> int:
+        """The local port (on 127.0.0.1) of a forward to address:port as the host sees it; kept until `close`."""
+        with self._lock:
+            key = (address, port)
+            if key not in self._forwards:
+                self._forwards[key] = Forward(lambda: self._open().get_transport(), address, port)
+            return self._forwards[key].port
+
+    def close(self) -> None:
+        """End the connection and its forwards; the next use connects again."""
+        with self._lock:
+            for forward in self._forwards.values():
+                forward.close()
+            self._forwards.clear()
+            for client in (self._client, self._jump):
+                if client:
+                    client.close()
+            self._client = self._jump = None
+
+    def _stream(self, script: str, stream, progress: Callable[[int], None]) -> Result:
+        become = "" if self.node.ssh.user == "root" else "sudo -n "
+        return self._exchange(f"{become}sh -c {shlex.quote(script)}", stream, 600.0, progress)
+
+    def _exchange(self, command: str, data, timeout: float, progress=lambda sent: None) -> Result:
+        channel = self._open().get_transport().open_session(timeout=CONNECT_TIMEOUT)
+        try:
+            channel.settimeout(timeout)
+            channel.exec_command(command)
+            feeder = threading.Thread(target=_feed, args=(channel, data, progress), daemon=True)
+            errors: list[bytes] = []
+            reader = threading.Thread(target=lambda: errors.append(channel.makefile_stderr("rb").read()), daemon=True)
+            feeder.start()
+            reader.start()
+            output = channel.makefile("rb").read()
+            reader.join(timeout)
+            feeder.join(timeout)
+            return Result(channel.recv_exit_status(), output, b"".join(errors))
+        finally:
+            channel.close()
+
+    def _open(self) -> paramiko.SSHClient:
+        with self._lock:
+            if self._client is None or not (self._client.get_transport() and self._client.get_transport().is_active()):
+                self._client = self._connect()
+            return self._client
+
+    def _connect(self) -> paramiko.SSHClient:
+        ssh = self.node.ssh
+        address, sock = ssh.host or str(self.node.address), None
+        if ssh.jump:
+            jump = _parse_jump(ssh)
+            self._jump = _client(f"jump host {jump.host}", jump, jump.host, None)
+            sock = self._jump.get_transport().open_channel("direct-tcpip", (address, ssh.port), ("127.0.0.1", 0),
+                                                           timeout=CONNECT_TIMEOUT)
+        client = _client(f"host {self.name}", ssh, address, sock)
+        client.get_transport().set_keepalive(KEEPALIVE)
+        return client
+
+
+_hosts: dict[str, tuple[Site, dict[str, Host]]] = {}
+
+
+def connect(site: Site) -> dict[str, Host]:
+    """The hosts of a site by node name, connections kept for the life of this process, opened on first use."""
+    known = _hosts.get(site.name)
+    if known is None or known[0] != site:
+        if known:
+            disconnect(known[0])
+        _hosts[site.name] = (site, {node.name: Host(site, node) for node in site.nodes})
+    return _hosts[site.name][1]
+
+
+def disconnect(site: Site) -> None:
+    """Close all connections and forwards to the site's hosts."""
+    _, hosts = _hosts.pop(site.name, (site, {}))
+    for host in hosts.values():
+        host.close()
+
+
+def side_by_side(hosts: list[Host], work: Callable[[Host], T]) -> dict[str, T | Exception]:
+    """`work(host)` for all hosts at once; a host's exception is its result, so that no other result is lost."""
+    def guarded(host: Host) -> T | Exception:
+        try:
+            return work(host)
+        except Exception as error:  # given to the caller, who reports it for this host
+            return error
+    if not hosts:
+        return {}
+    with ThreadPoolExecutor(max_workers=min(32, len(hosts))) as pool:
+        return dict(zip((host.name for host in hosts), pool.map(guarded, hosts), strict=True))
+
+
+def _feed(channel: paramiko.Channel, data, progress: Callable[[int], None]) -> None:
+    sent = 0
+    try:
+        for chunk in ([data] if isinstance(data, bytes) else iter(lambda: data.read(1 << 18), b"")):
+            channel.sendall(chunk)
+            sent += len(chunk)
+            progress(sent)
+        channel.shutdown_write()
+    except OSError:
+        pass  # the command ended without reading it all; its exit status tells the story
+
+
+class _Pinned(paramiko.MissingHostKeyPolicy):
+    """Accepts only the key with the fingerprint that the site file states."""
+
+    def __init__(self, fingerprint: str):
+        self.fingerprint = fingerprint.rstrip("=")
+
+    def missing_host_key(self, client, hostname, key):
+        found = "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
+        if found != self.fingerprint:
+            raise paramiko.SSHException(f"host key has fingerprint {found}, the site file says {self.fingerprint}")
+
+
+def _client(where: str, ssh: Ssh, address: str, sock) -> paramiko.SSHClient:
+    client = paramiko.SSHClient()
+    known_hosts = Path(ssh.known_hosts or "~/.ssh/known_hosts").expanduser()
+    if ssh.fingerprint:
+        client.set_missing_host_key_policy(_Pinned(ssh.fingerprint))
+    else:
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        if known_hosts.is_file():
+            client.load_host_keys(str(known_hosts))
+    try:
+        client.connect(address, port=ssh.port, username=ssh.user, sock=sock, timeout=CONNECT_TIMEOUT,
+                       key_filename=str(Path(ssh.key).expanduser()) if ssh.key else None,
+                       look_for_keys=not ssh.key, allow_agent=not ssh.key, auth_timeout=CONNECT_TIMEOUT,
+                       banner_timeout=CONNECT_TIMEOUT)
+    except (OSError, paramiko.SSHException) as error:
+        client.close()
+        raise _unreachable(where, ssh, address, known_hosts, error) from None
+    return client
+
+
+def _unreachable(where: str, ssh: Ssh, address: str, known_hosts: Path, error: Exception) -> HostUnreachable:
+    where = f"{where}, {ssh.user}@{address}:{ssh.port}"
+    if isinstance(error, paramiko.BadHostKeyException):
+        return HostUnreachable("the host's key is not the known one: another machine may be answering", where=where,
+                               found=f"a {error.key.get_name()} key that differs from {known_hosts}",
+                               remedy="find out why; if the host was set up anew, replace its line in that file")
+    if isinstance(error, paramiko.AuthenticationException):
+        return HostUnreachable("the host refused the login", where=where, found=str(error),
+                               needed=f"the key {ssh.key}" if ssh.key else "a key in ~/.ssh or the agent",
+                               remedy="put the public key into the user's ~/.ssh/authorized_keys, or correct ssh.user or ssh.key")
+    if isinstance(error, paramiko.SSHException) and "fingerprint" in str(error):
+        return HostUnreachable("the host's key is not the one in the site file", where=where, found=str(error),
+                               remedy="compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host")
+    if isinstance(error, paramiko.SSHException) and "not found in known_hosts" in str(error):
+        return HostUnreachable("the host's key is not known", where=where, found=f"no key of it in {known_hosts}",
+                               needed="a verified host key; the runbook never accepts one by itself",
+                               remedy="put ssh.fingerprint into the site file, or connect once by ssh and compare the key")
+    if isinstance(error, FileNotFoundError):
+        return HostUnreachable("the private key file is missing", where=where, found=str(error.filename or ssh.key),
+                               remedy="correct ssh.key; for a lab, run `airavata-runbook lab up`")
+    found = "no answer" if isinstance(error, socket.timeout) else str(error)
+    return HostUnreachable("the host does not answer", where=where, found=found,
+                           remedy="see that it is up and that ssh.host, ssh.port and ssh.jump are right")
+
+
+def _parse_jump(ssh: Ssh) -> Ssh:
+    user, _, rest = ssh.jump.rpartition("@")
+    host, _, port = rest.partition(":")
+    return Ssh(host=host, port=int(port or 22), user=user or ssh.user, key=ssh.key, known_hosts=ssh.known_hosts)

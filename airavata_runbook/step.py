@@ -1,0 +1,121 @@
+"""A step: the resources that a chapter wants on some hosts. Planning and running take one and the same path."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property, update_wrapper
+
+from airavata_runbook import display
+from airavata_runbook.engine import bring_about
+from airavata_runbook.errors import StepFailed
+from airavata_runbook.facts.derive import NodeSettings, derive
+from airavata_runbook.facts.host import HostFacts, look
+from airavata_runbook.report import Failure, Report
+from airavata_runbook.resources import Resource
+from airavata_runbook.site import Node, Site
+from airavata_runbook.ssh import Host, connect, side_by_side
+from airavata_runbook.vault import Vault, vault_of
+
+REPORT_FILE = "AIRAVATA_RUNBOOK_REPORT"  # a file that the runner gives to the kernel; one JSON line a step
+PLAN = "AIRAVATA_RUNBOOK_PLAN"  # set by `airavata-runbook plan`; the notebooks' own `plan` wins when True
+
+
+@dataclass
+class Target:
+    """What a step's function is told: the site, the node and its host. facts: what is true there now."""
+
+    site: Site
+    host: Host
+
+    @property
+    def node(self) -> Node:
+        return self.host.node
+
+    @property
+    def vault(self) -> Vault:
+        return vault_of(self.site)
+
+    @cached_property
+    def facts(self) -> HostFacts:
+        """Facts of the host, looked up once for each connection."""
+        if not hasattr(self.host, "facts"):
+            self.host.facts = look(lambda script: self.host.run(script).stdout)
+        return self.host.facts
+
+    @cached_property
+    def settings(self) -> NodeSettings:
+        """What follows from the facts for this host's components, with the reasons."""
+        return derive(self.facts)
+
+
+def everywhere(site: Site) -> list[Node]:
+    return sorted(site.nodes, key=lambda node: node.name)
+
+
+def master(site: Site) -> list[Node]:
+    return [site.master]
+
+
+def registry_node(site: Site) -> list[Node]:
+    return [site.registry_node]
+
+
+class Step:
+    """Called with a site it brings its resources about and returns a Report; `plan=True` changes nothing."""
+
+    def __init__(self, title: str, on: Callable[[Site], list[Node]], resources: Callable[[Target], Iterable[Resource]]):
+        self.title, self.on, self.resources = title, on, resources
+        self.name = resources.__name__
+        self.chapter = resources.__module__.rpartition(".")[2]
+        update_wrapper(self, resources)
+
+    def __call__(self, site: Site, plan: bool = False) -> Report:
+        """Look, compare and (unless planning) change, on all hosts side by side.
+
+        Raises StepFailed when a host did not get through; the report of all hosts is shown first.
+        """
+        plan = plan or bool(os.environ.get(PLAN))
+        started = time.time()
+        hosts = [connect(site)[node.name] for node in self.on(site)]
+        with display.StepProgress(self.title, [host.name for host in hosts]) as progress:
+            results = side_by_side(hosts, lambda host: bring_about(
+                host, lambda: list(self.resources(Target(site, host))), plan, progress))
+        report = Report(self.chapter, self.name, self.title, plan, {}, started=started, seconds=time.time() - started)
+        for host in hosts:
+            outcome = results[host.name]
+            if isinstance(outcome, Exception):
+                report.hosts[host.name] = []
+                report.failures.append(failure(host.name, outcome))
+            else:
+                report.hosts[host.name] = outcome.items
+                report.failures += [failure(host.name, outcome.error)] if outcome.error else []
+        return finish(report)
+
+
+def step(title: str, on: Callable[[Site], list[Node]] = everywhere):
+    """Makes a Step of a function that gives the resources wanted on one host (a generator reads best)."""
+    return lambda resources: Step(title, on, resources)
+
+
+def failure(host: str, error: Exception) -> Failure:
+    """The Failure for an exception. One that the runbook did not foresee keeps its type's name."""
+    from airavata_runbook.errors import RunbookError
+    message = str(error) if isinstance(error, RunbookError) else f"{type(error).__name__}: {error}"
+    return Failure(host, message, getattr(error, "retryable", False))
+
+
+def finish(report: Report) -> Report:
+    """Record the report for the runner, and raise StepFailed when a host failed (the report is shown first)."""
+    if path := os.environ.get(REPORT_FILE):
+        with open(path, "a") as file:
+            file.write(json.dumps(report.as_dict()) + "\n")
+    if report.failures:
+        display.show(report)
+        told = "\n".join(f"{one.host}: {one.message}" for one in report.failures)
+        raise StepFailed(f"{report.title} did not succeed on {', '.join(one.host for one in report.failures)}\n{told}",
+                         where=f"chapter {report.chapter}, step {report.step}",
+                         retryable=all(one.retryable for one in report.failures),
+                         remedy="mend the cause and run the step again: what is done stays done")
+    return report

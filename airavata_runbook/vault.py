@@ -1,0 +1,111 @@
+"""What the master keeps for the site: certificate authorities, keys and generated secrets.
+
+Hosts are the only state: these are made once, on the master, root only; this machine reads them over SSH when it
+needs them and keeps them in memory.
+"""
+
+import getpass
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from airavata_runbook import pki
+from airavata_runbook.errors import NotYet, SiteError, StepFailed
+from airavata_runbook.site import Site
+from airavata_runbook.ssh import connect
+
+PKI = "/etc/kubernetes/pki"
+SECRETS = "/etc/airavata-runbook/secrets"
+
+
+class Vault:
+    """The keys and secrets of one site, each read at most once. Its repr shows none."""
+
+    def __init__(self, site: Site):
+        self.site = site
+        self._read: dict[str, bytes] = {}
+
+    def __repr__(self) -> str:
+        return f"Vault of site {self.site.name}"
+
+    def authority(self, name: str = "ca") -> pki.Pair:
+        """Certificate and key of a certificate authority of the site. Raises NotYet before it is made."""
+        return self.pair(f"{PKI}/{name}", f"the certificate authority {name} is made")
+
+    def pair(self, stem: str, made: str = "") -> pki.Pair:
+        """The certificate and key STEM.crt and STEM.key on the master. Raises NotYet before they are made."""
+        made = made or f"{stem}.crt is issued"
+        return pki.Pair(self.read(f"{stem}.crt", made), self.read(f"{stem}.key", made))
+
+    def read(self, path: str, made: str) -> bytes:
+        """A file on the master, as bytes. made: in words, what has to happen before it exists, for NotYet."""
+        if path not in self._read:
+            result = connect(self.site)[self.site.master.name].run(f"cat {shlex.quote(path)}")
+            if result.status or not result.stdout:
+                raise NotYet(made)
+            self._read[path] = result.stdout
+        return self._read[path]
+
+    def secret(self, reference: str) -> str:
+        """The value that a reference of the site file stands for. Raises NotYet, SiteError."""
+        kind, _, name = reference.partition(":")
+        if kind == "generated":
+            return self.read(f"{SECRETS}/{name}", f"the secret {name} is generated").decode().strip()
+        return {"env": _from_environment, "file": _from_file, "prompt": _from_prompt, "keyring": _from_keyring}[kind](name)
+
+
+_vaults: dict[str, Vault] = {}
+
+
+def vault_of(site: Site) -> Vault:
+    """The vault of a site, kept for the life of this process."""
+    if site.name not in _vaults or _vaults[site.name].site != site:
+        _vaults[site.name] = Vault(site)
+    return _vaults[site.name]
+
+
+def _from_environment(name: str) -> str:
+    if not os.environ.get(name):
+        raise SiteError("a secret's environment variable is not set", where=f"env:{name}",
+                        remedy=f"export {name} before the notebook or command is started")
+    return os.environ[name]
+
+
+def _from_file(name: str) -> str:
+    path = Path(name).expanduser()
+    try:
+        mode = path.stat().st_mode & 0o077
+        value = path.read_text().rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SiteError("a secret's file cannot be read", where=f"file:{name}", found=str(error)) from None
+    if mode:
+        raise SiteError("a secret's file is open to others", where=f"file:{name}", needed="mode 600",
+                        remedy=f"chmod 600 {name}")
+    return value
+
+
+def _from_prompt(name: str) -> str:
+    if not (sys.stdin and sys.stdin.isatty()) and not _in_interactive_notebook():
+        raise SiteError("a secret is to be asked for, but nobody is there to answer", where=f"prompt:{name}",
+                        remedy="step through the notebook by hand, or use generated:, env: or file:")
+    return getpass.getpass(f"{name}: ")
+
+
+def _in_interactive_notebook() -> bool:
+    shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
+    kernel = getattr(shell, "kernel", None)
+    return bool(kernel and getattr(kernel, "_allow_stdin", False))
+
+
+def _from_keyring(name: str) -> str:
+    try:
+        import keyring
+    except ImportError:
+        raise SiteError("the keyring package is not installed", where=f"keyring:{name}",
+                        remedy="pip install keyring") from None
+    value = keyring.get_password("airavata-runbook", name)
+    if not value:
+        raise StepFailed("the keyring has no such entry", where=f"keyring:{name}",
+                         remedy=f"keyring set airavata-runbook {name}")
+    return value
