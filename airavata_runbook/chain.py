@@ -23,6 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from airavata_runbook.x509_read import extension, is_ca, names, signed_by, title
 
+SERVING = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -109,8 +110,9 @@ def _leaf(certs: Sequence[x509.Certificate], key) -> tuple[x509.Certificate, lis
     leaf = (own or leaves or list(certs))[0]
     found = []
     if key is not None and not own:
-        found.append(Problem("the key belongs to none of the certificates", f"the server's certificate is {title(leaf)}",
-                             "the key whose request was signed", "take the key that was made with this request"))
+        found.append(Problem("the key belongs to none of the certificates",
+                             f"the server's certificate is {title(leaf)}", "the key whose request was signed",
+                             "take the key that was made with this request"))
     others = [cert for cert in leaves if cert != leaf]
     if others:
         found.append(Problem("more than one server's certificate is in the file",
@@ -207,7 +209,7 @@ def _serves(leaf: x509.Certificate, name: str) -> list[Problem]:
         found.append(Problem("the server's certificate is for another name", listed, f"subjectAltName {name}",
                              "set registry.name to a name that it has, or have it issued for this one"))
     uses = extension(leaf, x509.ExtendedKeyUsage)
-    if uses is not None and not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(uses):
+    if uses is not None and not SERVING & set(uses):
         found.append(Problem("the server's certificate is not for servers", "no serverAuth in its extended key usage",
                              "serverAuth", "have a server's certificate issued"))
     key = leaf.public_key()
