@@ -7,13 +7,14 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from airavata_runbook import paths
 from airavata_runbook.errors import RunbookError
 from airavata_runbook.image_files import BadImage
-from airavata_runbook.oci_layout import DIGEST, PLATFORM, Layout, blob_name, digest_of, open_archive
+from airavata_runbook.oci_layout import DIGEST, PLATFORM, Layout, open_archive
 from airavata_runbook.registry_client import REPOSITORY, Registry
 from airavata_runbook.site import ImageSource
 from airavata_runbook.transfer import OnBytes
@@ -97,8 +98,9 @@ def _pulled(source: ImageSource, auth: str | None, ca: bytes | str | Path | None
     digest = reference.digest or source.digest
     into = paths.cache_dir() / "images" / "pulled" / f"{digest.replace(':', '-')}-{platform.replace('/', '-')}"
     if (into / "index.json").exists():  # written last
-        layout = open_archive(into, platform)
-        if digest_of((into / blob_name(digest)).read_bytes()) == digest:
+        with suppress(BadImage):  # a damaged cache is repaired: the pull below fetches what is not intact
+            layout = open_archive(into, platform)
+            layout.verify()
             return layout
     user, _, password = (auth or "").partition(":")
     registry = Registry(reference.url, ca=ca, user=user or None, password=password or None)

@@ -255,7 +255,8 @@ def _check_layers(config: dict, layers: list[tuple[dict, bool]], where: str) -> 
     wanted = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
     if not isinstance(wanted, list) or len(wanted) != len(layers):
         raise BadImage("an image's layers are not those of its configuration", where=where,
-                       found=f"{len(layers)} layers", needed=f"rootfs.diff_ids: {wanted!r:.200}", remedy="save the image again")
+                       found=f"{len(layers)} layers", needed=f"rootfs.diff_ids: {wanted!r:.200}",
+                       remedy="save the image again")
     for diff, (layer, zipped) in zip(wanted, layers, strict=True):
         if not zipped and diff != layer["digest"]:
             raise BadImage("a layer is not what its digest says", where=where, found=layer["digest"],

@@ -49,7 +49,7 @@ class Connection:
         self._granted: dict[str, str] = {}  # scope → the Authorization header that the registry wants for it
         self._lock = threading.Lock()
         self._session = requests.Session()
-        if name or ca:
+        if name or ca is not None:
             self._session.trust_env = False  # a forward and a private authority: no proxy, no other bundle
             self._session.mount("https://", _Named(urlsplit(f"//{self.name}").hostname, _context(ca)))
 
@@ -123,23 +123,25 @@ class Connection:
         """Fetch what a 401 asks for; False when there is nothing (more) to offer."""
         challenge = response.headers.get("WWW-Authenticate", "")
         kind = challenge.partition(" ")[0].lower()
-        offered = self._granted.get(scope)
-        if kind == "basic" and self._credentials and offered != self._credentials:
-            granted = self._credentials
-        elif kind == "bearer":
-            granted = self._token(dict(re.findall(r'(\w+)="([^"]*)"', challenge)), scope)
-        else:
-            return False
+        offered = response.request.headers.get("Authorization")
         with self._lock:
-            self._granted[scope] = granted
-        return True
+            granted = self._granted.get(scope)
+            if granted == offered:  # else another thread was quicker: its grant is tried
+                if kind == "basic" and offered != self._credentials:
+                    granted = self._credentials
+                elif kind == "bearer":
+                    granted = self._token(dict(re.findall(r'(\w+)="([^"]*)"', challenge)), scope)
+                else:
+                    return False
+                self._granted[scope] = granted
+        return granted is not None
 
     def _token(self, challenge: Mapping[str, str], scope: str) -> str:
         realm = urlsplit(challenge.get("realm", ""))
         if realm.scheme != "https":
             raise RegistryError("a registry names a token service without TLS", where=self.name, found=_host(realm),
                                 needed="https")
-        query = {"service": challenge.get("service", ""), "scope": challenge.get("scope") or scope}
+        query = {"service": challenge.get("service", ""), "scope": scope or challenge.get("scope")}
         url = requests.Request("GET", urlunsplit(realm), params={k: v for k, v in query.items() if v}).prepare().url
         headers = {"Authorization": self._credentials} if self._credentials else {}
         response = self._request(self._session, "GET", self._own(url) or url, headers, None, False)
@@ -213,7 +215,8 @@ def _context(ca: bytes | str | Path | None) -> ssl.SSLContext:
         return ssl.create_default_context()
     try:
         pem = ca if isinstance(ca, bytes) else Path(ca).read_bytes()
-        context = ssl.create_default_context(cadata=pem.decode("ascii"))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cadata=pem.decode("ascii"))
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         where = "" if isinstance(ca, bytes) else str(ca)
         raise RegistryError("a registry's authority cannot be read", where=where, found=str(error),

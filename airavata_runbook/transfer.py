@@ -16,6 +16,7 @@ from airavata_runbook.registry_http import RegistryError, reason
 
 WORKERS = 4
 TRIES = 3
+PAUSE = 1.0  # seconds before the second try, twice that before the third
 TICK = 0.25  # seconds between two reports of progress
 
 OnBytes = Callable[[int, int], None]  # bytes done, bytes in all; called in the thread that asked for the work
@@ -62,7 +63,7 @@ def _tried(call: Callable[[], None], stop: threading.Event) -> None:
         try:
             return call()
         except RegistryError as error:
-            if not (left and error.retryable) or stop.wait(TRIES - left):
+            if not (left and error.retryable) or stop.wait(PAUSE * (TRIES - left)):
                 raise
 
 

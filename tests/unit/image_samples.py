@@ -81,4 +81,5 @@ def docker_files(*layers: bytes, architecture: str = "amd64") -> dict[str, bytes
     config = config_of(list(layers), architecture)
     names = [f"{number:064x}/layer.tar" for number in range(len(layers))]
     entry = {"Config": sha(config)[7:] + ".json", "RepoTags": ["api:1"], "Layers": names}
-    return {entry["Config"]: config, **dict(zip(names, layers, strict=True)), "manifest.json": json.dumps([entry]).encode()}
+    files = {entry["Config"]: config, "manifest.json": json.dumps([entry]).encode()}
+    return files | dict(zip(names, layers, strict=True))
