@@ -169,6 +169,14 @@ class Registry:
                                         scope=_scope(repository, push=True))
         if response.status_code not in (200, 404):
             raise refused(response, self.connection, f"{repository}, {blob.digest}")
+        there = response.headers.get("Content-Length", str(blob.size))
+        if response.status_code == 200 and there != str(blob.size):
+            # Sending it again would not help: the registry keeps what it has under a digest, unseen.
+            digest = blob.digest.removeprefix("sha256:")
+            raise RegistryError("a registry holds a damaged blob", where=f"{self.connection.name}, {blob.digest}",
+                                found=f"{there} bytes", needed=f"{blob.size} bytes",
+                                remedy=f"remove docker/registry/v2/blobs/sha256/{digest[:2]}/{digest} from its data, "
+                                       "then push again")
         return response.status_code == 200
 
     def _pull_blob(self, repository: str, blob: Descriptor, into: Path, count: Callable[[int], None]) -> None:

@@ -109,10 +109,11 @@ class Connection:
             # An auth that does nothing keeps requests from putting in what it finds in ~/.netrc.
             return session.request(method, url, headers=dict(headers), data=body, stream=stream, timeout=TIMEOUT,
                                    allow_redirects=False, auth=lambda request: request)
-        except requests.exceptions.SSLError as error:
-            raise RegistryError("a registry's certificate is not accepted", where=self.name, found=reason(error),
-                                needed=f"a certificate for {self.name}, signed by a trusted authority") from None
         except requests.exceptions.RequestException as error:
+            # A connection that is cut within TLS is an SSLError too; only a refused certificate is no bad luck.
+            if isinstance(_innermost(error), ssl.SSLCertVerificationError):
+                raise RegistryError("a registry's certificate is not accepted", where=self.name, found=reason(error),
+                                    needed=f"a certificate for {self.name}, signed by a trusted authority") from None
             raise RegistryError("a registry cannot be reached", where=self.name, found=reason(error), retryable=True,
                                 remedy="is its service running, and the forward or network up?") from None
         finally:
@@ -193,12 +194,16 @@ def json_of(response: requests.Response, connection: Connection) -> dict:
 
 def reason(error: Exception) -> str:
     """The innermost words of a requests or urllib3 error, without the URL (it may carry signatures)."""
-    while inner := getattr(error, "reason", None) or next((a for a in error.args if isinstance(a, Exception)), None):
-        if not isinstance(inner, Exception):
-            break
-        error = inner
+    error = _innermost(error)
     text = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error)
     return re.sub(r"(?:<[^>]*>: |\?\S+)", "", str(text))[:200]
+
+
+def _innermost(error: Exception) -> Exception:
+    """What requests and urllib3 wrapped, some layers deep."""
+    while wrapped := [part for part in (getattr(error, "reason", None), *error.args) if isinstance(part, Exception)]:
+        error = wrapped[0]
+    return error
 
 
 def _complaint(response: requests.Response) -> str:
