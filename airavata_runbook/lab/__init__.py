@@ -1,0 +1,123 @@
+"""The lab: real hosts on this machine, with systemd, sshd and an address of their own, for a site that says `lab:`.
+
+Every function takes a `Site` and finds what is there by itself: a lab that was killed, or that another process
+made, is the same lab. Nothing outside this package knows that a host is a lab's.
+"""
+
+import fcntl
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from airavata_runbook.lab import image, keys, network, preflight, rootfs
+from airavata_runbook.lab.hosts import LabHost, lab_folder, lab_host, lab_hosts, need_running
+from airavata_runbook.paths import state_dir
+from airavata_runbook.site import Site
+
+__all__ = ["LabHost", "crash", "down", "poweroff", "ssh", "start", "status", "up"]
+
+HEADER = ("NAME", "STATE", "ADDRESS", "USER", "PID")
+
+
+def up(site: Site) -> list[LabHost]:
+    """Bring all hosts of the lab up, side by side, and return them; what runs already is left as it is.
+
+    A host that crashed or was powered off starts with the disk it had. Raises CannotBuild with all problems of
+    this machine before anything is made.
+    """
+    hosts = lab_hosts(site)
+    with _locked(site):
+        if all(host.state == "running" for host in hosts):
+            _together(hosts, lambda host: host.wait())
+            return hosts
+        preflight.check(site)
+        image.ensure()
+        network.make_bridge(site.lab.bridge, site.lab.network)
+        key = _write_keys(site, hosts)
+        _together(hosts, lambda host: host.start(key))
+    return hosts
+
+
+def down(site: Site) -> None:
+    """End the lab's hosts at once and delete everything of them: disks, keys, cgroups, mounts, the bridge."""
+    hosts = lab_hosts(site)
+    with _locked(site):
+        _together(hosts, lambda host: host.remove())
+        network.remove_bridge(site.lab.bridge)
+        folder = lab_folder(site)
+        for name in ("id_ed25519", "id_ed25519.pub", "known_hosts"):
+            (folder / name).unlink(missing_ok=True)
+        for host in hosts:
+            if host.folder.exists():
+                host.folder.rmdir()
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def status(site: Site) -> list[dict[str, str]]:
+    """Print a header and one host a line, its name first; returns the same as rows: column → text."""
+    rows = [dict(zip(HEADER, (host.name, host.state, host.address, host.node.ssh.user, str(host.pid or "-")),
+                     strict=True)) for host in lab_hosts(site)]
+    widths = [max(len(name), *(len(row[name]) for row in rows)) for name in HEADER]
+    for line in (dict(zip(HEADER, HEADER, strict=True)), *rows):
+        print("  ".join(line[name].ljust(width) for name, width in zip(HEADER, widths, strict=True)).rstrip())
+    return rows
+
+
+def ssh(site: Site, name: str, command: list[str] | None = None) -> int:
+    """Run a command (or a shell) on a host over SSH, on this terminal; returns its exit status."""
+    host = lab_host(site, name)
+    need_running(host)
+    return host.ssh(command or [])
+
+
+def poweroff(site: Site, name: str) -> None:
+    """Shut one host down in order; its disk stays and `start` boots it again."""
+    host = lab_host(site, name)
+    with _locked(site):
+        host.poweroff()
+
+
+def crash(site: Site, name: str) -> None:
+    """Take one host's power away; its disk stays and `start` boots it again."""
+    host = lab_host(site, name)
+    with _locked(site):
+        host.crash()
+
+
+def start(site: Site, name: str) -> LabHost:
+    """Boot one host of a lab that is up; returns once SSH answers."""
+    host = lab_host(site, name)
+    with _locked(site):
+        network.make_bridge(site.lab.bridge, site.lab.network)
+        host.start(_write_keys(site, lab_hosts(site)))
+    return host
+
+
+def _write_keys(site: Site, hosts: list[LabHost]) -> str:
+    """Make what is missing of the lab's keys, write known_hosts from them; returns the user's public line."""
+    folder = lab_folder(site)
+    folder.mkdir(parents=True, exist_ok=True)
+    public = keys.ensure_key(folder / "id_ed25519", f"airavata-lab-{site.lab.bridge}")
+    known = keys.known_hosts([(host.address, host.node.ssh.port, host.make_key()) for host in hosts])
+    rootfs.write(folder / "known_hosts", known.encode(), 0o644)
+    return public
+
+
+def _together(hosts: list[LabHost], work: Callable[[LabHost], None]) -> None:
+    """Do the work for all hosts side by side; every host's is finished before the first failure is raised."""
+    with ThreadPoolExecutor(max_workers=max(len(hosts), 1)) as pool:
+        for done in [pool.submit(work, host) for host in hosts]:
+            done.result()
+
+
+@contextmanager
+def _locked(site: Site) -> Iterator[None]:
+    """One command at a time changes a lab."""
+    lab_hosts(site)
+    file: Path = state_dir() / "labs" / f".{site.lab.bridge}.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,135 @@
+"""The host image: a small Debian with systemd and sshd and nothing of Kubernetes, made once and cached.
+
+What a real host would not have, and a host that shares this machine's kernel needs, is all in `CONCESSIONS`.
+Source of facts: LAB.md's measurements, systemd-nspawn(1) of systemd 252.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from airavata_runbook import debian
+from airavata_runbook.errors import CannotBuild
+from airavata_runbook.paths import cache_dir
+from airavata_runbook.progress import Progress
+
+SUITE = "bookworm"
+PACKAGES = ["systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "iproute2", "iptables", "nftables",
+            "conntrack", "python3", "socat", "ethtool", "curl", "procps", "kmod", "ca-certificates"]
+MASKED = ["systemd-networkd-wait-online.service", "systemd-modules-load.service", "systemd-sysctl.service",
+          "getty.target", "console-getty.service"]
+ENABLED = ["systemd-networkd.service", "ssh.service", "airavata-lab-host.service"]
+
+# Run at each boot before anything else of the host. Kernel-wide settings belong to the machine: where a host may
+# not write them, it is shown the values that kubelet insists on, as files mounted over them.
+CONCESSIONS = """#!/bin/sh
+set -eu
+for controller in cpu cpuacct cpuset memory devices freezer blkio pids; do
+    if mountpoint -q "/sys/fs/cgroup/$controller"; then
+        # Without the word bind it fails: busy.
+        mount -o remount,bind,rw,nosuid,nodev,noexec "/sys/fs/cgroup/$controller"
+    fi
+done
+[ -e /dev/kmsg ] || ln -s /dev/null /dev/kmsg
+mkdir -p /run/airavata-lab
+show() {
+    [ "$(cat "$1")" = "$2" ] && return
+    if ! echo "$2" 2>/dev/null >"$1"; then
+        echo "$2" >"/run/airavata-lab/$3"
+        mount --bind "/run/airavata-lab/$3" "$1"
+    fi
+}
+show /proc/sys/vm/overcommit_memory 1 overcommit_memory
+show /proc/sys/kernel/panic 10 panic
+show /proc/sys/kernel/panic_on_oops 1 panic_on_oops
+sysctl -q -w net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1
+# What the host's own /etc/sysctl.d says, as far as a host on a shared kernel may set it.
+sysctl --system >/run/airavata-lab/sysctl.log 2>&1 || true
+"""
+
+FILES = {
+    "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultTimeoutStopSec=5s\n",
+    "etc/systemd/journald.conf.d/lab.conf": "[Journal]\nReadKMsg=no\nStorage=volatile\n",
+    "etc/systemd/system/airavata-lab-host.service":
+        "[Unit]\nDescription=What a host on a shared kernel needs before anything else\nDefaultDependencies=no\n"
+        "Before=sysinit.target systemd-networkd.service\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\n"
+        "ExecStart=/usr/local/lib/airavata-lab-host\n\n[Install]\nWantedBy=sysinit.target\n",
+    "etc/ssh/sshd_config.d/lab.conf": "PasswordAuthentication no\nHostKey /etc/ssh/ssh_host_ed25519_key\n",
+    "root/.bashrc": "# Kept empty: whatever stands here is paid for by every command over SSH.\n",
+    "etc/machine-id": "",
+}
+SCRIPTS = {"usr/local/lib/airavata-lab-host": CONCESSIONS}
+ABSENT = ["etc/ssh/ssh_host_*", "etc/hostname", "etc/resolv.conf", "etc/motd", "var/log/*.log", "var/log/apt/*"]
+
+
+def digest() -> str:
+    """What identifies the image: twelve hexadecimal digits of the digest of its recipe."""
+    recipe = [SUITE, PACKAGES, MASKED, ENABLED, FILES, SCRIPTS, ABSENT]
+    return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]
+
+
+def path() -> Path:
+    """Where the image is, or will be, in the cache."""
+    return cache_dir() / "lab" / f"host-{digest()}"
+
+
+def ensure() -> Path:
+    """The folder of the host image; makes it when the cache has none (about a minute). Raises CannotBuild."""
+    target = path()
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if target.is_dir():  # made by another process while this one waited
+            return target
+        building = Path(tempfile.mkdtemp(prefix=".host-", dir=target.parent))
+        try:
+            with Progress("lab: host image", total=3) as progress:
+                _build(building, progress)
+            building.chmod(0o755)
+            building.rename(target)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)  # no longer there when it became the image
+        for old in target.parent.glob("host-*"):
+            if old != target and not _in_use(old):
+                shutil.rmtree(old)
+    return target
+
+
+def _build(root: Path, progress: Progress) -> None:
+    progress.update("Debian base", done=0)
+    debian.bootstrap(root, [], SUITE)
+    progress.update("packages", done=1)
+    debian.install(root, PACKAGES)
+    progress.update("settings", done=2)
+    for name, content in FILES.items():
+        _write(root / name, content, 0o644)
+    for name, content in SCRIPTS.items():
+        _write(root / name, content, 0o755)
+    for pattern in ABSENT:
+        for unwanted in root.glob(pattern):
+            unwanted.unlink()
+    for unit in MASKED:
+        (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
+    done = subprocess.run(["systemctl", f"--root={root}", "--quiet", "enable", *ENABLED],
+                          capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CannotBuild("the host image's services could not be enabled", where=str(root), found=done.stderr.strip(),
+                          needed=", ".join(ENABLED))
+
+
+def _write(file: Path, content: str, mode: int) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content)
+    os.chmod(file, mode)
+
+
+def _in_use(image: Path) -> bool:
+    """Whether an overlay of a running lab has this image below it."""
+    return f"lowerdir={image}," in Path("/proc/self/mountinfo").read_text()

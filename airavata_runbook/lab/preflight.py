@@ -1,0 +1,124 @@
+"""What has to be true before a lab is made: everything is looked at first, all problems are told at once."""
+
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from airavata_runbook.errors import CannotBuild
+from airavata_runbook.lab import machine, network
+from airavata_runbook.paths import state_dir
+from airavata_runbook.site import Site
+
+MEMORY = 1536  # MiB a host: the measured idle cluster of two takes 1.4 GB, Airavata's services about as much
+DISK = 3072    # MiB a host, with images and databases
+IMAGE = 1024   # MiB, once
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a lab meets on this machine. memory, disk: MiB available. forward_drops: see network.forward_drops."""
+
+    system: str
+    uid: int
+    kind: machine.Kind
+    missing: list[str]
+    memory: int
+    disk: int
+    links: list[network.Link]
+    routes: list[tuple[IPv4Network, str]]
+    forward_drops: bool
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that stands in the way, and what to do about it."""
+
+    what: str
+    remedy: str
+
+
+def look(site: Site) -> Facts:
+    """The facts of this machine. What cannot be asked (no Linux, no iproute2) counts as empty."""
+    linux, missing = platform.system() == "Linux", machine.missing_tools()
+    can_ask = linux and not any(tool.startswith(("ip ", "iptables ")) for tool in missing)
+    return Facts(
+        system=platform.system(), uid=os.geteuid(), kind=machine.kind() if linux else machine.Kind.UNKNOWN,
+        missing=missing, memory=_available_memory() if linux else 0,
+        disk=shutil.disk_usage(state_dir()).free >> 20,
+        links=network.links() if can_ask else [], routes=network.routes() if can_ask else [],
+        forward_drops=can_ask and network.forward_drops() and not network.forward_accepted(site.lab.bridge),
+    )
+
+
+def problems(facts: Facts, site: Site) -> list[Problem]:
+    """All that is wrong; empty when a lab can be made."""
+    if facts.system != "Linux":
+        return [Problem(f"this machine runs {facts.system}; lab hosts are Linux containers",
+                        "use a Linux machine or a Linux virtual machine, or point the site at real hosts")]
+    lab, found = site.lab, []
+    if facts.uid != 0:
+        found.append(Problem("lab hosts can only be made by root", "run the same command with sudo"))
+    if facts.kind is machine.Kind.UNKNOWN:
+        found.append(Problem("the machine has neither systemd with cgroup v2 nor cgroup v1 without systemd",
+                             "boot with systemd.unified_cgroup_hierarchy=1 on the kernel's command line"))
+    if facts.missing:
+        packages = " ".join(tool.partition("(")[2].rstrip(")") for tool in facts.missing)
+        found.append(Problem(f"missing tools: {', '.join(facts.missing)}", f"apt-get install {packages}"))
+    for what, available, needed in (("memory", facts.memory, len(site.nodes) * MEMORY),
+                                    ("disk space", facts.disk, len(site.nodes) * DISK + IMAGE)):
+        if available < needed:
+            found.append(Problem(f"{len(site.nodes)} hosts need {needed} MiB of {what}, {available} MiB are available",
+                                 "free some, or use fewer nodes" + (
+                                     "" if what == "memory" else ", or set AIRAVATA_RUNBOOK_STATE to a larger disk")))
+    return found + _network_problems(facts, site) + [
+        Problem(f"node {node.name} names its interface {node.interface}; a lab host's is host0",
+                f"set interface: host0 for {node.name} in the site file")
+        for node in site.nodes if node.interface != "host0"
+    ] + [
+        Problem(f"node {node.name} has {node.address}, an address that the lab's machine or the network itself has",
+                f"give it another address of {lab.network}")
+        for node in site.nodes if node.address in (lab.network.network_address, lab.network.network_address + 1,
+                                                   lab.network.broadcast_address)
+    ]
+
+
+def _network_problems(facts: Facts, site: Site) -> list[Problem]:
+    lab, found = site.lab, []
+    ours = {link.name for link in facts.links if link.name == lab.bridge and link.alias == network.MARK}
+    if not ours and any(link.name == lab.bridge for link in facts.links):
+        found.append(Problem(f"there is an interface {lab.bridge} that is not a lab's",
+                             "set another lab.bridge in the site file"))
+    if ours and not any(address.network == lab.network for link in facts.links if link.name == lab.bridge
+                        for address in link.addresses) and any(link.addresses for link in facts.links
+                                                               if link.name == lab.bridge):
+        found.append(Problem(f"bridge {lab.bridge} belongs to a lab with another network than {lab.network}",
+                             "take that lab down, or set another lab.bridge"))
+    clash = [f"{target} on {device}" for target, device in facts.routes
+             if device not in ours and target.overlaps(lab.network)]
+    if clash:
+        found.append(Problem(f"lab.network {lab.network} overlaps a network that this machine reaches: "
+                             + ", ".join(clash), "choose another lab.network, and addresses in it, in the site file"))
+    if facts.forward_drops:
+        found.append(Problem("this machine's FORWARD policy is DROP and bridged packets pass it: the hosts could not "
+                             "reach each other",
+                             f"iptables -I FORWARD -i {lab.bridge} -o {lab.bridge} -j ACCEPT"))
+    return found
+
+
+def check(site: Site) -> None:
+    """Raise CannotBuild with every problem at once; return when there is none."""
+    found = problems(look(site), site)
+    if found:
+        raise CannotBuild(f"the lab cannot be made on this machine ({len(found)} problem{'s' * (len(found) > 1)})",
+                          found="\n".join(f"{number}. {problem.what}" for number, problem in enumerate(found, 1)),
+                          remedy="\n".join(f"{number}. {problem.remedy}" for number, problem in enumerate(found, 1)))
+
+
+def _available_memory() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) >> 10
+    raise CannotBuild("the kernel does not say how much memory is available", where="/proc/meminfo")
