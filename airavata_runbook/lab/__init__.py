@@ -48,9 +48,6 @@ def down(site: Site) -> None:
         folder = lab_folder(site)
         for name in ("id_ed25519", "id_ed25519.pub", "known_hosts"):
             (folder / name).unlink(missing_ok=True)
-        for host in hosts:
-            if host.folder.exists():
-                host.folder.rmdir()
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 

@@ -111,9 +111,13 @@ class LabHost:
 
     def remove(self) -> None:
         """End the host at once and delete everything of it."""
+        supervisor = self.pid
         self._end(signal.SIGKILL, 5.0)
         self._delete_disk()
-        shutil.rmtree(self.folder, ignore_errors=False) if self.folder.exists() else None
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+        if supervisor:  # it has ended; its entry is there until its parent, PID 1 by now, has looked at it
+            processes.wait(lambda: not Path(f"/proc/{supervisor}").exists(), 10.0)
 
     def _launch(self) -> None:
         groups = machine.make_groups(self.launch) if self.kind is machine.Kind.CGROUP_V1 else []

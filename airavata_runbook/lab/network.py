@@ -25,11 +25,11 @@ class Link:
 
 def links() -> list[Link]:
     """All network interfaces with their IPv4 addresses."""
-    return parse_links(_ip("-json", "address", "show"))
+    return parse_links(_ip("-details", "-json", "address", "show"))
 
 
 def parse_links(text: str) -> list[Link]:
-    """The interfaces in the output of `ip -json address show`."""
+    """The interfaces in the output of `ip -details -json address show`."""
     return [Link(item["ifname"], item.get("ifalias", ""),
                  tuple(IPv4Interface(f"{entry['local']}/{entry['prefixlen']}")
                        for entry in item.get("addr_info", []) if entry.get("family") == "inet"))
@@ -45,12 +45,18 @@ def routes() -> list[tuple[IPv4Network, str]]:
 def make_bridge(name: str, network: IPv4Network) -> None:
     """Make the bridge, give it the network's first address and set it up; what is already so is left."""
     if name not in {link.name for link in links()}:
-        _ip("link", "add", "name", name, "type", "bridge")
+        _ip("link", "add", "name", name, "address", _mac(network), "type", "bridge")
         _ip("link", "set", "dev", name, "alias", MARK)
     address = IPv4Interface(f"{network.network_address + 1}/{network.prefixlen}")
     if address not in next(link.addresses for link in links() if link.name == name):
         _ip("address", "add", str(address), "dev", name)
     _ip("link", "set", "dev", name, "up")
+
+
+def _mac(network: IPv4Network) -> str:
+    # Without one of its own a bridge takes a port's address, another one whenever a host comes or goes, and the
+    # hosts keep the stale one for minutes. 02: locally administered.
+    return "02:00:" + ":".join(f"{byte:02x}" for byte in (network.network_address + 1).packed)
 
 
 def remove_bridge(name: str) -> None:

@@ -93,7 +93,9 @@ def mount(image: Path, folder: Path) -> Path:
 def personalise(root: Path, host: Identity, user_key: str, host_key: Path) -> None:
     """Make the mounted root this host: its user, its files, its SSH host key."""
     if host.user != "root":
-        _chroot(root, ["useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", host.user])
+        # No group of the user's own: Debian already has groups such as operator or sudo.
+        _chroot(root, ["useradd", "--create-home", "--no-user-group", "--shell", "/bin/bash", "--password", "*",
+                       host.user])
     for name, (mode, content) in host_files(host, uuid.uuid4().hex, user_key).items():
         write(root / name, content.encode(), mode)
     write(root / "etc/ssh/ssh_host_ed25519_key", host_key.read_bytes(), 0o600)

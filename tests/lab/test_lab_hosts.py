@@ -1,0 +1,203 @@
+"""The lab from outside: hosts come up, survive what happens to hosts, and leave nothing. Needs root, about 30 s."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from airavata_runbook import lab
+from airavata_runbook.errors import CannotBuild, HostUnreachable
+from airavata_runbook.site import Site
+
+BRIDGES = ("lab9", "lab8")
+
+
+def site(bridge: str, network: str, user: str = "root", firewall: str = "open") -> Site:
+    prefix = network.rpartition(".")[0]
+    return Site.load({
+        "name": bridge, "ssh": {"user": user},
+        "nodes": [{"name": "one", "address": f"{prefix}.11", "interface": "host0", "role": "master"},
+                  {"name": "two", "address": f"{prefix}.12", "interface": "host0"}],
+        "lab": {"bridge": bridge, "network": network, "firewall": firewall}})
+
+
+@pytest.fixture(scope="module")
+def labs(tmp_path_factory):
+    """An open lab and, beside it, a closed one with a user who is not root; nothing of them is left."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRAVATA_RUNBOOK_STATE", str(folder))
+        opened = site("lab9", "10.99.0.0/24")
+        closed = site("lab8", "10.97.0.0/24", user="operator", firewall="closed")
+        before = traces(folder)
+        try:
+            lab.up(opened)
+            lab.up(closed)
+            yield opened, closed
+        finally:
+            lab.down(opened)
+            lab.down(closed)
+        assert traces(folder) == before
+        assert [path.name for path in (folder / "labs").iterdir() if not path.name.startswith(".")] == []
+
+
+def traces(folder: Path) -> dict[str, list[str]]:
+    """What could be left of our two labs; other labs on this machine are theirs."""
+    def lines(*command: str) -> list[str]:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    def ours(text: str) -> bool:
+        return str(folder) in text or any(bridge in text for bridge in BRIDGES)
+
+    return {
+        "processes": [line for line in lines("ps", "-eo", "pid,args") if ours(line)] + [
+            line for line in lines("ps", "-eo", "stat,comm") if line.startswith("Z") and "nspawn" in line],
+        "mounts": [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if ours(line)],
+        "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob("*/airavata-lab/*") if ours(path.name)],
+        "interfaces": [line for line in lines("ip", "-brief", "link") if ours(line)],
+        "firewall": [line for line in lines("iptables-save") if line.startswith(("-A", ":"))],
+        "nspawn": [str(path) for path in Path("/run/systemd/nspawn").rglob("*") if ours(path.name)],
+    }
+
+
+def said(site: Site, name: str, command: str) -> str:
+    """What a command on a host prints, asked with an SSH client of our own and the lab's files."""
+    node = site.node(name)
+    done = subprocess.run(
+        ["ssh", "-F", "none", "-i", node.ssh.key, "-o", f"UserKnownHostsFile={node.ssh.known_hosts}",
+         "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", f"{node.ssh.user}@{node.address}", command],
+        capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def boot(site: Site, name: str) -> str:
+    return said(site, name, "cut -d' ' -f22 /proc/1/stat")
+
+
+def supervisor(site: Site, name: str) -> int:
+    return int(next(row for row in lab.status(site) if row["NAME"] == name)["PID"])
+
+
+def answers(address: str, port: int) -> bool:
+    try:
+        with socket.create_connection((address, port), timeout=1.5) as connection:
+            return connection.recv(3) == b"hey"
+    except OSError:
+        return False
+
+
+def serve(site: Site, name: str, port: int) -> None:
+    sudo = "" if site.node(name).ssh.user == "root" else "sudo -n "
+    said(site, name, f"""{sudo}systemd-run --quiet --unit=hey{port} \\
+                             socat TCP-LISTEN:{port},fork,reuseaddr "SYSTEM:printf hey"
+                         for i in $(seq 100); do ss -tln | grep -q :{port} && exit 0; sleep 0.05; done; exit 1""")
+
+
+def test_hosts_are_whole_machines(labs):
+    opened, _ = labs
+    for node in opened.nodes:
+        assert said(opened, node.name, "hostname; cat /proc/1/comm").split() == [node.name, "systemd"]
+        assert said(opened, node.name, "systemctl is-system-running --wait || systemctl --failed") == "running"
+        assert f"{node.address}/24" in said(opened, node.name, "ip -brief address show host0")
+        assert said(opened, node.name, "command -v kubelet etcd flanneld containerd docker || echo none") == "none"
+    ids = {said(opened, node.name, "cat /etc/machine-id") for node in opened.nodes}
+    assert len(ids) == 2
+
+
+def test_hosts_can_carry_kubernetes(labs):
+    opened, _ = labs
+    rules = ("iptables -t nat -A PREROUTING -p tcp --dport 7001 -j DNAT --to-destination 10.99.0.11:7002 && "
+             "iptables -A FORWARD -m conntrack --ctstate ESTABLISHED -m comment --comment x -j ACCEPT && "
+             "iptables -t nat -A POSTROUTING -m statistic --mode random --probability 0.5 -j MASQUERADE && "
+             "iptables-save -t nat | grep -c -e DNAT -e MASQUERADE")
+    assert said(opened, "one", rules) == "2"
+    assert "dst=10.99.0.11" in said(opened, "one", "conntrack -L -p tcp --dport 22; iptables -t nat -F; iptables -F")
+    made = "ip link add v1 type vxlan id 1 dev host0 dstport 8472 && ip link add c0 type bridge && ip -br link | wc -l"
+    assert int(said(opened, "two", made + "; ip link del v1; ip link del c0")) >= 4
+    settings = said(opened, "one", "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/bridge/bridge-nf-call-iptables "
+                                   "/proc/sys/vm/overcommit_memory /proc/sys/kernel/panic; ls /dev/kmsg /dev/net/tun")
+    assert settings.split() == ["1", "1", "1", "10", "/dev/kmsg", "/dev/net/tun"]
+    overlay = "cd /var/lib/containerd && mkdir l u w m && mount -t overlay o -o lowerdir=l,upperdir=u,workdir=w m"
+    said(opened, "one", f"{overlay} && umount m && rmdir l u m && rm -r w")
+
+
+def test_an_unknown_host_key_is_refused(labs, tmp_path):
+    opened, _ = labs
+    node = opened.node("one")
+    known = tmp_path / "known_hosts"
+    known.write_text(Path(node.ssh.known_hosts).read_text().replace("10.99.0.12", "10.99.0.77")
+                     .replace("10.99.0.11", "10.99.0.12").replace("10.99.0.77", "10.99.0.11"))
+    done = subprocess.run(["ssh", "-F", "none", "-i", node.ssh.key, "-o", f"UserKnownHostsFile={known}",
+                           "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", f"root@{node.address}", "true"],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 255 and "HOST IDENTIFICATION HAS CHANGED" in done.stderr
+
+
+def test_a_closed_lab_lets_only_ssh_in(labs):
+    opened, closed = labs
+    for site_, address, reachable in ((opened, "10.99.0.11", True), (closed, "10.97.0.11", False)):
+        serve(site_, "one", 7070)
+        assert answers(address, 7070) is reachable
+        ask = f"python3 -c \"import socket; print(socket.create_connection(('{address}', 7070), 3).recv(3))\""
+        assert said(site_, "two", ask) == "b'hey'"
+    assert said(closed, "one", "id -un; sudo -n id -un").split() == ["operator", "root"]
+    assert said(opened, "one", "id -un") == "root"
+
+
+def test_up_again_changes_nothing_and_is_quick(labs, capsys):
+    opened, _ = labs
+    before = [supervisor(opened, node.name) for node in opened.nodes]
+    started = time.monotonic()
+    lab.up(opened)
+    assert time.monotonic() - started < 2
+    assert [supervisor(opened, node.name) for node in opened.nodes] == before
+    capsys.readouterr()
+    lab.status(opened)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in lines] == [["NAME", "STATE", "ADDRESS"], ["one", "running", "10.99.0.11"],
+                                                    ["two", "running", "10.99.0.12"]]
+
+
+def test_poweroff_keeps_the_disk(labs):
+    _, closed = labs
+    key = said(closed, "two", "cat /etc/ssh/ssh_host_ed25519_key.pub; echo kept > ~/note; sync")
+    lab.poweroff(closed, "two")
+    assert {row["NAME"]: row["STATE"] for row in lab.status(closed)} == {"one": "running", "two": "off"}
+    with pytest.raises(HostUnreachable, match="off"):
+        lab.ssh(closed, "two", ["true"])
+    lab.start(closed, "two")
+    assert said(closed, "two", "cat /etc/ssh/ssh_host_ed25519_key.pub ~/note") == f"{key}\nkept"
+    assert not answers("10.97.0.12", 7070)
+
+
+def test_up_heals_a_crash_and_a_killed_supervisor(labs):
+    opened, _ = labs
+    before = boot(opened, "one"), boot(opened, "two")
+    said(opened, "one", "echo kept > /root/note; sync")
+    lab.crash(opened, "one")
+    os.kill(supervisor(opened, "two"), signal.SIGKILL)
+    lab.up(opened)
+    assert said(opened, "one", "cat /root/note") == "kept"
+    assert boot(opened, "one") != before[0] and boot(opened, "two") != before[1]
+
+
+def test_one_lab_goes_and_the_other_stays(labs):
+    opened, closed = labs
+    pids = [supervisor(opened, node.name) for node in opened.nodes]
+    lab.down(closed)
+    assert [row["STATE"] for row in lab.status(closed)] == ["absent", "absent"]
+    lab.down(closed)  # nothing is there: nothing to do
+    assert [supervisor(opened, node.name) for node in opened.nodes] == pids
+    assert said(opened, "two", "hostname") == "two"
+
+
+def test_a_network_that_is_taken_is_refused_before_anything_is_made(labs):
+    taken = site("lab7", "10.99.0.0/24")
+    with pytest.raises(CannotBuild, match="overlaps a network.*10.99.0.0/24 on lab9"):
+        lab.up(taken)
+    assert "lab7" not in subprocess.run(["ip", "link"], capture_output=True, text=True, check=True).stdout

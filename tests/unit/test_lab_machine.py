@@ -1,0 +1,197 @@
+"""The lab's command lines, files and explanations, without making a host."""
+
+import os
+import re
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+
+import pytest
+
+from airavata_runbook import lab
+from airavata_runbook.errors import CannotBuild, SiteError
+from airavata_runbook.lab import hosts, image, keys, machine, network, preflight, processes, rootfs
+from airavata_runbook.site import Site
+
+LAUNCH = machine.Launch("lab0", "worker", Path("/state/root"), ((Path("/state/kubelet"), "/var/lib/kubelet"),), 4096)
+IDENTITY = rootfs.Identity("worker", IPv4Address("10.98.0.12"), IPv4Network("10.98.0.0/24"))
+
+
+def site(**lab_fields) -> Site:
+    return Site.load({
+        "name": "lab",
+        "nodes": [{"name": "master", "address": "10.98.0.11", "interface": "host0", "role": "master"},
+                  {"name": "worker", "address": "10.98.0.12", "interface": "host0"}],
+        "lab": {"bridge": "lab0", "network": "10.98.0.0/24", **lab_fields}})
+
+
+def facts(**changes) -> preflight.Facts:
+    good = preflight.Facts("Linux", 0, machine.Kind.CGROUP_V1, [], 8000, 20000,
+                           [network.Link("eth0", "", (IPv4Interface("192.0.2.7/24"),))],
+                           [(IPv4Network("192.0.2.0/24"), "eth0")], False)
+    return replace(good, **changes)
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRAVATA_RUNBOOK_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("AIRAVATA_RUNBOOK_CACHE", str(tmp_path / "cache"))
+
+
+def test_nspawn_starts_the_host_under_its_own_name():
+    assert machine.nspawn_command(LAUNCH) == [
+        "systemd-nspawn", "--quiet", "-D", "/state/root", "-b", "--register=no", "--keep-unit",
+        "--network-bridge=lab0", "-M", "lab0-worker", "--hostname=worker", "--link-journal=no",
+        "--system-call-filter=add_key keyctl", "--resolv-conf=off", "--timezone=off", "--console=pipe",
+        "--bind=/state/kubelet:/var/lib/kubelet"]
+
+
+def test_on_cgroup_v1_the_launcher_joins_the_hosts_cgroups_first():
+    groups = [Path("/sys/fs/cgroup/cpu/airavata-lab/lab0/worker"), Path("/sys/fs/cgroup/pids/airavata-lab/lab0/worker")]
+    command = machine.launch_command(LAUNCH, machine.Kind.CGROUP_V1, groups)
+    assert command[:2] == ["sh", "-c"] and 'echo $$ > "$1/cgroup.procs"' in command[2]
+    assert command[4:7] == [*map(str, groups), "--"]
+    assert command[7:] == machine.nspawn_command(LAUNCH)
+
+
+def test_with_systemd_the_host_gets_a_delegated_scope():
+    command = machine.launch_command(LAUNCH, machine.Kind.SYSTEMD)
+    nspawn = command.index("systemd-nspawn")
+    assert command[:nspawn] == ["systemd-run", "--scope", "--quiet", "--collect",
+                                "--unit=airavata-lab-lab0-worker.scope", "--property=Delegate=yes",
+                                "--property=MemoryHigh=4096M"]
+    assert command[nspawn:] == machine.nspawn_command(LAUNCH)
+
+
+def test_cgroups_of_a_host_lie_below_the_labs_bridge_and_inherit_cpusets(tmp_path):
+    for name in ("cpu", "cpuset", "memory"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cgroup.procs").touch()
+    (tmp_path / "cpuset/cpuset.cpus").write_text("0-1\n")
+    (tmp_path / "cpuset/cpuset.mems").write_text("0\n")
+    for level in ("airavata-lab", "airavata-lab/lab0", "airavata-lab/lab0/worker"):  # the kernel makes these files
+        folder = tmp_path / "cpuset" / level
+        folder.mkdir()
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            (folder / file).write_text("\n")
+    made = machine.make_groups(LAUNCH, tmp_path)
+    assert made == [tmp_path / name / "airavata-lab/lab0/worker" for name in ("cpu", "cpuset", "memory")]
+    assert (tmp_path / "cpuset/airavata-lab/lab0/worker/cpuset.cpus").read_text() == "0-1\n"
+    assert (tmp_path / "memory/airavata-lab/lab0/worker/memory.soft_limit_in_bytes").read_text() == str(4096 << 20)
+
+
+def test_a_good_machine_has_no_problem():
+    assert preflight.problems(facts(), site()) == []
+
+
+@pytest.mark.parametrize(("changes", "lab_fields", "what", "remedy"), [
+    ({"system": "Darwin"}, {}, "runs Darwin", "Linux machine"),
+    ({"uid": 1000}, {}, "only be made by root", "sudo"),
+    ({"kind": machine.Kind.UNKNOWN}, {}, "neither systemd", "unified_cgroup_hierarchy"),
+    ({"missing": ["systemd-nspawn (systemd-container)"]}, {}, "systemd-nspawn", "apt-get install systemd-container"),
+    ({"memory": 2000}, {}, "need 3072 MiB of memory, 2000 MiB", "fewer nodes"),
+    ({"disk": 100}, {}, "disk space, 100 MiB", "AIRAVATA_RUNBOOK_STATE"),
+    ({"routes": [(IPv4Network("10.96.0.0/11"), "tun0")]}, {}, "overlaps.*10.96.0.0/11 on tun0", "another lab.network"),
+    ({"links": [network.Link("lab0", "", ())]}, {}, "interface lab0 that is not a lab's", "another lab.bridge"),
+    ({"links": [network.Link("lab0", network.MARK, (IPv4Interface("10.50.0.1/24"),))]}, {},
+     "another network than 10.98.0.0/24", "take that lab down"),
+    ({"forward_drops": True}, {}, "FORWARD policy is DROP", "iptables -I FORWARD -i lab0 -o lab0 -j ACCEPT"),
+])
+def test_each_problem_says_what_and_how_to_mend_it(changes, lab_fields, what, remedy):
+    found = preflight.problems(facts(**changes), site(**lab_fields))
+    assert len(found) == 1
+    assert re.search(what, found[0].what) and remedy in found[0].remedy
+
+
+def test_a_node_on_the_machines_own_address_or_interface_is_refused():
+    wrong = Site.load({"name": "lab", "nodes": [
+        {"name": "master", "address": "10.98.0.1", "interface": "eth0", "role": "master"}], "lab": {}})
+    assert ["interface" in problem.what or "10.98.0.1" in problem.what for problem
+            in preflight.problems(facts(), wrong)] == [True, True]
+
+
+def test_all_problems_are_told_at_once(monkeypatch):
+    monkeypatch.setattr(preflight, "look", lambda site: facts(uid=1000, memory=10, forward_drops=True))
+    with pytest.raises(CannotBuild) as caught:
+        preflight.check(site())
+    message = str(caught.value)
+    assert "(3 problems)" in message
+    assert all(word in message for word in ("root", "MiB of memory", "FORWARD", "1.", "2.", "3.", "sudo"))
+
+
+def test_the_labs_own_bridge_is_no_clash():
+    ours = [network.Link("lab0", network.MARK, (IPv4Interface("10.98.0.1/24"),))]
+    assert preflight.problems(facts(links=ours, routes=[(IPv4Network("10.98.0.0/24"), "lab0")]), site()) == []
+
+
+def test_links_are_read_from_ip():
+    text = ('[{"ifname":"lo","addr_info":[{"family":"inet","local":"127.0.0.1","prefixlen":8}]},'
+            '{"ifname":"lab0","ifalias":"airavata-lab","addr_info":[{"family":"inet","local":"10.98.0.1",'
+            '"prefixlen":24},{"family":"inet6","local":"fe80::1","prefixlen":64}]}]')
+    assert network.parse_links(text)[1] == network.Link("lab0", "airavata-lab", (IPv4Interface("10.98.0.1/24"),))
+
+
+def test_files_of_a_root_host():
+    files = rootfs.host_files(IDENTITY, "0" * 32, "ssh-ed25519 AAAA lab")
+    assert files["etc/hostname"] == (0o644, "worker\n")
+    assert "10.98.0.12 worker" in files["etc/hosts"][1]
+    assert files["root/.ssh/authorized_keys"] == (0o600, "ssh-ed25519 AAAA lab\n")
+    network_file = files["etc/systemd/network/10-host0.network"][1].splitlines()
+    assert {"Address=10.98.0.12/24", "Gateway=10.98.0.1"} <= set(network_file)
+    assert not any(name.startswith(("etc/sudoers.d", "etc/nftables", "etc/ssh")) for name in files)
+
+
+def test_files_of_a_closed_host_with_its_own_user_and_port():
+    host = replace(IDENTITY, user="operator", port=2222, closed=True)
+    files = rootfs.host_files(host, "0" * 32, "ssh-ed25519 AAAA lab")
+    assert "root/.ssh/authorized_keys" not in files and "home/operator/.ssh/authorized_keys" in files
+    assert files["etc/sudoers.d/operator"] == (0o440, "operator ALL=(ALL:ALL) NOPASSWD: ALL\n")
+    assert files["etc/ssh/sshd_config.d/port.conf"][1] == "Port 2222\n"
+    rules = [line.strip() for line in files["etc/nftables.conf"][1].splitlines()]
+    order = [rules.index(rule) for rule in ("tcp dport 2222 accept", "ip saddr 10.98.0.1 drop",
+                                            "ip saddr 10.98.0.0/24 accept", "meta nfproto ipv4 drop")]
+    assert order == sorted(order)
+
+
+def test_known_hosts_come_from_the_keys_that_were_made(tmp_path):
+    line = keys.ensure_key(tmp_path / "key", "worker")
+    assert keys.ensure_key(tmp_path / "key", "worker") == line  # made once
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "key").read_text().startswith("-----BEGIN OPENSSH PRIVATE KEY-----")
+    kind, data, _ = line.split()
+    assert keys.known_hosts([("10.98.0.11", 22, line), ("10.98.0.12", 2222, line)]) == (
+        f"10.98.0.11 {kind} {data}\n[10.98.0.12]:2222 {kind} {data}\n")
+
+
+def test_the_image_holds_no_kubernetes_and_changes_name_with_its_recipe(monkeypatch):
+    before = image.digest()
+    assert image.path().name == f"host-{before}"
+    assert not any(word in package for package in image.PACKAGES
+                   for word in ("kube", "containerd", "docker", "etcd", "flannel"))
+    monkeypatch.setattr(image, "PACKAGES", [*image.PACKAGES, "vim"])
+    assert image.digest() != before
+
+
+def test_a_remembered_process_is_not_another_one_with_its_number(tmp_path):
+    file = tmp_path / "pid"
+    processes.remember(file, os.getpid())
+    assert processes.recall(file) == os.getpid()
+    file.write_text(f"{os.getpid()} 1\n")
+    assert processes.recall(file) is None
+    assert processes.recall(tmp_path / "none") is None
+
+
+def test_status_of_a_lab_that_is_not_there(capsys):
+    lab.status(site())
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["NAME", "STATE", "ADDRESS", "USER", "PID"],
+        ["master", "absent", "10.98.0.11", "root", "-"], ["worker", "absent", "10.98.0.12", "root", "-"]]
+
+
+def test_a_site_without_a_lab_and_an_unknown_host_are_explained():
+    real = Site.load({"name": "real", "nodes": [{"name": "master", "address": "192.0.2.1", "role": "master"}]})
+    for function in (lab.up, lab.down, lab.status):
+        with pytest.raises(CannotBuild, match="site real has no lab"):
+            function(real)
+    with pytest.raises(SiteError, match="no node 'third'"):
+        hosts.lab_host(site(), "third")
