@@ -28,10 +28,12 @@ def up(site: Site) -> list[LabHost]:
     """
     hosts = lab_hosts(site)
     with _locked(site):
-        if all(host.state == "running" for host in hosts):
+        _reconnect(site, hosts)
+        starting = [host for host in hosts if host.state != "running"]
+        if not starting:
             _together(hosts, lambda host: host.wait())
             return hosts
-        preflight.check(site)
+        preflight.check(site, len(starting))
         image.ensure()
         network.make_bridge(site.lab.bridge, site.lab.network)
         key = _write_keys(site, hosts)
@@ -41,9 +43,8 @@ def up(site: Site) -> list[LabHost]:
 
 def down(site: Site) -> None:
     """End the lab's hosts at once and delete everything of them: disks, keys, cgroups, mounts, the bridge."""
-    hosts = lab_hosts(site)
     with _locked(site):
-        _together(hosts, lambda host: host.remove())
+        _together(lab_hosts(site) + _forgotten(site), lambda host: host.remove())
         network.remove_bridge(site.lab.bridge)
         folder = lab_folder(site)
         for name in ("id_ed25519", "id_ed25519.pub", "known_hosts"):
@@ -100,6 +101,20 @@ def _write_keys(site: Site, hosts: list[LabHost]) -> str:
     known = keys.known_hosts([(host.address, host.node.ssh.port, host.make_key()) for host in hosts])
     rootfs.write(folder / "known_hosts", known.encode(), 0o644)
     return public
+
+
+def _reconnect(site: Site, hosts: list[LabHost]) -> None:
+    """Hosts that run without their bridge have lost their cable for good: they are ended, to start again."""
+    if not any(link.name == site.lab.bridge for link in network.links()):
+        _together(hosts, lambda host: host.crash())
+
+
+def _forgotten(site: Site) -> list[LabHost]:
+    """Hosts that this lab once had and that the site file no longer names."""
+    names = {node.name for node in site.nodes}
+    folder = lab_folder(site)
+    left = [key.parent.name for key in folder.glob("*/ssh_host_ed25519_key") if key.parent.name not in names]
+    return [LabHost(site, site.nodes[0].model_copy(update={"name": name})) for name in left]
 
 
 def _together(hosts: list[LabHost], work: Callable[[LabHost], None]) -> None:

@@ -88,6 +88,8 @@ def ensure() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if target.is_dir():  # made by another process while this one waited
             return target
+        for abandoned in target.parent.glob(".host-*"):  # by a build that was killed
+            shutil.rmtree(abandoned)
         building = Path(tempfile.mkdtemp(prefix=".host-", dir=target.parent))
         try:
             with Progress("lab: host image", total=3) as progress:

@@ -68,10 +68,11 @@ def remove_bridge(name: str) -> None:
 def forward_drops() -> bool:
     """Whether this machine's firewall would drop what one host sends to another over the bridge.
 
-    That is so when bridged packets are shown to iptables (br_netfilter) and the FORWARD chain drops by default.
+    That is so when bridged packets are shown to iptables (as they are once br_netfilter is loaded, unless it is
+    switched off) and the FORWARD chain drops by default.
     """
     switch = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
-    if not switch.exists() or switch.read_text().strip() == "0":
+    if switch.exists() and switch.read_text().strip() == "0":
         return False
     done = subprocess.run(["iptables", "-S", "FORWARD"], capture_output=True, text=True, check=False)
     return "-P FORWARD DROP" in done.stdout.splitlines()

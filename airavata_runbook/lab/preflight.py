@@ -3,7 +3,7 @@
 import os
 import platform
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -19,7 +19,9 @@ IMAGE = 1024   # MiB, once
 
 @dataclass(frozen=True)
 class Facts:
-    """What a lab meets on this machine. memory, disk: MiB available. forward_drops: see network.forward_drops."""
+    """What a lab meets on this machine. memory, disk: MiB available. forward_drops: see network.forward_drops.
+    modules: kernel modules that hosts need, that are not loaded, and that they cannot load themselves.
+    """
 
     system: str
     uid: int
@@ -30,6 +32,7 @@ class Facts:
     links: list[network.Link]
     routes: list[tuple[IPv4Network, str]]
     forward_drops: bool
+    modules: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,12 @@ def look(site: Site) -> Facts:
         disk=shutil.disk_usage(state_dir()).free >> 20,
         links=network.links() if can_ask else [], routes=network.routes() if can_ask else [],
         forward_drops=can_ask and network.forward_drops() and not network.forward_accepted(site.lab.bridge),
+        modules=_missing_modules() if linux else [],
     )
 
 
-def problems(facts: Facts, site: Site) -> list[Problem]:
-    """All that is wrong; empty when a lab can be made."""
+def problems(facts: Facts, site: Site, starting: int) -> list[Problem]:
+    """All that is wrong; empty when a lab can be made. starting: hosts that do not run yet and need room."""
     if facts.system != "Linux":
         return [Problem(f"this machine runs {facts.system}; lab hosts are Linux containers",
                         "use a Linux machine or a Linux virtual machine, or point the site at real hosts")]
@@ -67,10 +71,13 @@ def problems(facts: Facts, site: Site) -> list[Problem]:
     if facts.missing:
         packages = " ".join(tool.partition("(")[2].rstrip(")") for tool in facts.missing)
         found.append(Problem(f"missing tools: {', '.join(facts.missing)}", f"apt-get install {packages}"))
-    for what, available, needed in (("memory", facts.memory, len(site.nodes) * MEMORY),
-                                    ("disk space", facts.disk, len(site.nodes) * DISK + IMAGE)):
+    if facts.modules:
+        found.append(Problem(f"kernel modules that hosts need are not loaded: {', '.join(facts.modules)}",
+                             "modprobe -a overlay br_netfilter vxlan nf_conntrack"))
+    for what, available, needed in (("memory", facts.memory, starting * MEMORY),
+                                    ("disk space", facts.disk, starting * DISK + IMAGE)):
         if available < needed:
-            found.append(Problem(f"{len(site.nodes)} hosts need {needed} MiB of {what}, {available} MiB are available",
+            found.append(Problem(f"{starting} hosts need {needed} MiB of {what}, {available} MiB are available",
                                  "free some, or use fewer nodes" + (
                                      "" if what == "memory" else ", or set AIRAVATA_RUNBOOK_STATE to a larger disk")))
     return found + _network_problems(facts, site) + [
@@ -108,13 +115,19 @@ def _network_problems(facts: Facts, site: Site) -> list[Problem]:
     return found
 
 
-def check(site: Site) -> None:
-    """Raise CannotBuild with every problem at once; return when there is none."""
-    found = problems(look(site), site)
+def check(site: Site, starting: int) -> None:
+    """Raise CannotBuild with every problem at once; return when there is none. starting: as in `problems`."""
+    found = problems(look(site), site, starting)
     if found:
         raise CannotBuild(f"the lab cannot be made on this machine ({len(found)} problem{'s' * (len(found) > 1)})",
                           found="\n".join(f"{number}. {problem.what}" for number, problem in enumerate(found, 1)),
                           remedy="\n".join(f"{number}. {problem.remedy}" for number, problem in enumerate(found, 1)))
+
+
+def _missing_modules() -> list[str]:
+    present = {"overlay": "\toverlay\n" in Path("/proc/filesystems").read_text(),
+               "br_netfilter": Path("/proc/sys/net/bridge").is_dir()}
+    return [name for name, there in present.items() if not there]
 
 
 def _available_memory() -> int:

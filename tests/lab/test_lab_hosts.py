@@ -172,7 +172,9 @@ def test_poweroff_keeps_the_disk(labs):
         lab.ssh(closed, "two", ["true"])
     lab.start(closed, "two")
     assert said(closed, "two", "cat /etc/ssh/ssh_host_ed25519_key.pub ~/note") == f"{key}\nkept"
-    assert not answers("10.97.0.12", 7070)
+    serve(closed, "two", 7070)
+    assert said(closed, "one", "socat -u TCP:10.97.0.12:7070 -") == "hey"
+    assert not answers("10.97.0.12", 7070)  # the firewall came back with the host
 
 
 def test_up_heals_a_crash_and_a_killed_supervisor(labs):
@@ -186,6 +188,13 @@ def test_up_heals_a_crash_and_a_killed_supervisor(labs):
     assert boot(opened, "one") != before[0] and boot(opened, "two") != before[1]
 
 
+def test_up_heals_a_bridge_that_was_taken_away(labs):
+    opened, _ = labs
+    subprocess.run(["ip", "link", "delete", "lab9"], check=True)
+    lab.up(opened)
+    assert said(opened, "one", "cat /root/note") == "kept"
+
+
 def test_one_lab_goes_and_the_other_stays(labs):
     opened, closed = labs
     pids = [supervisor(opened, node.name) for node in opened.nodes]
@@ -194,6 +203,13 @@ def test_one_lab_goes_and_the_other_stays(labs):
     lab.down(closed)  # nothing is there: nothing to do
     assert [supervisor(opened, node.name) for node in opened.nodes] == pids
     assert said(opened, "two", "hostname") == "two"
+
+
+def test_down_removes_a_host_that_the_site_no_longer_names(labs):
+    opened, _ = labs
+    lab.down(opened.model_copy(update={"nodes": opened.nodes[:1]}))
+    assert [row["STATE"] for row in lab.status(opened)] == ["absent", "absent"]
+    lab.up(opened)
 
 
 def test_a_network_that_is_taken_is_refused_before_anything_is_made(labs):

@@ -58,7 +58,8 @@ def test_both_notations_are_read(apt):
 
 
 def test_a_suite_without_a_mirror_is_explained(monkeypatch, apt, tmp_path):
-    monkeypatch.setattr(debian, "machine_sources", lambda: [debian.Source("http://one.example/debian", "sid", ("main",))])
+    other = debian.Source("http://one.example/debian", "sid", ("main",))
+    monkeypatch.setattr(debian, "machine_sources", lambda: [other])
     monkeypatch.setattr(debian.shutil, "which", lambda program: f"/usr/sbin/{program}")
     with pytest.raises(CannotBuild, match="no Debian mirror for bookworm") as caught:
         debian.bootstrap(tmp_path / "root", [])

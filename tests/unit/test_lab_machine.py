@@ -81,7 +81,7 @@ def test_cgroups_of_a_host_lie_below_the_labs_bridge_and_inherit_cpusets(tmp_pat
 
 
 def test_a_good_machine_has_no_problem():
-    assert preflight.problems(facts(), site()) == []
+    assert preflight.problems(facts(), site(), 2) == []
 
 
 @pytest.mark.parametrize(("changes", "lab_fields", "what", "remedy"), [
@@ -95,10 +95,11 @@ def test_a_good_machine_has_no_problem():
     ({"links": [network.Link("lab0", "", ())]}, {}, "interface lab0 that is not a lab's", "another lab.bridge"),
     ({"links": [network.Link("lab0", network.MARK, (IPv4Interface("10.50.0.1/24"),))]}, {},
      "another network than 10.98.0.0/24", "take that lab down"),
+    ({"modules": ["br_netfilter"]}, {}, "not loaded: br_netfilter", "modprobe -a"),
     ({"forward_drops": True}, {}, "FORWARD policy is DROP", "iptables -I FORWARD -i lab0 -o lab0 -j ACCEPT"),
 ])
 def test_each_problem_says_what_and_how_to_mend_it(changes, lab_fields, what, remedy):
-    found = preflight.problems(facts(**changes), site(**lab_fields))
+    found = preflight.problems(facts(**changes), site(**lab_fields), 2)
     assert len(found) == 1
     assert re.search(what, found[0].what) and remedy in found[0].remedy
 
@@ -107,13 +108,13 @@ def test_a_node_on_the_machines_own_address_or_interface_is_refused():
     wrong = Site.load({"name": "lab", "nodes": [
         {"name": "master", "address": "10.98.0.1", "interface": "eth0", "role": "master"}], "lab": {}})
     assert ["interface" in problem.what or "10.98.0.1" in problem.what for problem
-            in preflight.problems(facts(), wrong)] == [True, True]
+            in preflight.problems(facts(), wrong, 1)] == [True, True]
 
 
 def test_all_problems_are_told_at_once(monkeypatch):
     monkeypatch.setattr(preflight, "look", lambda site: facts(uid=1000, memory=10, forward_drops=True))
     with pytest.raises(CannotBuild) as caught:
-        preflight.check(site())
+        preflight.check(site(), 2)
     message = str(caught.value)
     assert "(3 problems)" in message
     assert all(word in message for word in ("root", "MiB of memory", "FORWARD", "1.", "2.", "3.", "sudo"))
@@ -121,7 +122,11 @@ def test_all_problems_are_told_at_once(monkeypatch):
 
 def test_the_labs_own_bridge_is_no_clash():
     ours = [network.Link("lab0", network.MARK, (IPv4Interface("10.98.0.1/24"),))]
-    assert preflight.problems(facts(links=ours, routes=[(IPv4Network("10.98.0.0/24"), "lab0")]), site()) == []
+    assert preflight.problems(facts(links=ours, routes=[(IPv4Network("10.98.0.0/24"), "lab0")]), site(), 2) == []
+
+
+def test_hosts_that_run_already_need_no_more_room():
+    assert preflight.problems(facts(memory=1600), site(), 1) == []
 
 
 def test_links_are_read_from_ip():
