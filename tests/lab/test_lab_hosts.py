@@ -166,12 +166,14 @@ def test_up_again_changes_nothing_and_is_quick(labs, capsys):
 def test_poweroff_keeps_the_disk(labs):
     _, closed = labs
     key = said(closed, "two", "cat /etc/ssh/ssh_host_ed25519_key.pub; echo kept > ~/note; sync")
+    said(closed, "two", "sudo -n systemd-run --quiet --property=ExecStop='/bin/touch /home/operator/stopped' sleep 999")
     lab.poweroff(closed, "two")
     assert {row["NAME"]: row["STATE"] for row in lab.status(closed)} == {"one": "running", "two": "off"}
     with pytest.raises(HostUnreachable, match="off"):
         lab.ssh(closed, "two", ["true"])
     lab.start(closed, "two")
     assert said(closed, "two", "cat /etc/ssh/ssh_host_ed25519_key.pub ~/note") == f"{key}\nkept"
+    said(closed, "two", "test -e ~/stopped")  # its services were stopped, not killed
     serve(closed, "two", 7070)
     assert said(closed, "one", "socat -u TCP:10.97.0.12:7070 -") == "hey"
     assert not answers("10.97.0.12", 7070)  # the firewall came back with the host
@@ -180,11 +182,12 @@ def test_poweroff_keeps_the_disk(labs):
 def test_up_heals_a_crash_and_a_killed_supervisor(labs):
     opened, _ = labs
     before = boot(opened, "one"), boot(opened, "two")
+    said(opened, "one", "systemd-run --quiet --property=ExecStop='/bin/touch /root/stopped' sleep 999")
     said(opened, "one", "echo kept > /root/note; sync")
     lab.crash(opened, "one")
     os.kill(supervisor(opened, "two"), signal.SIGKILL)
     lab.up(opened)
-    assert said(opened, "one", "cat /root/note") == "kept"
+    assert said(opened, "one", "cat /root/note; ls /root/stopped 2>/dev/null || true") == "kept"
     assert boot(opened, "one") != before[0] and boot(opened, "two") != before[1]
 
 
