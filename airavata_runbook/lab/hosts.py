@@ -144,11 +144,18 @@ class LabHost:
                               remedy="see what they wait for in /proc/PID/stack")
         if self.kind is machine.Kind.CGROUP_V1:
             machine.remove_groups(self.launch)
+        self._release_lock()
         rootfs.unmount(self.folder)
         (self.folder / "pid").unlink(missing_ok=True)
         for leftover in (NSPAWN / "propagate" / self.launch.machine, NSPAWN / "unix-export" / self.launch.machine):
             with suppress(FileNotFoundError):
                 leftover.rmdir()
+
+    def _release_lock(self) -> None:
+        """Remove the lock that a killed systemd-nspawn leaves, named by the root's device and inode."""
+        if self.launch.root.is_mount():
+            found = self.launch.root.stat()
+            (NSPAWN / "locks" / f"inode-{found.st_dev}:{found.st_ino}").unlink(missing_ok=True)
 
     def _delete_disk(self) -> None:
         (self.folder / "made").unlink(missing_ok=True)

@@ -60,7 +60,7 @@ def traces(folder: Path) -> dict[str, list[str]]:
         "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob("*/airavata-lab/*") if ours(path.name)],
         "interfaces": [line for line in lines("ip", "-brief", "link") if ours(line)],
         "firewall": [line for line in lines("iptables-save") if line.startswith(("-A", ":"))],
-        "nspawn": [str(path) for path in Path("/run/systemd/nspawn").rglob("*") if ours(path.name)],
+        "nspawn": sorted(str(path) for path in Path("/run/systemd/nspawn").glob("*/*")),
     }
 
 
