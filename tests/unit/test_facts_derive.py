@@ -1,0 +1,73 @@
+"""What follows from facts: ordinary hosts get Kubernetes' defaults, and each departure is a fact's doing."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from airavata_runbook.facts.derive import derive
+from airavata_runbook.facts.host import parse
+from tests.unit.test_facts_host import texts
+
+ROCKY, UBUNTU, LAB = (parse(texts(name)) for name in ("rocky-9", "ubuntu-24.04", "lab-debian-12"))
+
+
+@pytest.mark.parametrize("host", [ROCKY, UBUNTU], ids=["rocky-9", "ubuntu-24.04"])
+def test_an_ordinary_host_gets_the_defaults(host):
+    settings = derive(host)
+    assert (settings.cgroup_driver, settings.systemd_cgroup) == ("systemd", True)
+    assert settings.fail_cgroup_v1 and settings.fail_swap_on
+    assert (settings.oom_score_adj, settings.restrict_oom_score_adj) == (-999, False)
+    assert settings.max_open_files == 1_000_000
+    assert settings.conntrack == {}
+    assert settings.image_gc == (85, 80)
+
+
+def test_an_ordinary_host_departs_only_in_what_is_kept_for_the_system():
+    assert derive(ROCKY).reasons.keys() == {"systemReserved"}
+    assert derive(ROCKY).system_reserved == {"cpu": "500m", "memory": "1024Mi"}
+    assert derive(UBUNTU).system_reserved == {"cpu": "400m", "memory": "1024Mi"}
+
+
+def test_where_systemd_resolves_names_pods_get_the_servers_behind_it():
+    assert derive(UBUNTU).resolv_conf == "/run/systemd/resolve/resolv.conf"
+    assert "loopback" in derive(UBUNTU).reasons["resolvConf"]
+    assert derive(ROCKY).resolv_conf == ""
+
+
+def test_a_lab_host_gets_its_concessions_each_with_a_reason():
+    settings = derive(LAB)
+    assert (settings.cgroup_driver, settings.systemd_cgroup, settings.fail_cgroup_v1) == ("cgroupfs", False, False)
+    assert (settings.oom_score_adj, settings.restrict_oom_score_adj) == (0, True)
+    assert settings.max_open_files == 20000
+    assert set(settings.conntrack.values()) == {0, "0s"}
+    assert settings.image_gc == (100, 99)
+    assert settings.fail_swap_on  # the recorded machine has no swap
+    assert settings.reasons.keys() == {"systemReserved", "cgroupDriver", "systemd_cgroup", "failCgroupV1", "oomScoreAdj",
+                                       "restrict_oom_score_adj", "maxOpenFiles", "conntrack",
+                                       "imageGCHighThresholdPercent"}
+    assert "20000" in settings.reasons["maxOpenFiles"]
+    assert "systemd-nspawn" in settings.reasons["imageGCHighThresholdPercent"]
+
+
+@pytest.mark.parametrize("changes, departs", [
+    ({"cgroup": 1}, {"cgroup_driver", "systemd_cgroup", "fail_cgroup_v1"}),
+    ({"systemd": 0}, {"cgroup_driver", "systemd_cgroup"}),
+    ({"swap": 4 << 30}, {"fail_swap_on"}),
+    ({"cap_sys_resource": False, "max_files": 2_000_000}, {"oom_score_adj", "restrict_oom_score_adj"}),
+    ({"nr_open": 65536}, {"max_open_files"}),
+    ({"sysctls": {"net/netfilter/nf_conntrack_max": (False, "262144")}}, {"conntrack"}),
+    ({"container": "lxc"}, {"image_gc"}),
+    ({"sysctls": {}}, set()),  # the connection table's module is loaded later
+    ({"max_files": 1024}, set()),  # root with CAP_SYS_RESOURCE raises its own limit
+])
+def test_one_fact_moves_only_what_depends_on_it(changes, departs):
+    usual, settings = derive(ROCKY), derive(replace(ROCKY, **changes))
+    moved = {field.name for field in fields(settings) if getattr(settings, field.name) != getattr(usual, field.name)}
+    assert moved - {"reasons"} == departs
+    new = settings.reasons.keys() - usual.reasons.keys()
+    assert len(new) == len(departs) and all(settings.reasons[key] for key in new)
+
+
+def test_settings_of_two_hosts_share_nothing():
+    derive(LAB).conntrack["min"] = 7
+    assert derive(LAB).conntrack["min"] == 0
