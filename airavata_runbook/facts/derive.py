@@ -59,8 +59,9 @@ def derive(host: HostFacts) -> NodeSettings:
     if table_fixed:
         reasons["conntrack"] = "this host does not let the connection table's size be set: 0 leaves it alone"
     if host.container:
-        reasons["imageGCHighThresholdPercent"] = (f"this host is a container ({host.container}): its disk is shared, and what others "
-                              "fill of it must not cost this host its images")
+        reasons["imageGCHighThresholdPercent"] = (
+            f"this host is a container ({host.container}): its disk is shared, and what others fill of it must not "
+            "cost this host its images")
     return NodeSettings(
         cgroup_driver="systemd" if modern else "cgroupfs",
         systemd_cgroup=modern,

@@ -48,8 +48,8 @@ class HostFacts:
 
     systemd: its version where it is PID 1, else 0. max_files: the hard limit; nr_open: how far a process with
     CAP_SYS_RESOURCE can raise it. container: what kind of container the host is ("systemd-nspawn"), "" for none.
-    sysctls: name → (writable, value), without those that the kernel does not have (yet). selinux: absent, permissive or enforcing.
-    addresses: interface → its first address, "a.b.c.d/n".
+    sysctls: name → (writable, value), without those that the kernel does not have (yet).
+    selinux: absent, permissive or enforcing. addresses: interface → its first address, "a.b.c.d/n".
     mtu: interface → bytes. clock: seconds since the epoch as the host sees it.
     """
 

@@ -39,8 +39,8 @@ def test_output_comes_back_whole_and_spoils_no_other(shell, script, stdout):
 
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("script, status", [("exit 3", 3), ("false", 1), ("set -e; false; echo no", 1),
-                                            ("no-such-command 2>/dev/null", 127), ("kill -9 $(exec sh -c 'echo $PPID')",
-                                                                                  137)])
+                                            ("no-such-command 2>/dev/null", 127),
+                                            ("kill -9 $(exec sh -c 'echo $PPID')", 137)])
 def test_a_failure_is_a_status_and_the_rest_runs(shell, script, status):
     answers = run(shell, {"bad": script, "good": "echo on"})
     assert (answers["bad"], answers["good"]) == (Answer(b"", status), Answer(b"on\n", 0))
