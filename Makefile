@@ -1,7 +1,7 @@
 # `make test` on a fresh Debian 12 as root installs what it needs, once, and runs the tests.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-PACKAGES := python3-venv debootstrap systemd-container iproute2 iptables openssh-client
+PACKAGES := python3-venv busybox debootstrap systemd-container iproute2 iptables openssh-client
 VENV := .venv
 BIN := $(VENV)/bin
 

@@ -1,7 +1,8 @@
 """Many shell fragments in one round trip, their outputs told apart whatever they print.
 
 Each fragment runs in a subshell of its own with no standard input. Its output comes back as base64 on one line
-that starts with a nonce made for this call, so that no output, hostile or cut short, is taken for another's.
+that starts with a nonce made for this call and ends with a full stop, so that no output, hostile or cut short,
+is taken for another's or for a whole one.
 Needs only a POSIX shell and base64 (coreutils, busybox).
 """
 
@@ -35,10 +36,10 @@ def batch(fragments: Mapping[str, str], nonce: str, stop: bool = False) -> str:
         # The status is the last line inside the encoded text: nothing that a fragment prints can come after it.
         run = f"{{ ( {script}\n) </dev/null; printf '\\n%s' $?; }} | base64 -w0"
         if stop:
-            pieces.append(f"out=$( {run} ); echo {nonce} {name} $out\n"
+            pieces.append(f"out=$( {run} ); echo {nonce} {name} $out .\n"
                           "test \"$(echo $out | base64 -d | tail -n 1)\" = 0 || exit 0\n")
         else:
-            pieces.append(f"printf '%s ' {nonce} {name}; {run}; echo\n")
+            pieces.append(f"printf '%s ' {nonce} {name}; {run}; echo ' .'\n")
     return "".join(pieces)
 
 
@@ -50,7 +51,7 @@ def split(output: bytes, nonce: str, names: Mapping[str, str] | None = None) -> 
     answers = {}
     for line in output.splitlines():
         words = line.split(b" ")
-        if len(words) == 3 and words[0] == nonce.encode():
+        if len(words) == 4 and words[0] == nonce.encode() and words[3] == b".":
             answer = _decode(words[2])
             if answer:
                 answers[words[1].decode(errors="replace")] = answer

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import paramiko
 
@@ -18,11 +19,9 @@ class Forward:
 
     def close(self) -> None:
         """Stop listening; connections under way end with the SSH connection."""
-        try:
+        with suppress(OSError):  # already down
             # close() alone does not wake a thread that waits in accept().
             self._listener.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # already down
         self._listener.close()
 
     def _accept(self) -> None:
@@ -52,10 +51,8 @@ def _pump(receive: Callable[[int], bytes], send: Callable[[bytes], None], finish
             send(data)
     except OSError:
         pass  # either side may hang up at any time
-    try:
+    with suppress(OSError):  # it was gone already
         finish()
-    except OSError:
-        pass  # it was gone already
 
 
 def _end(client: socket.socket) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from airavata_runbook.errors import StepFailed
+from airavata_runbook.errors import NotYet
 from airavata_runbook.resources.base import Change, Context, Found, quote
 
 PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,ExecMainStartTimestamp,Type"
@@ -38,7 +38,7 @@ class Service:
     def change(self, found: Found, context: Context) -> Change | None:
         state, times = parse(found.text)
         if state.get("LoadState") == "not-found" and not context.planning:
-            raise StepFailed(f"there is no service {self.name}", needed=f"the package {self.package or 'that has it'}")
+            raise NotYet(f"the service {self.name} is installed")
         started = started_at(state)
         newer = [name for name, changed in times.items() if started and changed > started]
         touched = [name for name in [*self.reads, f"package {self.package}"] if name in context.touched]

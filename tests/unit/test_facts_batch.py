@@ -55,12 +55,21 @@ def test_with_stop_nothing_runs_after_a_failure(shell, tmp_path):
 
 def test_missing_answers_are_named():
     with pytest.raises(StepFailed) as caught:
-        split(f"{NONCE} a CjA=\n".encode(), NONCE, {"a": "", "b": "", "c": ""})
+        split(f"{NONCE} a CjA= .\n".encode(), NONCE, {"a": "", "b": "", "c": ""})
     assert "b, c" in caught.value.found and caught.value.retryable
 
 
-@pytest.mark.parametrize("noise", [b"", b"\xff\xfe\x00", b"Last login: today\r\n", b"0123456789abcdef a CjA=\n",
-                                   f"{NONCE} a not*base64\n".encode(), f"{NONCE} a AAAA\n".encode()])
+@pytest.mark.parametrize("noise", [b"", b"\xff\xfe\x00", b"Last login: today\r\n", b"0123456789abcdef a CjA= .\n",
+                                   f"{NONCE} a not*base64 .\n".encode(), f"{NONCE} a AAAA .\n".encode()])
 def test_other_text_is_no_answer(noise):
     with pytest.raises(StepFailed):
         split(noise, NONCE, {"a": ""})
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_an_answer_cut_anywhere_is_missing_and_never_another(stop):
+    # Cut after the second line of the encoded text, "34" would pass for the status.
+    script = batch({"a": "printf '12\\n34567'"}, NONCE, stop)
+    whole = subprocess.run(["sh"], input=script.encode(), capture_output=True, check=True).stdout
+    assert split(whole, NONCE) == {"a": Answer(b"12\n34567", 0)}
+    assert all(split(whole[:cut], NONCE) == {} for cut in range(len(whole) - 1))

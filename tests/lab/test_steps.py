@@ -1,0 +1,138 @@
+"""The engine on real hosts, looked at from outside: plan changes nothing, run does it once, drift is repaired."""
+
+import subprocess
+import time
+
+import pytest
+
+from airavata_runbook import lab
+from airavata_runbook.errors import HostUnreachable, StepFailed
+from airavata_runbook.pki import Subject
+from airavata_runbook.resources import Authority, Block, Certificate, Condition, File, Generated, Service
+from airavata_runbook.site import Site
+from airavata_runbook.ssh import connect, disconnect
+from airavata_runbook.step import master, step
+from airavata_runbook.vault import vault_of
+
+UNIT = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
+
+
+@step("Secrets on the master", on=master)
+def secrets_of_site(target):
+    yield Generated("canary")
+    yield Authority("ca", "lab-authority")
+
+
+@step("A service on every host")
+def service(target):
+    yield Block("/etc/hosts", "site", tuple(f"{node.address} {node.name}.example" for node in target.site.nodes))
+    yield Certificate("/etc/kubernetes/pki/server", Subject(target.node.name, ips=(str(target.node.address),)))
+    yield File("/etc/systemd/system/waiter.service", UNIT)
+    yield File("/etc/waiter.conf", f"# of {target.node.name}, cgroup {target.facts.cgroup}\n")
+    yield Service("waiter", reads=["/etc/waiter.conf"])
+    yield Condition("the waiter", script="systemctl is-active waiter")
+
+
+@pytest.fixture(scope="module", params=["root", "operator"])
+def site(request, tmp_path_factory):
+    """A lab of its own: once with root, once with a user who has sudo and a firewall closed to all but SSH."""
+    plain = request.param == "root"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRAVATA_RUNBOOK_STATE", str(tmp_path_factory.mktemp("state")))
+        made = Site.load({
+            "name": f"steps-{request.param}", "ssh": {"user": request.param},
+            "nodes": [{"name": "one", "address": "10.96.0.11", "interface": "host0", "role": "master"},
+                      {"name": "two", "address": "10.96.0.12", "interface": "host0"}],
+            "lab": {"bridge": "lab7", "network": "10.96.0.0/24", "firewall": "open" if plain else "closed"}})
+        try:
+            lab.up(made)
+            yield made
+        finally:
+            disconnect(made)
+            lab.down(made)
+
+
+def on(site: Site, name: str, command: str) -> str:
+    """What a command prints on a host, by ssh and not by our own connection."""
+    node, folder = site.node(name), site.node(name).ssh
+    become = [] if node.ssh.user == "root" else ["sudo", "-n"]
+    done = subprocess.run(["ssh", "-i", folder.key, "-o", f"UserKnownHostsFile={folder.known_hosts}",
+                           "-o", "StrictHostKeyChecking=yes", f"{node.ssh.user}@{node.address}", *become, "sh", "-s"],
+                          input=command, capture_output=True, text=True, timeout=30)
+    return done.stdout.strip()
+
+
+def test_plan_then_run_then_nothing_to_do_then_drift(site):
+    look = "ls /etc/kubernetes /etc/airavata-runbook /etc/waiter.conf 2>&1; systemctl is-enabled waiter 2>&1; cat /etc/hosts"
+    bare = on(site, "two", look)
+    planned = [secrets_of_site(site, plan=True), service(site, plan=True)]
+    assert on(site, "two", look) == bare
+    assert all(report.count("would change") and not report.count("changed") for report in planned)
+
+    ran = [secrets_of_site(site), service(site)]
+    for plan, report in zip(planned, ran, strict=True):
+        assert {(host, item.label) for host, items in plan.hosts.items() for item in items if item.status == "would change"} \
+            == {(host, item.label) for host, items in report.hosts.items() for item in items if item.status == "changed"}
+    assert on(site, "two", "systemctl is-active waiter; getent hosts one.example") == "active\n10.96.0.11      one.example"
+    assert on(site, "one", "stat -c %a /etc/kubernetes/pki/ca.key /etc/airavata-runbook/secrets/canary") == "600\n600"
+
+    started = on(site, "one", "systemctl show -p ExecMainStartTimestamp waiter")
+    assert [report.count("changed") for report in (secrets_of_site(site), service(site))] == [0, 0]
+    assert on(site, "one", "systemctl show -p ExecMainStartTimestamp waiter") == started
+
+    on(site, "two", "echo drift >> /etc/waiter.conf; systemctl stop waiter")
+    report = service(site)
+    assert {(host, item.label) for host, items in report.hosts.items() for item in items if item.status == "changed"} \
+        == {("two", "file /etc/waiter.conf"), ("two", "service waiter")}
+    assert on(site, "two", "systemctl is-active waiter; cat /etc/waiter.conf").startswith("active\n# of two, cgroup")
+
+
+def test_a_run_that_stopped_between_file_and_restart_is_completed(site):
+    secrets_of_site(site), service(site)
+    before = on(site, "one", "systemctl show -p MainPID waiter")
+    time.sleep(0.01)  # a file's time has the grain of the kernel's clock tick
+    on(site, "one", "touch /etc/waiter.conf")
+    assert service(site).count("changed") == 1
+    assert on(site, "one", "systemctl show -p MainPID waiter") != before
+
+
+def test_secrets_show_nowhere(site, capsys):
+    reports = [secrets_of_site(site), service(site)]
+    canary = vault_of(site).secret("generated:canary")
+    assert len(canary) == 32
+    shown = "".join(f"{report}{report._repr_html_()}{report.as_dict()}" for report in reports) + capsys.readouterr().out
+    assert canary not in shown and "PRIVATE KEY" not in shown
+
+
+def test_a_failed_host_does_not_lose_the_others_result(site):
+    @step("One of two fails")
+    def halves(target):
+        yield File("/etc/half", "half\n")
+        yield Condition("two's own file", script="test -e /never" if target.node.name == "two" else "true", deadline=1)
+
+    with pytest.raises(StepFailed, match="two: two's own file: not within 1 s"):
+        halves(site)
+    assert on(site, "one", "cat /etc/half") == on(site, "two", "cat /etc/half") == "half"
+
+
+def test_a_forward_reaches_what_listens_on_the_host(site):
+    import socket
+    port = connect(site)["two"].forward(22)
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        assert connection.recv(4) == b"SSH-"
+
+
+def test_a_file_sent_arrives_whole(site, tmp_path):
+    source = tmp_path / "large"
+    source.write_bytes(bytes(range(256)) * 40_000)
+    connect(site)["two"].send(source, "/opt/runbook/large")
+    assert on(site, "two", "stat -c %s /opt/runbook/large") == "10240000"
+
+
+def test_a_wrong_host_key_is_refused_by_name(site):
+    wrong = Site.load({"name": "wrong", "nodes": [
+        {"name": "one", "address": "10.96.0.11", "role": "master",
+         "ssh": {"user": site.master.ssh.user, "key": site.master.ssh.key, "fingerprint": "SHA256:" + "A" * 43}}]})
+    with pytest.raises(HostUnreachable, match="not the one in the site file") as refused:
+        connect(wrong)["one"].run("true")
+    assert "host one" in str(refused.value)

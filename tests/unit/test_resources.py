@@ -1,0 +1,108 @@
+"""Resources compare what a probe printed with what should be; no host is needed for that."""
+
+import base64
+import subprocess
+
+import pytest
+
+from airavata_runbook.errors import NotYet, StepFailed
+from airavata_runbook.resources import Block, Context, File, Packages, Service
+from airavata_runbook.resources.base import Found
+from airavata_runbook.resources.file import with_block
+from airavata_runbook.resources.package import install_script, parse_installed, same_version
+
+SERVICE = """Type=notify
+ExecMainStartTimestamp=Mon 2026-11-23 09:00:00.500000 UTC
+LoadState=loaded
+ActiveState=active
+SubState=running
+UnitFileState=enabled
+NeedDaemonReload=no
+"""
+
+
+def on_this_machine(resource) -> Found:
+    done = subprocess.run(["sh", "-c", resource.probe()], capture_output=True)
+    return Found(done.stdout, done.returncode)
+
+
+@pytest.mark.parametrize("content", ["one\ntwo\n", "no newline at the end", "", "END-OF-FILE\n", b"\x00\xff binary",
+                                     "$HOME `id` \\ 'quoted'\n", "umlaut ä\n"])
+def test_a_file_is_made_exactly_and_then_found_right(tmp_path, content):
+    file = File(str(tmp_path / "folder" / "a file"), content, mode="0640")
+    change = file.change(on_this_machine(file), Context(None))
+    assert change.summary == "create"
+    subprocess.run(["sh", "-c", change.script], check=True)
+    assert (tmp_path / "folder" / "a file").read_bytes() == (content.encode() if isinstance(content, str) else content)
+    assert file.change(on_this_machine(file), Context(None)) is None
+
+
+def test_a_changed_file_is_told_as_a_difference_and_a_secret_one_is_not(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old\n")
+    path.chmod(0o644)
+    shown = File(str(path), "new\n")
+    assert "-old" in shown.change(on_this_machine(shown), Context(None)).detail
+    secret = File(str(path), "canary-hunter2\n", secret=True)
+    change = secret.change(on_this_machine(secret), Context(None))
+    assert "canary" not in change.detail + change.command + change.summary
+    path.write_text("canary-hunter2\n")
+    assert secret.change(on_this_machine(secret), Context(None)) is None
+
+
+def test_a_wrong_mode_alone_is_a_change(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("same\n")
+    path.chmod(0o600)
+    file = File(str(path), "same\n")
+    assert file.change(on_this_machine(file), Context(None)).summary == "mode 600 → 644"
+
+
+def test_a_block_leaves_other_lines_alone():
+    first = with_block("127.0.0.1 localhost", "site", ("1.2.3.4 a",))
+    assert first == "127.0.0.1 localhost\n# BEGIN site\n1.2.3.4 a\n# END site\n"
+    assert with_block(first + "::1 six\n", "site", ("1.2.3.5 b",)) == \
+        "127.0.0.1 localhost\n# BEGIN site\n1.2.3.5 b\n# END site\n::1 six\n"
+    found = Found(base64.b64encode(first.encode()))
+    assert Block("/etc/hosts", "site", ("1.2.3.4 a",)).change(found, Context(None)) is None
+
+
+@pytest.mark.parametrize(("line", "expected"), [
+    ("", None),
+    ("1795424400.400000 /etc/a", None),  # 09:00:00.4, before the start
+    ("1795424400.600000 /etc/a", "restart: newer /etc/a"),
+])
+def test_a_service_restarts_when_a_file_is_younger_than_its_process(line, expected):
+    change = Service("x", reads=["/etc/a"]).change(Found((SERVICE + line).encode()), Context(None))
+    assert (change.summary if change else None) == expected
+
+
+def test_a_service_that_is_down_is_started_and_enabled():
+    text = SERVICE.replace("ActiveState=active", "ActiveState=inactive").replace("enabled", "disabled")
+    change = Service("x").change(Found(text.encode()), Context(None))
+    assert change.summary == "start, enable" and "systemctl start x" in change.shown
+
+
+def test_a_missing_service_waits_for_its_package_in_a_run_and_is_foreseen_in_a_plan():
+    text = b"LoadState=not-found\nActiveState=inactive\nUnitFileState=\n"
+    with pytest.raises(NotYet, match="service x is installed"):
+        Service("x").change(Found(text), Context(None))
+    assert Service("x").change(Found(text), Context(None, planning=True)).summary == "start, enable"
+
+
+def test_only_missing_packages_are_installed_at_their_versions():
+    found = Found(b"deb\nii  etcd 3.6.16-1\nrc  flannel 0.28.10-1\n")
+    change = Packages({"etcd": "3.6.16", "flannel": "0.28.10"}, "ours").change(found, Context(None))
+    assert "flannel=0.28.10" in change.script and "etcd" not in change.script
+    assert Packages({"etcd": "3.6.16"}, "ours").change(found, Context(None)) is None
+
+
+def test_package_managers_are_told_apart():
+    assert parse_installed("rpm\nii  etcd 3.6.16-1\n") == ("rpm", {"etcd": "3.6.16-1"})
+    assert "dnf -y -q install --enablerepo=ours etcd-3.6.16" in install_script("rpm", "ours", {"etcd": "3.6.16"})
+    with pytest.raises(StepFailed, match="no package manager"):
+        parse_installed("")
+
+
+def test_versions_compare_whole():
+    assert same_version("1:1.36.3-1", "1.36.3") and not same_version("1.36.30-1", "1.36.3")

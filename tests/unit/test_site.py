@@ -1,0 +1,89 @@
+"""A site file that cannot be right is refused with the field, what was found and what would be right."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from airavata_runbook import Site
+from airavata_runbook.errors import SiteError
+
+LAB = Path(__file__).parents[2] / "parameters" / "lab.yaml"
+
+
+def good() -> dict:
+    return yaml.safe_load(LAB.read_text())["site"]
+
+
+def refusal(**changes) -> str:
+    with pytest.raises(SiteError) as refused:
+        Site.load({**good(), **changes})
+    return str(refused.value)
+
+
+def test_the_lab_site_is_good_by_name_path_mapping_and_environment(monkeypatch):
+    by_path = Site.load(LAB)
+    monkeypatch.setenv("AIRAVATA_RUNBOOK_SITE", str(LAB))
+    assert by_path == Site.load("lab") == Site.load(good()) == Site.load() == Site.load(by_path)
+    assert by_path.master.name == "master" and [node.name for node in by_path.workers] == ["worker"]
+
+
+def test_no_site_is_ever_taken_by_default(monkeypatch):
+    monkeypatch.delenv("AIRAVATA_RUNBOOK_SITE", raising=False)
+    with pytest.raises(SiteError, match="no site was named"):
+        Site.load()
+
+
+def test_an_unknown_site_names_the_known_ones():
+    with pytest.raises(SiteError, match="lab"):
+        Site.load("labb")
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"nodez": []}, "did you mean 'nodes'?"),
+    ({"network": {"pod": "10.0.0.0/8"}}, "network.pod: unknown key; did you mean 'pods'?"),
+    ({"network": {"pods": "10.244.0.0/33"}}, "network.pods"),
+    ({"network": {"pods": "10.254.0.0/17"}}, "pods 10.254.0.0/17 and services 10.254.0.0/16 overlap"),
+    ({"network": {"pods": "10.98.0.0/16"}}, "address 10.98.0.11 lies inside network.pods"),
+    ({"network": {"pods": "10.244.0.0/24", "subnet_length": 24}}, "does not fit"),
+    ({"network": {"pods": "10.244.0.0/23", "subnet_length": 24}}, "too few /24 leases for 2 nodes"),
+    ({"registry": {"node": "elsewhere"}}, "registry.node: elsewhere is no node of this site"),
+    ({"repository": {"gpgcheck": True}}, "gpgcheck: true needs gpgkey"),
+    ({"airavata": {"images": {"portal": {"pull": "example.org/portal:1"}}}}, "needs its digest"),
+    ({"airavata": {"images": {"portal": {}}}}, "exactly one of archive, pull or build"),
+    ({"airavata": {"portal_node_port": 80}}, "airavata.portal_node_port"),
+    ({"nodes": [{"name": "one", "address": "10.98.0.11"}]}, "exactly one needs role: master, found 0"),
+    ({"nodes": [{"name": "a", "address": "10.98.0.11", "role": "master"},
+                {"name": "a", "address": "10.98.0.11"}]}, "name a is given to more than one node"),
+    ({"nodes": [{"name": "a", "address": "10.97.0.11", "role": "master"}]}, "not in lab.network"),
+])
+def test_what_cannot_be_right_is_refused_with_its_field(changes, said):
+    assert said in refusal(**changes)
+
+
+def test_all_problems_are_told_at_once():
+    message = refusal(nodez=[], network={"pods": "nonsense"})
+    assert "2 problems" in message and "nodez" in message and "network.pods" in message
+
+
+def test_a_secret_written_into_a_site_file_is_refused_and_not_repeated():
+    message = refusal(registry={"password": "canary-hunter2"})
+    assert "registry.password" in message and "canary-hunter2" not in message
+
+
+def test_overrides_reach_nested_fields_and_are_checked():
+    assert Site.load("lab", {"registry.port": 5443}).registry.port == 5443
+    with pytest.raises(SiteError, match="registry.port"):
+        Site.load("lab", {"registry.port": 70000})
+
+
+def test_a_lab_site_takes_its_keys_from_the_lab(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRAVATA_RUNBOOK_STATE", str(tmp_path))
+    assert Site.load("lab").master.ssh.key == str(tmp_path / "labs" / "lab0" / "id_ed25519")
+
+
+@pytest.mark.parametrize("text", ["", "nodes: []", "site: []", "site: {}\nother: 1", "{"])
+def test_a_file_without_exactly_one_site_is_refused(tmp_path, text):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(SiteError, match="bad.yaml"):
+        Site.load(tmp_path / "bad.yaml")
