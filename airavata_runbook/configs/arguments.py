@@ -1,0 +1,22 @@
+"""Argument files as CentOS 7 had them under /etc/kubernetes: one shell variable, read by a systemd unit."""
+
+from collections.abc import Sequence
+from textwrap import fill
+from typing import NamedTuple
+
+
+class Argument(NamedTuple):
+    """One flag of a command line. why: what it does, for the file's comment."""
+
+    flag: str
+    value: object
+    why: str
+
+
+def argument_file(variable: str, intro: str, arguments: Sequence[Argument]) -> str:
+    """A file that sets `variable` to the arguments, below a comment on each of them."""
+    lines = [fill(intro, 100, initial_indent="# ", subsequent_indent="# "), "#"]
+    for flag, _, why in arguments:
+        lines.append(fill(why, 100, initial_indent=f"# --{flag}: ", subsequent_indent="#     "))
+    words = [f"--{flag}={value}" for flag, value, _ in arguments]
+    return "\n".join([*lines, f'{variable}="' + " \\\n    ".join(words) + '"', ""])
