@@ -1,8 +1,7 @@
 """What runs on every host: containerd, kubelet, kube-proxy, flannel and the pod network's configuration."""
 
+import json
 from textwrap import indent
-
-import yaml
 
 from airavata_runbook.configs.arguments import Argument, argument_file
 from airavata_runbook.etcd import PORT as ETCD_PORT
@@ -223,7 +222,7 @@ def _settings(settings: NodeSettings, values: dict[str, object]) -> str:
     lines = []
     for key, value in values.items():
         lines.append(_reason(settings, key, ""))
-        lines.append(yaml.safe_dump({key: value}, default_flow_style=None, width=110))
+        lines.append(f"{key}: {json.dumps(value)}\n")  # JSON is YAML, on one line
     return "".join(lines)
 
 

@@ -1,0 +1,87 @@
+"""Every configuration file can be read by what will read it, and nothing in it contradicts the site."""
+
+import json
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from airavata_runbook import Site
+from airavata_runbook.configs import control_plane, node
+from airavata_runbook.facts.derive import derive
+from airavata_runbook.facts.host import parse
+
+FACTS = sorted((Path(__file__).parent / "fixtures" / "facts").glob("*.json"))
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site.load(Path(__file__).parents[2] / "parameters" / "lab.yaml")
+
+
+@pytest.fixture(params=FACTS, ids=lambda path: path.stem)
+def settings(request):
+    return derive(parse(json.loads(request.param.read_text())["facts"]))
+
+
+def words(text: str) -> list[str]:
+    """The arguments that a shell reads from an argument file, as systemd does."""
+    variable = re.search(r'^(\w+)="', text, re.MULTILINE)[1]
+    return subprocess.run(["sh", "-c", f'{text}\nprintf "%s\\n" ${variable}'], capture_output=True, text=True,
+                          check=True).stdout.split()
+
+
+@pytest.mark.parametrize("name", ["apiserver", "controller_manager", "scheduler"])
+def test_argument_files_hold_their_flags_and_explain_each(site, name):
+    text = getattr(control_plane, name)(site)
+    flags = words(text)
+    assert len(flags) > 5 and all(flag.startswith("--") for flag in flags)
+    for flag in flags:
+        assert f"# {flag.partition('=')[0]}: " in text
+
+
+def test_the_api_server_lets_nobody_in_unnamed_and_shares_etcds_address(site):
+    flags = words(control_plane.apiserver(site))
+    assert "--anonymous-auth=false" in flags and "--authorization-mode=Node,RBAC" in flags
+    url = next(flag for flag in flags if flag.startswith("--etcd-servers=")).partition("=")[2]
+    assert url in control_plane.etcd(site) and "ETCD_CLIENT_CERT_AUTH=true" in control_plane.etcd(site)
+
+
+def test_flannel_reads_the_prefix_that_the_key_is_written_under(site):
+    assert f'FLANNEL_ETCD_PREFIX="{site.network.etcd_prefix}"' in node.flannel(site, site.workers[0])
+    assert node.flannel_network(site) == {"Network": "10.244.0.0/16", "SubnetLen": 24, "Backend": {"Type": "vxlan"}}
+
+
+def test_node_files_parse_and_carry_the_hosts_own_settings(site, settings):
+    kubelet = yaml.safe_load(node.kubelet(site, site.master, settings))
+    assert kubelet["cgroupDriver"] == settings.cgroup_driver and kubelet["authentication"]["anonymous"] == {"enabled": False}
+    proxy = yaml.safe_load(node.kube_proxy(site, site.master, settings))
+    assert proxy["clusterCIDR"] == "10.244.0.0/16" and proxy["hostnameOverride"] == "10.98.0.11"
+    containerd = tomllib.loads(node.containerd(site, settings))
+    runtime = containerd["plugins"]["io.containerd.cri.v1.runtime"]
+    assert runtime["restrict_oom_score_adj"] == settings.restrict_oom_score_adj
+    assert runtime["containerd"]["runtimes"]["runc"]["options"]["SystemdCgroup"] == settings.systemd_cgroup
+    images = containerd["plugins"]["io.containerd.cri.v1.images"]
+    assert images["pinned_images"]["sandbox"].startswith("registry.lab:5000/")
+
+
+def test_the_registrys_hosts_file_is_toml_and_names_its_authority(site):
+    hosts = tomllib.loads(node.registry_hosts(site, "Basic x"))
+    assert hosts["host"]["https://registry.lab:5000"]["ca"].endswith("registry-ca.crt")
+
+
+def test_the_pod_network_script_is_a_shell_script_with_one_mac_a_host(site):
+    scripts = [node.pod_network_script(one) for one in site.nodes]
+    for script in scripts:
+        subprocess.run(["sh", "-n"], input=script, text=True, check=True)
+    assert len({re.search(r"address (\S+) type", script)[1] for script in scripts}) == len(site.nodes)
+
+
+def test_a_kubelets_certificate_names_its_host_by_address(site):
+    subject = node.certificates(site, site.workers[0])["kubelet"]
+    assert subject.common_name == "system:node:10.98.0.12" and subject.organization == "system:nodes"
+    assert "--hostname-override=10.98.0.12" in words(node.kubelet_arguments(site, site.workers[0]))
+    assert str(site.network.api_address) in control_plane.certificates(site)["apiserver"].ips
