@@ -164,13 +164,15 @@ class ImageSource(Model):
 class Airavata(Model):
     """What runs on the cluster: a stack (data under stacks/), its images and its secrets.
 
-    images: component name → source; components that need an image and have none are left out, and said to be.
+    images: image name → source, before the runbook's own builds. A component of Airavata itself that has no image here
+    is served by the STAND-IN where stand_in is true (the lab), else it is left out, and said to be.
     storage: node → where volumes live (default: the first worker). node_port: the portal's port on each host.
     """
 
     stack: Name = "classic"
     namespace: Name = "airavata"
     images: dict[Name, ImageSource] = {}
+    stand_in: bool = False
     api_replicas: Annotated[int, Field(ge=1, le=50)] = 2
     gateway: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "default"
     storage_node: Name | None = None
