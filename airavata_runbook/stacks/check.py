@@ -1,0 +1,288 @@
+"""What is wrong with a stack's manifests, found before anything is sent to the API server.
+
+Each check makes one mistake impossible that the POC's own manifests had (AIRAVATA.md lists them). The etcd prefix and
+address are not looked for: they come from one field of the site each, and no manifest holds them.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from airavata_runbook.site import Site
+
+NODE_PORTS = range(30000, 32768)  # the API server's own default
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+# Which key of a volume or of an environment entry names an object, and of which kind that object is.
+VOLUME_SOURCES = {"configMap": ("ConfigMap", "name"), "secret": ("Secret", "secretName")}
+KEY_SOURCES = {"configMapKeyRef": "ConfigMap", "secretKeyRef": "Secret"}
+
+_ADDRESS = re.compile(r"(?<![\w.@$-])([A-Za-z0-9][A-Za-z0-9.-]*):(\d{2,5})(?![\w.:])")
+_NUMERIC = re.compile(r"\d+(\.\d+){3}")
+_PATH = re.compile(r"(?<![\w.:/-])/[\w./@-]+")
+_SECRET_NAME = re.compile(r"password|passwd|secret|token|cookie", re.IGNORECASE)
+_SECRET_TEXT = re.compile(r"://[^/@\s:]+:[^/@\s$]+@|(password|passwd|secret|token)\s*[=:]\s*[^\s/$]", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One object of a component. file: where it stands, for messages. data: the parsed object."""
+
+    component: str
+    file: str
+    data: dict
+
+    @property
+    def label(self) -> str:
+        return f"{self.file}: {self.data['kind']} {self.data['metadata']['name']}"
+
+    @property
+    def pod(self) -> dict | None:
+        """The pod template of a workload, else None."""
+        return self.data["spec"]["template"] if self.data["kind"] in WORKLOADS else None
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What manifests may refer to. services: name → ports. sources: (kind, name) → keys. folders: host paths."""
+
+    site: Site
+    namespace: str
+    services: Mapping[str, set[int]]
+    sources: Mapping[tuple[str, str], Collection[str]]
+    folders: Collection[str]
+
+
+def problems(manifests: Sequence[Manifest], site: Site, namespace: str, secrets: Mapping[str, Collection[str]],
+             folders: Collection[str]) -> list[str]:
+    """All that is wrong, one line each with file, object, field, what was found and what is needed.
+
+    secrets: the names of the Secrets that a step makes → their keys. folders: the paths on the storage node that a
+    step makes. An empty list means that nothing is wrong.
+    """
+    sources = {("Secret", name): keys for name, keys in secrets.items()}
+    services = {"kubernetes": {443}}
+    for manifest in manifests:
+        name, kind = manifest.data["metadata"]["name"], manifest.data["kind"]
+        if kind == "ConfigMap":
+            sources["ConfigMap", name] = list(manifest.data.get("data", {}))
+        elif kind == "Service":
+            services[name] = {port["port"] for port in ports_of(manifest)}
+    known = _Known(site, namespace, services, sources, folders)
+    found = []
+    for manifest in manifests:
+        try:
+            found += [f"{manifest.label}: {line}" for line in _object(manifest, manifests, known)]
+        except (KeyError, TypeError, AttributeError) as error:
+            found.append(f"{manifest.label}: found something malformed ({type(error).__name__}: {error}); "
+                         f"needed: what Kubernetes knows as a {manifest.data['kind']}")
+    return found + list(_node_ports(manifests))
+
+
+def ports_of(manifest: Manifest) -> list[dict]:
+    """The ports that a Service offers; none for other kinds."""
+    return manifest.data["spec"]["ports"] if manifest.data["kind"] == "Service" else []
+
+
+def secrets_of(manifest: Manifest) -> set[str]:
+    """The names of the Secrets that a workload's pods are given, as volumes or as environment."""
+    pod = manifest.pod["spec"] if manifest.pod else {}
+    entries = [entry for box in [*pod.get("initContainers", []), *pod.get("containers", [])] for entry in box.get("env", [])]
+    return {volume["secret"].get("secretName") for volume in pod.get("volumes", []) if "secret" in volume} | {
+        entry["valueFrom"]["secretKeyRef"]["name"] for entry in entries if "secretKeyRef" in entry.get("valueFrom", {})}
+
+
+def _object(manifest: Manifest, manifests: Sequence[Manifest], known: _Known) -> Iterator[str]:
+    data = manifest.data
+    if data["kind"] == "Secret":
+        yield "kind: found Secret; needed: none in a stack, a step makes them from references"
+    elif data["kind"] == "ConfigMap":
+        for key, text in data.get("data", {}).items():
+            yield from _text(f"data.{key}", text, known)
+    elif data["kind"] == "Service":
+        pods = [one.pod for one in manifests if one.component == manifest.component and one.pod]
+        yield from _service(data["spec"], pods)
+    elif manifest.pod:
+        yield from _workload(data, known)
+
+
+def _service(spec: dict, pods: list[dict]) -> Iterator[str]:
+    chosen = [pod for pod in pods if _selects(spec.get("selector"), pod)]
+    if not chosen:
+        yield (f"spec.selector: found {spec.get('selector')}; needed: labels of the component's pods, "
+               f"{[pod['metadata'].get('labels') for pod in pods]}")
+        return
+    offered = {value for pod in chosen for box in pod["spec"]["containers"] for value in _ports(box)}
+    for index, port in enumerate(spec["ports"]):
+        field, target = f"spec.ports[{index}]", port.get("targetPort", port["port"])
+        if target not in offered:
+            yield f"{field}.targetPort: found {target}; needed: a port of its pods, one of {_list(offered)}"
+        if "nodePort" in port and port["nodePort"] not in NODE_PORTS:
+            yield f"{field}.nodePort: found {port['nodePort']}; needed: {NODE_PORTS[0]} to {NODE_PORTS[-1]}"
+
+
+def _node_ports(manifests: Sequence[Manifest]) -> Iterator[str]:
+    taken: dict[tuple, str] = {}
+    for manifest in manifests:
+        for port in ports_of(manifest):
+            key = (port.get("nodePort"), port.get("protocol", "TCP"))
+            if key[0] and taken.setdefault(key, manifest.label) != manifest.label:
+                yield f"{manifest.label}: nodePort: found {key[0]}; needed: one that {taken[key]} has not taken"
+
+
+def _workload(data: dict, known: _Known) -> Iterator[str]:
+    template = data["spec"]["template"]
+    pod, field = template["spec"], "spec.template.spec"
+    if not _selects(data["spec"]["selector"].get("matchLabels"), template):
+        yield (f"spec.selector.matchLabels: found {data['spec']['selector'].get('matchLabels')}; needed: labels of its "
+               f"own pods, {template['metadata'].get('labels')}")
+    for name in ("hostNetwork", "hostPID", "hostIPC"):
+        if pod.get(name):
+            yield f"{field}.{name}: found true; needed: false, a pod has no part in its host"
+    if {"name": "registry"} not in pod.get("imagePullSecrets", []):
+        yield f"{field}.imagePullSecrets: needed: the Secret registry, or nothing can be pulled"
+    volumes = {volume["name"]: volume for volume in pod.get("volumes", [])}
+    for name, volume in volumes.items():
+        yield from _volume(f"{field}.volumes[{name}]", volume, data, known)
+    for group in ("initContainers", "containers"):
+        for box in pod.get(group, []):
+            where = f"{field}.{group}[{box['name']}]"
+            yield from _settings(where, box, pod, group == "containers", known)
+            yield from _environment(where, box, known)
+            yield from _mounts(where, box, volumes, known)
+
+
+def _volume(field: str, volume: dict, data: dict, known: _Known) -> Iterator[str]:
+    for source, (kind, naming) in VOLUME_SOURCES.items():
+        if source in volume:
+            wanted = [item["key"] for item in volume[source].get("items", [])]
+            yield from _source(f"{field}.{source}", kind, volume[source].get(naming), wanted, known)
+    if "hostPath" in volume:
+        if volume["hostPath"]["path"] not in known.folders:
+            yield (f"{field}.hostPath.path: found {volume['hostPath']['path']}; needed: a folder of the stack, "
+                   f"one of {_list(known.folders)}")
+        if "kubernetes.io/hostname" not in data["spec"]["template"]["spec"].get("nodeSelector", {}):
+            yield f"{field}.hostPath: needed: a nodeSelector kubernetes.io/hostname, the folder is on one host only"
+        if data["spec"].get("strategy", {}).get("type") != "Recreate":
+            yield f"{field}.hostPath: needed: strategy.type Recreate, two pods must never share the folder"
+
+
+def _settings(field: str, box: dict, pod: dict, serves: bool, known: _Known) -> Iterator[str]:
+    image, registry = box.get("image", ""), known.site.registry_address + "/"
+    name, at, _ = image.removeprefix(registry).partition("@")
+    tag = name.partition(":")[2]
+    if not image.startswith(registry):
+        yield f"{field}.image: found {image!r}; needed: an image of the private registry, {registry}NAME:TAG"
+    elif tag == "latest" or not (tag or at):
+        yield f"{field}.image: found {image!r}; needed: a tag other than latest, or a digest"
+    if box.get("imagePullPolicy") == "Never":
+        yield f"{field}.imagePullPolicy: found Never; needed: IfNotPresent, hosts pull from the private registry"
+    for path in ("requests.cpu", "requests.memory", "limits.memory"):
+        group, _, what = path.partition(".")
+        if what not in box.get("resources", {}).get(group, {}):
+            yield f"{field}.resources.{path}: needed, so that the scheduler knows what fits where"
+    security = box.get("securityContext", {})
+    if security.get("privileged"):
+        yield f"{field}.securityContext.privileged: found true; needed: false"
+    if security.get("allowPrivilegeEscalation") is not False:
+        yield f"{field}.securityContext.allowPrivilegeEscalation: needed: false"
+    if not {**pod.get("securityContext", {}), **security}.get("runAsNonRoot"):
+        yield f"{field}.securityContext.runAsNonRoot: needed: true, here or for the pod"
+    for probe in ("readinessProbe", "livenessProbe", "startupProbe") if serves else ():
+        action = box.get(probe, {})
+        port = next((action[kind]["port"] for kind in ("httpGet", "tcpSocket") if kind in action), None)
+        if not action and probe != "startupProbe":
+            yield f"{field}.{probe}: needed, so that Kubernetes knows when it can serve"
+        if port is not None and port not in _ports(box):
+            yield f"{field}.{probe}: found port {port}; needed: a port of this container, one of {_list(_ports(box))}"
+
+
+def _environment(field: str, box: dict, known: _Known) -> Iterator[str]:
+    values = {entry["name"]: entry.get("value") for entry in box.get("env", [])}
+    for entry in box.get("env", []):
+        name, value = entry["name"], str(entry.get("value", ""))
+        where = f"{field}.env[{name}]"
+        for source, kind in KEY_SOURCES.items():
+            if reference := entry.get("valueFrom", {}).get(source):
+                yield from _source(where, kind, reference["name"], [reference["key"]], known)
+        if _SECRET_NAME.search(name) and value and not value.startswith("/"):
+            yield f"{where}: found a secret's value (not repeated here); needed: valueFrom.secretKeyRef, or a file's path"
+        else:
+            yield from _text(where, value, known)
+        if name.endswith("_HOST") and value:
+            port = values.get(name.removesuffix("HOST") + "PORT")
+            yield from _address(where, value, int(port) if port else None, known)
+    for index, text in enumerate([*box.get("command", []), *box.get("args", [])]):
+        yield from _text(f"{field}.command+args[{index}]", str(text), known)
+
+
+def _mounts(field: str, box: dict, volumes: Mapping[str, dict], known: _Known) -> Iterator[str]:
+    texts = [str(entry.get("value", "")) for entry in box.get("env", [])]
+    paths = {path for text in [*texts, *box.get("command", []), *box.get("args", [])] for path in _PATH.findall(str(text))}
+    for mount in box.get("volumeMounts", []):
+        where = f"{field}.volumeMounts[{mount['mountPath']}]"
+        if mount["name"] not in volumes:
+            yield f"{where}.name: found {mount['name']}; needed: a volume of the pod, one of {_list(volumes)}"
+            continue
+        files = _files(volumes[mount["name"]], known)
+        if files is None:
+            continue
+        if mount.get("subPath", "") and mount["subPath"] not in files:
+            yield f"{where}.subPath: found {mount['subPath']}; needed: one of {_list(files)}"
+        for path in sorted(path for path in paths if path.startswith(mount["mountPath"].rstrip("/") + "/")):
+            if path.removeprefix(mount["mountPath"]).strip("/") not in files:
+                yield f"{where}: found {path} spoken of; needed: a file that is mounted there, one of {_list(files)}"
+
+
+def _files(volume: dict, known: _Known) -> list[str] | None:
+    """The names of the files in a volume made of a known Secret or ConfigMap, else None."""
+    for source, (kind, naming) in VOLUME_SOURCES.items():
+        if source in volume:
+            items = volume[source].get("items")
+            keys = known.sources.get((kind, volume[source].get(naming)))
+            return [item["path"] for item in items] if items else list(keys) if keys is not None else None
+    return None
+
+
+def _source(field: str, kind: str, name: str, keys: list[str], known: _Known) -> Iterator[str]:
+    if (kind, name) not in known.sources:
+        yield f"{field}: found {kind} {name}; needed: one of {_list(name for had, name in known.sources if had == kind)}"
+        return
+    for key in keys:
+        if key not in known.sources[kind, name]:
+            yield f"{field}: found key {key} of {kind} {name}; needed: one of {_list(known.sources[kind, name])}"
+
+
+def _text(field: str, text: str, known: _Known) -> Iterator[str]:
+    if _SECRET_TEXT.search(text):
+        yield f"{field}: found a secret's value (not repeated here); needed: a Secret that is mounted or referred to"
+    for name, port in _ADDRESS.findall(text):
+        yield from _address(field, name, int(port), known)
+
+
+def _address(field: str, name: str, port: int | None, known: _Known) -> Iterator[str]:
+    """A name with a dot that is neither in the namespace nor in the cluster's domain is somebody else's: let be."""
+    first, _, rest = name.partition(".")
+    ours = {"", known.namespace, f"{known.namespace}.svc", f"{known.namespace}.svc.{known.site.network.domain}"}
+    if name in ("localhost", "127.0.0.1", "0.0.0.0") or name.isdigit():
+        return
+    if _NUMERIC.fullmatch(name):
+        yield f"{field}: found the address {name}; needed: a Service's name, pods come and go"
+    elif rest in ours or rest.endswith((".svc", f".svc.{known.site.network.domain}")) or first in known.services:
+        services = known.services if rest in ours or first == "kubernetes" else {}
+        if first not in services:
+            yield f"{field}: found {name}, a name that nobody has; needed: a Service of the stack, one of {_list(known.services)}"
+        elif port is not None and port not in services[first]:
+            yield f"{field}: found {name}:{port}; needed: a port that the Service offers, one of {_list(services[first])}"
+
+
+def _selects(selector: dict | None, pod: dict) -> bool:
+    return bool(selector) and selector.items() <= pod["metadata"].get("labels", {}).items()
+
+
+def _ports(box: dict) -> set[int | str]:
+    """Names and numbers of a container's ports."""
+    return {value for port in box.get("ports", []) for value in (port.get("name"), port["containerPort"]) if value}
+
+
+def _list(values) -> str:
+    return ", ".join(sorted(map(str, values))) or "none"

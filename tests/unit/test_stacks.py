@@ -1,0 +1,296 @@
+"""Stacks: what is in them can run in every site, and what cannot is refused with file, field and what is needed."""
+
+import shutil
+from pathlib import Path
+
+import kubernetes.client
+import pytest
+import yaml
+
+from airavata_runbook import Site
+from airavata_runbook.errors import SiteError
+from airavata_runbook.stacks import load
+from airavata_runbook.stacks.load import FOLDER, STAND_IN
+
+LAB = Path(__file__).parents[2] / "parameters" / "lab.yaml"
+BUILT = ("pause", "coredns", "mariadb", "rabbitmq", "zookeeper", "toolbox", "stand-in")
+OWN = ("credential-store", "sharing-registry", "registry-server", "profile-service", "gfac", "orchestrator", "api-server",
+       "portal")
+ARCHIVE = {"archive": "airavata.tar"}
+PROPERTIES = {"airavata-server": "file:airavata-server.properties"}
+
+
+def lab(**airavata) -> Site:
+    data = yaml.safe_load(LAB.read_text())["site"]
+    return Site.load({**data, "airavata": {**data["airavata"], **airavata}})
+
+
+def three() -> Site:
+    """Another site: three hosts, other networks, names and ports, and Airavata's own images for all."""
+    return Site.load({
+        "name": "elsewhere",
+        "nodes": [{"name": "head", "address": "192.168.7.1", "role": "master"},
+                  {"name": "left", "address": "192.168.7.2"}, {"name": "right", "address": "192.168.7.3"}],
+        "network": {"pods": "172.20.0.0/16", "services": "172.21.0.0/16", "domain": "cluster.example"},
+        "registry": {"name": "images.example", "port": 5443},
+        "airavata": {"namespace": "science", "api_replicas": 3, "storage_node": "right", "storage_path": "/srv/airavata",
+                     "portal_node_port": 31443, "api_node_port": 31930, "images": dict.fromkeys(OWN, ARCHIVE),
+                     "secrets": PROPERTIES}})
+
+
+SITES = {"lab": lab, "three hosts": three,
+         "one host": lambda: Site.load({"name": "one", "nodes": [{"name": "a", "address": "192.168.7.1", "role": "master"}],
+                                        "airavata": {"stand_in": True, "api_replicas": 1}})}
+
+
+def images(site: Site) -> dict[str, str]:
+    return {name: f"{site.registry_address}/{name}:sha-0123456789ab" for name in (*BUILT, *site.airavata.images)}
+
+
+def objects(stack, kind: str) -> dict[str, dict]:
+    return {one["metadata"]["name"]: one for part in stack.components for one in part.objects if one["kind"] == kind}
+
+
+def container(stack, name: str) -> dict:
+    return objects(stack, "Deployment")[name]["spec"]["template"]["spec"]["containers"][0]
+
+
+def unknown(value, kind: str, field: str = "") -> list[str]:
+    """Fields that Kubernetes does not know, by the models of its own Python client."""
+    if kind.startswith("list["):
+        return [line for one in value for line in unknown(one, kind[5:-1], field)]
+    model = getattr(kubernetes.client, kind, None)
+    if model is None:
+        return []
+    types = {json: model.openapi_types[name] for name, json in model.attribute_map.items()}
+    return [f"{field}.{key}" for key in value if key not in types] + [
+        line for key, one in value.items() if key in types for line in unknown(one, types[key], f"{field}.{key}")]
+
+
+@pytest.mark.parametrize("name", ["classic", "system"])
+@pytest.mark.parametrize("make", SITES.values(), ids=SITES)
+def test_every_manifest_is_one_that_kubernetes_knows(make, name):
+    site = make()
+    stack = load(site, images(site), name)
+    for part in stack.components:
+        for one in part.objects:
+            assert unknown(one, f"V1{one['kind']}") == [], part.name
+            cluster_wide = one["kind"].startswith("Cluster")
+            assert one["metadata"].get("namespace") == (None if cluster_wide else stack.namespace)
+        assert part.waits_for
+
+
+def test_the_lab_runs_a_stand_in_and_says_so():
+    stack = load(lab(), images(lab()))
+    assert [part.name for part in stack.components] == ["mariadb", "rabbitmq", "zookeeper", "api-server", "portal"]
+    assert [part.name for part in stack.components if part.stand_in] == ["api-server", "portal"]
+    assert {one.name for one in stack.left_out} == set(OWN) - {"api-server", "portal"}
+    for part in stack.components:
+        for one in part.objects:
+            pods = one["spec"]["template"]["metadata"] if one["kind"] == "Deployment" else one["metadata"]
+            for metadata in (one["metadata"], pods):
+                assert (metadata.get("labels", {}).get(STAND_IN) == "true") == part.stand_in
+                assert ("STAND-IN" in metadata.get("annotations", {}).get(STAND_IN, "")) == part.stand_in
+    assert container(stack, "api-server")["image"] == "registry.lab:5000/stand-in:sha-0123456789ab"
+
+
+def test_without_a_stand_in_airavatas_own_servers_are_left_out_with_the_reason():
+    stack = load(lab(stand_in=False), images(lab()))
+    assert [part.name for part in stack.components] == ["mariadb", "rabbitmq", "zookeeper"]
+    reasons = {one.name: one.reason for one in stack.left_out}
+    assert set(reasons) == set(OWN)
+    assert "airavata.images.portal" in reasons["portal"] and "airavata.stand_in is false" in reasons["portal"]
+
+
+def test_an_image_that_the_site_names_is_preferred_to_the_stand_in():
+    site = lab(images={"portal": ARCHIVE})
+    stack = load(site, images(site))
+    assert [part.name for part in stack.components if part.stand_in] == ["api-server"]
+    assert container(stack, "portal")["image"] == "registry.lab:5000/portal:sha-0123456789ab"
+
+
+def test_components_come_after_what_they_need():
+    site = three()
+    stack = load(site, images(site))
+    order = [part.name for part in stack.components]
+    assert not stack.left_out and not any(part.stand_in for part in stack.components)
+    for part in yaml.safe_load((FOLDER / "classic" / "stack.yaml").read_text())["components"]:
+        assert all(order.index(need) < order.index(part["name"]) for need in part.get("needs", []))
+
+
+def test_a_site_puts_its_own_values_everywhere():
+    site = three()
+    stack = load(site, images(site))
+    assert {path for path, _ in stack.folders} == {f"/srv/airavata/{name}" for name in ("mariadb", "rabbitmq", "zookeeper")}
+    assert all(uid > 0 for _, uid in stack.folders)
+    pod = objects(stack, "Deployment")["mariadb"]["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"kubernetes.io/hostname": "192.168.7.3"}
+    assert objects(stack, "Deployment")["api-server"]["spec"]["replicas"] == 3
+    assert objects(stack, "Service")["portal"]["spec"]["ports"][0]["nodePort"] == 31443
+    certificate = stack.certificates["api-server-tls"]
+    assert {"api-server", "api-server.science.svc.cluster.example", "left"} <= set(certificate.dns)
+    assert "192.168.7.2" in certificate.ips
+    assert "mariadb.science" in stack.certificates["mariadb-tls"].dns and "left" not in stack.certificates["mariadb-tls"].dns
+
+
+def test_dns_answers_where_the_kubelet_says_and_on_two_hosts_if_there_are_two():
+    site = three()
+    stack = load(site, images(site), "system")
+    service = objects(stack, "Service")["kube-dns"]["spec"]
+    assert service["clusterIP"] == "172.21.0.10"
+    assert {(port["port"], port["protocol"]) for port in service["ports"]} == {(53, "UDP"), (53, "TCP")}
+    assert objects(stack, "Deployment")["coredns"]["spec"]["replicas"] == 2
+    corefile = objects(stack, "ConfigMap")["coredns"]["data"]["Corefile"]
+    assert "kubernetes cluster.example in-addr.arpa" in corefile
+    compiled = (FOLDER.parent / "mirror" / "go" / "coredns" / "main.go").read_text()
+    for plugin in (line.split()[0] for line in corefile.splitlines()[1:] if line.startswith("    ") and line[4] not in " }"):
+        assert f'plugin/{plugin}"' in compiled
+
+
+def test_no_request_meets_a_replica_that_is_going():
+    deployment = objects(load(lab(), images(lab())), "Deployment")["api-server"]["spec"]
+    pod = deployment["template"]["spec"]
+    wait = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert deployment["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    assert 0 < wait < pod["terminationGracePeriodSeconds"] - 10
+    assert pod["topologySpreadConstraints"][0]["topologyKey"] == "kubernetes.io/hostname"
+
+
+def test_secrets_are_references_which_a_site_may_replace():
+    stack = load(lab(), images(lab()))
+    assert stack.secrets["mariadb"]["root-password"] == "generated:mariadb-root"
+    site = lab(secrets={"mariadb-root": "env:ROOT_PASSWORD"})
+    assert load(site, images(site)).secrets["mariadb"]["root-password"] == "env:ROOT_PASSWORD"
+    assert "airavata-server" not in stack.secrets
+    assert load(three(), images(three())).secrets["airavata-server"] == {
+        "airavata-server.properties": "file:airavata-server.properties"}
+
+
+def test_changed_settings_reach_the_pods(tmp_path):
+    def stamp(stack):
+        return objects(stack, "Deployment")["coredns"]["spec"]["template"]["metadata"]["annotations"]
+    folder = planted(tmp_path, DNS, "ttl 30", "ttl 60")
+    assert stamp(load(lab(), images(lab()), "system")) == stamp(load(lab(), images(lab()), "system"))
+    assert stamp(load(lab(), images(lab()), "system", folder)) != stamp(load(lab(), images(lab()), "system"))
+
+
+def planted(tmp_path: Path, file: str, old: str, new: str) -> Path:
+    """A copy of the stacks in which `old` is `new` in one file."""
+    folder = tmp_path / "stacks"
+    shutil.copytree(FOLDER, folder, dirs_exist_ok=True)
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new))
+    return folder
+
+
+def refusal(tmp_path: Path, *change: str, site: Site | None = None) -> str:
+    site = site or lab()
+    with pytest.raises(SiteError) as refused:
+        load(site, images(site), change[0].partition("/")[0], planted(tmp_path, *change))
+    return str(refused.value)
+
+
+API, PORTAL, MARIADB = (f"classic/{name}/deploy.yaml" for name in ("api-server", "portal", "mariadb"))
+SERVICE, STACK, DNS = "classic/portal/service.yaml", "classic/stack.yaml", "system/coredns/deploy.yaml"
+IMAGE = '{{ image("portal") }}'
+
+
+@pytest.mark.parametrize(("file", "old", "new", "said"), [
+    (SERVICE, "{{ site.airavata.portal_node_port }}", "8080", "nodePort: found 8080; needed: 30000 to 32767"),
+    (SERVICE, "{{ site.airavata.portal_node_port }}", "30930", "nodePort: found 30930; needed: one that"),
+    (SERVICE, "selector: {app.kubernetes.io/name: portal}", "selector: {app.kubernetes.io/name: pga}", "spec.selector: found"),
+    (SERVICE, "targetPort: https", "targetPort: http", "targetPort: found http; needed: a port of its pods, one of 8443, https"),
+    (SERVICE, "port: 443", "port: 444", "found ports [444]; needed: [443]"),
+    (PORTAL, "matchLabels: {app.kubernetes.io/name: portal}", "matchLabels: {app.kubernetes.io/name: pga}", "matchLabels: found"),
+    (PORTAL, "secretName: portal-tls", "secretName: portal-cert", "found Secret portal-cert; needed: one of"),
+    (PORTAL, "secretName: portal-tls", "secretName: portal-tls, items: [{key: tls.pem, path: tls.pem}]", "found key tls.pem"),
+    (PORTAL, "name: tls, mountPath", "name: certs, mountPath", "name: found certs; needed: a volume of the pod, one of tls"),
+    (PORTAL, "mountPath: /etc/airavata/tls", "subPath: cert.pem, mountPath: /etc/airavata/tls", "subPath: found cert.pem"),
+    (PORTAL, "value: api-server}", "value: apiserver}", "found apiserver, a name that nobody has"),
+    (PORTAL, "value: api-server}", "value: api-server.airavat.svc}", "found api-server.airavat.svc, a name that nobody has"),
+    (PORTAL, "value: api-server}", "value: 10.254.3.4}", "found the address 10.254.3.4; needed: a Service's name"),
+    (PORTAL, "value: api-server}", 'value: "https://api-server:8930/"}', "found api-server:8930; needed: a port"),
+    (API, "value: mariadb}", "value: database}", "found database, a name that nobody has"),
+    (API, "value: mariadb}", 'value: "jdbc:mysql://mariadb:3307/app_catalog"}', "found mariadb:3307; needed: a port"),
+    (API, "key: airavata-password", "key: password", "found key password of Secret mariadb; needed: one of"),
+    (API, "name: DATABASE_USER, value: airavata", "name: DATABASE_PASSWORD, value: canary", "found a secret's value"),
+    (API, "name: DATABASE_USER, value: airavata", "name: URL, value: 'mysql://root:canary@mariadb'", "found a secret's value"),
+    (PORTAL, f"image: {IMAGE}", f"image: {IMAGE}\n          imagePullPolicy: Never", "imagePullPolicy: found Never"),
+    (PORTAL, IMAGE, "airavata/portal:1", "needed: an image of the private registry, registry.lab:5000/NAME:TAG"),
+    (PORTAL, IMAGE, "registry.lab:5000/portal:latest", "needed: a tag other than latest"),
+    (PORTAL, IMAGE, "registry.lab:5000/portal", "needed: a tag other than latest"),
+    (PORTAL, "readinessProbe:", "startupProbe:", "readinessProbe: needed"),
+    (PORTAL, "livenessProbe:", "startupProbe:", "livenessProbe: needed"),
+    (PORTAL, "port: https, scheme", "port: http, scheme", "readinessProbe: found port http; needed: a port of this container"),
+    (PORTAL, "limits: {memory", "limits: {cpu", "resources.limits.memory: needed"),
+    (PORTAL, "requests: {cpu: 50m, ", "requests: {", "resources.requests.cpu: needed"),
+    (PORTAL, "allowPrivilegeEscalation: false", "privileged: true", "privileged: found true; needed: false"),
+    (PORTAL, "allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true", "allowPrivilegeEscalation: needed: false"),
+    (PORTAL, "runAsNonRoot: true", "runAsNonRoot: false", "runAsNonRoot: needed: true"),
+    (PORTAL, "enableServiceLinks: false", "hostNetwork: true", "hostNetwork: found true; needed: false"),
+    (PORTAL, "imagePullSecrets: [{name: registry}]", "imagePullSecrets: []", "needed: the Secret registry"),
+    (MARIADB, "{{ site.airavata.storage_path }}/mariadb", "/var/lib/mysql", "hostPath.path: found /var/lib/mysql; needed:"),
+    (MARIADB, "nodeSelector: {kubernetes.io/hostname", "nodeSelector: {host", "needed: a nodeSelector"),
+    (MARIADB, "strategy: {type: Recreate}", "strategy: {type: RollingUpdate}", "needed: strategy.type Recreate"),
+    (DNS, "configMap: {name: coredns}", "configMap: {name: dns}", "found ConfigMap dns; needed: one of coredns"),
+    (DNS, "  Corefile: |", "  corefile: |", "found /etc/coredns/Corefile spoken of; needed: a file that is"),
+    (DNS, "kind: ConfigMap", "kind: Secret", "found Secret; needed: none in a stack"),
+    (DNS, "ttl 30", "password = canary", "data.Corefile: found a secret's value"),
+    (PORTAL, "secretName: portal-tls", "secret: portal-tls", "found Secret None"),
+])
+def test_the_mistakes_of_the_poc_cannot_be_made(tmp_path, file, old, new, said):
+    message = refusal(tmp_path, file, old, new)
+    assert said in message and f"stacks/{file}" in message or "stack.yaml has them" in message
+    assert "canary" not in message and "nothing was sent to the cluster" in message
+
+
+@pytest.mark.parametrize(("file", "old", "new", "said"), [
+    (STACK, "needs: [api-server]", "needs: [apiserver]", "portal.needs: found apiserver; needed: a component of the stack"),
+    (STACK, "name: mariadb, kind", "name: mariadb, needs: [portal], kind", "need each other in a circle"),
+    (STACK, "kind: airavata", "kind: arvata", "components.3.kind"),
+    (STACK, "ports: [443]", "prots: [443]", "components.10.prots"),
+    (STACK, "components:", "components: [", "stack.yaml"),
+    (PORTAL, "{{ site.airavata.gateway }}", "{{ site.airavata.getaway }}", "classic/portal/deploy.yaml, line"),
+    (PORTAL, "{% endif %}", "{% fi %}", "classic/portal/deploy.yaml, line"),
+    (PORTAL, "spec:", "spec: [", "classic/portal/deploy.yaml"),
+    (PORTAL, "kind: Deployment", "sort: Deployment", "needed: kind"),
+    (PORTAL, "containers:", "boxes:", "needed: spec.template.spec.containers"),
+    (PORTAL, IMAGE, '{{ image("pga") }}', "pga"),
+])
+def test_a_stack_that_cannot_be_read_is_refused_with_its_file(tmp_path, file, old, new, said):
+    message = refusal(tmp_path, file, old, new)
+    assert said in message and str(tmp_path) not in message
+
+
+def test_an_unreadable_template_names_the_very_line(tmp_path):
+    message = refusal(tmp_path, PORTAL, "{{ site.airavata.gateway }}", "{{ site.airavata.getaway }}")
+    line = next(index for index, text in enumerate((FOLDER / PORTAL).read_text().splitlines(), 1) if "gateway" in text)
+    assert f"line {line}\n" in message and "getaway" in message
+
+
+def test_all_problems_are_told_at_once(tmp_path):
+    planted(tmp_path, PORTAL, "readinessProbe:", "startupProbe:")
+    (tmp_path / "stacks" / SERVICE).write_text((FOLDER / SERVICE).read_text().replace("targetPort: https", "targetPort: x"))
+    with pytest.raises(SiteError, match="2 problems"):
+        load(lab(), images(lab()), folder=tmp_path / "stacks")
+
+
+@pytest.mark.parametrize(("site", "said"), [
+    (dict(stack="clasic"), "needed: one of classic, system"),
+    (dict(images={"portel": ARCHIVE}), "airavata.images.portel: unknown here; needed: portal"),
+    (dict(secrets={"mariadb-rot": "env:X"}), "airavata.secrets.mariadb-rot: unknown here; needed: mariadb-root"),
+    (dict(images={"api-server": ARCHIVE}), "api-server.needs: found orchestrator left out"),
+    (dict(images=dict.fromkeys(OWN, ARCHIVE)), "needed: airavata.secrets.airavata-server: file:PATH"),
+])
+def test_what_a_site_lacks_for_its_stack_is_named(site, said):
+    site = lab(**site)
+    with pytest.raises(SiteError) as refused:
+        load(site, images(site))
+    assert " ".join(said.split()) in " ".join(str(refused.value).split())
+
+
+def test_an_image_that_is_not_in_the_registry_is_named():
+    some = {name: reference for name, reference in images(lab()).items() if name != "rabbitmq"}
+    with pytest.raises(SiteError, match="rabbitmq.image: found no rabbitmq among the images .* needed: 04-registry"):
+        load(lab(), some)
