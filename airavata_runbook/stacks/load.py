@@ -6,58 +6,19 @@ where a value is the site's: site, namespace, stand_in (true or false), and imag
 """
 
 import difflib
-import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Literal
 
-import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
-from pydantic import Field, ValidationError
-
-from airavata_runbook.errors import SiteError
 from airavata_runbook.pki import Subject
-from airavata_runbook.site import Model, Name, Port, Site
+from airavata_runbook.site import Site
 from airavata_runbook.stacks.check import WORKLOADS, Manifest, ports_of, problems, secrets_of
+from airavata_runbook.stacks.contents import STAND_IN, Contents, Part, read, refuse
+from airavata_runbook.stacks.render import render
 
 FOLDER = Path(__file__).parent
-STAND_IN = "airavata-runbook/stand-in"  # label and annotation of all that is not Airavata's own
-STAND_IN_IMAGE = "stand-in"
-STAND_IN_TEXT = "STAND-IN: this is not Apache Airavata's own server, it answers in its place"
-OTHER_IMAGES = ("pause", "coredns", "toolbox", STAND_IN_IMAGE)  # what a site may name though no component of it does
-CLUSTER_WIDE = ("ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass")
-FILES = ("deploy.yaml", "service.yaml")
-
-
-class Part(Model):
-    """A component as stack.yaml lists it.
-
-    kind: `backing` (real in every site) or `airavata` (the site names an image, or the stand-in serves it where
-    stand_in is true). ports: those of its Service. certificate: the Services it serves with TLS, for the Secret NAME-tls;
-    outside: clients beyond the cluster connect to it too. storage_uid: who owns its folder on the storage node.
-    """
-
-    name: Name
-    kind: Literal["backing", "airavata"]
-    image: Name
-    needs: list[Name] = []
-    ports: list[Port]
-    certificate: list[Name] = []
-    outside: bool = False
-    storage_uid: int | None = None
-    stand_in: bool = False
-
-
-class Contents(Model):
-    """stack.yaml. secrets: Secret → key → `generated:NAME`, which a site may override, or `site:NAME`, which it must give."""
-
-    name: Name
-    title: str
-    namespace: Name | None = None
-    secrets: dict[Name, dict[str, str]] = {}
-    components: list[Part] = Field(min_length=1)
+OTHER_IMAGES = ("pause", "coredns", "toolbox", STAND_IN)  # what a site may name though no component of its stack has it
+TLS_FILES = ("tls.crt", "tls.key", "ca.crt")
 
 
 @dataclass(frozen=True)
@@ -106,47 +67,26 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
     everything that is wrong with the stack, its files or the site's part in it.
     """
     root = folder / (name or site.airavata.stack)
-    contents = _contents(root, folder)
+    contents = read(root)
     namespace = contents.namespace or site.airavata.namespace
     parts, left_out = _choose(contents, site)
     certificates = {f"{part.name}-tls": _subject(part, site, namespace) for part in parts if part.certificate}
     folders = {f"{site.airavata.storage_path}/{part.name}": part.storage_uid for part in parts
                if part.storage_uid is not None}
-    _refuse(root, [*_unknown(contents, site), *_missing(parts, site, images, left_out)])
+    refuse(root, [*_unknown(contents, site), *_missing(parts, site, images, left_out)])
 
-    manifests = {part.name: _manifests(root, part, site, namespace, images) for part in parts}
+    manifests = {part.name: render(root, part.name, {
+        "site": site, "namespace": namespace, "stand_in": _replaced(part, site), "image": _image(part, site, images)})
+        for part in parts}
     every = [manifest for part in parts for manifest in manifests[part.name]]
     made = {name: _references(keys, site) for name, keys in contents.secrets.items()}
-    known = {**made, **dict.fromkeys(certificates, ("tls.crt", "tls.key", "ca.crt")), "registry": (".dockerconfigjson",)}
-    _refuse(root, [*problems(every, site, namespace, known, folders), *_not_given(every, made), *_ports(parts, manifests)])
+    known = {**made, **dict.fromkeys(certificates, TLS_FILES), "registry": (".dockerconfigjson",)}
+    refuse(root, [*problems(every, site, namespace, known, folders), *_not_given(every, made), *_ports(parts, manifests)])
     used = {name for manifest in every for name in secrets_of(manifest)}
     components = tuple(Component(part.name, _replaced(part, site), tuple(one.data for one in manifests[part.name]))
                        for part in parts)
     return Stack(contents.name, contents.title, namespace, components, left_out, tuple(folders.items()),
                  {name: keys for name, keys in made.items() if name in used}, certificates)
-
-
-def _contents(root: Path, folder: Path) -> Contents:
-    """stack.yaml, with the components in dependency order."""
-    path = root / "stack.yaml"
-    if not path.is_file():
-        raise SiteError(f"there is no stack {root.name}", where="airavata.stack",
-                        needed="one of " + ", ".join(sorted(one.parent.name for one in folder.glob("*/stack.yaml"))))
-    try:
-        contents = Contents.model_validate(yaml.safe_load(path.read_text()))
-    except yaml.YAMLError as error:
-        raise SiteError("a stack's file is not YAML", where=_file(path, root), found=str(error)) from None
-    except ValidationError as error:
-        _refuse(root, [f"stack.yaml: {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()])
-    parts = {part.name: part for part in contents.components}
-    _refuse(root, [f"stack.yaml: components: {part.name}.needs: found {need}; needed: a component of the stack"
-                   for part in parts.values() for need in part.needs if need not in parts])
-    try:
-        order = list(TopologicalSorter({part.name: part.needs for part in parts.values()}).static_order())
-    except CycleError as error:
-        raise SiteError("components need each other in a circle", where=_file(path, root), found=" → ".join(error.args[1]),
-                        needed="an order in which they can start") from None
-    return contents.model_copy(update={"components": [parts[name] for name in order]})
 
 
 def _choose(contents: Contents, site: Site) -> tuple[list[Part], tuple[LeftOut, ...]]:
@@ -167,12 +107,18 @@ def _replaced(part: Part, site: Site) -> bool:
     return part.stand_in and site.airavata.stand_in and part.image not in site.airavata.images
 
 
+def _image(part: Part, site: Site, images: Mapping[str, str]) -> Callable[[str], str]:
+    """What a component's templates get a reference from: its own image may be the stand-in's."""
+    own = {part.image: images[STAND_IN]} if _replaced(part, site) else {}
+    return lambda name: {**images, **own}[name]
+
+
 def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out: tuple[LeftOut, ...]) -> list[str]:
     """Images that the registry does not have, and components that Airavata's own servers cannot do without."""
     absent = {one.name: one.reason for one in left_out}
     found = []
     for part in parts:
-        image = STAND_IN_IMAGE if _replaced(part, site) else part.image
+        image = STAND_IN if _replaced(part, site) else part.image
         if image not in images:
             found.append(f"stack.yaml: {part.name}.image: found no {image} among the images of the private registry "
                          f"({', '.join(sorted(images)) or 'none'}); needed: 04-registry brings it in first")
@@ -226,85 +172,3 @@ def _subject(part: Part, site: Site, namespace: str) -> Subject:
     ips = [str(node.address) for node in site.nodes] if part.outside else []
     return Subject(part.name, dns=(*(name + end for name in part.certificate for end in ends), *hosts, "localhost"),
                    ips=(*ips, "127.0.0.1"), usages=("server",))
-
-
-def _manifests(root: Path, part: Part, site: Site, namespace: str, images: Mapping[str, str]) -> list[Manifest]:
-    """The objects in the component's files, with its namespace and, where the stand-in serves it, its mark."""
-    replaced = _replaced(part, site)
-    image: Callable[[str], str] = lambda name: images[STAND_IN_IMAGE if replaced and name == part.image else name]  # noqa: E731
-    folder = root / part.name
-    jinja = Environment(loader=FileSystemLoader(folder), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    manifests = []
-    for path in (folder / name for name in FILES):
-        for data in _objects(root, path, jinja, {"site": site, "namespace": namespace, "stand_in": replaced, "image": image}):
-            if data["kind"] not in CLUSTER_WIDE:
-                data["metadata"]["namespace"] = namespace
-            manifests.append(Manifest(part.name, _file(path, root), data))
-    for manifest in manifests:
-        if replaced:
-            _mark(manifest.data, manifest.pod)
-        if manifest.pod:
-            _stamp(manifest.pod, [one.data["data"] for one in manifests if one.data["kind"] == "ConfigMap"])
-    return manifests
-
-
-def _objects(root: Path, path: Path, jinja: Environment, values: dict) -> list[dict]:
-    try:
-        objects = [one for one in yaml.safe_load_all(jinja.get_template(path.name).render(values)) if one is not None]
-    except (TemplateError, yaml.YAMLError, KeyError) as error:
-        line = getattr(error, "lineno", None) or _line(error, path)
-        raise SiteError("a component's file cannot be used", where=f"{_file(path, root)}{f', line {line}' if line else ''}",
-                        found=f"{type(error).__name__}: {error}") from None
-    for index, one in enumerate(objects):
-        if lacks := [field for field in _fields(one) if not _at(one, field)]:
-            raise SiteError("a component's file holds something that is no Kubernetes object",
-                            where=f"{_file(path, root)}, object {index + 1}", needed=", ".join(lacks))
-    return objects
-
-
-def _fields(manifest: object) -> list[str]:
-    """The fields without which an object cannot even be looked at."""
-    kind = _at(manifest, "kind")
-    more = {"Service": ["spec.ports"], **dict.fromkeys(WORKLOADS, [
-        "spec.selector", "spec.template.metadata.labels", "spec.template.spec.containers"])}
-    return ["apiVersion", "kind", "metadata.name", *more.get(kind, [])]
-
-
-def _at(manifest: object, field: str) -> object:
-    for key in field.split("."):
-        manifest = manifest.get(key) if isinstance(manifest, dict) else None
-    return manifest
-
-
-def _line(error: Exception, path: Path) -> int | None:
-    """The line of the template in which rendering failed: Jinja puts the template's own name into the traceback."""
-    trace, line = error.__traceback__, None
-    while trace:
-        line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(path) else line
-        trace = trace.tb_next
-    return line
-
-
-def _mark(manifest: dict, pod: dict | None) -> None:
-    for metadata in [manifest["metadata"], *([pod["metadata"]] if pod else [])]:
-        metadata["labels"] = {**metadata.get("labels", {}), STAND_IN: "true"}
-        metadata["annotations"] = {**metadata.get("annotations", {}), STAND_IN: STAND_IN_TEXT}
-
-
-def _stamp(pod: dict, settings: list[dict]) -> None:
-    """A changed ConfigMap alone restarts nothing; a changed annotation of the pods does."""
-    if settings:
-        digest = hashlib.sha256(yaml.safe_dump(settings).encode()).hexdigest()[:16]
-        pod["metadata"].setdefault("annotations", {})["airavata-runbook/settings"] = digest
-
-
-def _refuse(root: Path, lines: list[str]) -> None:
-    if lines:
-        count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
-        raise SiteError(f"the stack {root.name} has {count}:\n" + "\n".join(f"  - {line}" for line in lines),
-                        where=_file(root, root), remedy="nothing was sent to the cluster")
-
-
-def _file(path: Path, root: Path) -> str:
-    """stacks/NAME/COMPONENT/FILE, wherever the stacks are."""
-    return str(path.relative_to(root.parent.parent))

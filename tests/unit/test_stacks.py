@@ -10,7 +10,8 @@ import yaml
 from airavata_runbook import Site
 from airavata_runbook.errors import SiteError
 from airavata_runbook.stacks import load
-from airavata_runbook.stacks.load import FOLDER, STAND_IN
+from airavata_runbook.stacks.load import FOLDER
+from airavata_runbook.stacks.render import MARK
 
 LAB = Path(__file__).parents[2] / "parameters" / "lab.yaml"
 BUILT = ("pause", "coredns", "mariadb", "rabbitmq", "zookeeper", "toolbox", "stand-in")
@@ -89,8 +90,8 @@ def test_the_lab_runs_a_stand_in_and_says_so():
         for one in part.objects:
             pods = one["spec"]["template"]["metadata"] if one["kind"] == "Deployment" else one["metadata"]
             for metadata in (one["metadata"], pods):
-                assert (metadata.get("labels", {}).get(STAND_IN) == "true") == part.stand_in
-                assert ("STAND-IN" in metadata.get("annotations", {}).get(STAND_IN, "")) == part.stand_in
+                assert (metadata.get("labels", {}).get(MARK) == "true") == part.stand_in
+                assert ("STAND-IN" in metadata.get("annotations", {}).get(MARK, "")) == part.stand_in
     assert container(stack, "api-server")["image"] == "registry.lab:5000/stand-in:sha-0123456789ab"
 
 
@@ -261,6 +262,12 @@ def test_the_mistakes_of_the_poc_cannot_be_made(tmp_path, file, old, new, said):
 def test_a_stack_that_cannot_be_read_is_refused_with_its_file(tmp_path, file, old, new, said):
     message = refusal(tmp_path, file, old, new)
     assert said in message and str(tmp_path) not in message
+
+
+def test_a_component_has_both_its_files(tmp_path):
+    (planted(tmp_path, SERVICE, "https", "https") / SERVICE).unlink()
+    with pytest.raises(SiteError, match="classic/portal/service.yaml"):
+        load(lab(), images(lab()), folder=tmp_path / "stacks")
 
 
 def test_an_unreadable_template_names_the_very_line(tmp_path):
