@@ -1,6 +1,7 @@
 """The command line: thin, one function a command."""
 
 import argparse
+import signal
 import sys
 
 from airavata_runbook import lab
@@ -36,6 +37,21 @@ def _parser() -> argparse.ArgumentParser:
         if name == "ssh":
             action.add_argument("host")
             action.add_argument("words", nargs="*", metavar="COMMAND")
+    for name, text, command in (("run", "execute the notebooks for a site", _run),
+                                ("plan", "show what a run would change; change nothing", _plan)):
+        runner_parser = commands.add_parser(name, help=text)
+        runner_parser.add_argument("site", help="a name in parameters/ or the path of a site file")
+        runner_parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings",
+                                   help="change a field of the site for this run; may be repeated")
+        part = runner_parser.add_mutually_exclusive_group()
+        part.add_argument("--from", metavar="CHAPTER", dest="start", help="begin with this chapter, for example 03")
+        part.add_argument("--only", metavar="CHAPTER", help="this chapter alone")
+        runner_parser.set_defaults(command=command)
+    access = commands.add_parser("kubeconfig", help="print the path of a kubeconfig that works from this machine")
+    access.add_argument("site")
+    access.add_argument("--stop", action="store_true", help="end the SSH forward that an earlier call left open")
+    access.set_defaults(command=_kubeconfig)
+    commands.add_parser("mirror", help="build and pack all components and images").set_defaults(command=_mirror)
     return parser
 
 
@@ -55,6 +71,30 @@ def _lab_down(options: argparse.Namespace) -> None:
 
 def _lab_ssh(options: argparse.Namespace) -> int:
     return lab.ssh(Site.load(options.site), options.host, options.words or None)
+
+
+def _run(options: argparse.Namespace, plan: bool = False) -> None:
+    from airavata_runbook import runner  # papermill takes a second to import: only runs pay for it
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kernel never outlives its run
+    runner.run(options.site, runner.parse_settings(options.settings), start=options.start, only=options.only, plan=plan)
+
+
+def _plan(options: argparse.Namespace) -> None:
+    _run(options, plan=True)
+
+
+def _kubeconfig(options: argparse.Namespace) -> None:
+    from airavata_runbook import kubeconfig
+    site = Site.load(options.site)
+    if options.stop:
+        print("forward ended" if kubeconfig.stop(site) else "no forward was open")
+    else:
+        print(kubeconfig.kubeconfig(site))
+
+
+def _mirror(options: argparse.Namespace) -> None:
+    from airavata_runbook import mirror
+    mirror.build_all()
 
 
 if __name__ == "__main__":

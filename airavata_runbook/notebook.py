@@ -1,0 +1,86 @@
+"""One notebook, executed headless by papermill in a kernel of this very Python."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import nbformat
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from papermill import execute_notebook
+from papermill.exceptions import PapermillExecutionError
+
+ADDED = {"injected-parameters", "papermill-error-cell-tag"}  # tags of the cells that papermill adds
+# frozen_modules and the history file: neither a debugger's warning nor a trace in the user's own history is wanted.
+KERNEL = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}",
+          "--HistoryManager.enabled=False"]
+
+
+@dataclass
+class Failed(Exception):
+    """A notebook that stopped. cell: its number in the notebook as committed, from 1, prose counted.
+
+    source: the cell's code. message: a RunbookError's own text, or what Python said (then explained is False).
+    """
+
+    cell: int
+    source: str
+    message: str
+    explained: bool
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def execute(notebook: Path, output: Path, parameters: dict, environment: dict[str, str], folder: Path) -> None:
+    """Execute `notebook` into `output`, saved after every cell. Raises Failed at the first cell that fails.
+
+    parameters: name → JSON value, injected after the cell tagged `parameters`. environment: all of the kernel's
+    environment. folder: its working directory. Ctrl-C ends the kernel before KeyboardInterrupt leaves here. What the
+    kernel itself complains of, outside the cells, is kept beside `output` as .log.
+    """
+    log = output.with_suffix(".log")
+    # immediate: everything is saved by then, and a kernel that is asked to end sometimes takes 3 s.
+    try:
+        with log.open("w") as complaints:
+            execute_notebook(notebook, output, parameters, kernel_name="python3", language="python", cwd=folder,
+                             progress_bar=False, log_output=False, shutdown_kernel="immediate",
+                             kernel_manager_class=_kernel(environment, complaints))
+    except PapermillExecutionError as error:
+        cell, source = reached(output)
+        text = error.evalue.strip() or error.ename
+        explained = error.traceback == [f"{error.ename}: {error.evalue}"]  # as RunbookError renders itself
+        raise Failed(cell, source, text if explained else f"{error.ename}: {text}", explained) from None
+    except RuntimeError as error:  # nbclient's DeadKernelError, and its word for a kernel that never answered
+        raise Failed(*reached(output), f"the notebook's kernel ended: {error}", False) from None
+    finally:
+        if not log.stat().st_size:
+            log.unlink()
+
+
+def reached(output: Path) -> tuple[int, str]:
+    """Number and source of the last cell that was started in an executed notebook; (0, "") when none was."""
+    if not output.is_file():
+        return 0, ""
+    cells = [cell for cell in nbformat.read(output, as_version=4).cells
+             if not ADDED & set(cell.metadata.get("tags", []))]
+    started = [(number, cell.source) for number, cell in enumerate(cells, 1)
+               if cell.cell_type == "code" and cell.metadata.get("papermill", {}).get("start_time")]
+    return started[-1] if started else (0, "")
+
+
+def _kernel(environment: dict[str, str], log: IO) -> type[AsyncKernelManager]:
+    class Kernel(AsyncKernelManager):
+        """Needs no installed kernelspec, and gets its environment without a change to this process's own."""
+
+        transport_encryption = "auto"  # of the messages on loopback
+
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            return KernelSpec(argv=list(KERNEL), display_name="Python 3", language="python")
+
+        def start_kernel(self, **options):
+            return super().start_kernel(env=dict(environment), stdout=log, stderr=log, **options)
+
+    return Kernel

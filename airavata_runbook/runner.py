@@ -1,0 +1,208 @@
+"""Headless runs: the notebooks of a site in order, executed into outputs/SITE/RUN/.
+
+A run's folder holds the executed notebooks, report.json for machines and report.html for people; outputs/SITE/latest
+points to the newest run. Secrets never come here: a site holds references only, and the kernels resolve them.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from airavata_runbook import notebook, paths, report_page
+from airavata_runbook.errors import SiteError, StepFailed
+from airavata_runbook.run_progress import ChapterProgress
+from airavata_runbook.site import VARIABLE, Site
+from airavata_runbook.step import PLAN, REPORT_FILE
+
+
+def run(source, overrides: Mapping[str, object] | None = None, *, start: str | None = None, only: str | None = None,
+        plan: bool = False, project: Path | None = None) -> dict:
+    """Execute the site's notebooks in order and return the run's report (what report.json holds).
+
+    source, overrides: as Site.load takes them. start, only: a chapter, as "3", "03" or "03-etcd-flannel"; from there
+    on, or that one alone. plan: show what would change, change nothing; such a run is kept as outputs/SITE/RUN-plan
+    and `latest-plan`. project: the folder with notebooks/ and parameters/ (default: found from the working directory).
+    Raises SiteError before anything is executed; StepFailed, naming chapter and cell, when a chapter fails.
+    """
+    site = Site.load(source, overrides)
+    project = project or _project()
+    chapters = choose(sorted((project / "notebooks").glob("[0-9][0-9]-*.ipynb")), start, only)
+    with _alone(project / "outputs" / site.name, site.name) as outputs:
+        return _Run(site, project, outputs, plan).through(chapters)
+
+
+def choose(notebooks: list[Path], start: str | None = None, only: str | None = None) -> list[Path]:
+    """The notebooks to execute: all, those from `start` on, or `only` one. Raises SiteError for an unknown chapter."""
+    if not notebooks:
+        raise SiteError("there are no notebooks to run", needed="notebooks/01-….ipynb beside parameters/")
+    position = _position(notebooks, only or start) if only or start else 0
+    return notebooks[position:position + 1] if only else notebooks[position:]
+
+
+def parse_settings(settings: list[str]) -> dict[str, object]:
+    """`a.b=c` words as Site.load's overrides; the value is YAML, so 3, true and [a, b] are what they look like."""
+    overrides = {}
+    for setting in settings:
+        field, equals, value = setting.partition("=")
+        if not equals or not all(field.split(".")):
+            raise SiteError("--set needs FIELD=VALUE", found=field, remedy="for example --set airavata.api_replicas=3")
+        try:
+            overrides[field] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise SiteError("a value of --set is not valid YAML", where=f"--set {field}",
+                            remedy="put the value into quotes") from None
+    return overrides
+
+
+class _Run:
+    """One run: its folder, its report so far, and the chapters one after the other."""
+
+    def __init__(self, site: Site, project: Path, outputs: Path, plan: bool):
+        self.site, self.project, self.outputs, self.plan = site, project, outputs, plan
+        self.parameters = {"site": site.model_dump(mode="json", exclude_unset=True)} | ({"plan": True} if plan else {})
+        self.started = time.time()
+        self.folder = self._new_folder()
+        started = datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds")
+        self.report = {"site": site.name, "run": self.folder.name, "plan": plan, "started": started, "outcome": "running",
+                       "seconds": 0.0, "changed": 0, "would_change": 0, "failed": 0, "chapters": []}
+
+    def through(self, chapters: list[Path]) -> dict:
+        """All chapters, up to the first that fails."""
+        self._write()
+        _point(self.outputs / ("latest-plan" if self.plan else "latest"), self.folder.name)
+        print(f"site {self.site.name}: {'plan, nothing is changed' if self.plan else 'run'}, "
+              f"{_short(self.folder, self.project)}", flush=True)
+        for path in chapters:
+            try:
+                self._chapter(path)
+            except notebook.Failed as failed:
+                self._write("failed")
+                raise self._explain(path, failed) from None
+            except BaseException:
+                self._write("stopped")
+                raise
+        self._write("ok")
+        print(f"site {self.site.name}: {report_page.verdict(self.report)}\n{_short(self.folder, self.project)}/report.html",
+              flush=True)
+        return self.report
+
+    def _chapter(self, path: Path) -> None:
+        output, record = self.folder / path.name, self.folder / f"{path.stem}.jsonl"
+        chapter = {"chapter": path.stem, "notebook": path.name, "seconds": 0.0, "changed": 0, "would_change": 0, "failed": 0,
+                   "steps": [], "error": None}
+        self.report["chapters"].append(chapter)
+        started = time.time()
+        try:
+            with ChapterProgress(path.stem, record):
+                notebook.execute(path, output, self.parameters, self._environment(record), self.project)
+        except notebook.Failed as failed:
+            chapter["error"] = {"cell": failed.cell, "source": failed.source, "message": failed.message}
+            raise
+        except KeyboardInterrupt:
+            cell, source = notebook.reached(output)
+            chapter["error"] = {"cell": cell, "source": source, "message": "stopped by the user"}
+            raise
+        finally:
+            _fill(chapter, read_steps(record), time.time() - started)
+            self._write()
+            print(report_page.chapter_line(chapter), flush=True)
+
+    def _environment(self, record: Path) -> dict[str, str]:
+        """The kernel's environment: the site comes as a parameter and from nowhere else."""
+        environment = {name: value for name, value in os.environ.items() if name not in (VARIABLE, PLAN)}
+        return environment | {REPORT_FILE: str(record)} | ({PLAN: "1"} if self.plan else {})
+
+    def _explain(self, path: Path, failed: notebook.Failed) -> StepFailed:
+        executed = _short(self.folder / path.name, self.project)
+        kind = "" if failed.explained else f"\nThis was not foreseen; the traceback is in {executed}"
+        code = "\n".join(f"    {line}" for line in failed.source.splitlines())
+        where = f"in cell {failed.cell} of" if failed.cell else "before the first cell of"
+        return StepFailed(f"chapter {path.stem} failed {where} notebooks/{path.name}\n{code}\n{failed.message}{kind}\n"
+                          f"Later chapters were not run. The executed notebook: {executed}\n"
+                          f"When the cause is mended, run again: what is done stays done (--from {path.stem[:2]} begins here)")
+
+    def _new_folder(self) -> Path:
+        while True:
+            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+            folder = self.outputs / (f"{stamp}-plan" if self.plan else stamp)
+            if not folder.exists():
+                folder.mkdir(parents=True)
+                return folder
+            time.sleep(0.2)  # a run that took less than a second
+
+    def _write(self, outcome: str = "running") -> None:
+        report = self.report
+        report["outcome"] = outcome
+        report["seconds"] = round(time.time() - self.started, 3)
+        for name in ("changed", "would_change", "failed"):
+            report[name] = sum(chapter[name] for chapter in report["chapters"])
+        _replace(self.folder / "report.json", json.dumps(report, indent=1))
+        _replace(self.folder / "report.html", report_page.render(report))
+
+
+def read_steps(record: Path) -> list[dict]:
+    """The steps that a chapter recorded, in order; a line that was cut off by a kernel's death is left out."""
+    lines = record.read_text().splitlines(keepends=True) if record.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _fill(chapter: dict, steps: list[dict], seconds: float) -> None:
+    chapter["steps"], chapter["seconds"] = steps, round(seconds, 3)
+    for name in ("changed", "would_change", "failed"):
+        chapter[name] = sum(step[name] for step in steps)
+    if chapter["error"] and not chapter["failed"]:
+        chapter["failed"] = 1  # a cell that failed outside any step is a failure as well
+
+
+def _position(notebooks: list[Path], chapter: str) -> int:
+    wanted = chapter.removesuffix(".ipynb").replace("_", "-")
+    for position, path in enumerate(notebooks):
+        number, _, name = path.stem.partition("-")
+        if wanted in (path.stem, name, number, number.lstrip("0")):
+            return position
+    raise SiteError(f"there is no chapter {chapter!r}", needed="one of " + ", ".join(path.stem for path in notebooks))
+
+
+def _project() -> Path:
+    try:
+        return paths.project_dir()
+    except FileNotFoundError as error:
+        raise SiteError("the project is not here", found=str(error), remedy="start in the folder that holds notebooks/") from None
+
+
+@contextmanager
+def _alone(outputs: Path, site: str) -> Iterator[Path]:
+    """The site's outputs folder, for one run at a time on this machine; the lock ends with the process."""
+    outputs.mkdir(parents=True, exist_ok=True)
+    with (outputs / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StepFailed("another run of this site is under way on this machine", where=f"site {site}",
+                             remedy="wait for it or stop it, then run again", retryable=True) from None
+        yield outputs
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write whole or not at all: a reader never sees half a report."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    os.replace(part, path)
+
+
+def _point(link: Path, target: str) -> None:
+    part = link.with_name(f".{link.name}.part")
+    part.unlink(missing_ok=True)
+    part.symlink_to(target)
+    os.replace(part, link)
+
+
+def _short(path: Path, project: Path) -> str:
+    return str(path.relative_to(project))
