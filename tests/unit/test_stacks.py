@@ -9,6 +9,7 @@ import yaml
 
 from airavata_runbook import Site
 from airavata_runbook.errors import SiteError
+from airavata_runbook.mirror.recipes import BY_NAME
 from airavata_runbook.stacks import load
 from airavata_runbook.stacks.load import FOLDER
 from airavata_runbook.stacks.render import MARK
@@ -146,6 +147,20 @@ def test_dns_answers_where_the_kubelet_says_and_on_two_hosts_if_there_are_two():
     compiled = (FOLDER.parent / "mirror" / "go" / "coredns" / "main.go").read_text()
     for plugin in (line.split()[0] for line in corefile.splitlines()[1:] if line.startswith("    ") and line[4] not in " }"):
         assert f'plugin/{plugin}"' in compiled
+
+
+@pytest.mark.parametrize("name", ["classic", "system"])
+def test_manifests_agree_with_the_images_that_they_run(name):
+    for part in load(lab(), images(lab()), name).components:
+        for one in part.objects:
+            pod = one["spec"]["template"]["spec"] if one["kind"] in ("Deployment", "DaemonSet") else {"containers": []}
+            for box in pod["containers"]:
+                recipe = BY_NAME["stand-in" if part.stand_in else part.name]
+                assert pod["securityContext"]["runAsUser"] == recipe.user
+                assert {port["containerPort"] for port in box["ports"]} <= set(recipe.ports)
+                probes = [box.get(probe, {}).get("exec") for probe in ("startupProbe", "readinessProbe", "livenessProbe")]
+                programs = {Path(path).name for path, *_ in recipe.files}
+                assert {probe["command"][0] for probe in probes if probe} <= programs
 
 
 def test_no_request_meets_a_replica_that_is_going():
