@@ -64,7 +64,7 @@ RECIPES = (
 
     # Mounts: /var/lib/mysql (data, kept, writable for 10001), /run/mysqld and /tmp (emptyDir),
     #   /etc/airavata/tls (tls.crt, tls.key, ca.crt), /etc/airavata/secrets (root-password, airavata-password).
-    # Port 3306, TLS only. Probes: tcpSocket 3306 (opened when databases and users are there), or
+    # Port 3306, TLS only. Probes: tcpSocket 3306 (clients are served when databases and users are there), or
     #   exec mariadb-ready. root (its password: the file) only through /run/mysqld/mysqld.sock.
     # SIGTERM ends it cleanly; allow 60 s. A changed password file counts from the next start. About 150 MiB of memory.
     Recipe("mariadb", "MariaDB for Airavata", seconds=40, parent="base",
