@@ -1,0 +1,125 @@
+"""A kubeconfig that works from this machine, with a TLS server in the API server's place: the way is what is tested."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from kubernetes.client import VersionApi
+from kubernetes.config import new_client_from_config
+
+from airavata_runbook import cli, kubeconfig, lab
+from airavata_runbook.errors import StepFailed
+from airavata_runbook.pki import Subject
+from airavata_runbook.resources import Authority, Certificate, Condition, File, Service
+from airavata_runbook.site import Site
+from airavata_runbook.ssh import connect, disconnect
+from airavata_runbook.step import step
+from airavata_runbook.vault import PKI
+
+SERVER = f"""
+import http.server, json, ssl
+class Version(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        names = "major minor gitVersion gitCommit gitTreeState buildDate goVersion compiler platform"
+        body = json.dumps(dict.fromkeys(names.split(), "of the test")).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile="{PKI}/ca.crt")
+context.load_cert_chain("{PKI}/server.crt", "{PKI}/server.key")
+context.verify_mode = ssl.CERT_OPTIONAL
+server = http.server.ThreadingHTTPServer(("", 6443), Version)
+server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+server.serve_forever()
+"""
+UNIT = "[Service]\nExecStart=/usr/bin/python3 /opt/server.py\n[Install]\nWantedBy=multi-user.target\n"
+
+
+@step("A TLS server on the API server's port")
+def api_server(target):
+    yield Authority("ca", "lab-authority")
+    yield Certificate(f"{PKI}/admin", Subject("admin", "system:masters", usages=("client",)))
+    yield Certificate(f"{PKI}/server", Subject("server", ips=("127.0.0.1", str(target.node.address))))
+    yield File("/opt/server.py", SERVER)
+    yield File("/etc/systemd/system/api.service", UNIT)
+    yield Service("api")
+    yield Condition("the server listens", script="ss -tln | grep -q :6443")
+
+
+def made(firewall: str, port: int = 22) -> Site:
+    return Site.load({
+        "name": "access", "ssh": {"user": "operator", "port": port},
+        "nodes": [{"name": "one", "address": "10.83.0.11", "interface": "host0", "role": "master"}],
+        "lab": {"bridge": "lab3", "network": "10.83.0.0/24", "firewall": firewall}})
+
+
+@pytest.fixture(params=["open", "closed"])
+def site(request, tmp_path, monkeypatch):
+    """A host with that server, reached as a user with sudo; the firewall lets all in, or SSH alone."""
+    monkeypatch.setenv("AIRAVATA_RUNBOOK_STATE", str(tmp_path))
+    site = made(request.param)
+    try:
+        lab.up(site)
+        yield site
+    finally:
+        kubeconfig.stop(site)
+        disconnect(site)
+        lab.down(site)
+
+
+def version(path: Path) -> str:
+    return VersionApi(new_client_from_config(str(path))).get_code().git_version
+
+
+def test_kubeconfig_works_from_here(site, tmp_path, capsys):
+    with pytest.raises(StepFailed, match="(?s)no cluster yet.*airavata-runbook run access"):
+        kubeconfig.kubeconfig(site)
+    api_server(site)
+    path = kubeconfig.kubeconfig(site)
+    assert version(path) == "of the test"
+    assert path.stat().st_mode & 0o777 == 0o600
+    if site.lab.firewall == "open":
+        assert "server: https://10.83.0.11:6443" in path.read_text()
+        assert not kubeconfig.stop(site)
+        return
+    forward = tmp_path / "sites" / "access" / "forward.json"
+    record = forward.read_text()
+    kubeconfig.kubeconfig(site)
+    assert forward.read_text() == record  # the same process serves again
+    pid = int(record.split('"pid": ')[1].split(",")[0])
+
+    # The connection is lost, as by a restart of sshd: the forward opens it anew.
+    connect(site)["one"].run("systemctl restart ssh; pkill -u operator sshd")
+    disconnect(site)
+    time.sleep(1)
+    assert version(path) == "of the test"
+
+    with pytest.raises(StepFailed, match="another site of this name"):
+        kubeconfig._forward(made("closed", port=2222))
+
+    os.kill(pid, signal.SIGKILL)  # a crash: the record that is left fools nobody
+    wait_for(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text())
+    assert version(kubeconfig.kubeconfig(site)) == "of the test"
+    assert forward.read_text() != record
+
+    site_file = tmp_path / "access.yaml"
+    site_file.write_text('site: {"name": "access", "nodes": [{"name": "one", "address": "10.83.0.11", "role": "master"}]}')
+    assert cli.main(["kubeconfig", str(site_file), "--stop"]) == 0
+    assert cli.main(["kubeconfig", str(site_file), "--stop"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == ["forward ended", "no forward was open"]
+
+    connect(site)["one"].run("systemctl stop api")
+    with pytest.raises(StepFailed, match="API server does not answer"):
+        kubeconfig.kubeconfig(site)
+    assert not kubeconfig.stop(site)  # it left no forward to nowhere
+
+
+def wait_for(done) -> None:
+    deadline = time.monotonic() + 10
+    while not done():
+        assert time.monotonic() < deadline, "it did not happen within 10 s"
+        time.sleep(0.05)
