@@ -97,7 +97,7 @@ def _tidy(root: Path) -> None:
         if path.is_file():  # apt wants its folders
             path.unlink()
     for cache in [*root.glob("usr/lib/python3*/**/__pycache__"), *root.glob("usr/share/**/__pycache__")]:
-        if not (cache.parent / "__init__.py").exists() or _is_dated(cache):
+        if _is_dated(cache):
             _remove(cache)
     shadow = root / "etc/shadow"
     fields = [line.split(":") for line in shadow.read_text().splitlines()]

@@ -85,11 +85,12 @@ RECIPES = (
                   ("/etc/airavata/rabbitmq-env.conf", FILES / "rabbitmq/rabbitmq-env.conf", 0o644)),
            folders=("/var/lib/rabbitmq", "/var/log/rabbitmq"), entrypoint=("/usr/local/bin/rabbitmq-start",),
            env=(("HOME", "/var/lib/rabbitmq"), ("LANG", "C.UTF-8"), ("ERL_EPMD_ADDRESS", "127.0.0.1"),
+                ("ERL_CRASH_DUMP_SECONDS", "0"),
                 ("RABBITMQ_CONF_ENV_FILE", "/etc/airavata/rabbitmq-env.conf")),
            ports=(5671,), versioned_by="rabbitmq-server"),
 
     # Mounts: /var/lib/zookeeper (data, kept, writable for 10001), /tmp (emptyDir).
-    # Port 2181, plain. Probes: tcpSocket 2181, or exec zookeeper-ready (asks "ruok"). JAVA_TOOL_OPTIONS is heeded.
+    # Port 2181, plain. Probes: tcpSocket 2181, or exec zookeeper-ready (asks "srvr"). JAVA_TOOL_OPTIONS is heeded.
     Recipe("zookeeper", "ZooKeeper for Airavata", seconds=90, parent="base",
            packages=("openjdk-17-jre-headless", "libzookeeper-java"),
            files=(("/usr/local/bin/zookeeper-start", FILES / "zookeeper/start", 0o755),
