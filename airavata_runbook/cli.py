@@ -88,8 +88,10 @@ def _kubeconfig(options: argparse.Namespace) -> None:
     site = Site.load(options.site)
     if options.stop:
         print("forward ended" if kubeconfig.stop(site) else "no forward was open")
-    else:
-        print(kubeconfig.kubeconfig(site))
+        return
+    print(kubeconfig.kubeconfig(site))
+    if not kubeconfig.put_kubectl():
+        print("no kubectl on PATH; `airavata-runbook mirror` builds one", file=sys.stderr)
 
 
 def _mirror(options: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ a record left by a crash, or a process id that was given away again, is never ta
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -20,6 +21,8 @@ from typing import IO
 from airavata_runbook import paths
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed
 from airavata_runbook.kube import PORT, write_kubeconfig
+from airavata_runbook.mirror.build import folder as built_folder
+from airavata_runbook.mirror.components import BY_NAME
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import connect
 from airavata_runbook.vault import vault_of
@@ -58,6 +61,19 @@ def stop(site: Site) -> bool:
         os.kill(_known(file, site)["pid"], signal.SIGTERM)
         _wait(lambda: _lock(file), "the forward does not end", site)
         return True
+
+
+def put_kubectl() -> Path | None:
+    """Where kubectl is: on PATH, or the mirror's own build, linked beside this Python. None where neither is there."""
+    if found := shutil.which("kubectl"):
+        return Path(found)
+    built, link = built_folder(BY_NAME["kubernetes"]) / "kubectl", Path(sys.executable).with_name("kubectl")
+    if not built.is_file():
+        return link if link.exists() else None
+    with suppress(FileNotFoundError):
+        link.unlink()  # of an earlier version
+    link.symlink_to(built)
+    return link
 
 
 def _forward(site: Site) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import IO
 
 import nbformat
+from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from papermill import execute_notebook
@@ -78,7 +79,8 @@ def _kernel(environment: dict[str, str], log: IO) -> type[AsyncKernelManager]:
 
         @property
         def kernel_spec(self) -> KernelSpec:
-            return KernelSpec(argv=list(KERNEL), display_name="Python 3", language="python")
+            metadata = get_kernel_dict().get("metadata", {})  # whether this ipykernel can encrypt
+            return KernelSpec(argv=list(KERNEL), display_name="Python 3", language="python", metadata=metadata)
 
         def start_kernel(self, **options):
             return super().start_kernel(env=dict(environment), stdout=log, stderr=log, **options)

@@ -16,9 +16,8 @@ def render(report: dict) -> str:
 
 def verdict(report: dict) -> str:
     """One line: "6 chapters in 1 min 35 s: 120 changed, 0 failed"."""
-    number = len(report["chapters"])
     changed = f"{report['would_change']} would change" if report["plan"] else f"{report['changed']} changed"
-    return (f"{number} chapter{'s' if number != 1 else ''} in {duration(report['seconds'])}: "
+    return (f"{_number(len(report['chapters']), 'chapter')} in {duration(report['seconds'])}: "
             f"{changed}, {report['failed']} failed")
 
 
@@ -26,7 +25,7 @@ def chapter_line(chapter: dict) -> str:
     """One line of a log: the chapter, its time and what came of it."""
     planned = f", {chapter['would_change']} would change" if chapter["would_change"] else ""
     state = "FAILED" if chapter["error"] else "ok"
-    return (f"{chapter['chapter']:<18} {chapter['seconds']:7.1f} s  {state:<6}  {len(chapter['steps'])} steps, "
+    return (f"{chapter['chapter']:<18} {chapter['seconds']:7.1f} s  {state:<6}  {_number(len(chapter['steps']), 'step')}, "
             f"{chapter['changed']} changed{planned}, {chapter['failed']} failed")
 
 
@@ -51,6 +50,10 @@ def duration(seconds: float) -> str:
     """"4.2 s" or "1 min 35 s"."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def _number(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("s" if number != 1 else "")
 
 
 @cache

@@ -125,7 +125,7 @@ class _Run:
         code = "\n".join(f"    {line}" for line in failed.source.splitlines())
         where = f"in cell {failed.cell} of" if failed.cell else "before the first cell of"
         return StepFailed(f"chapter {path.stem} failed {where} notebooks/{path.name}\n{code}\n{failed.message}{kind}\n"
-                          f"Later chapters were not run. The executed notebook: {executed}\n"
+                          f"Later chapters were not run. Executed notebook: {executed}; report: report.html beside it\n"
                           f"When the cause is mended, run again: what is done stays done (--from {path.stem[:2]} begins here)")
 
     def _new_folder(self) -> Path:
