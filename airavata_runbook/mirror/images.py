@@ -26,7 +26,7 @@ from airavata_runbook.mirror.recipes import BY_NAME, RECIPES, SUITE, Recipe
 from airavata_runbook.oci_layout import Layout, open_archive
 from airavata_runbook.progress import Progress
 
-WAYS = 3  # raised when this code makes something else of the same recipe
+MAKERS = (image_steps.__file__, oci_writer.__file__)  # another way of making it makes another layer of the same recipe
 NAMES = tuple(recipe.name for recipe in RECIPES if recipe.name != "base")
 LABEL = "org.opencontainers.image"
 
@@ -80,8 +80,9 @@ def key(recipe: Recipe) -> str:
 
     Versions of Debian packages are not among it: a layer stays as it is until its recipe changes or the cache is emptied.
     """
-    parts = [WAYS, SUITE, recipe.name, recipe.packages, recipe.programs, recipe.folders, recipe.python_path,
-             recipe.version, key(BY_NAME[recipe.parent]) if recipe.parent else ""]
+    parts = [*(_content(Path(maker)) for maker in MAKERS), SUITE]
+    parts += [recipe.name, recipe.packages, recipe.programs, recipe.folders, recipe.python_path, recipe.version,
+              key(BY_NAME[recipe.parent]) if recipe.parent else ""]
     parts += [component_folder(COMPONENTS[component]).name for _, component, _ in recipe.programs]
     for path, source, mode in recipe.files:
         parts += [path, mode, _content(source)]

@@ -21,7 +21,7 @@ from airavata_runbook.oci_layout import OCI_MANIFEST, blob_name, digest_of
 
 EPOCH = 1767225600  # 2026-01-01T00:00:00Z, the time of every file in a layer
 CREATED = "2026-01-01T00:00:00Z"
-LEVEL = 6  # of gzip; measured in images.py's docstring
+LEVEL = 6  # of gzip; the base, 84 MB: level 1 gives 33.9 MB in 1.2 s, 3 32.8 in 1.7, 6 31.0 in 3.2 (once; pulled often)
 WHITEOUT = ".wh."
 UNSEEN = ("dev", "proc", "sys")  # a container gets its own: what is in them is no part of an image
 

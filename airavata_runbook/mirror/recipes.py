@@ -45,7 +45,7 @@ class Recipe:
 
 RECIPES = (
     # Debian without documentation, manual pages and translations. Not deployed by itself.
-    Recipe("base", "Debian 12, minimal", seconds=20, packages=("ca-certificates",), command=("/bin/bash",),
+    Recipe("base", "Debian 12, minimal", seconds=31, packages=("ca-certificates",), command=("/bin/bash",),
            versioned_by="base-files"),
 
     # What holds a pod's namespaces; containerd runs it, no manifest does. In the registry it is pause:3.10.
@@ -58,7 +58,7 @@ RECIPES = (
     # `netcheck serve [PORT]` (8080) answers any GET with {"pod", "node", "client", "path"}; pod is POD_NAME or the host
     # name, node is NODE_NAME (give both by the downward API). `netcheck ask URL|NAME|HOST:PORT …` prints one JSON list.
     # No writable folder. Probe: httpGet / on 8080. Also there: curl, getent, python3.
-    Recipe("toolbox", "Network check of the runbook", seconds=30, parent="base",
+    Recipe("toolbox", "Network check of the runbook", seconds=8, parent="base",
            packages=("python3", "curl"), files=(("/usr/local/bin/netcheck", FILES / "toolbox/netcheck", 0o755),),
            entrypoint=("netcheck",), command=("serve",), ports=(8080,), versioned_by="python3.11"),
 
@@ -67,7 +67,7 @@ RECIPES = (
     # Port 3306, TLS only. Probes: tcpSocket 3306 (clients are served when databases and users are there), or
     #   exec mariadb-ready. root (its password: the file) only through /run/mysqld/mysqld.sock.
     # SIGTERM ends it cleanly; allow 60 s. A changed password file counts from the next start. About 150 MiB of memory.
-    Recipe("mariadb", "MariaDB for Airavata", seconds=40, parent="base",
+    Recipe("mariadb", "MariaDB for Airavata", seconds=6, parent="base",
            packages=("mariadb-server-core", "mariadb-client-core"),
            files=(("/usr/local/bin/mariadb-start", FILES / "mariadb/start", 0o755),
                   ("/usr/local/bin/mariadb-ready", FILES / "mariadb/ready", 0o755),
@@ -79,7 +79,7 @@ RECIPES = (
     #   /etc/airavata/tls (tls.crt, tls.key, ca.crt), /etc/airavata/secrets (password, erlang-cookie).
     # Port 5671, TLS only; no management port. Probes: tcpSocket 5671 (opened last, when vhost and user are there).
     # The node is rabbit@localhost whatever the pod's name is. SIGTERM ends it cleanly; allow 60 s.
-    Recipe("rabbitmq", "RabbitMQ for Airavata", seconds=60, parent="toolbox", packages=("rabbitmq-server",),
+    Recipe("rabbitmq", "RabbitMQ for Airavata", seconds=10, parent="toolbox", packages=("rabbitmq-server",),
            files=(("/usr/local/bin/rabbitmq-start", FILES / "rabbitmq/start", 0o755),
                   ("/etc/airavata/rabbitmq.conf", FILES / "rabbitmq/rabbitmq.conf", 0o644),
                   ("/etc/airavata/rabbitmq-env.conf", FILES / "rabbitmq/rabbitmq-env.conf", 0o644)),
@@ -90,8 +90,9 @@ RECIPES = (
            ports=(5671,), versioned_by="rabbitmq-server"),
 
     # Mounts: /var/lib/zookeeper (data, kept, writable for 10001), /tmp (emptyDir).
-    # Port 2181, plain. Probes: tcpSocket 2181, or exec zookeeper-ready (asks "srvr"). JAVA_TOOL_OPTIONS is heeded.
-    Recipe("zookeeper", "ZooKeeper for Airavata", seconds=90, parent="base",
+    # Port 2181, plain: the ZooKeeper client of Airavata's own servers of that time knows no TLS. Keep it
+    # within the cluster. Probes: tcpSocket 2181, or exec zookeeper-ready (asks "srvr"). JAVA_TOOL_OPTIONS is heeded.
+    Recipe("zookeeper", "ZooKeeper for Airavata", seconds=19, parent="base",
            packages=("openjdk-17-jre-headless", "libzookeeper-java"),
            files=(("/usr/local/bin/zookeeper-start", FILES / "zookeeper/start", 0o755),
                   ("/usr/local/bin/zookeeper-ready", FILES / "zookeeper/ready", 0o755),
