@@ -27,6 +27,9 @@ UNWANTED = ("usr/share/man/*", "usr/share/info/*", "usr/share/locale/*", "usr/sh
 LEFT_OVER = ("var/cache/ldconfig/*", "var/cache/apt/*.bin", "var/cache/debconf/*", "var/cache/man",
              "var/lib/dpkg/*-old", "etc/*-", "etc/machine-id", "var/lib/dbus/machine-id",
              "tmp/*", "dev/*", "run/*", "root/.cache")
+# Made by a package's installation for this one machine: a secret, and a trust store (of Java, which asks nobody here) that
+# bears the time.
+MADE_ONCE = ("var/lib/rabbitmq/.erlang.cookie", "etc/ssl/certs/java/cacerts", "etc/ssl/private/*", "etc/ssh/ssh_host_*")
 SHADOW_DAY = "20454"  # 2026-01-01: the day on which every password of the image was last changed
 
 
@@ -90,7 +93,7 @@ def _base(root: Path, packages: tuple[str, ...]) -> None:
 
 
 def _tidy(root: Path) -> None:
-    for pattern in LEFT_OVER:
+    for pattern in (*LEFT_OVER, *MADE_ONCE):
         for path in root.glob(pattern):
             _remove(path)
     for path in [*root.glob("var/log/**/*"), *root.glob("var/lib/apt/lists/*")]:

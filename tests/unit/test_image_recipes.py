@@ -138,6 +138,17 @@ def test_shadow_and_dated_bytecode_do_not_depend_on_the_day(tmp_path):
     assert not cache.exists()
 
 
+def test_no_secret_that_an_installation_made_stays_in_an_image(tmp_path):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/shadow").touch()
+    made = [tmp_path / name for name in ("var/lib/rabbitmq/.erlang.cookie", "etc/ssl/private/ssl-cert-snakeoil.key")]
+    for path in made:
+        path.parent.mkdir(parents=True)
+        path.write_text("secret")
+    image_steps._tidy(tmp_path)
+    assert [path for path in made if path.exists()] == []
+
+
 @pytest.fixture
 def netcheck():
     """The real script, answering on a free port."""
