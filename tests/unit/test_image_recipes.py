@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -191,3 +192,13 @@ def test_netcheck_says_what_failed_and_fails(netcheck):
     assert status == 1
     assert [answer["ok"] for answer in answers] == [False, False, True, False]
     assert "refused" in answers[0]["error"]
+
+
+def test_netcheck_ends_when_it_is_told_to():
+    process = subprocess.Popen([sys.executable, FILES / "toolbox/netcheck", "serve", "0"])
+    try:
+        time.sleep(0.5)  # until its interpreter is up
+        process.terminate()
+        assert process.wait(5) == 0
+    finally:
+        process.kill()
