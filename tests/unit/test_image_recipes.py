@@ -1,6 +1,7 @@
 """The recipes as data, and what of building them needs neither root nor network."""
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -195,9 +196,14 @@ def test_netcheck_says_what_failed_and_fails(netcheck):
 
 
 def test_netcheck_ends_when_it_is_told_to():
-    process = subprocess.Popen([sys.executable, FILES / "toolbox/netcheck", "serve", "0"])
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen([sys.executable, FILES / "toolbox/netcheck", "serve", str(port)])
     try:
-        time.sleep(0.5)  # until its interpreter is up
+        for _ in range(100):
+            if _ask(f"127.0.0.1:{port}")[0] == 0:
+                break
+            time.sleep(0.05)
         process.terminate()
         assert process.wait(5) == 0
     finally:
