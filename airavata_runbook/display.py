@@ -99,7 +99,7 @@ class StepProgress:
 
     def __exit__(self, *exc) -> None:
         if self.live:
-            self._line(f"{self.title}: {', '.join(self.doing)}")
+            self._line(self.title + (f": {', '.join(self.doing)}" if self.doing else ""))
             sys.stdout.write("\n")
 
     def _line(self, text: str) -> None:

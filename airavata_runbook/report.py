@@ -48,6 +48,8 @@ class Report:
     @property
     def verdict(self) -> str:
         """One line: "2 hosts: 6 changed, 3 ok"."""
+        if not self.hosts and not self.failures:
+            return "would be checked" if self.plan else "checked"
         counts = [f"{self.count(status)} {status}" for status in STATUSES if self.count(status)]
         hosts = f"{len(self.hosts)} host" + ("s" if len(self.hosts) != 1 else "")
         return f"{hosts}: {', '.join(counts) or 'nothing to do'}"

@@ -9,7 +9,7 @@ from functools import cached_property, update_wrapper
 
 from airavata_runbook import display
 from airavata_runbook.engine import bring_about
-from airavata_runbook.errors import StepFailed
+from airavata_runbook.errors import NotYet, RunbookError, StepFailed
 from airavata_runbook.facts.derive import NodeSettings, derive
 from airavata_runbook.facts.host import HostFacts, look
 from airavata_runbook.report import Failure, Report
@@ -99,9 +99,40 @@ def step(title: str, on: Callable[[Site], list[Node]] = everywhere):
     return lambda resources: Step(title, on, resources)
 
 
+class Check:
+    """Called with a site it looks, changes nothing, and returns a Report whose rows show what it saw.
+
+    In a plan it looks only where `before` says that it does not need what earlier steps make.
+    """
+
+    def __init__(self, title: str, look: Callable[[Site], list[list[str]]], before: bool):
+        self.title, self.look, self.before = title, look, before
+        self.name, self.chapter = look.__name__, look.__module__.rpartition(".")[2]
+        update_wrapper(self, look)
+
+    def __call__(self, site: Site, plan: bool = False) -> Report:
+        """Raises StepFailed when something is not as it must be."""
+        plan = plan or bool(os.environ.get(PLAN))
+        report = Report(self.chapter, self.name, self.title, plan, {}, started=time.time())
+        if plan and not self.before:
+            report.rows = [["in a run"], ["looked at when the steps before it have run"]]
+            return finish(report)
+        with display.StepProgress(self.title, []):
+            try:
+                report.rows = self.look(site)
+            except (RunbookError, NotYet) as error:
+                report.failures.append(failure(site.name, error))
+        report.seconds = time.time() - report.started
+        return finish(report)
+
+
+def check(title: str, before: bool = False):
+    """Makes a Check of a function that gives a table (the first row is its head) or raises."""
+    return lambda look_at: Check(title, look_at, before)
+
+
 def failure(host: str, error: Exception) -> Failure:
     """The Failure for an exception. One that the runbook did not foresee keeps its type's name."""
-    from airavata_runbook.errors import RunbookError
     message = str(error) if isinstance(error, RunbookError) else f"{type(error).__name__}: {error}"
     return Failure(host, message, getattr(error, "retryable", False))
 

@@ -11,6 +11,8 @@ from airavata_runbook.site import Node, Site
 from airavata_runbook.vault import PKI
 
 PAUSE_IMAGE = "pause:3.10"
+SYSCTLS = {"net.ipv4.ip_forward": 1, "net.bridge.bridge-nf-call-iptables": 1}
+MODULES = ("br_netfilter",)
 FLANNEL_PORT = 8472  # UDP; the Linux kernel's own default for vxlan, which flannel keeps
 
 
@@ -32,11 +34,13 @@ def hosts(site: Site) -> tuple[str, ...]:
 
 def sysctls() -> str:
     """/etc/sysctl.d file: a host forwards what its pods send, and its firewall sees bridged traffic."""
-    return """\
-# Pods' traffic passes through this host, and kube-proxy's rules must see what crosses a bridge.
-net.ipv4.ip_forward = 1
-net.bridge.bridge-nf-call-iptables = 1
-"""
+    return "# Pods' traffic passes through this host, and kube-proxy's rules must see what crosses a bridge.\n" + \
+        "".join(f"{name} = {value}\n" for name, value in SYSCTLS.items())
+
+
+def modules() -> str:
+    """/etc/modules-load.d file."""
+    return "# Bridged traffic is shown to the firewall by this module.\n" + "".join(f"{name}\n" for name in MODULES)
 
 
 def kubelet(site: Site, node: Node, settings: NodeSettings) -> str:

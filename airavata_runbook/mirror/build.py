@@ -6,26 +6,38 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from airavata_runbook import paths
 from airavata_runbook.errors import CannotBuild
-from airavata_runbook.mirror.components import Component
+from airavata_runbook.mirror.components import BY_NAME, Component
 from airavata_runbook.progress import Progress
 
 
-def build(component: Component) -> Path:
-    """The folder with the component's binaries, built when the cache has none that is whole. Raises CannotBuild."""
+def build(component: Component, progress: Callable[[float], None] | None = None) -> Path:
+    """The folder with the component's binaries, built when the cache has none that is whole.
+
+    progress is told the seconds since the build began, about once a second; without one, a line is shown. Raises
+    CannotBuild.
+    """
     target = folder(component)
     if is_whole(target):
         return target
+    if progress is None:
+        with Progress(f"build {component.name} {component.version}", component.seconds) as line:
+            return build(component, lambda seconds: line.update("on 2 cores, without its modules' download",
+                                                                min(seconds, 0.95 * component.seconds)))
     part = target.with_name(f"{target.name}.part-{os.getpid()}")
     part.mkdir(parents=True)
+    started = time.monotonic()
     try:
-        with Progress(f"build {component.name} {component.version}") as progress:
-            progress.update(f"about {component.seconds} s on 2 cores, and its modules' download")
-            for package, name in component.programs.items():
-                _compile(component, package, part / name)
+        for package, name in component.programs.items():
+            _compile(component, package, part / name, lambda: progress(time.monotonic() - started))
+        source = Path(_go(component, "list", "-m", "-f", "{{.Dir}}", component.module))
+        for name in component.keep:
+            shutil.copyfile(source / name, part / Path(name).name)
         digests = {path.name: _digest(path) for path in sorted(part.iterdir())}
         (part / "digests.json").write_text(json.dumps(digests, indent=1) + "\n")
         shutil.rmtree(target, ignore_errors=True)
@@ -35,9 +47,15 @@ def build(component: Component) -> Path:
     return target
 
 
+def binary(component: str, name: str) -> Path:
+    """The path of one program of a component, built when it is not there. Raises CannotBuild."""
+    return build(BY_NAME[component]) / name
+
+
 def folder(component: Component) -> Path:
     """Where the cache keeps the component: its name tells version and recipe, so that neither can be mixed up."""
-    recipe = hashlib.sha256(repr((component.programs, component.ldflags, component.tags, component.cgo)).encode())
+    recipe = hashlib.sha256(repr((component.programs, component.ldflags, component.tags, component.cgo,
+                                  component.keep)).encode())
     for path in sorted(component.folder.iterdir()):
         recipe.update(path.name.encode() + path.read_bytes())
     return paths.cache_dir() / "components" / f"{component.name}-{component.version}-{recipe.hexdigest()[:12]}"
@@ -69,14 +87,31 @@ def environment(component: Component) -> dict[str, str]:
             "GOFLAGS": "-mod=readonly -modcacherw", "CGO_ENABLED": str(int(component.cgo)), "GOWORK": "off"}
 
 
-def _compile(component: Component, package: str, target: Path) -> None:
-    command = [go_command(), "build", "-trimpath", "-buildvcs=false", "-tags", ",".join(component.tags),
-               "-ldflags", f"-s -w {component.ldflags}".strip(), "-o", str(target), package]
-    done = subprocess.run(command, cwd=component.folder, env=environment(component), capture_output=True, text=True)
-    if done.returncode:
-        raise CannotBuild(f"{component.name} {component.version} could not be built", where=package,
-                          found="\n".join(done.stderr.splitlines()[-6:]),
+def _compile(component: Component, package: str, target: Path, tick: Callable[[], None]) -> None:
+    _go(component, "build", "-trimpath", "-buildvcs=false", "-tags", ",".join(component.tags),
+        "-ldflags", f"-s -w {component.ldflags}".strip(), "-o", str(target), package, tick=tick)
+
+
+def _go(component: Component, *words: str, tick: Callable[[], None] = lambda: None) -> str:
+    """What a go command in the component's folder prints; tick is called once a second while it runs."""
+    process = subprocess.Popen([go_command(), *words], cwd=component.folder, env=environment(component),
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        while True:
+            try:
+                stdout, stderr = process.communicate(timeout=1)
+                break
+            except subprocess.TimeoutExpired:
+                tick()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    if process.returncode:
+        raise CannotBuild(f"{component.name} {component.version} could not be built", where=f"go {words[0]} {words[-1]}",
+                          found="\n".join(stderr.splitlines()[-6:]),
                           remedy="see that this machine reaches a Go module proxy (go env GOPROXY)")
+    return stdout.strip()
 
 
 def _digest(path: Path) -> str:

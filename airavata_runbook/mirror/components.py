@@ -92,7 +92,7 @@ COMPONENTS = (
     Component(
         "kubernetes", "k8s.io/kubernetes", "1.36.3",
         _named("k8s.io/kubernetes/cmd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet",
-               "kube-proxy", "kubectl", "kubeadm"), seconds=265,
+               "kube-proxy", "kubectl"), seconds=265,
         ldflags="-X k8s.io/component-base/version.gitVersion=v1.36.3 "
                 "-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 "
                 "-X k8s.io/component-base/version.gitTreeState=clean",

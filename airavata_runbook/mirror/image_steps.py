@@ -9,8 +9,7 @@ from pathlib import Path
 
 from airavata_runbook import debian
 from airavata_runbook.errors import CannotBuild
-from airavata_runbook.mirror import binary
-from airavata_runbook.mirror.build import environment, go_command
+from airavata_runbook.mirror.build import binary, environment, go_command
 from airavata_runbook.mirror.components import BY_NAME as COMPONENTS
 from airavata_runbook.mirror.recipes import SUITE, USER, Recipe
 

@@ -5,10 +5,12 @@ from airavata_runbook.resources.certificate import Authority, Certificate, Signi
 from airavata_runbook.resources.condition import Condition
 from airavata_runbook.resources.etcd_key import EtcdKey
 from airavata_runbook.resources.file import Block, File, Upload
+from airavata_runbook.resources.image import Image
+from airavata_runbook.resources.kernel import Sysctls
 from airavata_runbook.resources.kube_object import KubeObject
 from airavata_runbook.resources.package import Packages
 from airavata_runbook.resources.secret import Generated
 from airavata_runbook.resources.service import Service
 
 __all__ = ["Authority", "Block", "Certificate", "Change", "Condition", "Context", "EtcdKey", "File", "Generated",
-           "KubeObject", "NotYet", "Packages", "Resource", "Service", "SigningKey", "Upload"]
+           "Image", "KubeObject", "NotYet", "Packages", "Resource", "Service", "SigningKey", "Sysctls", "Upload"]

@@ -1,0 +1,1 @@
+"""The six chapters, one for each notebook: each a plain list of steps."""

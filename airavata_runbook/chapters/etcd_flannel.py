@@ -1,0 +1,95 @@
+"""Chapter 03: etcd, flannel's key in it, the control plane, and the hosts as nodes (POC rows 6 to 8)."""
+
+from collections.abc import Iterator
+from ipaddress import ip_interface
+
+from airavata_runbook import etcd, workloads
+from airavata_runbook.configs import node
+from airavata_runbook.errors import StepFailed
+from airavata_runbook.etcd import PORT as ETCD_PORT
+from airavata_runbook.resources import Condition, EtcdKey, Resource, Service
+from airavata_runbook.site import Site
+from airavata_runbook.ssh import connect, side_by_side
+from airavata_runbook.step import Target, check, master, step
+from airavata_runbook.vault import PKI
+
+ADMIN = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
+
+
+@step("etcd", on=master)
+def etcd_service(target: Target) -> Iterator[Resource]:
+    yield Service("etcd", ["/etc/etcd/etcd.conf", *_pair("etcd"), f"{PKI}/ca.crt"], package="etcd")
+    yield Condition("etcd to answer", f"ETCDCTL_API=3 etcdctl --endpoints https://127.0.0.1:{ETCD_PORT} --cacert {PKI}/ca.crt "
+                    f"--cert {PKI}/etcd-client.crt --key {PKI}/etcd-client.key endpoint health",
+                    remedy="journalctl -u etcd")
+
+
+@step("The pod network's configuration in etcd", on=master)
+def network_config(target: Target) -> Iterator[Resource]:
+    yield EtcdKey(f"{target.site.network.etcd_prefix}/config", node.flannel_network(target.site))
+
+
+@step("The control plane", on=master)
+def control_plane(target: Target) -> Iterator[Resource]:
+    common = "/etc/kubernetes/config"
+    yield Service("kube-apiserver", [common, "/etc/kubernetes/apiserver", *_pair("apiserver"), f"{PKI}/ca.crt",
+                                     *_pair("etcd-client"), *_pair("apiserver-kubelet-client"),
+                                     *_pair("front-proxy-client"), f"{PKI}/service-accounts.key"], package="kubernetes-master")
+    # The controllers end when they cannot read this object at their start; the API server makes it a moment after it is ready.
+    yield Condition("the API server to be ready", f"{ADMIN} get --raw /readyz && "
+                    f"{ADMIN} -n kube-system get configmap extension-apiserver-authentication", deadline=90,
+                    remedy="journalctl -u kube-apiserver")
+    for name in ("controller-manager", "scheduler"):
+        yield Service(f"kube-{name}", [common, f"/etc/kubernetes/{name}", f"/etc/kubernetes/{name}.conf", *_pair(name)],
+                      package="kubernetes-master")
+
+
+@step("containerd and flannel on every host")
+def pod_network(target: Target) -> Iterator[Resource]:
+    yield Service("containerd", ["/etc/containerd/config.toml"], package="containerd")
+    yield Service("flanneld", ["/etc/sysconfig/flanneld", "/etc/airavata-runbook/pod-network.sh", *_pair("flannel")],
+                  package="flannel")
+    yield Condition("flannel's lease of a subnet",
+                    "test -s /run/flannel/subnet.env && test -s /etc/cni/net.d/10-airavata.conflist",
+                    remedy="journalctl -u flanneld")
+
+
+@step("kubelet and kube-proxy on every host")
+def node_services(target: Target) -> Iterator[Resource]:
+    common = "/etc/kubernetes/config"
+    yield Service("kubelet", [common, "/etc/kubernetes/kubelet", "/etc/kubernetes/kubelet.yaml", "/etc/kubernetes/kubelet.conf",
+                              *_pair("kubelet")], package="kubernetes-node")
+    yield Service("kube-proxy", [common, "/etc/kubernetes/proxy", "/etc/kubernetes/proxy.yaml", "/etc/kubernetes/proxy.conf",
+                                 *_pair("kube-proxy")], package="kubernetes-node")
+    address = str(target.node.address)
+    yield Condition(f"node {address} to be Ready", check=lambda host: workloads.node_missing(host.site, address),
+                    deadline=120, remedy=f"journalctl -u kubelet on {target.node.name}")
+
+
+@check("Leases in etcd and the subnets on the hosts")
+def leases(site: Site) -> list[list[str]]:
+    """Rows of host, lease and subnet. Raises StepFailed when they differ."""
+    in_etcd = etcd.leases(site)
+    on_hosts = side_by_side(list(connect(site).values()),
+                            lambda host: host.run(". /run/flannel/subnet.env; echo $FLANNEL_SUBNET; "
+                                                  "ip -o -4 addr show dev cni0 | awk '{print $4}'").text.split())
+    rows = [["host", "address", "lease in etcd", "subnet on the host", "agree"]]
+    for one in sorted(site.nodes, key=lambda node: node.name):
+        lease, seen = in_etcd.get(str(one.address), "none"), on_hosts[one.name]
+        if isinstance(seen, Exception):
+            raise seen
+        subnets = {_network(subnet) for subnet in seen}
+        rows.append([one.name, str(one.address), lease, ", ".join(sorted(subnets)) or "none",
+                     "yes" if subnets == {lease} else "NO"])
+    if any(row[-1] == "NO" for row in rows):
+        raise StepFailed("a host's subnet is not its lease in etcd", found="; ".join(" ".join(row) for row in rows[1:]),
+                         remedy="restart flanneld on that host, then containerd's pods")
+    return rows
+
+
+def _network(address: str) -> str:
+    return str(ip_interface(address).network)
+
+
+def _pair(name: str) -> tuple[str, str]:
+    return f"{PKI}/{name}.crt", f"{PKI}/{name}.key"

@@ -1,0 +1,111 @@
+"""Chapter 02: packages on every host, the site's certificates, and the files under /etc/kubernetes (POC rows 3 to 5, 7)."""
+
+from collections.abc import Iterator
+
+from airavata_runbook.configs import control_plane, node
+from airavata_runbook.configs.repository import apt_source
+from airavata_runbook.mirror import packages as mirror
+from airavata_runbook.pki import Subject
+from airavata_runbook.resources import (
+    Authority,
+    Block,
+    Certificate,
+    File,
+    Packages,
+    Resource,
+    SigningKey,
+    Sysctls,
+    Upload,
+)
+from airavata_runbook.site import Node, Site
+from airavata_runbook.step import Target, master, step
+from airavata_runbook.vault import PKI
+
+ON_EVERY_HOST = ["containerd", "cri-tools", "flannel", "kubernetes-node"]
+ON_THE_MASTER = ["etcd", "kubernetes"]
+
+
+@step("The package repository on every host")
+def repository(target: Target) -> Iterator[Resource]:
+    site = target.site
+    if folder := site.repository.folder:
+        mirror.check_versions(site.versions)
+        built = mirror.make(package_names(site, target.node))
+        for one in built:
+            yield Upload(f"{folder}/{mirror.file_name(mirror.PACKAGE[one.name])}", one.path, one.sha256)
+        for name, content in mirror.index(built).items():
+            yield File(f"{folder}/{name}", content)
+    yield File(f"/etc/apt/sources.list.d/{site.repository.id}.list", apt_source(site.repository))
+
+
+@step("Kubernetes, etcd and flannel")
+def packages(target: Target) -> Iterator[Resource]:
+    versions = target.site.versions.model_dump()
+    yield Packages({name: versions[mirror.VERSION_KEYS[mirror.PACKAGE[name].component]]
+                    for name in package_names(target.site, target.node)}, target.site.repository.id)
+
+
+@step("Names and kernel settings")
+def host_settings(target: Target) -> Iterator[Resource]:
+    yield Block("/etc/hosts", f"airavata-runbook {target.site.name}", node.hosts(target.site))
+    yield File("/etc/modules-load.d/airavata-runbook.conf", node.modules())
+    yield File("/etc/sysctl.d/90-airavata-runbook.conf", node.sysctls())
+    yield Sysctls(node.SYSCTLS, modules=node.MODULES)
+
+
+@step("The site's certificate authorities", on=master)
+def authorities(target: Target) -> Iterator[Resource]:
+    yield Authority("ca", f"{target.site.name} authority")
+    yield Authority("front-proxy-ca", f"{target.site.name} front proxy authority")
+    yield SigningKey("service-accounts")
+
+
+@step("The control plane's certificates", on=master)
+def control_plane_certificates(target: Target) -> Iterator[Resource]:
+    for name, subject in control_plane.certificates(target.site).items():
+        yield Certificate(f"{PKI}/{name}", subject)
+    yield Certificate(f"{PKI}/front-proxy-client", Subject("front-proxy-client", usages=("client",)), "front-proxy-ca")
+
+
+@step("Every host's certificates")
+def host_certificates(target: Target) -> Iterator[Resource]:
+    yield File(f"{PKI}/ca.crt", lambda: target.vault.authority().cert)
+    for name, subject in node.certificates(target.site, target.node).items():
+        yield Certificate(f"{PKI}/{name}", subject)
+
+
+@step("The control plane's files under /etc", on=master)
+def control_plane_files(target: Target) -> Iterator[Resource]:
+    site = target.site
+    yield File("/etc/etcd/etcd.conf", control_plane.etcd(site))
+    yield File("/etc/kubernetes/apiserver", control_plane.apiserver(site))
+    yield File("/etc/kubernetes/controller-manager", control_plane.controller_manager(site))
+    yield File("/etc/kubernetes/scheduler", control_plane.scheduler(site))
+    for name in ("controller-manager", "scheduler", "admin"):
+        yield File(f"/etc/kubernetes/{name}.conf", control_plane.kubeconfig(site, target.node, name, f"{PKI}/{name}"), "0600")
+
+
+@step("Every host's files under /etc")
+def host_files(target: Target) -> Iterator[Resource]:
+    site, here, settings = target.site, target.node, target.settings
+    yield File("/etc/kubernetes/config", control_plane.common(site))
+    yield File("/etc/kubernetes/kubelet", node.kubelet_arguments(site, here))
+    yield File("/etc/kubernetes/kubelet.yaml", node.kubelet(site, here, settings))
+    yield File("/etc/kubernetes/kubelet.conf", control_plane.kubeconfig(site, here, "kubelet", f"{PKI}/kubelet"), "0600")
+    yield File("/etc/kubernetes/proxy", node.kube_proxy_arguments())
+    yield File("/etc/kubernetes/proxy.yaml", node.kube_proxy(site, here, settings))
+    yield File("/etc/kubernetes/proxy.conf", control_plane.kubeconfig(site, here, "kube-proxy", f"{PKI}/kube-proxy"), "0600")
+    yield File("/etc/sysconfig/flanneld", node.flannel(site, here))
+    yield File("/etc/systemd/system/flanneld.service.d/pod-network.conf", node.pod_network_unit())
+    yield File("/etc/airavata-runbook/pod-network.sh", node.pod_network_script(here), "0755")
+    yield File("/etc/containerd/config.toml", node.containerd(site, settings))
+
+
+def package_names(site: Site, here: Node) -> list[str]:
+    """The packages of one host: a worker gets no control plane."""
+    names = list(ON_EVERY_HOST)
+    if here == site.master:
+        names += ON_THE_MASTER
+    if here == site.registry_node:
+        names.append("docker-distribution")
+    return mirror.with_needs(names)

@@ -1,0 +1,229 @@
+"""Packages of the components, made with nfpm from one description each, for deb and rpm hosts.
+
+They are thin: binaries under /usr/bin, units, licences. Files under /etc belong to the runbook. The names are those that
+CentOS had in the POC (row 4); nothing is started when a package is installed.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from airavata_runbook import paths
+from airavata_runbook.errors import CannotBuild, SiteError
+from airavata_runbook.mirror.build import build, folder
+from airavata_runbook.mirror.components import BY_NAME
+from airavata_runbook.site import Versions
+
+UNITS = Path(__file__).parent / "units"
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+RELEASE = "1"
+EPOCH = "1767225600"  # 2026-01-01: every file's time, so that the same input gives the same package
+CNI = "/opt/cni/bin"
+
+
+@dataclass(frozen=True)
+class Package:
+    """component: whose version it has. programs: (component, binary) → folder on the host. needs: other packages,
+    by name; those of the same component at exactly the same version."""
+
+    name: str
+    component: str
+    summary: str
+    programs: tuple[tuple[str, str, str], ...] = ()
+    units: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str:
+        return BY_NAME[self.component].version
+
+    @property
+    def components(self) -> list[str]:
+        return sorted({component for component, _, _ in self.programs})
+
+
+@dataclass(frozen=True)
+class Built:
+    """A package file. sha256: hexadecimal. control: its entry in a repository's index."""
+
+    name: str
+    version: str
+    path: Path
+    sha256: str
+    control: str
+
+
+def _programs(component: str, *names: str, into: str = "/usr/bin") -> tuple[tuple[str, str, str], ...]:
+    return tuple((component, name, into) for name in names)
+
+
+PACKAGES = (
+    Package("kubernetes-master", "kubernetes", "Kubernetes API server, controllers and scheduler",
+            _programs("kubernetes", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
+            ("kube-apiserver", "kube-controller-manager", "kube-scheduler"), needs=("kubernetes-client",)),
+    Package("kubernetes-node", "kubernetes", "Kubernetes kubelet and proxy, for every host that runs pods",
+            _programs("kubernetes", "kubelet", "kube-proxy"), ("kubelet", "kube-proxy"),
+            needs=("containerd", "iptables", "conntrack", "socat", "ethtool")),
+    Package("kubernetes-client", "kubernetes", "kubectl, the command line of Kubernetes",
+            _programs("kubernetes", "kubectl")),
+    Package("kubernetes", "kubernetes", "Kubernetes: master, node and client",
+            needs=("kubernetes-master", "kubernetes-node", "kubernetes-client")),
+    Package("etcd", "etcd", "etcd, the key-value store of Kubernetes and flannel, with its command line",
+            _programs("etcd", "etcd", "etcdctl", "etcdutl"), ("etcd",),
+            conflicts=("etcd-server", "etcd-client")),
+    Package("flannel", "flannel", "flannel, the network between the pods of different hosts",
+            _programs("flannel", "flanneld"), ("flanneld",), needs=("iptables",)),
+    Package("containerd", "containerd", "containerd with runc and the CNI plugins",
+            _programs("containerd", "containerd", "containerd-shim-runc-v2", "ctr") + _programs("runc", "runc")
+            + _programs("cni", "bridge", "loopback", "host-local", "portmap", "firewall", into=CNI), ("containerd",),
+            conflicts=("docker.io", "containerd.io")),
+    Package("cri-tools", "cri-tools", "crictl, to look at a host's containers", _programs("cri-tools", "crictl")),
+    Package("docker-distribution", "registry", "A private registry of container images",
+            _programs("registry", "registry"), ("docker-distribution",), conflicts=("docker-registry",)),
+)
+PACKAGE = {package.name: package for package in PACKAGES}
+# Which key of a site file's `versions:` each component's version answers to.
+VERSION_KEYS = {"kubernetes": "kubernetes", "etcd": "etcd", "flannel": "flannel", "containerd": "containerd",
+                "cri-tools": "cri_tools", "registry": "registry"}
+
+
+def with_needs(names: list[str]) -> list[str]:
+    """The packages named and those of this mirror that they need, sorted."""
+    wanted = set(names)
+    for name in names:
+        wanted |= set(with_needs([need for need in PACKAGE[name].needs if need in PACKAGE]))
+    return sorted(wanted)
+
+
+def check_versions(versions: Versions) -> None:
+    """Raises SiteError when the site asks for versions that this mirror does not build."""
+    wrong = [f"{key}: {getattr(versions, key)} (the mirror has {BY_NAME[component].version})"
+             for component, key in VERSION_KEYS.items() if getattr(versions, key) != BY_NAME[component].version]
+    if wrong:
+        raise SiteError("the mirror does not build these versions", where="site.versions", found="; ".join(wrong),
+                        remedy="take the mirror's versions, or set repository.baseurl to a repository that has yours")
+
+
+def make(names: list[str], kind: str = "deb") -> list[Built]:
+    """The package files, built when the cache has none. kind: deb or rpm. Raises CannotBuild."""
+    return [_make(PACKAGE[name], kind) for name in names]
+
+
+def _make(package: Package, kind: str) -> Built:
+    target = paths.cache_dir() / "packages" / f"{package.name}-{package.version}-{_recipe(package)}.{kind}"
+    record = target.with_suffix(f".{kind}.json")
+    if not (record.is_file() and target.is_file() and _digest(target) == json.loads(record.read_text())["sha256"]):
+        _pack(package, kind, target)
+        record.write_text(json.dumps({"sha256": _digest(target)}))
+    digest = json.loads(record.read_text())["sha256"]
+    return Built(package.name, package.version, target, digest, _control(package, target, digest))
+
+
+def _recipe(package: Package) -> str:
+    """What identifies a package's content: its description, its units and what its binaries are built from."""
+    recipe = hashlib.sha256(repr((package, description(package, Path("/")), EPOCH)).encode())
+    for unit in package.units:
+        recipe.update((UNITS / f"{unit}.service").read_bytes())
+    for component in package.components:
+        recipe.update(folder(BY_NAME[component]).name.encode())
+    return recipe.hexdigest()[:12]
+
+
+def description(package: Package, binaries: Path) -> dict:
+    """nfpm's description of the package, the same for deb and rpm. binaries: folder with one folder a component."""
+    exact = {name for name in package.needs if name in PACKAGE and PACKAGE[name].component == package.component}
+    contents = [{"src": str(binaries / component / name), "dst": f"{into}/{name}", "file_info": {"mode": 0o755}}
+                for component, name, into in package.programs]
+    contents += [{"src": str(UNITS / f"{unit}.service"), "dst": f"/usr/lib/systemd/system/{unit}.service",
+                  "file_info": {"mode": 0o644}} for unit in package.units]
+    for component in package.components:
+        for name in BY_NAME[component].keep:
+            if name.startswith("LICENSE"):
+                contents.append({"src": str(binaries / component / name),
+                                 "dst": f"/usr/share/doc/{package.name}/{component}-{name}", "file_info": {"mode": 0o644}})
+    return {
+        "name": package.name, "version": package.version, "release": RELEASE, "arch": architecture(), "platform": "linux",
+        "section": "admin", "priority": "optional", "license": "Apache-2.0",
+        "maintainer": "airavata-runbook <runbook@localhost>", "description": package.summary,
+        "depends": [_exactly(name, package) if name in exact else name for name in package.needs],
+        "conflicts": list(package.conflicts), "contents": contents, "mtime": "2026-01-01T00:00:00Z",
+        "deb": {"compression": "zstd"}, "rpm": {"compression": "zstd"},
+        "overrides": {"rpm": {"depends": [_for_rpm(name) for name in package.needs]}},
+    }
+
+
+def _exactly(name: str, package: Package) -> str:
+    return f"{name} (= {package.version}-{RELEASE})"
+
+
+def _for_rpm(name: str) -> str:
+    # The one dependency whose name differs between the two families.
+    return "conntrack-tools" if name == "conntrack" else name
+
+
+def _pack(package: Package, kind: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    nfpm = build(BY_NAME["nfpm"]) / "nfpm"
+    with tempfile.TemporaryDirectory(dir=target.parent) as work:
+        binaries = Path(work) / "binaries"
+        binaries.mkdir()
+        for component in package.components:
+            (binaries / component).symlink_to(build(BY_NAME[component]))
+        config = Path(work) / "nfpm.yaml"
+        config.write_text(yaml.safe_dump(description(package, binaries), sort_keys=False))
+        made = Path(work) / f"package.{kind}"
+        done = subprocess.run([nfpm, "package", "--config", config, "--packager", kind, "--target", made],
+                              capture_output=True, text=True, env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH})
+        if done.returncode:
+            raise CannotBuild(f"the package {package.name} could not be made", found=(done.stderr or done.stdout).strip(),
+                              remedy="if the disk is full, make room; else report this")
+        shutil.move(made, target)
+
+
+def _control(package: Package, path: Path, digest: str) -> str:
+    described = description(package, Path("/"))
+    fields = {"Package": package.name, "Version": f"{package.version}-{RELEASE}", "Architecture": described["arch"],
+              "Maintainer": described["maintainer"], "Section": described["section"], "Priority": described["priority"],
+              "Depends": ", ".join(described["depends"]), "Conflicts": ", ".join(described["conflicts"]),
+              "Filename": f"./{file_name(package)}", "Size": path.stat().st_size, "SHA256": digest,
+              "Description": package.summary}
+    return "".join(f"{name}: {value}\n" for name, value in fields.items() if value)
+
+
+def file_name(package: Package) -> str:
+    """As Debian names package files."""
+    return f"{package.name}_{package.version}-{RELEASE}_{architecture()}.deb"
+
+
+def architecture() -> str:
+    """This machine's architecture by Debian's name; the hosts are taken to have the same. Raises CannotBuild."""
+    if platform.machine() not in ARCHITECTURES:
+        raise CannotBuild("packages are not built for this kind of machine", found=platform.machine(),
+                          needed=" or ".join(ARCHITECTURES))
+    return ARCHITECTURES[platform.machine()]
+
+
+def index(built: list[Built]) -> dict[str, str]:
+    """The files that make a folder of packages a flat repository for apt: name → content.
+
+    Source: Debian's RepositoryFormat. No dates, so that the same packages give the same files.
+    """
+    packages = "\n".join(one.control for one in built)
+    digest = hashlib.sha256(packages.encode()).hexdigest()
+    release = (f"Origin: airavata-runbook\nLabel: airavata-runbook\nArchitectures: {architecture()}\n"
+               f"SHA256:\n {digest} {len(packages.encode())} Packages\n")
+    return {"Packages": packages, "Release": release}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

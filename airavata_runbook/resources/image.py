@@ -1,0 +1,44 @@
+"""An image in the private registry, under a tag that changes exactly when its content does (POC row 12)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from airavata_runbook.errors import NotYet
+from airavata_runbook.oci_layout import Layout
+from airavata_runbook.registry_client import Registry
+from airavata_runbook.registry_http import RegistryError
+from airavata_runbook.resources.base import Change, Context, Found
+
+
+@dataclass(frozen=True)
+class Image:
+    """repository, tag: what it is called in the registry. layout: brings it onto this machine when it is to be pushed.
+
+    registry: a client with credentials; one for all images of a step, so that layers they share are sent once.
+    """
+
+    repository: str
+    tag: str
+    layout: Callable[[], Layout] = field(repr=False)
+    registry: Callable[[], Registry] = field(repr=False)
+
+    @property
+    def label(self) -> str:
+        return f"image {self.repository}"
+
+    def probe(self) -> str:
+        return ""
+
+    def change(self, found: Found, context: Context) -> Change | None:
+        if context.planning and "service docker-distribution" in context.touched:
+            raise NotYet("the registry runs")
+        try:
+            present = self.registry().has_manifest(self.repository, self.tag)
+        except RegistryError as error:
+            if error.retryable:
+                raise NotYet("the registry answers") from None
+            raise
+        if present:
+            return None
+        return Change("push", call=lambda: self.registry().push(self.repository, self.tag, self.layout()) and None,
+                      shown=f"push {self.repository}:{self.tag}", touches=frozenset({self.label}))

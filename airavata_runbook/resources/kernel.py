@@ -1,0 +1,36 @@
+"""Kernel settings that are in force now; a file under /etc/sysctl.d keeps them for the next boot."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from airavata_runbook.resources.base import Change, Context, Found, quote
+
+
+@dataclass(frozen=True)
+class Sysctls:
+    """values: name ("net.ipv4.ip_forward") → value. modules: kernel modules without which a name does not exist."""
+
+    values: Mapping[str, int]
+    modules: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        return "kernel settings " + " ".join(sorted(self.values))
+
+    def probe(self) -> str:
+        return "".join(f"echo {name}=$(cat {_path(name)} 2>/dev/null)\n" for name in sorted(self.values))
+
+    def change(self, found: Found, context: Context) -> Change | None:
+        present = dict(line.split("=", 1) for line in found.text.splitlines())
+        wrong = {name: value for name, value in sorted(self.values.items()) if present.get(name) != str(value)}
+        if not wrong:
+            return None
+        load = "".join(f"modprobe {quote(module)}\n" for module in self.modules) \
+            if any(not present.get(name) for name in wrong) else ""
+        detail = "".join(f"{name} {present.get(name) or 'absent'} → {value}\n" for name, value in wrong.items())
+        return Change(f"set {len(wrong)}", detail, touches=frozenset(wrong),
+                      script=load + "".join(f"sysctl -q -w {name}={value}\n" for name, value in wrong.items()))
+
+
+def _path(name: str) -> str:
+    return "/proc/sys/" + name.replace(".", "/")

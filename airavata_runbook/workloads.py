@@ -1,0 +1,57 @@
+"""What the cluster still lacks before a node or a workload is ready, in words; "" when nothing."""
+
+import urllib3
+from kubernetes.client.exceptions import ApiException
+
+from airavata_runbook.kube import kube
+from airavata_runbook.site import Site
+
+READ = {"Deployment": "read_namespaced_deployment", "StatefulSet": "read_namespaced_stateful_set",
+        "DaemonSet": "read_namespaced_daemon_set"}
+
+
+def node_missing(site: Site, name: str) -> str:
+    """What keeps a node from being Ready."""
+    try:
+        node = kube(site).core.read_node(name)
+    except (ApiException, urllib3.exceptions.HTTPError) as error:
+        return f"no node {name} yet ({getattr(error, 'reason', None) or error})"
+    for condition in node.status.conditions or ():
+        if condition.type == "Ready":
+            return "" if condition.status == "True" else condition.message
+    return "no condition Ready yet"
+
+
+def workload_missing(site: Site, kind: str, namespace: str, name: str) -> str:
+    """What keeps a Deployment, StatefulSet or DaemonSet from having all its pods, of its newest form, ready."""
+    try:
+        live = getattr(kube(site).apps, READ[kind])(name, namespace)
+    except (ApiException, urllib3.exceptions.HTTPError) as error:
+        return f"no {kind} {name} yet ({getattr(error, 'reason', None) or error})"
+    status = live.status
+    if (status.observed_generation or 0) < live.metadata.generation:
+        return "not yet seen by its controller"
+    if kind == "DaemonSet":
+        wanted, ready, current = status.desired_number_scheduled, status.number_ready, status.updated_number_scheduled
+    else:
+        wanted, ready, current = live.spec.replicas, status.ready_replicas, status.updated_replicas
+    if wanted == (ready or 0) == (current or 0) and (status.to_dict().get("replicas") or wanted) == wanted:
+        return "" if wanted or kind != "DaemonSet" else "no host takes its pods"
+    trouble = _pods_trouble(site, namespace, live.spec.selector.match_labels)
+    return f"{ready or 0} of {wanted} pods ready" + (f": {trouble}" if trouble else "")
+
+
+def _pods_trouble(site: Site, namespace: str, labels: dict[str, str]) -> str:
+    """Why pods wait, as the kubelet and the scheduler say it."""
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    said = set()
+    for pod in kube(site).core.list_namespaced_pod(namespace, label_selector=selector).items:
+        for condition in pod.status.conditions or ():
+            if condition.type == "PodScheduled" and condition.status != "True":
+                said.add(condition.message or condition.reason or "")
+        for status in [*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())]:
+            if status.state.waiting and status.state.waiting.reason not in ("ContainerCreating", "PodInitializing"):
+                said.add(f"{status.state.waiting.reason} {status.state.waiting.message or ''}".strip())
+            elif status.state.terminated:
+                said.add(f"{status.name} ended with {status.state.terminated.exit_code}")
+    return "; ".join(sorted(said - {""}))
