@@ -4,13 +4,13 @@ from airavata_runbook.resources.base import Change, Context, NotYet, Resource
 from airavata_runbook.resources.certificate import Authority, Certificate, SigningKey
 from airavata_runbook.resources.condition import Condition
 from airavata_runbook.resources.etcd_key import EtcdKey
-from airavata_runbook.resources.file import Block, File, Upload
+from airavata_runbook.resources.file import Block, File, Folder, Upload
 from airavata_runbook.resources.image import Image
 from airavata_runbook.resources.kernel import Sysctls
 from airavata_runbook.resources.kube_object import KubeObject
 from airavata_runbook.resources.package import Packages
-from airavata_runbook.resources.secret import Generated
+from airavata_runbook.resources.secret import Generated, Htpasswd
 from airavata_runbook.resources.service import Service
 
-__all__ = ["Authority", "Block", "Certificate", "Change", "Condition", "Context", "EtcdKey", "File", "Generated",
-           "Image", "KubeObject", "NotYet", "Packages", "Resource", "Service", "SigningKey", "Sysctls", "Upload"]
+__all__ = ["Authority", "Block", "Certificate", "Change", "Condition", "Context", "EtcdKey", "File", "Folder", "Generated",
+           "Htpasswd", "Image", "KubeObject", "NotYet", "Packages", "Resource", "Service", "SigningKey", "Sysctls", "Upload"]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from airavata_runbook import pki
+from airavata_runbook.chain import bundle
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.resources.base import Change, Context, Found, NotYet, quote
 from airavata_runbook.resources.file import File
@@ -61,12 +62,14 @@ class Certificate:
     """STEM.crt and STEM.key on a host, issued by an authority of the site to `subject`.
 
     Issued again when missing, expiring within 30 days, naming something else, or signed by another authority.
+    chain: STEM.crt holds the authority's certificate too, below the server's own (POC row 10).
     """
 
     stem: str
     subject: pki.Subject
     authority: str = "ca"
     owner: str = "root:root"
+    chain: bool = False
 
     @property
     def label(self) -> str:
@@ -90,7 +93,10 @@ class Certificate:
                       shown=f"issue {self.stem}.crt and .key by {self.authority}", touches=_paths(self.stem))
 
     def _issue(self, context: Context, authority: pki.Pair) -> None:
-        _write_pair(context, self.stem, pki.issue(authority, self.subject), self.owner)
+        pair = pki.issue(authority, self.subject)
+        if self.chain:
+            pair = pki.Pair(bundle(pair.cert, authority.cert), pair.key)
+        _write_pair(context, self.stem, pair, self.owner)
 
 
 def _look(stem: str) -> str:

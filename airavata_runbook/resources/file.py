@@ -68,6 +68,30 @@ class File:
 
 
 @dataclass(frozen=True)
+class Folder:
+    """A folder with its owner (names or numbers); what is in it is left alone."""
+
+    path: str
+    mode: str = "0755"
+    owner: str = "0:0"
+
+    @property
+    def label(self) -> str:
+        return f"folder {self.path}"
+
+    def probe(self) -> str:
+        return f"stat -c '%a %u:%g %F' {quote(self.path)}"
+
+    def change(self, found: Found, context: Context) -> Change | None:
+        wanted = f"{self.mode.lstrip('0')} {self.owner} directory"
+        if not found.status and found.text.strip() == wanted:
+            return None
+        user, group = self.owner.split(":")
+        return Change("create" if found.status else f"{found.text.strip()} → {wanted}", touches=frozenset({self.path}),
+                      script=f"install -d -m {self.mode} -o {user} -g {group} {quote(self.path)}\n")
+
+
+@dataclass(frozen=True)
 class Block:
     """Some lines in a file that others write to as well, between two marker comments; the rest stays as it is."""
 

@@ -89,6 +89,12 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
                  {name: keys for name, keys in made.items() if name in used}, certificates)
 
 
+def image_names(site: Site, folder: Path = FOLDER) -> set[str]:
+    """The images that the site's own stack needs. Raises SiteError."""
+    parts, _ = _choose(read(folder / site.airavata.stack), site)
+    return {STAND_IN if _replaced(part, site) else part.image for part in parts}
+
+
 def _choose(contents: Contents, site: Site) -> tuple[list[Part], tuple[LeftOut, ...]]:
     """The components that run in this site, and those that do not."""
     parts, left_out = [], []

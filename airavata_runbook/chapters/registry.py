@@ -1,0 +1,181 @@
+"""Chapter 04: the private registry, every image in it, every host pulling from it, and the cluster's DNS (rows 9 to 12)."""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from airavata_runbook import pki, stacks, workloads
+from airavata_runbook.configs import node
+from airavata_runbook.configs import registry as configs
+from airavata_runbook.errors import SiteError, StepFailed
+from airavata_runbook.registry_client import Registry
+from airavata_runbook.registry_http import RegistryError
+from airavata_runbook.resources import (
+    Certificate,
+    Condition,
+    File,
+    Folder,
+    Generated,
+    Htpasswd,
+    Image,
+    KubeObject,
+    Resource,
+    Service,
+)
+from airavata_runbook.resources.kube_object import secret_manifest
+from airavata_runbook.site import Site
+from airavata_runbook.site_images import folder, references, site_images
+from airavata_runbook.ssh import connect
+from airavata_runbook.step import Target, check, master, registry_node, step
+from airavata_runbook.vault import vault_of
+
+CERTS = "/etc/containerd/certs.d"
+
+
+@step("The registry's password", on=master)
+def password(target: Target) -> Iterator[Resource]:
+    kind, _, name = target.site.registry.password.partition(":")
+    if kind == "generated":
+        yield Generated(name)
+
+
+@step("The registry's folders: auth, cert, data", on=registry_node)
+def folders(target: Target) -> Iterator[Resource]:
+    site, root = target.site, target.site.registry.root
+    yield Folder(f"{root}/data", "0700")
+    yield Htpasswd(f"{root}/auth/htpasswd", site.registry.user, lambda: vault_of(site).secret(site.registry.password))
+    yield from _certificate(target)
+    yield File(f"{root}/config.yml", configs.config(site))
+    yield File(f"{root}/docker-compose.yml", configs.compose(site))
+    yield File("/etc/sysconfig/docker-distribution", configs.environment(site))
+
+
+@step("The registry", on=registry_node)
+def service(target: Target) -> Iterator[Resource]:
+    site, root = target.site, target.site.registry.root
+    # It reads its password file once, when it starts.
+    yield Service("docker-distribution", [f"{root}/config.yml", f"{root}/auth/htpasswd", f"{root}/cert/registry-cert.crt",
+                                          f"{root}/cert/registry-cert.key", "/etc/sysconfig/docker-distribution"],
+                  package="docker-distribution")
+    yield Condition("the registry to ask for a password", check=lambda host: _not_asking(site),
+                    remedy="journalctl -u docker-distribution")
+
+
+@step("Every host pulls from the registry, with its authority and credentials")
+def pull_settings(target: Target) -> Iterator[Resource]:
+    site = target.site
+
+    def hosts() -> str:
+        credentials = f"{site.registry.user}:{target.vault.secret(site.registry.password)}"
+        return node.registry_hosts(site, "Basic " + base64.b64encode(credentials.encode()).decode())
+    yield File(f"{CERTS}/registry-ca.crt", lambda: trusted(site))
+    # A name of any other registry gets a quick "not found" from this one: nothing comes from anywhere else unseen.
+    for name in (site.registry_address, "_default"):
+        yield File(f"{CERTS}/{name}/hosts.toml", hosts, "0600", secret=True)
+
+
+@step("Every image in the registry", on=registry_node)
+def images(target: Target) -> Iterator[Resource]:
+    client: list[Registry] = []
+
+    def registry() -> Registry:
+        if not client:
+            client.append(registry_client(target.site))
+        return client[0]
+    for image in site_images(target.site).values():
+        yield Image(image.repository, image.tag, image.layout, registry)
+
+
+@step("Cluster DNS and the network check, the first pods", on=master)
+def system_pods(target: Target) -> Iterator[Resource]:
+    stack = stacks.load(target.site, references(target.site), "system")
+    yield pull_secret(target.site, stack.namespace)
+    for component in stack.components:
+        yield from map(KubeObject, component.objects)
+    for component in stack.components:
+        yield from waits(component, stack.namespace)
+
+
+@check("The registry's certificate chain and its password")
+def answers(site: Site) -> list[list[str]]:
+    """Rows of what was asked and answered. Raises StepFailed when an answer is wrong."""
+    root, host = site.registry.root, connect(site)[site.registry_node.name]
+    chain = host.run(f"cat {root}/cert/registry-cert.crt").stdout
+    key = host.run(f"cat {root}/cert/registry-cert.key").stdout
+    problems = pki.check_chain(chain, key, site.registry.name, roots_pem=trusted(site))
+    if problems:
+        raise StepFailed("the registry's certificate is not as it must be", found="; ".join(map(str, problems)))
+    seen = [("without a password", registry_client(site, None).ping(), 401),
+            ("with a wrong password", registry_client(site, "not-the-password").ping(), 401),
+            ("with the site's password", registry_client(site).ping(), 200)]
+    if wrong := [f"{how}: {status}, not {wanted}" for how, status, wanted in seen if status != wanted]:
+        raise StepFailed("the registry answers otherwise than it must", found="; ".join(wrong))
+    return [["asked", "answer"], ["certificate chain for " + site.registry.name, "in order, within its dates, key fits"],
+            *([how, str(status)] for how, status, _ in seen)]
+
+
+def registry_client(site: Site, password: str | None = "") -> Registry:
+    """A client through a forward to the registry; password: "" is the site's own, None is none."""
+    if password == "":
+        password = vault_of(site).secret(site.registry.password)
+    port = connect(site)[site.registry_node.name].forward(site.registry.port)
+    return Registry(f"https://127.0.0.1:{port}", name=site.registry_address, ca=trusted(site),
+                    user=site.registry.user if password else None, password=password)
+
+
+def trusted(site: Site) -> bytes:
+    """The authority that clients of the registry know it by, as PEM."""
+    own = site.registry.certificate
+    if own is None:
+        return vault_of(site).authority().cert
+    return _read(own.chain or own.certificate, "registry.certificate")
+
+
+def pull_secret(site: Site, namespace: str) -> Resource:
+    """The Secret that pods of a namespace pull with; its data is never shown."""
+    word = f"{site.registry.user}:{vault_of(site).secret(site.registry.password)}"
+    auths = {"auths": {site.registry_address: {"auth": base64.b64encode(word.encode()).decode()}}}
+    return KubeObject(secret_manifest("registry", namespace, {".dockerconfigjson": json.dumps(auths).encode()},
+                                      "kubernetes.io/dockerconfigjson"))
+
+
+def waits(component: stacks.Component, namespace: str) -> Iterator[Resource]:
+    """Conditions for a component's pods."""
+    for kind, name in component.waits_for:
+        yield Condition(f"{kind} {name}", deadline=180, check=lambda host, kind=kind, name=name: workloads.workload_missing(
+            host.site, kind, namespace, name), remedy=f"kubectl -n {namespace} describe {kind.lower()} {name}")
+
+
+def _certificate(target: Target) -> Iterator[Resource]:
+    site, stem = target.site, f"{target.site.registry.root}/cert/registry-cert"
+    own = site.registry.certificate
+    if own is None:
+        here = site.registry_node
+        names = dict.fromkeys((site.registry.name, here.name, "localhost"))
+        yield Certificate(stem, pki.Subject(site.registry.name, dns=tuple(names), ips=(str(here.address), "127.0.0.1"),
+                                            usages=("server",)), chain=True)
+        return
+    content = pki.bundle(_read(own.certificate, "registry.certificate.certificate"),
+                         _read(own.chain, "registry.certificate.chain") if own.chain else b"")
+    key = vault_of(site).secret(own.key).encode() + b"\n"
+    if problems := pki.check_chain(content, key, site.registry.name):
+        raise SiteError("the registry's certificate cannot be used", where="registry.certificate",
+                        found="; ".join(map(str, problems)))
+    yield File(f"{stem}.key", key, "0600", secret=True)
+    yield File(f"{stem}.crt", content)
+
+
+def _read(path: str, field: str) -> bytes:
+    try:
+        return (folder() / Path(path).expanduser()).read_bytes()
+    except OSError as error:
+        raise SiteError("a file that the site names cannot be read", where=field, found=str(error)) from None
+
+
+def _not_asking(site: Site) -> str:
+    try:
+        status = registry_client(site, None).ping()
+    except RegistryError as error:
+        return error.message + (f": {error.found}" if error.found else "")
+    return "" if status == 401 else f"it answers {status}"
