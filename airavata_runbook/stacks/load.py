@@ -23,11 +23,13 @@ TLS_FILES = ("tls.crt", "tls.key", "ca.crt")
 
 @dataclass(frozen=True)
 class Component:
-    """A component that runs. objects: its manifests, for KubeObject. waits_for: (kind, name) of its workloads."""
+    """A component that runs. objects: its manifests, for KubeObject. waits_for: (kind, name) of its workloads. airavata:
+    one of Airavata's own servers, not one that they stand on."""
 
     name: str
     stand_in: bool
     objects: tuple[dict, ...]
+    airavata: bool = True
 
     @property
     def waits_for(self) -> tuple[tuple[str, str], ...]:
@@ -83,7 +85,8 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
     known = {**made, **dict.fromkeys(certificates, TLS_FILES), "registry": (".dockerconfigjson",)}
     refuse(root, [*problems(every, site, namespace, known, folders), *_not_given(every, made), *_ports(parts, manifests)])
     used = {name for manifest in every for name in secrets_of(manifest)}
-    components = tuple(Component(part.name, _replaced(part, site), tuple(one.data for one in manifests[part.name]))
+    components = tuple(Component(part.name, _replaced(part, site), tuple(one.data for one in manifests[part.name]),
+                                 part.kind == "airavata")
                        for part in parts)
     return Stack(contents.name, contents.title, namespace, components, left_out, tuple(folders.items()),
                  {name: keys for name, keys in made.items() if name in used}, certificates)
@@ -147,7 +150,7 @@ def _ports(parts: list[Part], manifests: Mapping[str, list[Manifest]]) -> list[s
 def _not_given(manifests: list[Manifest], made: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Secrets that only the site can give, that a component uses and that the site does not name."""
     return [f"{manifest.label}: found no {key} of Secret {name}; needed: airavata.secrets.{reference[5:]}: file:PATH"
-            for manifest in manifests for name in sorted(secrets_of(manifest))
+            for manifest in manifests for name in sorted(filter(None, secrets_of(manifest)))
             for key, reference in made.get(name, {}).items() if reference.startswith("site:")]
 
 

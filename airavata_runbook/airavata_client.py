@@ -1,0 +1,51 @@
+"""The official Airavata SDK's Thrift client, unchanged, with a transport that trusts the site's own authority.
+
+The SDK (airavata-python-sdk 2.2.7) verifies TLS against the public authorities only; its client class lets a subclass
+make the transport, which is all that differs here.
+"""
+
+import ssl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airavata.api import Airavata
+from airavata.model.security.ttypes import AuthzToken
+from airavata_sdk.transport.utils import ThriftClient
+from thrift.transport import TSSLSocket, TTransport
+
+from airavata_runbook.errors import StepFailed
+
+
+class SiteClient(ThriftClient):
+    """The SDK's client against host:port, whose certificate must be of the authority in the file `ca`."""
+
+    def __init__(self, host: str, port: int, ca: str):
+        self._ca = ca
+        super().__init__(Airavata.Client, host, port, secure=True, max_retries=1, retry_delay=0.0)
+
+    def _create_transport(self) -> TTransport.TTransportBase:
+        return TTransport.TBufferedTransport(TSSLSocket.TSSLSocket(
+            self.host, self.port, cert_reqs=ssl.CERT_REQUIRED, ca_certs=self._ca, socket_keepalive=True))
+
+
+@contextmanager
+def connected(host: str, port: int, ca: bytes) -> Iterator[Airavata.Client]:
+    """The API's client (all calls of airavata.api.Airavata). ca: PEM. Raises StepFailed when there is no connection."""
+    with tempfile.NamedTemporaryFile(suffix=".crt") as file:  # a public certificate; the SDK reads files only
+        file.write(ca)
+        file.flush()
+        try:
+            client = SiteClient(host, port, file.name)
+        except Exception as error:  # the SDK raises plain Exception, whatever the cause
+            raise StepFailed("the Airavata API does not answer the SDK", where=f"{host}:{port}", found=str(error),
+                             remedy="look at the pods of api-server and at their logs", retryable=True) from None
+    try:
+        yield client.client
+    finally:
+        client.close()
+
+
+def token(value: str, gateway: str = "", user: str = "runbook") -> AuthzToken:
+    """The SDK's authorization token around an access token."""
+    return AuthzToken(accessToken=value, claimsMap={"userName": user, "gatewayID": gateway})

@@ -1,0 +1,83 @@
+"""Chapter 05: Airavata's back-end services, its API server and its portal, as pods (POC rows 13 to 15)."""
+
+from collections.abc import Iterator
+
+from airavata_runbook import stacks
+from airavata_runbook.chapters.registry import pull_secret, waits
+from airavata_runbook.resources import Certificate, Folder, Generated, KubeObject, Resource
+from airavata_runbook.resources.kube_object import secret_manifest
+from airavata_runbook.site import Node, Site
+from airavata_runbook.site_images import references
+from airavata_runbook.stacks import Stack
+from airavata_runbook.step import Target, check, master, step
+from airavata_runbook.vault import PKI
+
+SERVICES = f"{PKI}/services"
+
+
+def storage_node(site: Site) -> list[Node]:
+    return [site.storage_node]
+
+
+def stack_of(site: Site) -> Stack:
+    """The site's stack with its images, as they are called in the private registry."""
+    return stacks.load(site, references(site))
+
+
+@check("What runs, and what stands in for what", before=True)
+def components(site: Site) -> list[list[str]]:
+    """Rows of component and how it runs in this site."""
+    stack = stack_of(site)
+    rows = [[one.name, "STAND-IN" if one.stand_in else "the real server"] for one in stack.components]
+    return [["component", "in this site"], *rows, *([one.name, f"left out: {one.reason}"] for one in stack.left_out)]
+
+
+@step("Secrets and server certificates", on=master)
+def secrets(target: Target) -> Iterator[Resource]:
+    stack = stack_of(target.site)
+    references = sorted({reference for keys in stack.secrets.values() for reference in keys.values()})
+    for kind, _, name in (reference.partition(":") for reference in references):
+        if kind == "generated":
+            yield Generated(name)
+    for name, subject in stack.certificates.items():
+        yield Certificate(f"{SERVICES}/{name}", subject)
+
+
+@step("Folders for the databases", on=storage_node)
+def storage(target: Target) -> Iterator[Resource]:
+    for path, user in stack_of(target.site).folders:
+        yield Folder(path, "0700", f"{user}:{user}")
+
+
+@step("The namespace and its secrets", on=master)
+def namespace(target: Target) -> Iterator[Resource]:
+    stack, vault = stack_of(target.site), target.vault
+    yield KubeObject({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": stack.namespace}})
+    yield pull_secret(target.site, stack.namespace)
+    for name, keys in stack.secrets.items():
+        yield KubeObject(secret_manifest(name, stack.namespace, {
+            key: vault.secret(reference).encode() for key, reference in keys.items()}))
+    for name in stack.certificates:
+        pair = vault.pair(f"{SERVICES}/{name}")
+        yield KubeObject(secret_manifest(name, stack.namespace, {
+            "tls.crt": pair.cert, "tls.key": pair.key, "ca.crt": vault.authority().cert}))
+
+
+@step("Databases and brokers", on=master)
+def backing(target: Target) -> Iterator[Resource]:
+    yield from _deployed(target, lambda component: not component.airavata)
+
+
+@step("Airavata's servers and the portal", on=master)
+def servers(target: Target) -> Iterator[Resource]:
+    yield from _deployed(target, lambda component: component.airavata)
+
+
+def _deployed(target: Target, chosen) -> Iterator[Resource]:
+    """Each component's deploy.yaml and service.yaml, then its pods are waited for; all start at once."""
+    stack = stack_of(target.site)
+    these = [component for component in stack.components if chosen(component)]
+    for component in these:
+        yield from map(KubeObject, component.objects)
+    for component in these:
+        yield from waits(component, stack.namespace)
