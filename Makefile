@@ -1,11 +1,24 @@
-# `make test` on a fresh Debian 12 as root installs what it needs, once, and runs the tests.
+# As root on a fresh Debian 12: `make run` brings a site up on lab hosts and leaves it up, `make test` runs all tests.
+# Both install what they need, once.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-PACKAGES := python3-venv busybox debootstrap systemd-container iproute2 iptables openssh-client
+PACKAGES := python3-venv busybox debootstrap systemd-container iproute2 iptables openssh-client \
+            gcc libc6-dev libseccomp-dev pkg-config
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup test unit lab down lint
+.PHONY: setup run test unit mirror lab down lint notebooks
+
+run: setup
+	$(BIN)/airavata-runbook mirror
+	$(BIN)/airavata-runbook lab up --site lab
+	$(BIN)/airavata-runbook run lab
+
+test: setup lint
+	$(BIN)/pytest -q tests/unit
+	$(BIN)/airavata-runbook mirror
+	$(BIN)/pytest -q tests/lab --ignore tests/lab/test_notebooks_run.py
+	tests/nbval/run.sh
 
 setup: $(VENV)/.ready
 
@@ -20,11 +33,15 @@ $(VENV)/.ready: pyproject.toml
 unit: setup
 	$(BIN)/pytest -q tests/unit
 
-test: setup lint
-	$(BIN)/pytest -q tests/unit tests/lab
-
 lint: setup
 	$(BIN)/ruff check -q airavata_runbook tests
+
+mirror: setup
+	$(BIN)/airavata-runbook mirror
+
+# The committed outputs of the notebooks, made anew by one run from bare lab hosts.
+notebooks: setup mirror
+	tests/nbval/execute.sh
 
 lab: setup
 	$(BIN)/airavata-runbook lab up

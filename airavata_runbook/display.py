@@ -4,6 +4,7 @@ compare a notebook's outputs with those of another run (times stand in report.js
 import html
 import sys
 import threading
+from dataclasses import dataclass
 
 from airavata_runbook.report import CHANGED, FAILED, OK, SKIPPED, WOULD_CHANGE, Item, Report
 
@@ -63,6 +64,20 @@ def _item(item: Item) -> str:
     inside = "".join(f"<pre style='margin:2px 0 2px 1em'>{_e(text)}</pre>"
                      for text in (item.detail.rstrip(), item.command.rstrip()) if text and item.status != OK)
     return f"<details><summary>{head}</summary>{inside}</details>" if inside else head
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing: SVG for a notebook, the same in words for a terminal."""
+
+    svg: str
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return self.svg
 
 
 def show(thing: object) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import logging
 import shlex
 import socket
 import threading
@@ -18,6 +19,9 @@ from airavata_runbook.forward import Forward
 from airavata_runbook.site import Node, Site, Ssh
 
 T = TypeVar("T")
+
+# A refused connection behind a forward is an ordinary answer ("not yet"); paramiko would print it as an error of its own.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 CONNECT_TIMEOUT = 15.0  # seconds, for one TCP connection or one reply in the key exchange
 KEEPALIVE = 15  # seconds; a host that vanished is noticed while a long command runs

@@ -33,7 +33,7 @@ from airavata_runbook.vault import vault_of
 CERTS = "/etc/containerd/certs.d"
 
 
-@step("The registry's password", on=master)
+@step("A password for the registry", on=master)
 def password(target: Target) -> Iterator[Resource]:
     kind, _, name = target.site.registry.password.partition(":")
     if kind == "generated":

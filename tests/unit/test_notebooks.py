@@ -27,7 +27,7 @@ SECRETS = {
     "a password's hash": r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{20}|\$[156]\$[^$\s]+\$\S{20}",
     "a token": r"\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
     "a password": r"(?i)(?:password|passwd|secret)['\"]?\s*[=:]\s*['\"]?"
-                  r"(?!generated:|env:|file:|prompt:|keyring:|\*|\(|<|\{|&|none|null|true|false|/)[^\s'\"]{6,}",
+                  r"(?!generated:|env:|file:|prompt:|keyring:|\*|\(|<|\{|&|none|null|true|false|create|replace|/)[^\s'\"]{6,}",
 }
 USER_PATHS = [r"/home/[a-z]", r"/Users/[A-Za-z]", re.escape(str(PROJECT)), re.escape(str(Path.home())) + "/"]
 
@@ -131,7 +131,7 @@ def test_notebook_keeps_the_rules(path):
 
 
 def test_notebooks_are_the_chapters_in_order():
-    expected = ["01-network", "02-install", "03-etcd-flannel", "04-registry", "05-deploy", "06-verify"]
+    expected = ["01-network", "02-install", "03-etcd-flannel", "04-registry", "05-deploy-airavata", "06-verify"]
     assert [path.stem for path in NOTEBOOKS] == expected[:len(NOTEBOOKS)]
 
 

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import server as stand_in
 from airavata.api import Airavata
 from airavata.model.security.ttypes import AuthzToken
+from airavata.model.workspace.ttypes import Gateway, GatewayApprovalStatus
 from thrift.protocol import TBinaryProtocol
 from thrift.transport import TSSLSocket, TTransport
 
@@ -33,7 +34,8 @@ def ask() -> tuple[str, list]:
     transport.open()
     try:
         if not client.isGatewayExist(token, gateway):
-            client.addGateway(token, stand_in.default_gateway(gateway))
+            client.addGateway(token, Gateway(gatewayId=gateway, gatewayName=f"{gateway} (made by the STAND-IN)",
+                                             gatewayApprovalStatus=GatewayApprovalStatus.APPROVED))
         return client.getAPIVersion(), client.getAllGateways(token)
     finally:
         transport.close()

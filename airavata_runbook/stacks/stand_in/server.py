@@ -28,13 +28,16 @@ from airavata.api.error.ttypes import (
     DuplicateEntryException,
     InvalidRequestException,
 )
-from airavata.model.workspace.ttypes import Gateway, GatewayApprovalStatus
-from thrift.protocol import TBinaryProtocol, TJSONProtocol
+from airavata.model.workspace.ttypes import Gateway
+from thrift.protocol import TBinaryProtocol
+from thrift.protocol.TJSONProtocol import TJSONProtocolFactory
 from thrift.transport import TSocket, TTransport
+from thrift.TSerialization import deserialize, serialize
 
 TLS = os.environ.get("STAND_IN_TLS", "/etc/airavata/tls")
 TABLE = "stand_in_gateway"
 POD = socket.gethostname()
+JSON = TJSONProtocolFactory()
 IDLE = 0.2  # seconds after which an idle connection looks whether the server is to stop
 
 
@@ -76,17 +79,18 @@ class Store:
                 time.sleep(1)
 
     def add(self, gateway: Gateway) -> None:
-        self.query(f"INSERT INTO {TABLE} VALUES (%s, %s)", gateway.gatewayId, to_json(gateway))
+        self.query(f"INSERT INTO {TABLE} VALUES (%s, %s)", gateway.gatewayId, serialize(gateway, JSON))
 
     def get(self, gateway_id: str) -> Gateway | None:
         _, rows = self.query(f"SELECT gateway FROM {TABLE} WHERE id = %s", gateway_id)
-        return from_json(rows[0][0]) if rows else None
+        return deserialize(Gateway(), rows[0][0].encode(), JSON) if rows else None
 
     def all(self) -> list[Gateway]:
-        return [from_json(row[0]) for row in self.query(f"SELECT gateway FROM {TABLE} ORDER BY id")[1]]
+        _, rows = self.query(f"SELECT gateway FROM {TABLE} ORDER BY id")
+        return [deserialize(Gateway(), row[0].encode(), JSON) for row in rows]
 
     def update(self, gateway_id: str, gateway: Gateway) -> None:
-        self.query(f"UPDATE {TABLE} SET gateway = %s WHERE id = %s", to_json(gateway), gateway_id)
+        self.query(f"UPDATE {TABLE} SET gateway = %s WHERE id = %s", serialize(gateway, JSON), gateway_id)
 
     def delete(self, gateway_id: str) -> bool:
         return bool(self.query(f"DELETE FROM {TABLE} WHERE id = %s", gateway_id)[0])
@@ -147,7 +151,7 @@ class Api:
 
 
 class ThriftServer:
-    """Thrift over TLS, a thread a connection. `stop` ends it: what is being asked is answered, then it is quiet."""
+    """Thrift over TLS, a thread a connection. Once `stopping` is set, what is being asked is answered, then it ends."""
 
     def __init__(self, api: Api, port: int):
         self.processor = Airavata.Processor(api)
@@ -189,21 +193,6 @@ class ThriftServer:
             if self.stopping.is_set():
                 return False
 
-    def stop(self) -> None:
-        self.stopping.set()
-
-
-def to_json(gateway: Gateway) -> str:
-    transport = TTransport.TMemoryBuffer()
-    gateway.write(TJSONProtocol.TJSONProtocol(transport))
-    return transport.getvalue().decode()
-
-
-def from_json(text: str) -> Gateway:
-    gateway = Gateway()
-    gateway.read(TJSONProtocol.TJSONProtocol(TTransport.TMemoryBuffer(text.encode())))
-    return gateway
-
 
 def server_context() -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -215,14 +204,9 @@ def run_api_server() -> None:
     store = Store()
     store.prepare()
     server = ThriftServer(Api(store, os.environ["API_TOKEN"]), int(os.environ.get("STAND_IN_PORT", "9930")))
-    signal.signal(signal.SIGTERM, lambda *_: server.stop())
+    signal.signal(signal.SIGTERM, lambda *_: server.stopping.set())
     log(f"API server, version {AIRAVATA_API_VERSION}, gateways in MariaDB")
     server.serve()
-
-
-def default_gateway(gateway_id: str) -> Gateway:
-    return Gateway(gatewayId=gateway_id, gatewayName=f"{gateway_id} (made by the STAND-IN)",
-                   gatewayApprovalStatus=GatewayApprovalStatus.APPROVED)
 
 
 if __name__ == "__main__":

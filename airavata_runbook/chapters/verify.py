@@ -1,0 +1,292 @@
+"""Chapter 06: the site proved from outside and from inside its pods; nothing is believed because a step said so (row 16)."""
+
+import json
+import ssl
+import threading
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+from airavata.model.workspace.ttypes import Gateway, GatewayApprovalStatus
+from kubernetes.stream import stream
+from thrift.Thrift import TException
+
+from airavata_runbook import airavata_client, pki
+from airavata_runbook.chapters import etcd_flannel, registry
+from airavata_runbook.chapters.airavata import stack_of
+from airavata_runbook.errors import StepFailed
+from airavata_runbook.kube import kube
+from airavata_runbook.site import Site
+from airavata_runbook.ssh import connect, side_by_side
+from airavata_runbook.step import check
+from airavata_runbook.vault import PKI, vault_of
+from airavata_runbook.workloads import node_missing, workload_missing
+
+SYSTEM = "kube-system"
+REQUESTS = 100
+SHARE = 20  # of 100: what each of two replicas must at least have served; chance alone gives less in 1 of 10^9 runs
+TEST_GATEWAY = "runbook-verify"
+
+
+@check("The nodes")
+def nodes(site: Site) -> list[list[str]]:
+    """Rows of node, its host and whether it is Ready."""
+    missing = {node.name: node_missing(site, str(node.address)) for node in _hosts(site)}
+    _refuse("nodes are not Ready", [f"{name}: {why}" for name, why in missing.items() if why])
+    return [["node", "host", "kubelet", "state"],
+            *([str(node.address), node.name, kube(site).core.read_node(str(node.address)).status.node_info.kubelet_version,
+               "Ready"] for node in _hosts(site))]
+
+
+@check("The pods")
+def pods(site: Site) -> list[list[str]]:
+    """Rows of workload and its pods."""
+    apps, stack = kube(site).apps, stack_of(site)
+    wanted = [(SYSTEM, "Deployment", "coredns"), (SYSTEM, "DaemonSet", "netcheck")]
+    wanted += [(stack.namespace, kind, name) for component in stack.components for kind, name in component.waits_for]
+    missing = {name: workload_missing(site, kind, namespace, name) for namespace, kind, name in wanted}
+    _refuse("workloads are not ready", [f"{name}: {why}" for name, why in missing.items() if why])
+    stand_ins = {component.name for component in stack.components if component.stand_in}
+    rows = []
+    for namespace, kind, name in wanted:
+        ready = apps.read_namespaced_daemon_set(name, namespace).status.number_ready if kind == "DaemonSet" else \
+            getattr(apps, f"read_namespaced_{'stateful_set' if kind == 'StatefulSet' else 'deployment'}")(
+                name, namespace).status.ready_replicas
+        rows.append([namespace, f"{kind} {name}", f"{ready} ready", "STAND-IN" if name in stand_ins else ""])
+    return [["namespace", "workload", "pods", ""], *rows]
+
+
+@check("Leases in etcd and the subnets on the hosts")
+def leases(site: Site) -> list[list[str]]:
+    """Rows of host, lease and subnet."""
+    return etcd_flannel.leases.look(site)
+
+
+@check("From every host's pod to every other's")
+def pod_to_pod(site: Site) -> list[list[str]]:
+    """Rows of where from, where to, and who answered."""
+    checkers = _netcheck_pods(site)
+    rows, problems = [], []
+    for name, (pod, _) in checkers.items():
+        answers = _ask(site, pod, [f"http://{address}:8080/" for _, address in checkers.values()])
+        for (other, _), answer in zip(checkers.items(), answers, strict=True):
+            by = answer["answer"]["json"]["node"] if answer["ok"] else answer["error"]
+            if by != str(site.node(other).address):
+                problems.append(f"from {name} to {other}: {by}")
+            rows.append([name, other, "answered by the pod on " + other])
+    _refuse("pods do not reach each other", problems)
+    return [["from a pod on", "to a pod on", ""], *rows]
+
+
+@check("Names and service addresses, asked from a pod on every host")
+def services(site: Site) -> list[list[str]]:
+    """Rows of host, what was asked, and the answer."""
+    domain, namespace = site.network.domain, site.airavata.namespace
+    names = {f"kubernetes.default.svc.{domain}": [str(site.network.api_address)],
+             f"mariadb.{namespace}.svc.{domain}": [_cluster_ip(site, namespace, "mariadb")]}
+    urls = {f"http://netcheck.{SYSTEM}.svc.{domain}:8080/": "service by name",
+            f"http://{_cluster_ip(site, SYSTEM, 'netcheck')}:8080/": "service by address"}
+    rows, problems = [], []
+    for name, (pod, _) in _netcheck_pods(site).items():
+        answers = _ask(site, pod, [*names, *urls])
+        for answer, wanted in zip(answers, [*names.values(), *urls.values()], strict=True):
+            good = answer["ok"] and (answer["answer"].get("addresses") == wanted or answer["answer"].get("status") == 200)
+            if not good:
+                problems.append(f"from {name}: {answer['target']}: {answer.get('answer') or answer['error']}")
+            what = f"{answer['target']} is {', '.join(wanted)}" if isinstance(wanted, list) else f"{wanted} answers"
+            rows.append([name, what])
+    _refuse("names or services do not answer in pods", problems)
+    return [["from a pod on", "asked"], *([host, _stable(site, what)] for host, what in rows)]
+
+
+@check("The registry: 401 without, 200 with its password")
+def registry_answers(site: Site) -> list[list[str]]:
+    """Rows of what was asked and answered."""
+    return registry.answers.look(site)
+
+
+@check("Certificates and their dates")
+def certificates(site: Site) -> list[list[str]]:
+    """Rows of host, certificate and until when it is valid."""
+    script = (f"for file in {PKI}/*.crt {PKI}/services/*.crt {site.registry.root}/cert/*.crt; do "
+              "test -e $file && echo FILE $file && cat $file; done; true")
+    seen = side_by_side(list(connect(site).values()), lambda host: host.run(script).text)
+    rows, problems = [], []
+    for name in sorted(seen):
+        for part in seen[name].split("FILE ")[1:]:
+            path, _, pem = part.partition("\n")
+            found = pki.describe(pem.encode())
+            problems += [f"{name}: {path}: {why}" for why in pki.problems(pem.encode())]
+            rows.append([name, path, f"{found['not_after']:%Y-%m-%d}"])
+    _refuse("certificates need to be renewed", problems)
+    return [["host", "certificate", "valid until"], *rows]
+
+
+@check("The portal through every host's node port")
+def portal(site: Site) -> list[list[str]]:
+    """Rows of host and answer."""
+    rows, problems, note = [], [], _stand_in_note(site, "portal")
+    for node in _hosts(site):
+        port = connect(site)[node.name].forward(site.airavata.portal_node_port, str(node.address))
+        try:
+            page = _page(f"https://127.0.0.1:{port}/", vault_of(site).authority().cert)
+            problems += [] if site.airavata.gateway in page and note in page else [f"{node.name}: {page[:200]}"]
+        except OSError as error:
+            problems.append(f"{node.name}: {error}")
+        rows.append([node.name, str(site.airavata.portal_node_port), f"200, names gateway {site.airavata.gateway}", note])
+    _refuse("the portal does not answer as it must", problems)
+    return [["host", "node port", "page", ""], *rows]
+
+
+@check("A gateway made, read and deleted by the official SDK")
+def gateway(site: Site) -> list[list[str]]:
+    """Rows of call and answer."""
+    token = airavata_client.token(_api_token(site), TEST_GATEWAY)
+    wanted = Gateway(gatewayId=TEST_GATEWAY, gatewayName="Made by 06-verify",
+                     gatewayApprovalStatus=GatewayApprovalStatus.APPROVED)
+    with _client(site) as api:
+        try:
+            if api.isGatewayExist(token, TEST_GATEWAY):  # of a run that was interrupted here
+                api.deleteGateway(token, TEST_GATEWAY)
+            rows = [["getAPIVersion", api.getAPIVersion()], ["addGateway", api.addGateway(token, wanted)],
+                    ["getGateway", api.getGateway(token, TEST_GATEWAY).gatewayName],
+                    ["deleteGateway", str(api.deleteGateway(token, TEST_GATEWAY))],
+                    ["isGatewayExist", str(api.isGatewayExist(token, TEST_GATEWAY))]]
+        except TException as error:
+            raise StepFailed("the Airavata API refused a call", found=str(error)) from None
+        try:
+            api.getAllGateways(airavata_client.token("not-the-token"))
+            raise StepFailed("the Airavata API let a wrong token in")
+        except TException as error:
+            rows.append(["getAllGateways with a wrong token", type(error).__name__])
+    _refuse("the API's answers are not what was asked for", [
+        f"{call}: {answer}" for (call, answer), right in zip(rows[1:], (
+            TEST_GATEWAY, wanted.gatewayName, "True", "False", "AuthorizationException"), strict=True) if answer != right])
+    return [["call", "answer " + _stand_in_note(site, "api-server")], *rows]
+
+
+@check("Requests are spread over the replicas")
+def spread(site: Site) -> list[list[str]]:
+    """Rows of replica and its verdict; the calls are counted in the replicas' own logs."""
+    before = _served(site)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: _call(site), range(REQUESTS)))
+    after = _served(site)
+    counts = sorted(after[pod] - before.get(pod, 0) for pod in after)
+    least = SHARE * 2 // max(len(counts), 2)
+    _refuse("requests are not spread over the replicas", [f"{', '.join(map(str, counts))} of {REQUESTS} calls"]
+            if sum(counts) < REQUESTS or min(counts) < least else [])
+    return [["replica", f"of {REQUESTS} calls"], *([f"replica {number}", f"served at least {least}"]
+                                                  for number in range(1, len(counts) + 1))]
+
+
+@check("No request is lost while a replica is killed")
+def replica_killed(site: Site) -> list[list[str]]:
+    """Rows of what was done and seen. One pod of the API server is deleted while calls go on."""
+    namespace, core = site.airavata.namespace, kube(site).core
+    victim = sorted(_served(site))[0]
+    lost: list[str] = []
+    calls, done = [0], threading.Event()
+
+    def call_on() -> None:
+        while not done.is_set():
+            try:
+                _call(site)
+            except StepFailed as error:
+                lost.append(error.found or error.message)
+            calls[0] += 1
+    with ThreadPoolExecutor(2) as pool:
+        callers = [pool.submit(call_on) for _ in range(2)]
+        try:
+            core.delete_namespaced_pod(victim, namespace)
+            missing = _await_replacement(site, namespace, victim)
+        finally:
+            done.set()
+        for caller in callers:
+            caller.result()
+    _refuse("the API server did not come back to all its replicas", [missing] if missing else [])
+    _refuse("requests were lost while a replica was killed", [f"{len(lost)} of {calls[0]}: {'; '.join(sorted(set(lost)))}"]
+            if lost else [])
+    _refuse("too few calls to tell", [f"{calls[0]} calls"] if calls[0] < 50 else [])
+    return [["one replica of the API server", "killed, replaced, Ready again"], ["calls meanwhile", "at least 50"],
+            ["lost", "none"]]
+
+
+def _await_replacement(site: Site, namespace: str, victim: str) -> str:
+    """Wait until the victim is gone and all replicas are ready; what is missing after the deadline."""
+    end, missing = time.monotonic() + 120, "the killed pod is still there"
+    while missing and time.monotonic() < end:
+        time.sleep(0.5)
+        listed = kube(site).core.list_namespaced_pod(namespace, label_selector="app.kubernetes.io/name=api-server").items
+        missing = "the killed pod is still there" if victim in {pod.metadata.name for pod in listed} else \
+            workload_missing(site, "Deployment", namespace, "api-server")
+    return missing
+
+
+def _client(site: Site):
+    """The SDK's client through the first host's node port."""
+    port = connect(site)[site.master.name].forward(site.airavata.api_node_port, str(site.master.address))
+    return airavata_client.connected("127.0.0.1", port, vault_of(site).authority().cert)
+
+
+def _call(site: Site) -> None:
+    with _client(site):
+        pass  # the SDK asks for the API's version on every new connection
+
+
+def _served(site: Site) -> dict[str, int]:
+    """Replica → calls of getAPIVersion in its log."""
+    namespace, core = site.airavata.namespace, kube(site).core
+    listed = core.list_namespaced_pod(namespace, label_selector="app.kubernetes.io/name=api-server").items
+    return {pod.metadata.name: core.read_namespaced_pod_log(pod.metadata.name, namespace).count("call getAPIVersion")
+            for pod in listed if pod.metadata.deletion_timestamp is None}
+
+
+def _api_token(site: Site) -> str:
+    return vault_of(site).secret(stack_of(site).secrets["stand-in"]["api-token"])
+
+
+def _netcheck_pods(site: Site) -> dict[str, tuple[str, str]]:
+    """Host name → (pod, address) of the network check."""
+    listed = kube(site).core.list_namespaced_pod(SYSTEM, label_selector="app.kubernetes.io/name=netcheck").items
+    by_node = {pod.spec.node_name: (pod.metadata.name, pod.status.pod_ip) for pod in listed
+               if pod.metadata.deletion_timestamp is None}
+    return {node.name: by_node[str(node.address)] for node in _hosts(site) if str(node.address) in by_node}
+
+
+def _ask(site: Site, pod: str, targets: list[str]) -> list[dict]:
+    """What `netcheck ask` in a pod found for each target."""
+    answer = stream(kube(site).core.connect_get_namespaced_pod_exec, pod, SYSTEM, command=["netcheck", "ask", *targets],
+                    stderr=False, stdin=False, stdout=True, tty=False, _preload_content=False)
+    answer.run_forever(timeout=60)
+    return json.loads(answer.read_all())
+
+
+def _page(url: str, ca: bytes) -> str:
+    """A page over verified TLS. Raises OSError."""
+    tls = urllib.request.HTTPSHandler(context=ssl.create_default_context(cadata=ca.decode()))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), tls)  # a forward: no proxy
+    with opener.open(url, timeout=20) as answer:
+        return answer.read().decode()
+
+
+def _cluster_ip(site: Site, namespace: str, service: str) -> str:
+    return kube(site).core.read_namespaced_service(service, namespace).spec.cluster_ip
+
+
+def _stable(site: Site, text: str) -> str:
+    """Without the address that the cluster chose for a service: it is another one in every cluster."""
+    return text.replace(_cluster_ip(site, site.airavata.namespace, "mariadb"), "its service address")
+
+
+def _stand_in_note(site: Site, name: str) -> str:
+    return "STAND-IN" if any(one.name == name and one.stand_in for one in stack_of(site).components) else ""
+
+
+def _hosts(site: Site):
+    return sorted(site.nodes, key=lambda node: node.name)
+
+
+def _refuse(message: str, problems: list[str]) -> None:
+    if problems:
+        raise StepFailed(message, found="\n".join(problems), retryable=True)

@@ -1,0 +1,43 @@
+"""Connecting with the SDK: whom it trusts, and what is said when it cannot."""
+
+import socket
+import time
+
+import pytest
+
+from airavata_runbook import pki
+from airavata_runbook.airavata_client import connected, token
+from airavata_runbook.errors import StepFailed
+from tests.unit.test_stand_in import IN_MEMORY, started
+
+
+def test_a_server_of_another_authority_is_not_trusted(tmp_path):
+    ca = pki.new_ca("Test CA")
+    with started(ca, tmp_path / "tls", IN_MEMORY) as server:
+        with connected("127.0.0.1", server.port, ca.cert) as client:
+            assert client.getAPIVersion() == "0.18.0"
+        with pytest.raises(StepFailed), connected("127.0.0.1", server.port, pki.new_ca("Another CA").cert):
+            pass
+
+
+def test_a_certificate_must_name_the_address_that_was_asked(tmp_path):
+    ca = pki.new_ca("Test CA")
+    with started(ca, tmp_path / "tls", IN_MEMORY) as server, pytest.raises(StepFailed), \
+            connected("127.0.0.2", server.port, ca.cert):
+        pass
+
+
+def test_nobody_there_is_one_clear_message():
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    began = time.monotonic()
+    with pytest.raises(StepFailed, match=rf"(?s)does not answer.*127\.0\.0\.1:{port}.*api-server") as failed, \
+            connected("127.0.0.1", port, pki.new_ca("Test CA").cert):
+        pass
+    assert failed.value.retryable
+    assert time.monotonic() - began < 5
+
+
+def test_a_token_carries_the_claims_that_airavata_wants():
+    made = token("value", gateway="default", user="someone")
+    assert (made.accessToken, made.claimsMap) == ("value", {"userName": "someone", "gatewayID": "default"})
