@@ -3,6 +3,7 @@
 import base64
 import difflib
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from airavata_runbook.resources.base import Change, Context, Found, quote
 
 Content = str | bytes | Callable[[], str | bytes]
 END = "END-OF-FILE"
+PEM = re.compile(r"(-----BEGIN CERTIFICATE-----)\n[A-Za-z0-9+/=\n]+\n(-----END CERTIFICATE-----)")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class File:
         user, group = self.owner.split(":")
         install = f"install -D -m {self.mode} -o {user} -g {group} /dev/stdin {quote(self.path)}"
         return Change(summary, detail, script=_write(install, self.path, wanted),
-                      shown=f"{install}   # {'a secret' if self.secret else f'{len(wanted)} bytes'}",
+                      shown=install + ("   # a secret" if self.secret else ""),
                       touches=frozenset({self.path}))
 
     def _bytes(self) -> bytes:
@@ -156,12 +158,17 @@ def with_block(text: str, name: str, lines: tuple[str, ...]) -> str:
 def text_diff(old: bytes | None, new: bytes, path: str) -> str:
     """A unified difference to read; binary content is named by its size."""
     try:
-        before = (old or b"").decode().splitlines(keepends=True)
-        after = new.decode().splitlines(keepends=True)
+        before = _readable(old or b"").splitlines(keepends=True)
+        after = _readable(new).splitlines(keepends=True)
     except UnicodeDecodeError:
         return f"binary, {len(new)} bytes"
     lines = difflib.unified_diff(before, after, path if old is not None else "/dev/null", path, n=2)
     return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
+
+
+def _readable(content: bytes) -> str:
+    """Text, in which the body of a certificate is one line: nobody reads it, and it is another one in every site."""
+    return PEM.sub(r"\1\n(base64)\n\2", content.decode())
 
 
 def _content(found: Found) -> bytes:
