@@ -2,6 +2,7 @@
 # Make the committed outputs of the notebooks: one run, top to bottom, from bare lab hosts.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+.venv/bin/airavata-runbook mirror
 .venv/bin/airavata-runbook lab down
 .venv/bin/airavata-runbook lab up
 for notebook in notebooks/0*.ipynb; do

@@ -233,3 +233,8 @@ def test_a_portal_without_its_api_says_so(ca, tmp_path):
         with pytest.raises(urllib.error.HTTPError, match="503") as refused:
             urllib.request.urlopen(f"https://localhost:{portal.port}/", context=context, timeout=10)
         assert "STAND-IN" in refused.value.read().decode()
+
+
+def test_the_stand_in_stays_small():
+    folder = Path(__file__).parents[2] / "airavata_runbook" / "stacks" / "stand_in"
+    assert sum(len(path.read_text().splitlines()) for path in folder.glob("*.py")) <= 300

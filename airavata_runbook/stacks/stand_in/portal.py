@@ -20,8 +20,8 @@ PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Scie
 table{{border-collapse:collapse}}td,th{{border-bottom:1px solid #d0d7de;padding:.3rem 1rem .3rem 0;text-align:left}}</style>
 </head><body><h1>Science gateway</h1><p class="note"><strong>STAND-IN.</strong> This page and the API server behind it are not
 Apache Airavata: they stand in its place where a site names no image of it.</p>
-<p>API version <strong>{version}</strong>, page from pod {pod}.</p>
-<h2>Gateways</h2><table><tr><th>Id</th><th>Name</th></tr>{rows}</table></body></html>"""
+<p>API version <strong>{version}</strong>, page from pod {pod}.</p><h2>Gateways</h2>
+<table><tr><th>Id</th><th>Name</th></tr>{rows}</table></body></html>"""
 
 
 def ask() -> tuple[str, list]:
@@ -85,6 +85,5 @@ def run() -> None:
     # The handshake is the handler's, so that a slow client does not keep others from being accepted.
     server.socket = stand_in.server_context().wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-    stand_in.log("portal")
     server.serve_forever(0.2)
     server.server_close()

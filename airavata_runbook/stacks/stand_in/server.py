@@ -15,19 +15,12 @@ import select
 import signal
 import socket
 import ssl
-import sys
 import threading
 import time
 
 from airavata.api import Airavata
 from airavata.api.constants import AIRAVATA_API_VERSION
-from airavata.api.error.ttypes import (
-    AiravataErrorType,
-    AiravataSystemException,
-    AuthorizationException,
-    DuplicateEntryException,
-    InvalidRequestException,
-)
+from airavata.api.error.ttypes import AiravataErrorType, AiravataSystemException, AuthorizationException, InvalidRequestException
 from airavata.model.workspace.ttypes import Gateway
 from thrift.protocol import TBinaryProtocol
 from thrift.protocol.TJSONProtocol import TJSONProtocolFactory
@@ -36,8 +29,7 @@ from thrift.TSerialization import deserialize, serialize
 
 TLS = os.environ.get("STAND_IN_TLS", "/etc/airavata/tls")
 TABLE = "stand_in_gateway"
-POD = socket.gethostname()
-JSON = TJSONProtocolFactory()
+POD, JSON = socket.gethostname(), TJSONProtocolFactory()
 IDLE = 0.2  # seconds after which an idle connection looks whether the server is to stop
 
 
@@ -61,7 +53,7 @@ class Store:
             with pymysql.connect(**self.settings) as connection, connection.cursor() as cursor:
                 return cursor.execute(statement, values), list(cursor.fetchall())
         except pymysql.err.IntegrityError:
-            raise DuplicateEntryException("STAND-IN: a gateway with this id exists") from None
+            raise InvalidRequestException("STAND-IN: a gateway with this id exists") from None
         except pymysql.err.Error as error:
             log(f"database: {error}")
             raise AiravataSystemException(AiravataErrorType.INTERNAL_ERROR, "STAND-IN: the database does not answer") from None
@@ -71,7 +63,8 @@ class Store:
         end = time.monotonic() + 60
         while True:
             try:
-                self.query(f"CREATE TABLE IF NOT EXISTS {TABLE} (id VARCHAR(255) PRIMARY KEY, gateway TEXT NOT NULL)")
+                self.query(f"CREATE TABLE IF NOT EXISTS {TABLE} "
+                           "(id VARCHAR(255) COLLATE utf8mb4_bin PRIMARY KEY, gateway MEDIUMTEXT NOT NULL)")
                 return
             except AiravataSystemException:
                 if time.monotonic() > end:
@@ -140,14 +133,13 @@ class Api:
         return unknown
 
     def allow(self, token) -> None:
-        if not hmac.compare_digest((token.accessToken if token else "" or "").encode(), self.token.encode()):
+        if not hmac.compare_digest((token and token.accessToken or "").encode(), self.token.encode()):
             raise AuthorizationException("STAND-IN: this access token is not valid")
 
     def known(self, gateway_id: str) -> Gateway:
-        gateway = self.store.get(gateway_id)
-        if gateway is None:
-            raise InvalidRequestException(f"STAND-IN: there is no gateway {gateway_id}")
-        return gateway
+        if gateway := self.store.get(gateway_id):
+            return gateway
+        raise InvalidRequestException(f"STAND-IN: there is no gateway {gateway_id}")
 
 
 class ThriftServer:
@@ -162,12 +154,15 @@ class ThriftServer:
 
     def serve(self) -> None:
         threads: list[threading.Thread] = []
-        while not self.stopping.is_set():
-            if select.select([self.listener], [], [], IDLE)[0]:
+        while True:
+            stopping = self.stopping.is_set()  # asked before the look: whoever has connected by then is still answered
+            if not select.select([self.listener], [], [], 0 if stopping else IDLE)[0]:
+                if stopping:
+                    break
+            else:
                 connection, _ = self.listener.accept()
-                thread = threading.Thread(target=self.answer, args=(connection,))
-                thread.start()
-                threads = [one for one in threads if one.is_alive()] + [thread]
+                threads = [one for one in threads if one.is_alive()] + [threading.Thread(target=self.answer, args=(connection,))]
+                threads[-1].start()
         self.listener.close()
         for thread in threads:
             thread.join(5)
@@ -201,8 +196,7 @@ def server_context() -> ssl.SSLContext:
 
 
 def run_api_server() -> None:
-    store = Store()
-    store.prepare()
+    (store := Store()).prepare()
     server = ThriftServer(Api(store, os.environ["API_TOKEN"]), int(os.environ.get("STAND_IN_PORT", "9930")))
     signal.signal(signal.SIGTERM, lambda *_: server.stopping.set())
     log(f"API server, version {AIRAVATA_API_VERSION}, gateways in MariaDB")
@@ -210,10 +204,8 @@ def run_api_server() -> None:
 
 
 if __name__ == "__main__":
-    if os.environ.get("STAND_IN_ROLE") == "api-server":
+    if os.environ["STAND_IN_ROLE"] == "api-server":
         run_api_server()
-    elif os.environ.get("STAND_IN_ROLE") == "portal":
+    else:
         import portal
         portal.run()
-    else:
-        sys.exit("STAND-IN: STAND_IN_ROLE must be api-server or portal")
