@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild, HostUnreachable
-from airavata_runbook.lab import image, keys, machine, processes, rootfs
+from airavata_runbook.lab import image, keys, machine, network, processes, rootfs
 from airavata_runbook.paths import state_dir
 from airavata_runbook.site import Node, Site
 
@@ -144,6 +144,7 @@ class LabHost:
                               remedy="see what they wait for in /proc/PID/stack")
         if self.kind is machine.Kind.CGROUP_V1:
             machine.remove_groups(self.launch)
+        network.remove_cable(self.launch.machine)
         self._release_lock()
         rootfs.unmount(self.folder)
         (self.folder / "pid").unlink(missing_ok=True)

@@ -65,6 +65,19 @@ def remove_bridge(name: str) -> None:
         _ip("link", "delete", "dev", name)
 
 
+def remove_cable(machine: str) -> None:
+    """Remove the interface by which systemd-nspawn ties a host to its bridge, if it is there.
+
+    The kernel does that itself once the host's network namespace is gone, but a namespace outlives its processes as long as
+    a mount or a file of it is held anywhere; the next host of that name could not start.
+    """
+    name = f"vb-{machine}"  # longer than an interface's name may be, it is kept as an alternative name (systemd-nspawn(1))
+    done = subprocess.run(["ip", "link", "delete", "dev", name], capture_output=True, text=True, check=False)
+    if done.returncode and not subprocess.run(["ip", "link", "show", "dev", name], capture_output=True, check=False).returncode:
+        raise CannotBuild("an ended host's network interface cannot be removed", where=name, found=done.stderr.strip(),
+                          remedy=f"ip link delete dev {name}")
+
+
 def forward_drops() -> bool:
     """Whether this machine's firewall would drop what one host sends to another over the bridge.
 

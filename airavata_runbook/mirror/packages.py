@@ -130,7 +130,7 @@ def _make(package: Package, kind: str) -> Built:
 
 def _recipe(package: Package) -> str:
     """What identifies a package's content: its description, its units and what its binaries are built from."""
-    recipe = hashlib.sha256(repr((package, description(package, Path("/")), EPOCH)).encode())
+    recipe = hashlib.sha256(repr((package, description(package, Path("/"), Path("/")), EPOCH)).encode())
     for unit in package.units:
         recipe.update((UNITS / f"{unit}.service").read_bytes())
     for component in package.components:
@@ -138,12 +138,15 @@ def _recipe(package: Package) -> str:
     return recipe.hexdigest()[:12]
 
 
-def description(package: Package, binaries: Path) -> dict:
-    """nfpm's description of the package, the same for deb and rpm. binaries: folder with one folder a component."""
+def description(package: Package, binaries: Path, units: Path = UNITS) -> dict:
+    """nfpm's description of the package, the same for deb and rpm.
+
+    binaries: folder with one folder a component. units: folder of the unit files.
+    """
     exact = {name for name in package.needs if name in PACKAGE and PACKAGE[name].component == package.component}
     contents = [{"src": str(binaries / component / name), "dst": f"{into}/{name}", "file_info": {"mode": 0o755}}
                 for component, name, into in package.programs]
-    contents += [{"src": str(UNITS / f"{unit}.service"), "dst": f"/usr/lib/systemd/system/{unit}.service",
+    contents += [{"src": str(units / f"{unit}.service"), "dst": f"/usr/lib/systemd/system/{unit}.service",
                   "file_info": {"mode": 0o644}} for unit in package.units]
     for component in package.components:
         for name in BY_NAME[component].keep:

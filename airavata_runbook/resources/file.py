@@ -140,7 +140,7 @@ class Upload:
         size = self.source.stat().st_size
         return Change("create" if found.status else "replace", detail=f"sha256 {self.sha256}",
                       call=lambda: context.host.send(self.source, self.path),
-                      shown=f"scp {self.source.name} {context.host.name}:{self.path}   # {size / 1e6:.1f} MB",
+                      shown=f"scp {Path(self.path).name} {context.host.name}:{self.path}   # {size / 1e6:.1f} MB",
                       touches=frozenset({self.path}))
 
 

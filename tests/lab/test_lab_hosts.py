@@ -191,6 +191,15 @@ def test_up_heals_a_crash_and_a_killed_supervisor(labs):
     assert boot(opened, "one") != before[0] and boot(opened, "two") != before[1]
 
 
+def test_up_heals_a_host_whose_network_namespace_outlives_it(labs):
+    opened, _ = labs
+    init = Path(f"/proc/{supervisor(opened, 'one')}/task/{supervisor(opened, 'one')}/children").read_text().split()[0]
+    with Path(f"/proc/{init}/ns/net").open():  # as any mount of it or process outside would
+        os.kill(supervisor(opened, "one"), signal.SIGKILL)  # which would have removed its cable
+        lab.up(opened)
+        assert said(opened, "one", "hostname") == "one"
+
+
 def test_up_heals_a_bridge_that_was_taken_away(labs):
     opened, _ = labs
     subprocess.run(["ip", "link", "delete", "lab9"], check=True)
