@@ -157,8 +157,15 @@ before)
 after)
     . /run/flannel/subnet.env
     ip link show cni0 >/dev/null 2>&1 || ip link add cni0 type bridge
+    # The lease as flannel writes it is the first address of the subnet, 10.52.25.129/25: the bridge's own. An address of an
+    # earlier lease would make the CNI plugin refuse the bridge.
+    ip -4 -o addr show dev cni0 | while read -r _ _ _ address _; do
+        test "$address" = "$FLANNEL_SUBNET" || ip addr del "$address" dev cni0
+    done
     ip addr replace "$FLANNEL_SUBNET" dev cni0
     ip link set cni0 mtu "$FLANNEL_MTU" up
+    gateway=${{FLANNEL_SUBNET%/*}}
+    subnet=${{gateway%.*}}.$((${{gateway##*.}} - 1))/${{FLANNEL_SUBNET#*/}}
     mkdir -p /etc/cni/net.d
     cat > /etc/cni/net.d/.new <<CONFIGURATION
 {{
@@ -166,7 +173,7 @@ after)
   "name": "airavata-pods",
   "plugins": [
     {{"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true, "ipMasq": false, "mtu": $FLANNEL_MTU,
-     "ipam": {{"type": "host-local", "ranges": [[{{"subnet": "$(echo "$FLANNEL_SUBNET" | sed 's/\\.[0-9]*\\//.0\\//')"}}]],
+     "ipam": {{"type": "host-local", "ranges": [[{{"subnet": "$subnet"}}]],
               "routes": [{{"dst": "0.0.0.0/0"}}]}}}},
     {{"type": "portmap", "capabilities": {{"portMappings": true}}}}
   ]

@@ -80,6 +80,22 @@ def test_the_pod_network_script_is_a_shell_script_with_one_mac_a_host(site):
     assert len({re.search(r"address (\S+) type", script)[1] for script in scripts}) == len(site.nodes)
 
 
+@pytest.mark.parametrize(("lease", "subnet"), [("10.244.7.1/24", "10.244.7.0/24"), ("10.52.25.129/25", "10.52.25.128/25"),
+                                               ("10.52.16.1/20", "10.52.16.0/20")])
+def test_pods_get_addresses_of_the_hosts_lease(site, tmp_path, lease, subnet):
+    (tmp_path / "subnet.env").write_text(f"FLANNEL_SUBNET={lease}\nFLANNEL_MTU=1450\n")
+    (tmp_path / "ip").write_text("#!/bin/sh\n"  # stands in for iproute2: cni0 still has an older lease's address
+                                 f"case $* in *-o*) echo '9: cni0    inet 10.9.9.1/24 scope global cni0';; esac\n"
+                                 f"echo \"$*\" >> {tmp_path}/calls\n")
+    (tmp_path / "ip").chmod(0o755)
+    script = node.pod_network_script(site.master).replace("/run/flannel", str(tmp_path)).replace("/etc/cni", str(tmp_path))
+    subprocess.run(["sh", "-c", script, "pod-network", "after"], check=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
+    plugin = json.loads((tmp_path / "net.d/10-airavata.conflist").read_text())["plugins"][0]
+    assert plugin["ipam"]["ranges"] == [[{"subnet": subnet}]]
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls.index("addr del 10.9.9.1/24 dev cni0") < calls.index(f"addr replace {lease} dev cni0")
+
+
 def test_a_kubelets_certificate_names_its_host_by_address(site):
     subject = node.certificates(site, site.workers[0])["kubelet"]
     assert subject.common_name == "system:node:10.98.0.12" and subject.organization == "system:nodes"
