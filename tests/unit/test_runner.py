@@ -191,7 +191,9 @@ def test_ctrl_c_ends_the_kernel_and_keeps_what_was_done(project, end):
     write(project, "01-first", 'step("one", "changed")',
           "import os, pathlib, time; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(60)")
     process = subprocess.Popen([sys.executable, "-m", "airavata_runbook.cli", "run", "small"], stderr=subprocess.PIPE,
-                               stdout=subprocess.PIPE, text=True, start_new_session=True)
+                               stdout=subprocess.PIPE, text=True, start_new_session=True,
+                               # A shell without job control starts what it puts in the background with Ctrl-C ignored.
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     wait_for(lambda: (project / "pid").is_file() and (project / "pid").read_text())
     process.send_signal(end)
     _, error = process.communicate(timeout=20)
