@@ -367,14 +367,20 @@ def _copy(value):
 
 
 def _set(data: dict, dotted: str, value: object) -> None:
+    """Change one field of a site file's content. A node is found by its name or by its number, from 0."""
     *parents, last = dotted.split(".")
-    for position, key in enumerate(parents):
-        step = data[int(key)] if isinstance(data, list) and key.isdigit() else data.setdefault(key, {})
-        if not isinstance(step, dict | list):
-            raise SiteError("a field that holds a value cannot be descended into", where=f"--set {dotted}",
-                            found=".".join(parents[:position + 1]))
-        data = step
-    if isinstance(data, list):
-        data[int(last)] = value
-    else:
-        data[last] = value
+    for key in parents:
+        data = data.setdefault(key, {}) if isinstance(data, dict) else data[_position(data, key, dotted)]
+        if not isinstance(data, dict | list):
+            raise SiteError("a field that holds a value cannot be descended into", where=f"--set {dotted}", found=key)
+    data[_position(data, last, dotted) if isinstance(data, list) else last] = value
+
+
+def _position(items: list, key: str, dotted: str) -> int:
+    names = [str(item.get("name")) if isinstance(item, dict) else "" for item in items]
+    if key in names:
+        return names.index(key)
+    if key.isdigit() and int(key) < len(items):
+        return int(key)
+    raise SiteError("the list has no such item", where=f"--set {dotted}", found=key,
+                    needed=f"a number below {len(items)}" + (f", or one of {', '.join(names)}" if all(names) else ""))

@@ -50,8 +50,17 @@ def _pods_trouble(site: Site, namespace: str, labels: dict[str, str]) -> str:
             if condition.type == "PodScheduled" and condition.status != "True":
                 said.add(condition.message or condition.reason or "")
         for status in [*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())]:
-            if status.state.waiting and status.state.waiting.reason not in ("ContainerCreating", "PodInitializing"):
+            if status.state.waiting and status.state.waiting.reason in ("ContainerCreating", "PodInitializing"):
+                said |= _warnings(site, namespace, pod.metadata.uid)  # nothing is wrong yet, unless the kubelet has said so
+            elif status.state.waiting:
                 said.add(f"{status.state.waiting.reason} {status.state.waiting.message or ''}".strip())
             elif status.state.terminated:
                 said.add(f"{status.name} ended with {status.state.terminated.exit_code}")
     return "; ".join(sorted(said - {""}))
+
+
+def _warnings(site: Site, namespace: str, uid: str) -> set[str]:
+    """The newest warning about a pod, for example that its network could not be made; none when there is none."""
+    events = kube(site).core.list_namespaced_event(namespace, field_selector=f"involvedObject.uid={uid},type=Warning").items
+    newest = sorted(events, key=lambda event: str(event.last_timestamp or event.event_time or ""))[-1:]
+    return {f"{event.reason} {event.message}" for event in newest}

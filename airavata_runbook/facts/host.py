@@ -5,8 +5,9 @@ Sources: os-release(5), proc(5), capabilities(7), cgroups(7), systemd-detect-vir
 
 import math
 import secrets
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from airavata_runbook.batch import batch, split
 from airavata_runbook.errors import StepFailed
@@ -50,7 +51,8 @@ class HostFacts:
     CAP_SYS_RESOURCE can raise it. container: what kind of container the host is ("systemd-nspawn"), "" for none.
     sysctls: name → (writable, value), without those that the kernel does not have (yet).
     selinux: absent, permissive or enforcing. addresses: interface → its first address, "a.b.c.d/n".
-    mtu: interface → bytes. clock: seconds since the epoch as the host sees it.
+    mtu: interface → bytes. clock: seconds since the epoch as the host sees it. skew: by how many seconds its clock is
+    certainly ahead of this machine's (negative: behind); what the round trip itself took is not counted.
     """
 
     os: str
@@ -76,13 +78,15 @@ class HostFacts:
     addresses: dict[str, str]
     mtu: dict[str, int]
     clock: float
+    skew: float = 0.0
 
 
 def look(run: Callable[[str], bytes]) -> HostFacts:
     """The facts of a host. run: executes a shell script there as root and gives its standard output."""
-    nonce = secrets.token_hex(8)
+    nonce, asked = secrets.token_hex(8), time.time()
     answers = split(run(batch(FRAGMENTS, nonce)), nonce, FRAGMENTS)
-    return parse({name: answer.text for name, answer in answers.items()})
+    facts = parse({name: answer.text for name, answer in answers.items()})
+    return replace(facts, skew=facts.clock - min(max(facts.clock, asked), time.time()))
 
 
 def parse(texts: dict[str, str]) -> HostFacts:

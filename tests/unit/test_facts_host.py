@@ -2,8 +2,11 @@
 written from the distributions' documentation, as each file's `source` says."""
 
 import json
+import re
 import shutil
 import subprocess
+import time
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -50,6 +53,16 @@ def test_an_ubuntu_host_resolves_by_systemd_and_has_no_connection_table_yet():
     host = parse(texts("ubuntu-24.04"))
     assert (host.os, host.version, host.systemd, host.resolved) == ("ubuntu", "24.04", 255, True)
     assert "net/netfilter/nf_conntrack_max" not in host.sysctls
+
+
+@pytest.mark.parametrize("ahead", [-120, 0, 120])
+def test_a_clock_is_compared_with_this_machines_at_the_moment_of_looking(ahead):
+    def run(script: str) -> bytes:
+        nonce = re.search(r"[0-9a-f]{16}", script)[0]
+        answers = texts("rocky-9") | {"clock": str(time.time() + ahead)}
+        return "".join(f"{nonce} {name} {b64encode(f'{text}{chr(10)}0'.encode()).decode()} .\n"
+                       for name, text in answers.items()).encode()
+    assert look(run).skew == pytest.approx(ahead, abs=1)
 
 
 @pytest.mark.parametrize("changes, field, wanted", [

@@ -1,12 +1,15 @@
 """Resources compare what a probe printed with what should be; no host is needed for that."""
 
 import base64
+import hashlib
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from airavata_runbook.errors import NotYet, StepFailed
-from airavata_runbook.resources import Block, Context, File, Packages, Service
+from airavata_runbook.registry_http import RegistryError
+from airavata_runbook.resources import Block, Context, File, Folder, Htpasswd, Image, Packages, Service, Sysctls, Upload
 from airavata_runbook.resources.base import Found
 from airavata_runbook.resources.file import with_block
 from airavata_runbook.resources.package import install_script, parse_installed, same_version
@@ -106,3 +109,89 @@ def test_package_managers_are_told_apart():
 
 def test_versions_compare_whole():
     assert same_version("1:1.36.3-1", "1.36.3") and not same_version("1.36.30-1", "1.36.3")
+
+
+def test_a_folder_is_made_with_its_mode_and_keeps_what_is_in_it(tmp_path):
+    folder = Folder(str(tmp_path / "data"), "0700")
+    change = folder.change(on_this_machine(folder), Context(None))
+    assert change.summary == "create"
+    subprocess.run(["sh", "-ec", change.script], check=True)
+    assert folder.change(on_this_machine(folder), Context(None)) is None
+    (tmp_path / "data" / "kept").touch()
+    (tmp_path / "data").chmod(0o755)
+    change = folder.change(on_this_machine(folder), Context(None))
+    assert change.summary == "755 0:0 directory → 700 0:0 directory"
+    subprocess.run(["sh", "-ec", change.script], check=True)
+    assert folder.change(on_this_machine(folder), Context(None)) is None and (tmp_path / "data" / "kept").exists()
+
+
+def test_a_password_file_is_written_anew_only_when_its_password_is_another(tmp_path):
+    path = tmp_path / "htpasswd"
+    first = Htpasswd(str(path), "admin", lambda: "canary-hunter2")
+    change = first.change(on_this_machine(first), Context(None))
+    assert "canary" not in repr(first) + change.summary + change.detail + change.command + change.script
+    subprocess.run(["sh", "-ec", change.script], check=True)
+    assert path.read_text().startswith("admin:$2") and path.stat().st_mode & 0o777 == 0o600
+    assert first.change(on_this_machine(first), Context(None)) is None
+    for other in (Htpasswd(str(path), "admin", lambda: "another-word"), Htpasswd(str(path), "root", lambda: "canary-hunter2")):
+        assert other.change(on_this_machine(other), Context(None)).summary == "replace"
+    path.chmod(0o644)
+    assert first.change(on_this_machine(first), Context(None)).summary == "replace"
+
+
+def test_kernel_settings_differ_one_by_one_and_an_absent_one_loads_its_module():
+    wanted = Sysctls({"net.ipv4.ip_forward": 1, "net.bridge.bridge-nf-call-iptables": 1}, modules=("br_netfilter",))
+    right = Found(b"net.bridge.bridge-nf-call-iptables=1\nnet.ipv4.ip_forward=1\n", 0)
+    assert wanted.change(right, Context(None)) is None
+    off = wanted.change(Found(right.stdout.replace(b"forward=1", b"forward=0"), 0), Context(None))
+    assert off.script == "sysctl -q -w net.ipv4.ip_forward=1\n" and off.detail == "net.ipv4.ip_forward 0 → 1\n"
+    absent = wanted.change(Found(right.stdout.replace(b"iptables=1", b"iptables="), 0), Context(None))
+    assert absent.script == "modprobe br_netfilter\nsysctl -q -w net.bridge.bridge-nf-call-iptables=1\n"
+
+
+def test_an_upload_is_sent_when_the_hosts_file_is_another(tmp_path):
+    source = tmp_path / "tool-1.0-abc.deb"
+    source.write_bytes(b"package")
+    upload = Upload(str(tmp_path / "there" / "tool_1.0_amd64.deb"), source, hashlib.sha256(b"package").hexdigest())
+    (tmp_path / "there").mkdir()
+    host = type("host", (), {"name": "one"})()  # only named, nothing is sent
+    assert upload.change(on_this_machine(upload), Context(host)).summary == "create"
+    Path(upload.path).write_bytes(b"cut sho")
+    change = upload.change(on_this_machine(upload), Context(host))
+    assert change.summary == "replace" and "scp tool_1.0_amd64.deb one:" in change.command and "abc" not in change.command
+    Path(upload.path).write_bytes(b"package")
+    assert upload.change(on_this_machine(upload), Context(host)) is None
+
+
+class Answers:
+    """Stands in for a registry's client."""
+
+    def __init__(self, answer):
+        self.answer, self.pushed = answer, []
+
+    def has_manifest(self, repository, tag):
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def push(self, repository, tag, layout):
+        self.pushed.append((repository, tag, layout))
+
+
+def test_an_image_is_pushed_when_its_tag_is_not_there():
+    registry = Answers(False)
+    image = Image("portal", "sha-1", lambda: "the layout", lambda: registry)
+    change = image.change(Found(), Context(None))
+    change.call()
+    assert change.summary == "push" and registry.pushed == [("portal", "sha-1", "the layout")]
+    registry.answer = True
+    assert image.change(Found(), Context(None)) is None
+
+
+def test_an_image_waits_for_a_registry_that_is_not_up_and_fails_for_one_that_refuses():
+    waiting = Image("portal", "sha-1", lambda: None, lambda: Answers(RegistryError("connection refused", retryable=True)))
+    with pytest.raises(NotYet):
+        waiting.change(Found(), Context(None))
+    refused = Image("portal", "sha-1", lambda: None, lambda: Answers(RegistryError("wrong password")))
+    with pytest.raises(RegistryError, match="wrong password"):
+        refused.change(Found(), Context(None))

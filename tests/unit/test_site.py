@@ -8,7 +8,8 @@ import yaml
 from airavata_runbook import Site
 from airavata_runbook.errors import SiteError
 
-LAB = Path(__file__).parents[2] / "parameters" / "lab.yaml"
+PARAMETERS = Path(__file__).parents[2] / "parameters"
+LAB = PARAMETERS / "lab.yaml"
 
 
 def good() -> dict:
@@ -75,6 +76,49 @@ def test_overrides_reach_nested_fields_and_are_checked():
     assert Site.load("lab", {"registry.port": 5443}).registry.port == 5443
     with pytest.raises(SiteError, match="registry.port"):
         Site.load("lab", {"registry.port": 70000})
+
+
+@pytest.mark.parametrize("field", ["nodes.worker.address", "nodes.1.address"])
+def test_an_override_finds_a_node_by_name_and_by_number(field):
+    assert str(Site.load("lab", {field: "10.98.0.77"}).node("worker").address) == "10.98.0.77"
+
+
+@pytest.mark.parametrize(("field", "said"), [
+    ("nodes.other.address", "found:  other\n  needed: a number below 2, or one of master, worker"),
+    ("nodes.7.address", "a number below 2"),
+    ("nodes.7", "a number below 2"),
+    ("name.first", "cannot be descended into"),
+])
+def test_an_override_of_what_is_not_there_is_refused(field, said):
+    with pytest.raises(SiteError) as caught:
+        Site.load("lab", {field: "10.98.0.77"})
+    assert said in str(caught.value) and f"--set {field}" in str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted(PARAMETERS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_site_file_of_the_project_is_good(path):
+    assert Site.load(path).name == path.stem
+
+
+def test_the_site_of_2017_has_the_proof_of_concepts_own_values():
+    """SEED.md rows 1 to 12."""
+    site = Site.load("poc-2017")
+    assert {node.name: str(node.address) for node in site.nodes} == {"master": "149.165.169.147", "slave": "149.165.169.156"}
+    assert (str(site.network.pods), site.network.subnet_length, site.network.backend) == ("172.30.0.0/16", 24, "vxlan")
+    assert (str(site.network.services), site.network.etcd_prefix) == ("10.254.0.0/16", "/kube-centos/network")
+    assert site.repository.id == "virt7-docker-common-release" and not site.repository.gpgcheck
+    assert (site.registry.root, site.registry.port, site.registry_node.name) == ("/opt/registry", 5000, "master")
+    assert site.lab is None
+
+
+def test_the_three_hosts_differ_from_the_lab_in_everything():
+    lab, three = Site.load("lab"), Site.load("lab-three")
+    assert len(three.nodes) == 3 and three.ssh.user != "root" and three.lab.firewall == "closed"
+    assert not {node.name for node in lab.nodes} & {node.name for node in three.nodes}
+    for field in ("pods", "services", "subnet_length", "etcd_prefix", "domain"):
+        assert getattr(lab.network, field) != getattr(three.network, field)
+    for field in ("node", "name", "port", "user", "root"):
+        assert getattr(lab.registry, field) != getattr(three.registry, field)
 
 
 def test_a_lab_site_takes_its_keys_from_the_lab(tmp_path, monkeypatch):
