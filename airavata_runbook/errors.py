@@ -18,7 +18,9 @@ class RunbookError(Exception):
 
     def __str__(self) -> str:
         parts = [("where", self.where), ("found", self.found), ("needed", self.needed), ("remedy", self.remedy)]
-        return "\n".join([self.message, *(f"  {name + ':':8}{text}" for name, text in parts if text)])
+        # Further lines of a part stand below its first.
+        return "\n".join([self.message, *(f"  {name + ':':8}" + text.replace("\n", "\n" + " " * 10)
+                                          for name, text in parts if text)])
 
     def _render_traceback_(self) -> list[str]:
         # IPython asks an exception for its own traceback: an admin wants the message, not our call stack.

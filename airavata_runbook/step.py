@@ -145,8 +145,9 @@ def finish(report: Report) -> Report:
     if report.failures:
         display.show(report)
         told = "\n".join(f"{one.host}: {one.message}" for one in report.failures)
-        raise StepFailed(f"{report.title} did not succeed on {', '.join(one.host for one in report.failures)}\n{told}",
-                         where=f"chapter {report.chapter}, step {report.step}",
+        hosts = ", ".join(one.host for one in report.failures)
+        heading = f"{report.title} did not succeed on {hosts}" if report.hosts else f"Check failed: {report.title}"
+        raise StepFailed(f"{heading}\n{told}", where=f"chapter {report.chapter}, step {report.step}",
                          retryable=all(one.retryable for one in report.failures),
-                         remedy="mend the cause and run the step again: what is done stays done")
+                         remedy="" if "remedy:" in told else "mend the cause and run the step again: what is done stays done")
     return report

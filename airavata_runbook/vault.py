@@ -52,7 +52,11 @@ class Vault:
         kind, _, name = reference.partition(":")
         if kind == "generated":
             return self.read(f"{SECRETS}/{name}", f"the secret {name} is generated").decode().strip()
-        return {"env": _from_environment, "file": _from_file, "prompt": _from_prompt, "keyring": _from_keyring}[kind](name)
+        if kind == "prompt":  # asked once
+            if reference not in self._read:
+                self._read[reference] = _from_prompt(name).encode()
+            return self._read[reference].decode()
+        return {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}[kind](name)
 
 
 _vaults: dict[str, Vault] = {}
@@ -85,10 +89,15 @@ def _from_file(name: str) -> str:
     return value
 
 
-def _from_prompt(name: str) -> str:
+def need_somebody_to_ask(reference: str) -> None:
+    """Raises SiteError when a `prompt:` secret could not be asked for: no terminal, and no notebook that is stepped through."""
     if not (sys.stdin and sys.stdin.isatty()) and not _in_interactive_notebook():
-        raise SiteError("a secret is to be asked for, but nobody is there to answer", where=f"prompt:{name}",
+        raise SiteError("a secret is to be asked for, but nobody is there to answer", where=reference,
                         remedy="step through the notebook by hand, or use generated:, env: or file:")
+
+
+def _from_prompt(name: str) -> str:
+    need_somebody_to_ask(f"prompt:{name}")
     return getpass.getpass(f"{name}: ")
 
 

@@ -7,6 +7,7 @@ from airavata_runbook.errors import StepFailed
 from airavata_runbook.facts.host import HostFacts
 from airavata_runbook.picture import network_picture
 from airavata_runbook.site import Node, Site
+from airavata_runbook.sources import sources as sources_of
 from airavata_runbook.ssh import connect, side_by_side
 from airavata_runbook.step import Target, check
 
@@ -49,6 +50,17 @@ def networks(site: Site) -> list[list[str]]:
             ["hosts", ", ".join(str(node.address) for node in _sorted(site)), f"{len(site.nodes)} hosts"],
             ["pods", str(network.pods), f"{leases} hosts of /{network.subnet_length}, packets of {mtu} bytes"],
             ["services", str(network.services), f"{network.services.num_addresses - 2} services"]]
+
+
+@check("What the site file points to", before=True)
+def sources(site: Site) -> list[list[str]]:
+    """Rows of field, what it names and how that was found. Raises StepFailed with all that cannot be used."""
+    found = list(sources_of(site))
+    if problems := [f"{one.field}: {one.names}: {one.problem}" for one in found if one.problem]:
+        raise StepFailed("what the site file points to cannot be used", found="\n".join(problems),
+                         remedy="mend the files, variables or the site file; nothing was changed yet")
+    return [["field", "names", ""], *([one.field, one.names, one.state] for one in found),
+            ["all other images", "built by the runbook from Debian packages and pinned modules", ""]]
 
 
 def picture(site: Site, plan: bool = False) -> display.Picture:

@@ -3,12 +3,11 @@
 import base64
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from airavata_runbook import pki, stacks, workloads
 from airavata_runbook.configs import node
 from airavata_runbook.configs import registry as configs
-from airavata_runbook.errors import SiteError, StepFailed
+from airavata_runbook.errors import StepFailed
 from airavata_runbook.registry_client import Registry
 from airavata_runbook.registry_http import RegistryError
 from airavata_runbook.resources import (
@@ -25,7 +24,8 @@ from airavata_runbook.resources import (
 )
 from airavata_runbook.resources.kube_object import secret_manifest
 from airavata_runbook.site import Site
-from airavata_runbook.site_images import folder, references, site_images
+from airavata_runbook.site_images import references, site_images
+from airavata_runbook.sources import own_certificate, read
 from airavata_runbook.ssh import connect
 from airavata_runbook.step import Target, check, master, registry_node, step
 from airavata_runbook.vault import vault_of
@@ -129,7 +129,7 @@ def trusted(site: Site) -> bytes:
     own = site.registry.certificate
     if own is None:
         return vault_of(site).authority().cert
-    return _read(own.chain or own.certificate, "registry.certificate")
+    return read(own.chain or own.certificate, "registry.certificate")
 
 
 def pull_secret(site: Site, namespace: str) -> Resource:
@@ -149,28 +149,15 @@ def waits(component: stacks.Component, namespace: str) -> Iterator[Resource]:
 
 def _certificate(target: Target) -> Iterator[Resource]:
     site, stem = target.site, f"{target.site.registry.root}/cert/registry-cert"
-    own = site.registry.certificate
-    if own is None:
+    if site.registry.certificate is None:
         here = site.registry_node
         names = dict.fromkeys((site.registry.name, here.name, "localhost"))
         yield Certificate(stem, pki.Subject(site.registry.name, dns=tuple(names), ips=(str(here.address), "127.0.0.1"),
                                             usages=("server",)), chain=True)
         return
-    content = pki.bundle(_read(own.certificate, "registry.certificate.certificate"),
-                         _read(own.chain, "registry.certificate.chain") if own.chain else b"")
-    key = vault_of(site).secret(own.key).encode() + b"\n"
-    if problems := pki.check_chain(content, key, site.registry.name):
-        raise SiteError("the registry's certificate cannot be used", where="registry.certificate",
-                        found="; ".join(map(str, problems)))
+    content, key = own_certificate(site)
     yield File(f"{stem}.key", key, "0600", secret=True)
     yield File(f"{stem}.crt", content)
-
-
-def _read(path: str, field: str) -> bytes:
-    try:
-        return (folder() / Path(path).expanduser()).read_bytes()
-    except OSError as error:
-        raise SiteError("a file that the site names cannot be read", where=field, found=str(error)) from None
 
 
 def _not_asking(site: Site) -> str:

@@ -134,3 +134,35 @@ def test_a_site_whose_pods_cannot_all_be_asked_is_not_called_verified(site, monk
     with pytest.raises(StepFailed, match="no pod of the network check") as caught:
         probes.netcheck_pods(site)
     assert caught.value.found == "worker"
+
+
+def test_what_a_site_file_points_to_is_looked_at_before_anything_is_touched(site, monkeypatch, tmp_path):
+    monkeypatch.delenv("REGISTRY_PASSWORD", raising=False)
+    loose = tmp_path / "properties"
+    loose.write_text("password=canary-hunter2\n")
+    loose.chmod(0o644)
+    broken = tmp_path / "portal.tar"
+    broken.write_text("no archive")
+    wrong = Site.load("poc-2017", {
+        "airavata.images": {"api-server": {"archive": "/nowhere/api.tar"}, "portal": {"archive": str(broken)},
+                            "gfac": {"build": "/nowhere/gfac"}},
+        "airavata.secrets": {"airavata-server": f"file:{loose}"}})
+    with pytest.raises(StepFailed) as caught:
+        network.sources.look(wrong)
+    told = dict(line.split(": ", 1) for line in caught.value.found.splitlines())
+    assert sorted(told) == ["airavata.images.api-server", "airavata.images.gfac", "airavata.images.portal",
+                            "airavata.secrets.airavata-server", "registry.certificate", "registry.password"]
+    assert "/nowhere/api.tar" in told["airavata.images.api-server"] and "open to others" in caught.value.found
+    assert "canary" not in str(caught.value)
+
+
+def test_what_a_site_file_points_to_and_is_there_is_shown_without_its_value(site, monkeypatch):
+    monkeypatch.setenv("CANARY", "canary-hunter2")
+    rows = network.sources.look(Site.load("lab", {"registry.password": "env:CANARY"}))
+    assert ["registry.password", "env:CANARY", "there"] in rows and "hunter2" not in str(rows)
+    assert ["registry.password", "generated:registry-password", "made on the master, once"] in network.sources.look(site)
+
+
+def test_a_secret_that_is_asked_for_is_refused_where_nobody_is(site):
+    with pytest.raises(StepFailed, match="nobody is there to answer"):
+        network.sources.look(Site.load("lab", {"registry.password": "prompt:registry"}))

@@ -1,0 +1,79 @@
+"""What cannot go well is refused before anything is changed: one message that names host or field and the remedy."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from airavata_runbook import lab
+from airavata_runbook.site import Site
+
+PROJECT = Path(__file__).parents[2]
+COMMAND = Path(sys.executable).with_name("airavata-runbook")
+WRONG_KEY = "SHA256:" + "A" * 43
+
+
+@pytest.fixture(scope="module")
+def site_file(tmp_path_factory):
+    """The site file of two bare lab hosts."""
+    folder = tmp_path_factory.mktemp("refusals")
+    file = folder / "lab.yaml"
+    text = (PROJECT / "parameters" / "lab.yaml").read_text()
+    file.write_text(text.replace("10.98.0.", "10.92.0.").replace("lab0", "lab6").replace("name: lab\n", "name: lab-refusals\n"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRAVATA_RUNBOOK_STATE", str(folder / "state"))
+        try:
+            lab.up(Site.load(file))
+            yield file
+        finally:
+            lab.down(Site.load(file))
+
+
+def refused(file: Path, *settings: str) -> str:
+    """What the run of chapter 01 says, which has to fail."""
+    words = [word for setting in settings for word in ("--set", setting)]
+    done = subprocess.run([COMMAND, "run", str(file), "--only", "01", *words], cwd=PROJECT, capture_output=True, text=True,
+                          timeout=120, env={**os.environ, "COLUMNS": "200"})
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    return done.stderr
+
+
+def test_bare_hosts_pass(site_file):
+    done = subprocess.run([COMMAND, "run", str(site_file), "--only", "01"], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("settings", "said"), [
+    (["registri.port=5001"], ["registri: unknown key; did you mean 'registry'?"]),
+    (["network.pods=10.254.0.0/17"], ["network: pods 10.254.0.0/17 and services 10.254.0.0/16 overlap"]),
+    (["nodes.worker.ssh.fingerprint=" + WRONG_KEY], ["worker", "host key", WRONG_KEY]),
+    (["nodes.worker.ssh.user=nobody-there"], ["worker", "nobody-there"]),
+    (["airavata.images.portal.archive=/nowhere/portal.tar"], ["airavata.images.portal", "/nowhere/portal.tar"]),
+    (["registry.password=env:NOT_SET_ANYWHERE"], ["registry.password", "NOT_SET_ANYWHERE"]),
+    (["nodes.worker.interface=eth7"], ["there is no interface eth7; it has", "host0"]),
+])
+def test_one_message_says_what_where_and_the_remedy(site_file, settings, said):
+    message = refused(site_file, *settings)
+    assert all(text in message for text in said), message
+
+
+def test_networks_that_the_hosts_have_already_are_refused(site_file):
+    site = Site.load(site_file)
+    assert lab.ssh(site, "worker", ["ip link add probe0 type bridge && ip addr add 10.244.3.1/28 dev probe0"]) == 0
+    try:
+        message = refused(site_file)
+    finally:
+        lab.ssh(site, "worker", ["ip link delete probe0"])
+    assert "worker: probe0 has 10.244.3.1/28, inside network.pods 10.244.0.0/16" in message
+
+
+def test_a_host_that_is_down_is_named_and_the_others_are_not(site_file):
+    site = Site.load(site_file)
+    lab.crash(site, "worker")
+    try:
+        message = refused(site_file)
+    finally:
+        lab.start(site, "worker")
+    assert "worker" in message and "10.92.0.12" in message and "master" not in message.split("Executed notebook")[0]
