@@ -55,7 +55,7 @@ class Ssh(Model):
     port: Port = 22
     user: str = "root"
     key: str | None = None
-    jump: str | None = None
+    jump: Annotated[str, Field(pattern=r"^([A-Za-z0-9._-]+@)?[A-Za-z0-9.-]+(:\d{1,5})?$")] | None = None
     fingerprint: Annotated[str, Field(pattern=r"^SHA256:[A-Za-z0-9+/]{43}=?$")] | None = None
     known_hosts: str | None = None
 

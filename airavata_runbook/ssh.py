@@ -142,8 +142,14 @@ class Host:
         if ssh.jump:
             jump = _parse_jump(ssh)
             self._jump = _client(f"jump host {jump.host}", jump, jump.host, None)
-            sock = self._jump.get_transport().open_channel("direct-tcpip", (address, ssh.port), ("127.0.0.1", 0),
-                                                           timeout=CONNECT_TIMEOUT)
+            try:
+                sock = self._jump.get_transport().open_channel("direct-tcpip", (address, ssh.port), ("127.0.0.1", 0),
+                                                               timeout=CONNECT_TIMEOUT)
+            except paramiko.SSHException as error:  # the jump host cannot reach it, or does not forward
+                raise HostUnreachable("the jump host does not reach the host", found=str(error),
+                                      where=f"host {self.name}, {address}:{ssh.port} through {jump.user}@{jump.host}:{jump.port}",
+                                      remedy="see that the host is up, that ssh.host is its address as the jump host knows "
+                                             "it, and that the jump host's sshd has AllowTcpForwarding yes") from None
         client = _client(f"host {self.name}", ssh, address, sock)
         client.get_transport().set_keepalive(KEEPALIVE)
         return client

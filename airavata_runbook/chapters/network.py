@@ -60,7 +60,7 @@ def sources(site: Site) -> list[list[str]]:
         raise StepFailed("what the site file points to cannot be used", found="\n".join(problems),
                          remedy="mend the files, variables or the site file; nothing was changed yet")
     return [["field", "names", ""], *([one.field, one.names, one.state] for one in found),
-            ["all other images", "built by the runbook from Debian packages and pinned modules", ""]]
+            ["all other images", "the runbook's own", "built from Debian packages and pinned Go modules"]]
 
 
 def picture(site: Site, plan: bool = False) -> display.Picture:

@@ -5,6 +5,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import pytest
 
@@ -166,3 +168,10 @@ def test_what_a_site_file_points_to_and_is_there_is_shown_without_its_value(site
 def test_a_secret_that_is_asked_for_is_refused_where_nobody_is(site):
     with pytest.raises(StepFailed, match="nobody is there to answer"):
         network.sources.look(Site.load("lab", {"registry.password": "prompt:registry"}))
+
+
+def test_the_picture_is_an_image_that_an_unrun_notebook_shows(site):
+    shown = network_picture(site)._repr_html_()
+    assert shown.startswith("<img ") and "<svg" not in shown and "10.98.0.11" in shown
+    drawn = unquote(re.search(r'src="data:image/svg\+xml,([^"]+)"', shown)[1])
+    assert ElementTree.fromstring(drawn).tag.endswith("svg")

@@ -41,6 +41,7 @@ def test_an_unknown_site_names_the_known_ones():
 
 
 @pytest.mark.parametrize(("changes", "said"), [
+    ({"ssh": {"jump": "me@bastion:port"}}, "ssh.jump"),
     ({"nodez": []}, "did you mean 'nodes'?"),
     ({"network": {"pod": "10.0.0.0/8"}}, "network.pod: unknown key; did you mean 'pods'?"),
     ({"network": {"pods": "10.244.0.0/33"}}, "network.pods"),
