@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from airavata_runbook.batch import batch, split
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed
 from airavata_runbook.report import CHANGED, FAILED, OK, SKIPPED, WOULD_CHANGE, Item
-from airavata_runbook.resources import Change, Context, Resource
+from airavata_runbook.resources import Change, Condition, Context, Resource
 from airavata_runbook.resources.base import Found
 from airavata_runbook.ssh import Host
 
@@ -55,8 +55,10 @@ class _Work:
     def compare_all(self) -> None:
         """One round trip to look, then a change (or none) for every resource."""
         found = probe(self.host, self.resources)
-        for position in range(len(self.resources)):
+        for position, resource in enumerate(self.resources):
             self._compare(position, found[position])
+            if isinstance(resource, Condition) and self.changes[position] is None and any(self.changes[:position]):
+                self.later.add(position)  # it holds now; whether it does after the changes before it is another question
 
     def _compare(self, position: int, found: Found) -> None:
         item = self.outcome.items[position]

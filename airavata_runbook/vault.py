@@ -6,11 +6,14 @@ needs them and keeps them in memory.
 
 import getpass
 import os
+import secrets
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from airavata_runbook import pki
+from airavata_runbook.batch import batch, split
 from airavata_runbook.errors import NotYet, SiteError, StepFailed
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import connect
@@ -46,6 +49,17 @@ class Vault:
                 raise NotYet(made)
             self._read[path] = result.stdout
         return self._read[path]
+
+    def fetch(self, stems: Iterable[str], references: Iterable[str]) -> None:
+        """Read pairs (as `pair` names them) and generated secrets in one round trip; what is not made yet stays unread."""
+        paths = [stem + end for stem in stems for end in (".crt", ".key")]
+        paths += [f"{SECRETS}/{reference.partition(':')[2]}" for reference in references if reference.startswith("generated:")]
+        wanted = {str(number): path for number, path in enumerate(paths) if path not in self._read}
+        nonce = secrets.token_hex(8)
+        script = batch({number: f"cat {shlex.quote(path)}" for number, path in wanted.items()}, nonce)
+        answers = split(connect(self.site)[self.site.master.name].run(script).stdout, nonce, wanted)
+        self._read |= {wanted[number]: answer.stdout for number, answer in answers.items()
+                       if answer.stdout and not answer.status}
 
     def secret(self, reference: str) -> str:
         """The value that a reference of the site file stands for. Raises NotYet, SiteError."""

@@ -52,6 +52,8 @@ def storage(target: Target) -> Iterator[Resource]:
 @step("The namespace and its secrets", on=master)
 def namespace(target: Target) -> Iterator[Resource]:
     stack, vault = stack_of(target.site), target.vault
+    vault.fetch([f"{SERVICES}/{name}" for name in stack.certificates],
+                [reference for keys in stack.secrets.values() for reference in keys.values()])
     yield KubeObject({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": stack.namespace}})
     yield pull_secret(target.site, stack.namespace)
     for name, keys in stack.secrets.items():

@@ -19,8 +19,9 @@ ADMIN = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
 @step("etcd", on=master)
 def etcd_service(target: Target) -> Iterator[Resource]:
     yield Service("etcd", ["/etc/etcd/etcd.conf", *_pair("etcd"), f"{PKI}/ca.crt"], package="etcd")
-    yield Condition("etcd to answer", f"ETCDCTL_API=3 etcdctl --endpoints https://127.0.0.1:{ETCD_PORT} --cacert {PKI}/ca.crt "
-                    f"--cert {PKI}/etcd-client.crt --key {PKI}/etcd-client.key endpoint health",
+    # etcdctl tries for seconds to reach an etcd that is not there: it is asked only once there is one.
+    yield Condition("etcd to answer", f"systemctl -q is-active etcd && etcdctl --endpoints https://127.0.0.1:{ETCD_PORT} "
+                    f"--cacert {PKI}/ca.crt --cert {PKI}/etcd-client.crt --key {PKI}/etcd-client.key endpoint health",
                     remedy="journalctl -u etcd")
 
 
