@@ -17,7 +17,7 @@ run: setup
 test: setup lint
 	$(BIN)/pytest -q tests/unit
 	$(BIN)/airavata-runbook mirror
-	$(BIN)/pytest -q tests/lab --ignore tests/lab/test_notebooks_run.py
+	$(BIN)/pytest -q tests/lab
 	tests/nbval/run.sh
 
 setup: $(VENV)/.ready

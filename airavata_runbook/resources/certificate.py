@@ -28,7 +28,7 @@ class Authority:
 
     def change(self, found: Found, context: Context) -> Change | None:
         if not found.status:
-            return None
+            return _guard_key(found, f"{PKI}/{self.name}.key")
         return Change("create", f"CN={self.common_name}, 10 years\n",
                       call=lambda: _write_pair(context, f"{PKI}/{self.name}", pki.new_ca(self.common_name)),
                       shown=f"make {PKI}/{self.name}.crt and .key", touches=_paths(f"{PKI}/{self.name}"))
@@ -45,11 +45,13 @@ class SigningKey:
         return f"signing key {self.name}"
 
     def probe(self) -> str:
-        return f"test -s {PKI}/{self.name}.key && test -s {PKI}/{self.name}.pub"
+        return f"test -s {PKI}/{self.name}.pub && test -s {PKI}/{self.name}.key && {_guard(f'{PKI}/{self.name}.key')}"
 
     def change(self, found: Found, context: Context) -> Change | None:
+        if not found.status:
+            return _guard_key(found, f"{PKI}/{self.name}.key")
         return Change("create", call=lambda: self._make(context), shown=f"make {PKI}/{self.name}.key and .pub",
-                      touches=frozenset({f"{PKI}/{self.name}.key", f"{PKI}/{self.name}.pub"})) if found.status else None
+                      touches=frozenset({f"{PKI}/{self.name}.key", f"{PKI}/{self.name}.pub"}))
 
     def _make(self, context: Context) -> None:
         key = pki.new_signing_key()
@@ -88,7 +90,7 @@ class Certificate:
             cert, key = (base64.b64decode(line) for line in found.stdout.splitlines()[:2])
             why = pki.problems(cert, key_pem=key, ca_pem=authority.cert if authority else None, subject=self.subject)
         if not why:
-            return None
+            return _guard_key(found, f"{self.stem}.key", self.owner)
         return Change("; ".join(why), _describe(self.subject), call=lambda: self._issue(context, authority),
                       shown=f"issue {self.stem}.crt and .key by {self.authority}", touches=_paths(self.stem))
 
@@ -101,7 +103,21 @@ class Certificate:
 
 def _look(stem: str) -> str:
     stem = quote(stem)
-    return f"test -s {stem}.crt && test -s {stem}.key && base64 -w0 {stem}.crt && echo && base64 -w0 {stem}.key"
+    return (f"test -s {stem}.crt && test -s {stem}.key && base64 -w0 {stem}.crt && echo && base64 -w0 {stem}.key && echo && "
+            + _guard(f"{stem}.key"))
+
+
+def _guard(path: str) -> str:
+    return f"stat -c '%a %U:%G' {path}"
+
+
+def _guard_key(found: Found, path: str, owner: str = "root:root") -> Change | None:
+    """Takes a private key back from whoever else may read it; the last line of what was found is its mode and owner."""
+    state = found.text.splitlines()[-1]
+    if state == f"600 {owner}":
+        return None
+    return Change(f"{state} → 600 {owner}", script=f"chown {owner} {quote(path)} && chmod 600 {quote(path)}\n",
+                  touches=frozenset({path}))
 
 
 def _paths(stem: str) -> frozenset[str]:

@@ -9,7 +9,20 @@ import pytest
 
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.registry_http import RegistryError
-from airavata_runbook.resources import Block, Context, File, Folder, Htpasswd, Image, Packages, Service, Sysctls, Upload
+from airavata_runbook.resources import (
+    Authority,
+    Block,
+    Context,
+    File,
+    Folder,
+    Htpasswd,
+    Image,
+    Packages,
+    Service,
+    SigningKey,
+    Sysctls,
+    Upload,
+)
 from airavata_runbook.resources.base import Found
 from airavata_runbook.resources.file import with_block
 from airavata_runbook.resources.package import install_script, parse_installed, same_version
@@ -147,6 +160,16 @@ def test_kernel_settings_differ_one_by_one_and_an_absent_one_loads_its_module():
     assert off.script == "sysctl -q -w net.ipv4.ip_forward=1\n" and off.detail == "net.ipv4.ip_forward 0 → 1\n"
     absent = wanted.change(Found(right.stdout.replace(b"iptables=1", b"iptables="), 0), Context(None))
     assert absent.script == "modprobe br_netfilter\nsysctl -q -w net.bridge.bridge-nf-call-iptables=1\n"
+
+
+@pytest.mark.parametrize("key", [Authority("ca", "a site's authority"), SigningKey("service-accounts")])
+def test_a_private_key_that_others_may_read_is_taken_back_and_not_made_anew(key):
+    content = b"Y2VydA==\na2V5\n" if isinstance(key, Authority) else b""
+    assert key.change(Found(content + b"600 root:root\n", 0), Context(None)) is None
+    for state in ("644 root:root", "600 nobody:nogroup"):
+        change = key.change(Found(content + state.encode() + b"\n", 0), Context(None))
+        assert change.summary == f"{state} → 600 root:root" and change.call is None
+        assert "chmod 600 /etc/kubernetes/pki/" in change.script and "chown root:root" in change.script
 
 
 def test_an_upload_is_sent_when_the_hosts_file_is_another(tmp_path):

@@ -1,73 +1,16 @@
-"""A whole run, looked at from outside: it works, a second one changes nothing, and no secret shows.
+"""A whole run, looked at from outside: it works, a second one changes nothing, and no secret shows."""
 
-AIRAVATA_RUNBOOK_SITE names a site that is up (`make test` gives the lab that nbval has just used); without it the tests
-bring up a lab of their own on bridge lab3 and run everything from bare hosts.
-"""
-
-import json
-import os
-import subprocess
-import sys
 from base64 import b64encode
-from pathlib import Path
 
-import pytest
 from kubernetes.client import CoreV1Api
 from kubernetes.config import new_client_from_config
 
-from airavata_runbook.site import VARIABLE, Site
-from airavata_runbook.ssh import connect, disconnect
+from airavata_runbook.site import Site
+from airavata_runbook.ssh import connect
 from airavata_runbook.vault import SECRETS, vault_of
+from tests.site.conftest import PROJECT, report, runbook
 
-PROJECT = Path(__file__).parents[2]
-COMMAND = Path(sys.executable).with_name("airavata-runbook")
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("[0-9][0-9]-*.ipynb"))
-
-pytestmark = pytest.mark.skipif(len(NOTEBOOKS) < 6, reason="the six notebooks are not all there yet")
-
-
-def runbook(*words: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
-    return subprocess.run([COMMAND, *words], cwd=PROJECT, capture_output=True, text=True, timeout=1500,
-                          env={**os.environ, **(environment or {})})
-
-
-@pytest.fixture(scope="module")
-def site_file(tmp_path_factory):
-    """The path of a site whose hosts are up."""
-    if os.environ.get(VARIABLE):
-        yield os.environ[VARIABLE]
-        return
-    folder = tmp_path_factory.mktemp("site")
-    text = (PROJECT / "parameters" / "lab.yaml").read_text()
-    file = folder / "lab.yaml"
-    file.write_text(text.replace("10.98.0.", "10.83.0.").replace("lab0", "lab3").replace("name: lab\n", "name: lab-run\n"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRAVATA_RUNBOOK_STATE", str(folder / "state"))
-        try:
-            assert runbook("lab", "up", "--site", str(file)).returncode == 0
-            yield str(file)
-        finally:
-            runbook("kubeconfig", str(file), "--stop")
-            runbook("lab", "down", "--site", str(file))
-
-
-@pytest.fixture(scope="module")
-def site(site_file):
-    loaded = Site.load(site_file)
-    yield loaded
-    disconnect(loaded)
-
-
-@pytest.fixture(scope="module")
-def first(site_file, site):
-    """The report of a run that brought the site up, or found it up."""
-    done = runbook("run", site_file)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return report(site)
-
-
-def report(site: Site, link: str = "latest") -> dict:
-    return json.loads((PROJECT / "outputs" / site.name / link / "report.json").read_text())
 
 
 def running(site: Site) -> dict[str, str]:

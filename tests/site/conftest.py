@@ -1,0 +1,70 @@
+"""A site that is up, for tests that look at it from outside.
+
+AIRAVATA_RUNBOOK_SITE names it (`make test` gives the labs that it has just brought up); without it the tests bring up a
+lab of their own on bridge lab3 and run everything from bare hosts.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from airavata_runbook.site import VARIABLE, Site
+from airavata_runbook.ssh import connect, disconnect
+
+PROJECT = Path(__file__).parents[2]
+COMMAND = Path(sys.executable).with_name("airavata-runbook")
+
+
+def runbook(*words: str) -> subprocess.CompletedProcess:
+    """Run the command line as a user does."""
+    return subprocess.run([COMMAND, *words], cwd=PROJECT, capture_output=True, text=True, timeout=1500)
+
+
+def report(site: Site, link: str = "latest") -> dict:
+    """The report of the site's newest run."""
+    return json.loads((PROJECT / "outputs" / site.name / link / "report.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def site_file(tmp_path_factory):
+    """The path of a site whose hosts are up."""
+    if os.environ.get(VARIABLE):
+        yield os.environ[VARIABLE]
+        return
+    folder = tmp_path_factory.mktemp("site")
+    text = (PROJECT / "parameters" / "lab.yaml").read_text()
+    file = folder / "lab.yaml"
+    file.write_text(text.replace("10.98.0.", "10.83.0.").replace("lab0", "lab3").replace("name: lab\n", "name: lab-run\n"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRAVATA_RUNBOOK_STATE", str(folder / "state"))
+        try:
+            assert runbook("lab", "up", "--site", str(file)).returncode == 0
+            yield str(file)
+        finally:
+            runbook("kubeconfig", str(file), "--stop")
+            runbook("lab", "down", "--site", str(file))
+
+
+@pytest.fixture(scope="session")
+def site(site_file):
+    loaded = Site.load(site_file)
+    yield loaded
+    disconnect(loaded)
+
+
+@pytest.fixture(scope="session")
+def first(site_file, site):
+    """The report of a run that brought the site up, or found it up."""
+    done = runbook("run", site_file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return report(site)
+
+
+@pytest.fixture(scope="session")
+def hosts(site, first):
+    """The site's hosts by name, of a site that has been run."""
+    return connect(site)

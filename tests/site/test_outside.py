@@ -1,0 +1,179 @@
+"""What stands at the end, seen with other eyes than the runbook's own: kubectl, curl, openssl, ssh."""
+
+import json
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from airavata_runbook.kubeconfig import put_kubectl
+from airavata_runbook.ssh import Host
+from airavata_runbook.vault import PKI
+from tests.site.conftest import runbook
+
+CLOSED = (3306, 5671, 5672, 2181, 9930)  # MariaDB, RabbitMQ with and without TLS, ZooKeeper, the API server's own port
+
+
+@pytest.fixture(scope="module")
+def kubectl(site_file, first):
+    """kubectl with the kubeconfig that the runbook gives: words → what it prints."""
+    path = runbook("kubeconfig", site_file).stdout.strip()
+
+    def call(*words: str) -> str:
+        done = subprocess.run([put_kubectl(), "--kubeconfig", path, *words], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+    return call
+
+
+@pytest.fixture(scope="module")
+def authority(site, hosts, tmp_path_factory) -> Path:
+    """The certificate of the site's authority, as an admin would copy it."""
+    path = tmp_path_factory.mktemp("authority") / "ca.crt"
+    path.write_bytes(hosts[site.master.name].run(f"cat {PKI}/ca.crt").stdout)
+    return path
+
+
+def said(host: Host, script: str) -> str:
+    done = host.run(script)
+    assert done.status == 0, done.complaint
+    return done.text.strip()
+
+
+@contextmanager
+def reached(host: Host, port: int):
+    """(address, port) of a port of the host: by SSH alone, which is all that every site allows."""
+    yield "127.0.0.1", host.forward(port, str(host.node.address))
+
+
+def curl(authority: Path, url: str, *words: str) -> tuple[int, str]:
+    """Status (0: no answer) and text that curl gets; the certificate has to be of the site's authority."""
+    done = subprocess.run(["curl", "-sS", "--noproxy", "*", "--max-time", "10", "--cacert", authority, "-w", "\n%{http_code}",
+                           *words, url], capture_output=True, text=True)
+    body, _, status = done.stdout.rpartition("\n")
+    return int(status or 0), body + done.stderr
+
+
+def test_every_node_is_ready_and_every_pod_runs(site, kubectl):
+    nodes = json.loads(kubectl("get", "nodes", "-o", "json"))["items"]
+    assert {node["metadata"]["name"] for node in nodes} == {str(node.address) for node in site.nodes}
+    assert all({one["type"]: one["status"] for one in node["status"]["conditions"]}["Ready"] == "True" for node in nodes)
+    pods = json.loads(kubectl("get", "pods", "--all-namespaces", "-o", "json"))["items"]
+    assert len(pods) >= 8 and {pod["status"]["phase"] for pod in pods} == {"Running"}
+
+
+def test_every_container_comes_from_the_private_registry(site, kubectl):
+    pods = json.loads(kubectl("get", "pods", "--all-namespaces", "-o", "json"))["items"]
+    images = {container["image"] for pod in pods for container in pod["spec"]["containers"]}
+    assert images and all(image.startswith(f"{site.registry_address}/") for image in images)
+
+
+def test_a_stand_in_is_called_one_wherever_it_runs(site, kubectl):
+    pods = json.loads(kubectl("-n", site.airavata.namespace, "get", "pods", "-o", "json"))["items"]
+    stand_ins = {pod["metadata"]["labels"]["app.kubernetes.io/name"] for pod in pods
+                 if any("/stand-in:" in container["image"] for container in pod["spec"]["containers"])}
+    assert stand_ins == {"api-server", "portal"}
+    assert "STAND-IN" in kubectl("-n", site.airavata.namespace, "describe", "pods", "-l", "app.kubernetes.io/name=api-server")
+
+
+def test_the_portal_answers_on_every_host_and_says_what_it_is(site, hosts, authority):
+    for host in hosts.values():
+        with reached(host, site.airavata.portal_node_port) as (address, port):
+            status, page = curl(authority, f"https://{address}:{port}/")
+        assert status == 200 and site.airavata.gateway in page and "STAND-IN" in page
+
+
+def test_the_registry_wants_a_password_and_a_client_that_knows_its_authority(site, hosts, authority):
+    with reached(hosts[site.registry_node.name], site.registry.port) as (address, port):
+        assert curl(authority, f"https://{address}:{port}/v2/")[0] == 401
+        assert curl(authority, f"https://{address}:{port}/v2/", "-u", f"{site.registry.user}:not-it")[0] == 401
+        assert curl(authority, f"http://{address}:{port}/v2/")[0] in (0, 400)
+        public = Path("/etc/ssl/certs/ca-certificates.crt")
+        assert curl(public, f"https://{address}:{port}/v2/")[0] == 0
+
+
+def test_nobody_is_let_in_unnamed(site, hosts, authority):
+    for path in ("/api", "/version", "/readyz", "/metrics"):
+        with reached(hosts[site.master.name], 6443) as (address, port):
+            assert curl(authority, f"https://{address}:{port}{path}")[0] == 401
+    for host in hosts.values():
+        with reached(host, 10250) as (address, port):
+            assert curl(authority, f"https://{address}:{port}/pods", "--insecure")[0] == 401
+    with reached(hosts[site.master.name], 2379) as (address, port):
+        assert curl(authority, f"https://{address}:{port}/v3/kv/range", "-d", "{}")[0] == 0
+
+
+def test_databases_and_brokers_are_not_reached_from_outside(site, hosts):
+    for host in hosts.values():
+        listening = said(host, "ss -Htln | awk '{print $4}' | sed 's/.*://' | sort -un").split()
+        assert not {str(port) for port in CLOSED} & set(listening)
+
+
+def test_only_ssh_is_open_where_the_firewall_is_closed(site, hosts):
+    if not site.lab or site.lab.firewall != "closed":
+        pytest.skip("this site's firewall is open")
+    for node in site.nodes:
+        for port in (6443, 2379, 10250, site.registry.port, site.airavata.portal_node_port):
+            with pytest.raises(OSError):
+                socket.create_connection((str(node.address), port), timeout=0.5).close()
+
+
+def test_keys_and_secrets_are_roots_alone(site, hosts):
+    for host in hosts.values():
+        loose = said(host, "find /etc/kubernetes /etc/airavata-runbook/secrets /etc/containerd/certs.d "
+                           f"{site.registry.root}/auth {site.registry.root}/cert -type f 2>/dev/null "
+                           "\\( -name '*.key' -o -path '*/secrets/*' -o -name '*.conf' -o -name hosts.toml -o -name htpasswd \\) "
+                           "\\( -perm /077 -o ! -user root \\) | sort")
+        assert loose == "", loose
+
+
+def test_the_registrys_folders_are_those_of_the_proof_of_concept(site, hosts):
+    root, host = site.registry.root, hosts[site.registry_node.name]
+    assert set(said(host, f"ls {root}").split()) >= {"auth", "cert", "data", "docker-compose.yml"}
+    assert said(host, f"cut -d: -f1,2 {root}/auth/htpasswd").startswith(f"{site.registry.user}:$2")
+    assert said(host, f"openssl verify -CAfile {PKI}/ca.crt {root}/cert/registry-cert.crt").endswith("OK")
+
+
+def test_flannel_carries_pods_between_hosts_over_vxlan(site, hosts, kubectl):
+    pods = json.loads(kubectl("-n", "kube-system", "get", "pods", "-l", "app.kubernetes.io/name=netcheck", "-o", "json"))["items"]
+    address = {pod["spec"]["nodeName"]: pod["status"]["podIP"] for pod in pods}
+    assert set(address) == {str(node.address) for node in site.nodes}
+    for host in hosts.values():
+        assert "vxlan id 1" in said(host, "ip -d link show flannel.1")
+        for node, pod in address.items():
+            if node != str(host.node.address):
+                assert "dev flannel.1" in said(host, f"ip route get {pod}")
+                assert "200" in said(host, f"curl -s --max-time 5 -o /dev/null -w '%{{http_code}}' http://{pod}:8080/")
+
+
+def test_the_key_in_etcd_is_the_proof_of_concepts(site, hosts):
+    key = f"{site.network.etcd_prefix}/config"
+    value = said(hosts[site.master.name], f"etcdctl --endpoints https://127.0.0.1:2379 --cacert {PKI}/ca.crt "
+                 f"--cert {PKI}/etcd-client.crt --key {PKI}/etcd-client.key get --print-value-only {key}")
+    assert json.loads(value) == {"Network": str(site.network.pods), "SubnetLen": site.network.subnet_length,
+                                 "Backend": {"Type": "vxlan"}}
+
+
+def test_services_come_back_with_their_host(site, hosts, kubectl):
+    """The units are enabled: what runs now would run after a boot."""
+    for name, host in hosts.items():
+        wanted = ["containerd", "flanneld", "kubelet", "kube-proxy"]
+        wanted += ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"] if name == site.master.name else []
+        wanted += ["docker-distribution"] if name == site.registry_node.name else []
+        assert said(host, f"systemctl is-enabled {' '.join(wanted)}; systemctl is-active {' '.join(wanted)}").split() == \
+            ["enabled"] * len(wanted) + ["active"] * len(wanted)
+        assert said(host, "systemctl --failed --no-legend --plain") == ""
+
+
+def test_a_pod_that_is_deleted_by_hand_is_made_again(site, kubectl):
+    namespace, label = site.airavata.namespace, "app.kubernetes.io/name=portal"
+    before = kubectl("-n", namespace, "get", "pods", "-l", label, "-o", "name").split()
+    kubectl("-n", namespace, "delete", *before)
+    kubectl("-n", namespace, "wait", "--for=condition=Ready", "--timeout=50s", "pod", "-l", label)
+    end = time.monotonic() + 30
+    while set(before) & set(kubectl("-n", namespace, "get", "pods", "-l", label, "-o", "name").split()):
+        assert time.monotonic() < end
+        time.sleep(0.5)
