@@ -32,8 +32,9 @@ def report(site: Site, link: str = "latest") -> dict:
 @pytest.fixture(scope="session")
 def site_file(tmp_path_factory):
     """The path of a site whose hosts are up."""
-    if os.environ.get(VARIABLE):
-        yield os.environ[VARIABLE]
+    if named := os.environ.get(VARIABLE):
+        known = PROJECT / "parameters" / f"{named}.yaml"
+        yield str(known if known.is_file() else named)
         return
     folder = tmp_path_factory.mktemp("site")
     text = (PROJECT / "parameters" / "lab.yaml").read_text()

@@ -1,7 +1,9 @@
 """A whole run, looked at from outside: it works, a second one changes nothing, and no secret shows."""
 
 from base64 import b64encode
+from pathlib import Path
 
+import yaml
 from kubernetes.client import CoreV1Api
 from kubernetes.config import new_client_from_config
 
@@ -53,8 +55,18 @@ def test_a_second_run_changes_nothing_and_restarts_nothing(first, site_file, sit
         {name: seen for name, seen in all_pods.items() if "/api-server-" not in name}
 
 
-def test_a_plan_of_a_finished_site_would_change_nothing(first, site_file, site):
-    done = runbook("plan", site_file)
+def test_another_workstation_would_change_nothing_on_a_finished_site(first, site_file, site, tmp_path, monkeypatch):
+    """Only the site file and a key to log in with are carried over; there the hosts are no lab's, but hosts."""
+    content = yaml.safe_load(Path(site_file).read_text())
+    content["site"].pop("lab", None)
+    for name in ("key", "known_hosts"):
+        copy = tmp_path / name
+        copy.write_bytes(Path(getattr(site.master.ssh, name)).read_bytes())
+        copy.chmod(0o600)
+        content["site"].setdefault("ssh", {})[name] = str(copy)
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.setenv("AIRAVATA_RUNBOOK_STATE", str(tmp_path / "state"))
+    done = runbook("plan", str(tmp_path / "site.yaml"))
     assert done.returncode == 0, done.stdout + done.stderr
     planned = report(site, "latest-plan")
     assert (planned["changed"], planned["would_change"]) == (0, 0)
