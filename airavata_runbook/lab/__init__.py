@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from airavata_runbook.errors import CannotBuild
 from airavata_runbook.lab import image, keys, network, preflight, rootfs
 from airavata_runbook.lab.hosts import LabHost, lab_folder, lab_host, lab_hosts, need_running
 from airavata_runbook.paths import state_dir
@@ -126,8 +127,17 @@ def _together(hosts: list[LabHost], work: Callable[[LabHost], None]) -> None:
 
 @contextmanager
 def _locked(site: Site) -> Iterator[None]:
-    """One command at a time changes a lab."""
-    lab_hosts(site)
+    """One command at a time changes a lab, and none changes a lab of another state folder.
+
+    Raises CannotBuild when hosts of the same bridge and names belong to one: they would be ended as this lab's leftovers.
+    """
+    others = {host.name: host.elsewhere for host in lab_hosts(site) if host.elsewhere}
+    if others:
+        folder = next(iter(others.values()))
+        raise CannotBuild("a lab of another state folder has this bridge", where=f"bridge {site.lab.bridge}",
+                          found=f"{', '.join(others)} of the lab in {folder}", needed="a bridge of its own for each lab",
+                          remedy=f"set another lab.bridge and lab.network, or end that lab: AIRAVATA_RUNBOOK_STATE={folder} "
+                                 "airavata-runbook lab down with its site file")
     file: Path = state_dir() / "labs" / f".{site.lab.bridge}.lock"
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as lock:

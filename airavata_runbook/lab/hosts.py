@@ -52,6 +52,15 @@ class LabHost:
         return rootfs.Identity(self.name, self.node.address, self.site.lab.network, self.node.ssh.user,
                                self.node.ssh.port, self.site.lab.firewall == "closed")
 
+    @property
+    def elsewhere(self) -> Path | None:
+        """The state folder of another lab whose host has this one's bridge and name, and runs."""
+        for arguments in processes.with_argument(self.launch.machine):
+            root = Path(arguments[arguments.index("-D") + 1]) if "-D" in arguments else self.launch.root
+            if root != self.launch.root and root.is_dir():
+                return root.parents[3]
+        return None
+
     def make_key(self) -> str:
         """Make the host's SSH key unless it has one; returns the public line."""
         self.folder.mkdir(parents=True, exist_ok=True)

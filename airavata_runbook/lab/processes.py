@@ -27,6 +27,16 @@ def recall(file: Path) -> int | None:
     return None
 
 
+def with_argument(word: str) -> list[list[str]]:
+    """The argument lists of all processes that have `word` as one of their arguments."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended since it was listed
+            arguments = path.read_text(errors="replace").split("\0")
+            found += [arguments] if word in arguments else []
+    return found
+
+
 def first_child(pid: int) -> int | None:
     """The lowest child of a process: for systemd-nspawn, the host's init."""
     with suppress(OSError):

@@ -230,3 +230,15 @@ def test_a_network_that_is_taken_is_refused_before_anything_is_made(labs):
     with pytest.raises(CannotBuild, match="overlaps a network.*10.99.0.0/24 on lab9"):
         lab.up(taken)
     assert "lab7" not in subprocess.run(["ip", "link"], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_lab_of_another_state_folder_is_neither_ended_nor_joined(labs, tmp_path, monkeypatch):
+    opened, _ = labs
+    pids = [supervisor(opened, node.name) for node in opened.nodes]
+    before = os.environ["AIRAVATA_RUNBOOK_STATE"]
+    monkeypatch.setenv("AIRAVATA_RUNBOOK_STATE", str(tmp_path))
+    for command in (lab.up, lab.down):
+        with pytest.raises(CannotBuild, match="one, two of the lab in " + before):
+            command(site("lab9", "10.99.0.0/24"))
+    monkeypatch.setenv("AIRAVATA_RUNBOOK_STATE", before)
+    assert [supervisor(opened, node.name) for node in opened.nodes] == pids
