@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     access.add_argument("site")
     access.add_argument("--stop", action="store_true", help="end the SSH forward that an earlier call left open")
     access.set_defaults(command=_kubeconfig)
+    commands.add_parser("schema", help="print the JSON Schema of site files").set_defaults(command=_schema)
     commands.add_parser("mirror", help="build and pack all components and images").set_defaults(command=_mirror)
     return parser
 
@@ -92,6 +93,11 @@ def _kubeconfig(options: argparse.Namespace) -> None:
     print(kubeconfig.kubeconfig(site))
     if not kubeconfig.put_kubectl():
         print("no kubectl on PATH; `airavata-runbook mirror` builds one", file=sys.stderr)
+
+
+def _schema(options: argparse.Namespace) -> None:
+    from airavata_runbook.schema import schema_text
+    print(schema_text(), end="")
 
 
 def _mirror(options: argparse.Namespace) -> None:

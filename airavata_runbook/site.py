@@ -11,30 +11,32 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from airavata_runbook import paths
 from airavata_runbook.errors import SiteError
 from airavata_runbook.site_errors import explain
+from airavata_runbook.site_fields import (
+    Bridge,
+    Digest,
+    Domain,
+    Fingerprint,
+    Folder,
+    Interface,
+    Jump,
+    Name,
+    NodePort,
+    Port,
+    Prefix,
+    SecretRef,
+    Url,
+    Version,
+    Word,
+    YesNo,
+    whole,
+)
 
 VARIABLE = "AIRAVATA_RUNBOOK_SITE"
-SECRET_KINDS = ("generated", "env", "file", "prompt", "keyring")
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-Version = Annotated[str, Field(pattern=r"^\d+\.\d+(\.\d+)?$")]
-Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-def _is_reference(value: str) -> str:
-    kind, _, rest = value.partition(":")
-    if kind not in SECRET_KINDS or not rest:
-        # The value itself may be a real password put here by mistake: it is never repeated.
-        raise ValueError(f"needs a reference, one of {', '.join(k + ':NAME' for k in SECRET_KINDS)}; "
-                         "a secret's value never stands in a site file")
-    return value
-
-
-SecretRef = Annotated[str, AfterValidator(_is_reference)]
 
 
 class Model(BaseModel):
@@ -53,10 +55,10 @@ class Ssh(Model):
 
     host: str | None = None
     port: Port = 22
-    user: str = "root"
+    user: Word = "root"
     key: str | None = None
-    jump: Annotated[str, Field(pattern=r"^([A-Za-z0-9._-]+@)?[A-Za-z0-9.-]+(:\d{1,5})?$")] | None = None
-    fingerprint: Annotated[str, Field(pattern=r"^SHA256:[A-Za-z0-9+/]{43}=?$")] | None = None
+    jump: Jump | None = None
+    fingerprint: Fingerprint | None = None
     known_hosts: str | None = None
 
 
@@ -65,7 +67,7 @@ class Node(Model):
 
     name: Name
     address: IPv4Address
-    interface: str = "eth0"
+    interface: Interface = "eth0"
     role: Literal["master", "worker"] = "worker"
     ssh: Ssh = Ssh()
 
@@ -75,10 +77,10 @@ class Network(Model):
 
     pods: IPv4Network = IPv4Network("10.244.0.0/16")
     services: IPv4Network = IPv4Network("10.254.0.0/16")
-    subnet_length: Annotated[int, Field(ge=8, le=28)] = 24
+    subnet_length: whole(8, 28) = 24
     backend: Literal["vxlan"] = "vxlan"
-    etcd_prefix: Annotated[str, Field(pattern=r"^(/[a-z0-9-]+)+$")] = "/kube-centos/network"
-    domain: str = "cluster.local"
+    etcd_prefix: Prefix = "/kube-centos/network"
+    domain: Domain = "cluster.local"
 
     @property
     def api_address(self) -> IPv4Address:
@@ -94,10 +96,10 @@ class Network(Model):
 class Repository(Model):
     """The package repository on each host (POC row 3). A `file://` baseurl is filled over SSH by 02-install."""
 
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "airavata-runbook"
+    id: Word = "airavata-runbook"
     name: str = "Airavata runbook packages"
-    baseurl: Annotated[str, Field(pattern=r"^(file|https|http)://\S+$")] = "file:///opt/airavata-runbook/repository"
-    gpgcheck: bool = False
+    baseurl: Url = "file:///opt/airavata-runbook/repository"
+    gpgcheck: YesNo = False
     gpgkey: str | None = None
 
     @property
@@ -136,9 +138,9 @@ class Registry(Model):
 
     node: Name | None = None
     port: Port = 5000
-    name: str = "registry.internal"
-    root: Annotated[str, Field(pattern=r"^/[^\s]+$")] = "/opt/registry"
-    user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = "admin"
+    name: Domain = "registry.internal"
+    root: Folder = "/opt/registry"
+    user: Word = "admin"
     password: SecretRef = "generated:registry-password"
     certificate: Certificate | None = None
 
@@ -149,7 +151,7 @@ class ImageSource(Model):
     archive: str | None = None
     pull: str | None = None
     build: str | None = None
-    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    digest: Digest | None = None
     auth: SecretRef | None = None
 
     @model_validator(mode="after")
@@ -166,29 +168,30 @@ class Airavata(Model):
 
     images: image name → source, before the runbook's own builds. A component of Airavata itself that has no image here
     is served by the STAND-IN where stand_in is true (the lab), else it is left out, and said to be.
-    storage: node → where volumes live (default: the first worker). node_port: the portal's port on each host.
+    storage_node, storage_path: where volumes live (default: the first worker). portal_node_port, api_node_port: the ports
+    on each host at which the portal and the API are served to the outside.
     """
 
     stack: Name = "classic"
     namespace: Name = "airavata"
     images: dict[Name, ImageSource] = {}
-    stand_in: bool = False
-    api_replicas: Annotated[int, Field(ge=1, le=50)] = 2
-    gateway: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "default"
+    stand_in: YesNo = False
+    api_replicas: whole(1, 50) = 2
+    gateway: Word = "default"
     storage_node: Name | None = None
-    storage_path: Annotated[str, Field(pattern=r"^/[^\s]+$")] = "/var/lib/airavata"
-    portal_node_port: Annotated[int, Field(ge=30000, le=32767)] = 30080
-    api_node_port: Annotated[int, Field(ge=30000, le=32767)] = 30930
+    storage_path: Folder = "/var/lib/airavata"
+    portal_node_port: NodePort = 30080
+    api_node_port: NodePort = 30930
     secrets: dict[Name, SecretRef] = {}
 
 
 class Lab(Model):
     """Only for hosts that `airavata-runbook lab up` makes on this machine. memory: MiB a host, a soft bound."""
 
-    bridge: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,9}$")] = "lab0"
+    bridge: Bridge = "lab0"
     network: IPv4Network = IPv4Network("10.98.0.0/24")
     firewall: Literal["open", "closed"] = "open"
-    memory: Annotated[int, Field(ge=1024)] | None = None
+    memory: whole(1024) | None = None
 
 
 class Site(Model):

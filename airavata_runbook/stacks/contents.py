@@ -8,7 +8,8 @@ import yaml
 from pydantic import Field, ValidationError
 
 from airavata_runbook.errors import SiteError
-from airavata_runbook.site import Model, Name, Port
+from airavata_runbook.site import Model
+from airavata_runbook.site_fields import Name, Port
 
 STAND_IN = "stand-in"  # the name of the image that serves where Airavata's own is not to be had
 

@@ -1,0 +1,172 @@
+"""Good site files, each spoilt in one place: every one is refused before any host is touched, with the field, the value and
+what would be right."""
+
+import copy
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from airavata_runbook import Site
+from airavata_runbook.errors import SiteError
+from airavata_runbook.schema import FILE, schema_text
+
+PROJECT = Path(__file__).parents[2]
+FULL = {  # every key that a site file can have
+    "name": "full",
+    "ssh": {"host": "gate.example.org", "port": 22, "user": "operator", "key": "~/.ssh/id_ed25519",
+            "jump": "me@bastion.example.org:2222", "known_hosts": "~/.ssh/known_hosts"},
+    "nodes": [{"name": "head", "address": "10.94.0.21", "interface": "eth0", "role": "master",
+               "ssh": {"fingerprint": "SHA256:" + "A" * 43, "host": "head.example.org"}},
+              {"name": "one", "address": "10.94.0.22", "interface": "eth0", "role": "worker"},
+              {"name": "two", "address": "10.94.0.23"}],
+    "network": {"pods": "10.52.0.0/14", "services": "10.60.0.0/20", "subnet_length": 25, "backend": "vxlan",
+                "etcd_prefix": "/gateway/network", "domain": "gateway.internal"},
+    "repository": {"id": "site-packages", "name": "Our packages", "baseurl": "https://packages.example.org/debian",
+                   "gpgcheck": True, "gpgkey": "/etc/apt/keyrings/site.gpg"},
+    "versions": {"kubernetes": "1.36.3", "etcd": "3.6.16", "containerd": "2.4.2", "flannel": "0.28.10",
+                 "cri_tools": "1.36.0", "registry": "3.1.2"},
+    "registry": {"node": "one", "port": 5443, "name": "images.gateway.internal", "root": "/srv/registry", "user": "puller",
+                 "password": "env:REGISTRY",
+                 "certificate": {"certificate": "my.crt", "chain": "chain.crt", "key": "file:my.key"}},
+    "airavata": {"stack": "classic", "namespace": "gateway", "stand_in": True, "api_replicas": 3, "gateway": "demo",
+                 "storage_node": "two", "storage_path": "/srv/gateway", "portal_node_port": 31443, "api_node_port": 31930,
+                 "images": {"portal": {"pull": "registry.example.org/portal", "digest": "sha256:" + "a" * 64,
+                                       "auth": "env:PULL"},
+                            "gfac": {"archive": "gfac.tar"}, "orchestrator": {"build": "orchestrator"}},
+                 "secrets": {"airavata-server": "file:airavata-server.properties"}},
+    "lab": {"bridge": "lab4", "network": "10.94.0.0/24", "firewall": "closed", "memory": 2048},
+}
+FREE = {("airavata", "images"), ("airavata", "secrets")}  # their keys are names that a site chooses
+
+
+def walk(value, path=()):
+    """Every (path, value) below `value`, containers too."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield (*path, key), item
+        yield from walk(item, (*path, key))
+
+
+def spoilt(path: tuple, change) -> dict:
+    """A copy of the full site in which the container at path[:-1] was changed: change(container, last key)."""
+    site = copy.deepcopy(FULL)
+    container = site
+    for key in path[:-1]:
+        container = container[key]
+    change(container, path[-1])
+    return site
+
+
+def refusal(site: dict) -> str:
+    with pytest.raises(SiteError) as caught:
+        Site.load(site)
+    return str(caught.value)
+
+
+def dotted(path: tuple) -> str:
+    return ".".join(map(str, path))
+
+
+def misspell(key: str) -> str:
+    return key[:-1] + key[-1] * 2
+
+
+KEYS = [path for path, _ in walk(FULL) if isinstance(path[-1], str) and path[:-1] not in FREE]
+LEAVES = [path for path, value in walk(FULL) if not isinstance(value, dict | list)]
+BRANCHES = [path for path, value in walk(FULL) if isinstance(value, dict | list)]
+VALUES = [
+    ("name", "Full Site", "lower-case letters"), ("name", "", "lower-case letters"), ("ssh.port", 0, "at least 1"),
+    ("ssh.port", 65536, "at most 65535"), ("ssh.port", "22", "whole number"), ("ssh.port", True, "whole number"),
+    ("ssh.port", 22.5, "whole number"), ("ssh.jump", "a b", "user@host:port"), ("ssh.user", "", "letters, digits"),
+    ("nodes.0.ssh.fingerprint", "MD5:12:34", "SHA256:…"), ("nodes.0.address", "10.94.0.300", "IPv4 address"),
+    ("nodes.0.address", "fe80::1", "IPv4 address"), ("nodes.0.address", "head", "IPv4 address"),
+    ("nodes.0.name", "head.example.org", "lower-case letters"), ("nodes.0.role", "boss", "'master' or 'worker'"),
+    ("nodes.0.interface", "an-interface-too-long", "15 characters"), ("nodes", [], "at least 1"),
+    ("network.pods", "10.52.0.0/33", "IPv4 network"), ("network.pods", "10.52.1.0/14", "host bits zero"),
+    ("network.services", "10.60.0.0", "smaller than /24"), ("network.services", "10.60.0.0/29", "smaller than /24"),
+    ("network.services", "10.53.0.0/20", "overlap"), ("network.subnet_length", 7, "at least 8"),
+    ("network.subnet_length", 30, "at most 28"), ("network.subnet_length", 14, "does not fit"),
+    ("network.backend", "host-gw", "'vxlan'"), ("network.etcd_prefix", "gateway", "a key such as"),
+    ("network.pods", "10.94.0.0/16", "lies inside network.pods"), ("repository.baseurl", "packages.example.org", "starts with"),
+    ("repository.gpgcheck", "yes", "true or false"), ("repository.gpgcheck", 1, "true or false"),
+    ("repository.gpgkey", None, "gpgcheck: true needs gpgkey"), ("repository.id", "two words", "letters, digits"),
+    ("versions.etcd", 3.6, "quotes"), ("versions.etcd", "latest", "a version such as"),
+    ("registry.node", "three", "is no node of this site"), ("registry.root", "srv/registry", "absolute path"),
+    ("registry.password", "hunter2", "needs a reference"), ("registry.password", "env:", "needs a reference"),
+    ("registry.certificate.key", "my.key", "needs a reference"), ("registry.user", "a:b", "letters, digits"),
+    ("airavata.api_replicas", 0, "at least 1"), ("airavata.portal_node_port", 443, "at least 30000"),
+    ("airavata.api_node_port", 31443, "are both 31443"), ("airavata.storage_node", "four", "is no node of this site"),
+    ("airavata.images.portal", {"pull": "example.org/portal:1"}, "needs its digest"),
+    ("airavata.images.portal", {"pull": "a@sha256:1", "archive": "b"}, "exactly one of"),
+    ("airavata.images.portal.digest", "sha256:123", "64 hexadecimal"), ("airavata.secrets.airavata-server", "plain", "reference"),
+    ("lab.bridge", "br-lab4", "at most nine"), ("lab.network", "10.93.0.0/24", "is not in lab.network"),
+    ("lab.memory", 512, "at least 1024"), ("lab.firewall", "shut", "'open' or 'closed'"),
+    ("nodes.1.name", "head", "given to more than one node"), ("nodes.1.address", "10.94.0.21", "given to more than one node"),
+    ("nodes.1.role", "master", "exactly one needs role: master, found 2"),
+    ("nodes.0.role", "worker", "exactly one needs role: master, found 0"),
+]
+
+
+def test_the_full_site_is_good_and_has_every_key_of_the_model():
+    Site.load(FULL)
+    schema = json.loads(schema_text())
+    known = {(name, key) for name, part in schema["$defs"].items() for key in part.get("properties", ())}
+    used = {path[-1] for path in KEYS}
+    assert {key for _, key in known} == used
+    assert len(KEYS) + len(LEAVES) + len(BRANCHES) + len(VALUES) >= 100
+
+
+@pytest.mark.parametrize("path", KEYS, ids=dotted)
+def test_a_misspelt_key_is_refused_with_the_nearest_known_one(path):
+    wrong = (*path[:-1], misspell(path[-1]))
+    message = refusal(spoilt(path, lambda container, key: container.update({misspell(key): container.pop(key)})))
+    assert f"{dotted(wrong)}: unknown key; did you mean {path[-1]!r}?" in message
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=dotted)
+def test_keys_where_a_value_belongs_are_refused(path):
+    message = refusal(spoilt(path, lambda container, key: container.__setitem__(key, {"surprise": 1})))
+    assert f"- {dotted(path)}: needs " in message
+
+
+@pytest.mark.parametrize("path", BRANCHES, ids=dotted)
+def test_a_value_where_keys_belong_is_refused(path):
+    message = refusal(spoilt(path, lambda container, key: container.__setitem__(key, "a word")))
+    assert f"- {dotted(path)}: needs " in message and ("(found 'a word')" in message or "secret" in dotted(path))
+
+
+@pytest.mark.parametrize(("field", "value", "said"), VALUES, ids=lambda value: str(value)[:40])
+def test_a_value_that_cannot_be_right_is_refused_with_what_would_be(field, value, said):
+    path = tuple(int(part) if part.isdigit() else part for part in field.split("."))
+    message = refusal(spoilt(path, lambda container, key: container.__setitem__(key, value)))
+    assert said in message and (field in message or path[0] in message)
+
+
+def test_what_may_be_a_password_is_never_repeated():
+    for field in ("registry.password", "registry.certificate.key", "airavata.secrets.airavata-server",
+                  "airavata.images.portal.auth"):
+        path = tuple(field.split("."))
+        for value in ("canary-hunter2", {"canary-hunter2": 1}, ["canary-hunter2"]):
+            message = refusal(spoilt(path, lambda container, key, value=value: container.__setitem__(key, value)))
+            assert field in message and "hunter2" not in message
+
+
+def test_the_committed_schema_is_current():
+    assert (PROJECT / FILE).read_text() == schema_text(), f"airavata-runbook schema > {FILE}"
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "parameters").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_site_file_names_the_schema_and_fits_it(path):
+    assert path.read_text().startswith("# yaml-language-server: $schema=site.schema.json\n")
+    jsonschema.validate(yaml.safe_load(path.read_text()), json.loads(schema_text()))
+
+
+def test_the_schema_refuses_what_an_editor_can_know():
+    schema = json.loads(schema_text())
+    for path in KEYS:
+        wrong = spoilt(path, lambda container, key: container.update({misspell(key): container.pop(key)}))
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"site": wrong}, schema)
