@@ -5,7 +5,7 @@ import signal
 import sys
 
 from airavata_runbook import lab
-from airavata_runbook.errors import RunbookError
+from airavata_runbook.errors import RunbookError, SiteError
 from airavata_runbook.site import Site
 
 
@@ -43,10 +43,13 @@ def _parser() -> argparse.ArgumentParser:
         runner_parser.add_argument("site", help="a name in parameters/ or the path of a site file")
         runner_parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings",
                                    help="change a field of the site for this run; may be repeated")
-        part = runner_parser.add_mutually_exclusive_group()
-        part.add_argument("--from", metavar="CHAPTER", dest="start", help="begin with this chapter, for example 03")
-        part.add_argument("--only", metavar="CHAPTER", help="this chapter alone")
+        runner_parser.add_argument("--from", metavar="CHAPTER", dest="start", help="begin with this chapter, for example 03")
+        runner_parser.add_argument("--to", metavar="CHAPTER", help="end with this chapter")
+        runner_parser.add_argument("--only", metavar="CHAPTER", help="this chapter alone")
         runner_parser.set_defaults(command=command)
+    runs_parser = commands.add_parser("runs", help="list the runs and plans of a site that this machine has kept")
+    runs_parser.add_argument("site")
+    runs_parser.set_defaults(command=_runs)
     access = commands.add_parser("kubeconfig", help="print the path of a kubeconfig that works from this machine")
     access.add_argument("site")
     access.add_argument("--stop", action="store_true", help="end the SSH forward that an earlier call left open")
@@ -77,11 +80,19 @@ def _lab_ssh(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace, plan: bool = False) -> None:
     from airavata_runbook import runner  # papermill takes a second to import: only runs pay for it
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kernel never outlives its run
-    runner.run(options.site, runner.parse_settings(options.settings), start=options.start, only=options.only, plan=plan)
+    if options.only and (options.start or options.to):
+        raise SiteError("--only goes neither with --from nor with --to")
+    runner.run(options.site, runner.parse_settings(options.settings), start=options.start, to=options.to, only=options.only,
+               plan=plan)
 
 
 def _plan(options: argparse.Namespace) -> None:
     _run(options, plan=True)
+
+
+def _runs(options: argparse.Namespace) -> None:
+    from airavata_runbook import runs
+    print(runs.table(Site.load(options.site)))
 
 
 def _kubeconfig(options: argparse.Namespace) -> None:

@@ -42,6 +42,12 @@ def report_html(report: Report) -> str:
     return "".join(parts)
 
 
+def text_table(rows: list[list[str]]) -> str:
+    """A table for a terminal, in columns; the first row is its head."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
 def table_html(rows: list[list[str]]) -> str:
     """A table whose first row is its head."""
     head, *body = rows

@@ -22,28 +22,31 @@ from airavata_runbook.site import VARIABLE, Site
 from airavata_runbook.step import PLAN, REPORT_FILE
 
 
-def run(source, overrides: Mapping[str, object] | None = None, *, start: str | None = None, only: str | None = None,
-        plan: bool = False, project: Path | None = None) -> dict:
+def run(source, overrides: Mapping[str, object] | None = None, *, start: str | None = None, to: str | None = None,
+        only: str | None = None, plan: bool = False, project: Path | None = None) -> dict:
     """Execute the site's notebooks in order and return the run's report (what report.json holds).
 
-    source, overrides: as Site.load takes them. start, only: a chapter, as "3", "03" or "03-etcd-flannel"; from there
-    on, or that one alone. plan: show what would change, change nothing; such a run is kept as outputs/SITE/RUN-plan
+    source, overrides: as Site.load takes them. start, to, only: a chapter, as "3", "03" or "03-etcd-flannel"; from there
+    on, up to it, or that one alone. plan: show what would change, change nothing; such a run is kept as outputs/SITE/RUN-plan
     and `latest-plan`. project: the folder with notebooks/ and parameters/ (default: found from the working directory).
     Raises SiteError before anything is executed; StepFailed, naming chapter and cell, when a chapter fails.
     """
     site = Site.load(source, overrides)
     project = project or _project()
-    chapters = choose(sorted((project / "notebooks").glob("[0-9][0-9]-*.ipynb")), start, only)
+    chapters = choose(sorted((project / "notebooks").glob("[0-9][0-9]-*.ipynb")), start, to, only)
     with _alone(project / "outputs" / site.name, site.name) as outputs:
         return _Run(site, project, outputs, plan).through(chapters)
 
 
-def choose(notebooks: list[Path], start: str | None = None, only: str | None = None) -> list[Path]:
-    """The notebooks to execute: all, those from `start` on, or `only` one. Raises SiteError for an unknown chapter."""
+def choose(notebooks: list[Path], start: str | None = None, to: str | None = None, only: str | None = None) -> list[Path]:
+    """The notebooks to execute: all, those from `start` up to and with `to`, or `only` one. Raises SiteError."""
     if not notebooks:
         raise SiteError("there are no notebooks to run", needed="notebooks/01-….ipynb beside parameters/")
-    position = _position(notebooks, only or start) if only or start else 0
-    return notebooks[position:position + 1] if only else notebooks[position:]
+    first = _position(notebooks, only or start) if only or start else 0
+    last = _position(notebooks, only or to) if only or to else len(notebooks) - 1
+    if last < first:
+        raise SiteError("no chapter lies between the two", where=f"--from {start} --to {to}", remedy="exchange them")
+    return notebooks[first:last + 1]
 
 
 def parse_settings(settings: list[str]) -> dict[str, object]:

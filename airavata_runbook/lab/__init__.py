@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from airavata_runbook.display import text_table
 from airavata_runbook.errors import CannotBuild
 from airavata_runbook.lab import image, keys, network, preflight, rootfs
 from airavata_runbook.lab.hosts import LabHost, lab_folder, lab_host, lab_hosts, need_running
@@ -18,7 +19,7 @@ from airavata_runbook.site import Site
 
 __all__ = ["LabHost", "crash", "down", "poweroff", "ssh", "start", "status", "up"]
 
-HEADER = ("NAME", "STATE", "ADDRESS", "USER", "PID")
+HEADER = ["NAME", "STATE", "ADDRESS", "USER", "PID"]
 
 
 def up(site: Site) -> list[LabHost]:
@@ -56,12 +57,9 @@ def down(site: Site) -> None:
 
 def status(site: Site) -> list[dict[str, str]]:
     """Print a header and one host a line, its name first; returns the same as rows: column → text."""
-    rows = [dict(zip(HEADER, (host.name, host.state, host.address, host.node.ssh.user, str(host.pid or "-")),
-                     strict=True)) for host in lab_hosts(site)]
-    widths = [max(len(name), *(len(row[name]) for row in rows)) for name in HEADER]
-    for line in (dict(zip(HEADER, HEADER, strict=True)), *rows):
-        print("  ".join(line[name].ljust(width) for name, width in zip(HEADER, widths, strict=True)).rstrip())
-    return rows
+    rows = [[host.name, host.state, host.address, host.node.ssh.user, str(host.pid or "-")] for host in lab_hosts(site)]
+    print(text_table([HEADER, *rows]))
+    return [dict(zip(HEADER, row, strict=True)) for row in rows]
 
 
 def ssh(site: Site, name: str, command: list[str] | None = None) -> int:

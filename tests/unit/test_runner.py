@@ -135,6 +135,8 @@ def test_a_plan_is_handed_to_the_notebooks_and_kept_apart(project):
     (["--from", "2"], ["02-second", "03-third-part"]),
     (["--from", "third_part"], ["03-third-part"]),
     (["--only", "01-first"], ["01-first"]),
+    (["--to", "02"], ["01-first", "02-second"]),
+    (["--from", "2", "--to", "second"], ["02-second"]),
 ])
 def test_part_of_the_chapters(project, words, executed, monkeypatch):
     for name in ("01-first", "02-second", "03-third-part"):
@@ -150,6 +152,7 @@ def test_part_of_the_chapters(project, words, executed, monkeypatch):
     (["--set", "airavata"], "FIELD=VALUE"),
     (["--set", "registry.password=hunter2hunter2"], "registry.password"),
     (["--from", "07"], "there is no chapter '07'"),
+    (["--only", "01", "--to", "01"], "--only goes neither"),
 ])
 def test_what_is_wrong_is_told_before_anything_is_executed(project, words, told, capsys):
     write(project, "01-first", 'step("one", "ok")')
@@ -157,6 +160,32 @@ def test_what_is_wrong_is_told_before_anything_is_executed(project, words, told,
     error = capsys.readouterr().err
     assert told in error and "hunter2" not in error
     assert not list(project.glob("outputs/small/2*"))
+
+
+def test_chapters_that_end_before_they_begin_are_refused(project, capsys):
+    write(project, "01-first")
+    write(project, "02-second")
+    assert cli.main(["run", "small", "--from", "02", "--to", "01"]) == 1
+    assert "no chapter lies between" in capsys.readouterr().err
+
+
+def test_runs_are_listed_newest_first_with_what_became_of_them(project, capsys):
+    assert cli.main(["runs", "small"]) == 0
+    assert "no runs are kept" in capsys.readouterr().out
+    write(project, "01-first", 'step("one", "changed")')
+    cli.main(["run", "small"])
+    write(project, "02-second", "1 / 0")
+    cli.main(["run", "small"])
+    cli.main(["plan", "small", "--only", "01"])
+    broken = project / "outputs" / "small" / "20200101T000000Z"
+    broken.mkdir()
+    (broken / "report.json").write_text("{")
+    capsys.readouterr()
+    assert cli.main(["runs", "small"]) == 0
+    head, plan, failed, good, unreadable = capsys.readouterr().out.splitlines()
+    assert head.startswith("run  ") and "plan" in plan and "ok" in plan
+    assert "failed" in failed and failed.endswith("02-second") and " run " in good and " 1 " in good
+    assert "20200101T000000Z" in unreadable and "unreadable" in unreadable
 
 
 def test_no_notebooks_is_an_error(project):
