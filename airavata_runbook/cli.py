@@ -47,6 +47,12 @@ def _parser() -> argparse.ArgumentParser:
         runner_parser.add_argument("--to", metavar="CHAPTER", help="end with this chapter")
         runner_parser.add_argument("--only", metavar="CHAPTER", help="this chapter alone")
         runner_parser.set_defaults(command=command)
+    check_parser = commands.add_parser("check", help="look for everything that is wrong with a site; change nothing")
+    check_parser.add_argument("site", help="a name in parameters/ or the path of a site file")
+    check_parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings",
+                              help="change a field of the site for this check; may be repeated")
+    check_parser.add_argument("--offline", action="store_true", help="the site file alone; no host is touched")
+    check_parser.set_defaults(command=_check)
     runs_parser = commands.add_parser("runs", help="list the runs and plans of a site that this machine has kept")
     runs_parser.add_argument("site")
     runs_parser.set_defaults(command=_runs)
@@ -88,6 +94,18 @@ def _run(options: argparse.Namespace, plan: bool = False) -> None:
 
 def _plan(options: argparse.Namespace) -> None:
     _run(options, plan=True)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from airavata_runbook import preflight, runner
+    site = Site.load(options.site, runner.parse_settings(options.settings))
+    findings = preflight.offline(site) if options.offline else preflight.preflight(site)
+    wrong = [one for one in findings if not one.ignored]
+    if findings:
+        print(preflight.told(findings))
+    where = "without looking at a host" if options.offline else f"on {', '.join(node.name for node in site.nodes)}"
+    print(f"site {site.name}: {len(wrong) or 'nothing'} in the way, {len(findings) - len(wrong)} ignored, {where}")
+    return 1 if wrong else 0
 
 
 def _runs(options: argparse.Namespace) -> None:

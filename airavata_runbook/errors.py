@@ -36,11 +36,14 @@ class HostUnreachable(RunbookError):
 
 
 class StepFailed(RunbookError):
-    """A step did not reach what it wanted on one host or more. retryable: the same call may succeed later."""
+    """A step did not reach what it wanted on one host or more.
 
-    def __init__(self, message: str, *, retryable: bool = False, **parts: str):
+    retryable: the same call may succeed later. rows: a table of what was found, its head first, for a report.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = False, rows: list[list[str]] | None = None, **parts: str):
         super().__init__(message, **parts)
-        self.retryable = retryable
+        self.retryable, self.rows = retryable, rows or []
 
 
 class CannotBuild(RunbookError):

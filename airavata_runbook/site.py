@@ -18,6 +18,7 @@ from airavata_runbook.errors import SiteError
 from airavata_runbook.site_errors import explain
 from airavata_runbook.site_fields import (
     Bridge,
+    CheckName,
     Digest,
     Domain,
     Fingerprint,
@@ -195,7 +196,10 @@ class Lab(Model):
 
 
 class Site(Model):
-    """One site. Made by `Site.load`; every notebook and command starts with it."""
+    """One site. Made by `Site.load`; every notebook and command starts with it.
+
+    ignore_checks: names of checks of the first chapter whose findings do not stop a run.
+    """
 
     name: Name
     ssh: Ssh = Ssh()
@@ -205,6 +209,7 @@ class Site(Model):
     versions: Versions = Versions()
     registry: Registry = Registry()
     airavata: Airavata = Airavata()
+    ignore_checks: list[CheckName] = []
     lab: Lab | None = None
 
     @classmethod

@@ -1,6 +1,6 @@
 """The kinds of values that a site file holds: what they may look like, in a pattern for machines and in words for people."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -45,3 +45,6 @@ Port = whole(1, 65535)
 NodePort = whole(30000, 32767)
 YesNo = Annotated[bool, Field(strict=True)]
 SecretRef = Annotated[str, AfterValidator(_is_reference)]
+# The checks of preflight.py, which say what each asks.
+CheckName = Literal["reachable", "os", "architecture", "memory", "disk", "address", "mtu", "ports", "swap", "kernel",
+                    "selinux", "firewalld", "clock", "networks", "registry-name", "hostname", "machine-id", "sources", "stack"]

@@ -121,6 +121,7 @@ class Check:
             try:
                 report.rows = self.look(site)
             except (RunbookError, NotYet) as error:
+                report.rows = getattr(error, "rows", [])
                 report.failures.append(failure(site.name, error))
         report.seconds = time.time() - report.started
         return finish(report)

@@ -51,15 +51,30 @@ def test_bare_hosts_pass(site_file):
     (["nodes.worker.ssh.fingerprint=" + WRONG_KEY], ["worker", "host key", WRONG_KEY]),
     (["nodes.worker.ssh.user=nobody-there"], ["worker", "nobody-there"]),
     (["nodes.worker.ssh.jump=root@10.92.0.11", "nodes.worker.ssh.host=10.92.0.98"],
-     ["the jump host does not reach the host", "worker, 10.92.0.98:22 through root@10.92.0.11:22"]),
+     ["the jump host does not reach the host", "worker", "10.92.0.98:22 through root@10.92.0.11:22"]),
     (["nodes.worker.ssh.jump=root@10.92.0.99"], ["jump host 10.92.0.99", "10.92.0.99:22"]),
     (["airavata.images.portal.archive=/nowhere/portal.tar"], ["airavata.images.portal", "/nowhere/portal.tar"]),
     (["registry.password=env:NOT_SET_ANYWHERE"], ["registry.password", "NOT_SET_ANYWHERE"]),
-    (["nodes.worker.interface=eth7"], ["there is no interface eth7; it has", "host0"]),
+    (["nodes.worker.interface=eth7"], ["worker", "no interface eth7; it has host0", "10.92.0.12 on eth7"]),
 ])
 def test_one_message_says_what_where_and_the_remedy(site_file, settings, said):
     message = refused(site_file, *settings)
     assert all(text in message for text in said), message
+
+
+def test_all_that_is_wrong_is_told_at_once_and_what_is_ignored_is_said(site_file):
+    site = Site.load(site_file)
+    assert lab.ssh(site, "worker", ["systemd-run --quiet --unit=taken socat TCP-LISTEN:10250,fork /dev/null"]) == 0
+    words = ["check", str(site_file), "--set", "airavata.images.portal.archive=/nowhere/portal.tar"]
+    try:
+        done = subprocess.run([COMMAND, *words], cwd=PROJECT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1 and "socat listens on 10250/tcp" in done.stdout and "/nowhere/portal.tar" in done.stdout
+        assert "2 in the way, 0 ignored" in done.stdout
+        done = subprocess.run([COMMAND, *words, "--set", "ignore_checks=[ports, sources]"], cwd=PROJECT, capture_output=True,
+                              text=True, timeout=60)
+        assert done.returncode == 0 and "nothing in the way, 2 ignored" in done.stdout
+    finally:
+        lab.ssh(site, "worker", ["systemctl stop taken"])
 
 
 def test_networks_that_the_hosts_have_already_are_refused(site_file):
@@ -69,7 +84,7 @@ def test_networks_that_the_hosts_have_already_are_refused(site_file):
         message = refused(site_file)
     finally:
         lab.ssh(site, "worker", ["ip link delete probe0"])
-    assert "worker: probe0 has 10.244.3.1/28, inside network.pods 10.244.0.0/16" in message
+    assert "probe0 has 10.244.3.1/28, inside network.pods 10.244.0.0/16" in message
 
 
 def test_a_host_that_is_down_is_named_and_the_others_are_not(site_file):

@@ -14,8 +14,9 @@ from airavata_runbook import Site
 from airavata_runbook.chapters import airavata, install, network, verify
 from airavata_runbook.configs import registry as registry_configs
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.facts.host import HostFacts, parse
+from airavata_runbook.facts.host import parse
 from airavata_runbook.picture import network_picture
+from airavata_runbook.preflight import Finding, offline
 
 PROJECT = Path(__file__).parents[2]
 FACTS = parse(json.loads((PROJECT / "tests/unit/fixtures/facts/lab-debian-12.json").read_text())["facts"])
@@ -26,52 +27,27 @@ def site() -> Site:
     return Site.load(PROJECT / "parameters" / "lab.yaml")
 
 
-def facts(site: Site, name: str, **changes) -> HostFacts:
-    """Those of a host that is fit to be the node of that name, but for the changes."""
-    address = f"{site.node(name).address}/24"
-    return replace(FACTS, **{"disk_free": 64 << 30, "addresses": {"lo": "127.0.0.1/8", "host0": address}} | changes)
+def see(monkeypatch, site: Site) -> None:
+    """The facts that chapter 01 shows, of two fit hosts."""
+    monkeypatch.setattr(network, "facts_of", lambda site: {node.name: replace(FACTS, mtu={node.interface: 1500})
+                                                           for node in site.nodes})
 
 
-def test_a_fit_host_lacks_nothing(site):
-    assert network.lacks(site.master, facts(site, "master")) == []
+def test_the_networks_are_shown_with_their_room(site, monkeypatch):
+    see(monkeypatch, site)
+    assert network.networks.look(site)[2] == ["pods", "10.244.0.0/16", "255 hosts of /24, packets of 1450 bytes"]
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"mtu": {"lo": 65536, "eth1": 1500}}, "there is no interface host0; it has eth1, lo"),
-    ({"addresses": {"host0": "10.98.0.99/24"}}, "host0 has address 10.98.0.99/24, the site file says 10.98.0.11"),
-    ({"addresses": {}}, "host0 has address none"),
-    ({"systemd": 0}, "systemd is not its first process"),
-    ({"os": "rocky"}, "its system is rocky"),
-    ({"memory": 512 << 20}, "it has 512 MiB of memory; needed: 1024"),
-    ({"disk_free": 2 << 30}, "it has 2 GiB of disk free; needed: 8"),
-    ({"skew": -3600.0}, "its clock is 3600 s behind this machine's"),
-    ({"skew": 90.0}, "its clock is 90 s ahead of this machine's"),
-])
-def test_what_a_host_lacks_is_said(site, changes, said):
-    (problem,) = network.lacks(site.master, facts(site, "master", **changes))
-    assert said in problem
-
-
-def test_all_hosts_problems_are_told_at_once_with_their_names(site, monkeypatch):
-    monkeypatch.setattr(network, "facts_of", lambda site: {
-        "master": facts(site, "master", memory=512 << 20, systemd=0), "worker": facts(site, "worker", disk_free=0)})
-    with pytest.raises(StepFailed) as caught:
-        network.hosts.look(site)
-    assert [line.partition(":")[0] for line in caught.value.found.splitlines()] == ["master", "master", "worker"]
-
-
-def test_a_network_that_a_host_has_already_is_refused_but_not_the_pods_own(site, monkeypatch):
-    addresses = {"host0": "10.98.0.11/24", "cni0": "10.244.7.1/24", "flannel.1": "10.244.7.0/32"}
-
-    def see(**more):
-        monkeypatch.setattr(network, "facts_of", lambda site: {
-            "master": facts(site, "master", addresses=addresses | more), "worker": facts(site, "worker")})
-    see()
-    assert network.networks.look(site)[2][2] == "255 hosts of /24, packets of 1450 bytes"
-    see(tun0="10.254.3.1/30")
-    with pytest.raises(StepFailed) as caught:
-        network.networks.look(site)
-    assert caught.value.found == "master: tun0 has 10.254.3.1/30, inside network.services 10.254.0.0/16"
+def test_what_is_in_the_way_is_a_table_and_an_error_and_what_is_ignored_is_said(site, monkeypatch):
+    finding = Finding("memory", "worker", "512 MiB", "1024 MiB", "give the host more memory")
+    monkeypatch.setattr(network.checks, "preflight", lambda site: [finding, replace(finding, check="swap", ignored=True)])
+    with pytest.raises(StepFailed, match="1 thing is in the way") as caught:
+        network.preflight.look(site)
+    assert caught.value.rows[1] == ["memory", "worker", "512 MiB", "1024 MiB", "give the host more memory"]
+    assert len(caught.value.rows) == 2 and "nothing was changed" in caught.value.remedy
+    monkeypatch.setattr(network.checks, "preflight", lambda site: [replace(finding, ignored=True)])
+    rows = {row[0]: row[2] for row in network.preflight.look(site)}
+    assert rows["memory"] == "ignored: worker: 512 MiB" and rows["disk"] == "ok"
 
 
 def test_only_the_master_gets_the_control_plane_and_only_the_registrys_host_the_registry():
@@ -149,13 +125,12 @@ def test_what_a_site_file_points_to_is_looked_at_before_anything_is_touched(site
         "airavata.images": {"api-server": {"archive": "/nowhere/api.tar"}, "portal": {"archive": str(broken)},
                             "gfac": {"build": "/nowhere/gfac"}},
         "airavata.secrets": {"airavata-server": f"file:{loose}"}})
-    with pytest.raises(StepFailed) as caught:
-        network.sources.look(wrong)
-    told = dict(line.split(": ", 1) for line in caught.value.found.splitlines())
+    found = [one.found for one in offline(wrong) if one.check == "sources"]
+    told = dict(line.split(": ", 1) for line in found)
     assert sorted(told) == ["airavata.images.api-server", "airavata.images.gfac", "airavata.images.portal",
                             "airavata.secrets.airavata-server", "registry.certificate", "registry.password"]
-    assert "/nowhere/api.tar" in told["airavata.images.api-server"] and "open to others" in caught.value.found
-    assert "canary" not in str(caught.value)
+    assert "/nowhere/api.tar" in told["airavata.images.api-server"] and "open to others" in str(found)
+    assert "canary" not in str(found)
 
 
 def test_what_a_site_file_points_to_and_is_there_is_shown_without_its_value(site, monkeypatch):
@@ -166,8 +141,8 @@ def test_what_a_site_file_points_to_and_is_there_is_shown_without_its_value(site
 
 
 def test_a_secret_that_is_asked_for_is_refused_where_nobody_is(site):
-    with pytest.raises(StepFailed, match="nobody is there to answer"):
-        network.sources.look(Site.load("lab", {"registry.password": "prompt:registry"}))
+    (found,) = offline(Site.load("lab", {"registry.password": "prompt:registry"}))
+    assert "nobody is there to answer" in found.found
 
 
 def test_the_picture_is_an_image_that_an_unrun_notebook_shows(site):

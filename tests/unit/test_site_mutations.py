@@ -37,6 +37,7 @@ FULL = {  # every key that a site file can have
                                        "auth": "env:PULL"},
                             "gfac": {"archive": "gfac.tar"}, "orchestrator": {"build": "orchestrator"}},
                  "secrets": {"airavata-server": "file:airavata-server.properties"}},
+    "ignore_checks": ["swap", "machine-id"],
     "lab": {"bridge": "lab4", "network": "10.94.0.0/24", "firewall": "closed", "memory": 2048},
 }
 FREE = {("airavata", "images"), ("airavata", "secrets")}  # their keys are names that a site chooses
@@ -102,6 +103,7 @@ VALUES = [
     ("airavata.images.portal", {"pull": "example.org/portal:1"}, "needs its digest"),
     ("airavata.images.portal", {"pull": "a@sha256:1", "archive": "b"}, "exactly one of"),
     ("airavata.images.portal.digest", "sha256:123", "64 hexadecimal"), ("airavata.secrets.airavata-server", "plain", "reference"),
+    ("ignore_checks.0", "swop", "'swap'"),
     ("lab.bridge", "br-lab4", "at most nine"), ("lab.network", "10.93.0.0/24", "is not in lab.network"),
     ("lab.memory", 512, "at least 1024"), ("lab.firewall", "shut", "'open' or 'closed'"),
     ("nodes.1.name", "head", "given to more than one node"), ("nodes.1.address", "10.94.0.21", "given to more than one node"),
