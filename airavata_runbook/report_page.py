@@ -11,7 +11,19 @@ def render(report: dict) -> str:
     """The page for what report.json holds: no scripts, no outside files, every text escaped."""
     longest = max((chapter["seconds"] for chapter in report["chapters"]), default=0) or 1
     return _template().render(report=report, longest=longest, verdict=verdict(report), duration=duration,
-                              counts=counts, interesting=interesting)
+                              counts=counts, interesting=interesting, timeline=timeline(report))
+
+
+def timeline(report: dict) -> list[dict]:
+    """Every step as a bar: chapter, title, seconds, failed, and its left end and width as parts of 100 of the whole time."""
+    steps = [(chapter["chapter"], step) for chapter in report["chapters"] for step in chapter["steps"]]
+    if not steps:
+        return []
+    begin = min(step["started"] for _, step in steps)
+    whole = max(step["started"] + step["seconds"] for _, step in steps) - begin or 1
+    return [{"chapter": chapter, "title": step["title"], "seconds": step["seconds"], "failed": step["failed"],
+             "left": 100 * (step["started"] - begin) / whole, "width": 100 * step["seconds"] / whole}
+            for chapter, step in steps]
 
 
 def verdict(report: dict) -> str:

@@ -277,9 +277,18 @@ def test_the_page_stands_alone():
     item = {"label": "/etc/x", "status": "changed", "summary": "", "detail": "- a\n+ <script>", "command": "", "seconds": 0.2}
     chapter = {"chapter": "01-a", "notebook": "01-a.ipynb", "seconds": 75.0, "changed": 1, "would_change": 0, "failed": 0,
                "error": None, "steps": [{"title": "Files", "hosts": {"one": [item]}, "failures": [], "rows": [["a"], ["b"]],
-                                         "failed": 0, "seconds": 3.0}]}
+                                         "failed": 0, "started": 9.0, "seconds": 3.0}]}
     page = report_page.render({"site": "small", "run": "r", "plan": False, "started": "s", "outcome": "ok", "seconds": 80.4,
                                "changed": 1, "would_change": 0, "failed": 0, "chapters": [chapter]})
     assert "1 chapter in 1 min 20 s: 1 changed, 0 failed" in page
     assert "&lt;script&gt;" in page and "<script" not in page
     assert "http://" not in page and "https://" not in page and "src=" not in page
+    assert "prefers-color-scheme: dark" in page and "Timeline" in page
+
+
+def test_the_timeline_places_steps_by_when_they_ran_and_how_long():
+    steps = [{"title": "one", "started": 100.0, "seconds": 1.0, "failed": 0}, {"title": "two", "started": 103.0, "seconds": 1.0,
+                                                                               "failed": 1}]
+    bars = report_page.timeline({"chapters": [{"chapter": "01", "steps": steps[:1]}, {"chapter": "02", "steps": steps[1:]}]})
+    assert [(bar["title"], bar["left"], bar["width"], bar["failed"]) for bar in bars] == [("one", 0, 25, 0), ("two", 75, 25, 1)]
+    assert report_page.timeline({"chapters": []}) == []
