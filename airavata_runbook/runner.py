@@ -4,18 +4,16 @@ A run's folder holds the executed notebooks, report.json for machines and report
 points to the newest run. Secrets never come here: a site holds references only, and the kernels resolve them.
 """
 
-import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
 
-from airavata_runbook import notebook, paths, report_page
+from airavata_runbook import lock, notebook, paths, report_page
 from airavata_runbook.errors import SiteError, StepFailed
 from airavata_runbook.run_progress import ChapterProgress
 from airavata_runbook.site import VARIABLE, Site
@@ -34,8 +32,11 @@ def run(source, overrides: Mapping[str, object] | None = None, *, start: str | N
     site = Site.load(source, overrides)
     project = project or _project()
     chapters = choose(sorted((project / "notebooks").glob("[0-9][0-9]-*.ipynb")), start, to, only)
-    with _alone(project / "outputs" / site.name, site.name) as outputs:
+    outputs = project / "outputs" / site.name
+    if plan:
         return _Run(site, project, outputs, plan).through(chapters)
+    with lock.held(site, "airavata-runbook run") as locked:
+        return _Run(site, project, outputs, plan, locked).through(chapters)
 
 
 def choose(notebooks: list[Path], start: str | None = None, to: str | None = None, only: str | None = None) -> list[Path]:
@@ -67,8 +68,8 @@ def parse_settings(settings: list[str]) -> dict[str, object]:
 class _Run:
     """One run: its folder, its report so far, and the chapters one after the other."""
 
-    def __init__(self, site: Site, project: Path, outputs: Path, plan: bool):
-        self.site, self.project, self.outputs, self.plan = site, project, outputs, plan
+    def __init__(self, site: Site, project: Path, outputs: Path, plan: bool, locked: bool = False):
+        self.site, self.project, self.outputs, self.plan, self.locked = site, project, outputs, plan, locked
         self.parameters = {"site": site.model_dump(mode="json", exclude_unset=True)} | ({"plan": True} if plan else {})
         self.started = time.time()
         self.folder = self._new_folder()
@@ -120,7 +121,8 @@ class _Run:
     def _environment(self, record: Path) -> dict[str, str]:
         """The kernel's environment: the site comes as a parameter and from nowhere else."""
         environment = {name: value for name, value in os.environ.items() if name not in (VARIABLE, PLAN)}
-        return environment | {REPORT_FILE: str(record)} | ({PLAN: "1"} if self.plan else {})
+        return (environment | {REPORT_FILE: str(record)} | ({PLAN: "1"} if self.plan else {})
+                | ({lock.HELD: "1"} if self.locked else {}))
 
     def _explain(self, path: Path, failed: notebook.Failed) -> StepFailed:
         executed = _short(self.folder / path.name, self.project)
@@ -135,10 +137,11 @@ class _Run:
         while True:
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
             folder = self.outputs / (f"{stamp}-plan" if self.plan else stamp)
-            if not folder.exists():
+            try:
                 folder.mkdir(parents=True)
                 return folder
-            time.sleep(0.2)  # a run that took less than a second
+            except FileExistsError:
+                time.sleep(0.2)  # another run or plan of this very second
 
     def _write(self, outcome: str = "running") -> None:
         report = self.report
@@ -178,19 +181,6 @@ def _project() -> Path:
         return paths.project_dir()
     except FileNotFoundError as error:
         raise SiteError("the project is not here", found=str(error), remedy="start in the folder that holds notebooks/") from None
-
-
-@contextmanager
-def _alone(outputs: Path, site: str) -> Iterator[Path]:
-    """The site's outputs folder, for one run at a time on this machine; the lock ends with the process."""
-    outputs.mkdir(parents=True, exist_ok=True)
-    with (outputs / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StepFailed("another run of this site is under way on this machine", where=f"site {site}",
-                             remedy="wait for it or stop it, then run again", retryable=True) from None
-        yield outputs
 
 
 def _replace(path: Path, text: str) -> None:

@@ -6,8 +6,10 @@ import logging
 import shlex
 import socket
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +26,7 @@ T = TypeVar("T")
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 CONNECT_TIMEOUT = 15.0  # seconds, for one TCP connection or one reply in the key exchange
-KEEPALIVE = 15  # seconds; a host that vanished is noticed while a long command runs
+KEEPALIVE = 15.0  # seconds between two questions whether the host is still there, and for its answer
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Host:
         self._jump: paramiko.SSHClient | None = None
         self._forwards: dict[tuple[str, int], Forward] = {}
         self._lock = threading.RLock()
+        self._stop = threading.Event()
 
     def run(self, script: str, data: bytes | None = None, timeout: float = 600.0) -> Result:
         """Run a POSIX shell script as root; returns its Result whatever its exit status.
@@ -72,10 +75,20 @@ class Host:
         try:
             return self._exchange(command, data, timeout)
         except (OSError, EOFError, paramiko.SSHException) as error:
-            self.close()
-            raise HostUnreachable("the connection to the host was lost", where=f"host {self.name}",
-                                  found=str(error) or type(error).__name__,
-                                  remedy="see that the host is up, then run again: it goes on where it stopped") from None
+            raise self._lost(error) from None
+
+    def start(self, script: str) -> paramiko.Channel:
+        """Start a script (it must hold no secret) as root; returns its open channel, which the script can read from.
+
+        What the script starts ends with the channel, if it reads to the end of its input. Raises HostUnreachable.
+        """
+        become = "" if self.node.ssh.user == "root" else "sudo -n "
+        try:
+            channel = self._open().get_transport().open_session(timeout=CONNECT_TIMEOUT)
+            channel.exec_command(f"{become}sh -c {shlex.quote(script)}")
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise self._lost(error) from None
+        return channel
 
     def send(self, source: Path, target: str, progress: Callable[[int], None] = lambda sent: None) -> None:
         """Copy a local file to `target` on the host, as root, mode 644. progress gets the bytes sent so far."""
@@ -98,6 +111,20 @@ class Host:
                 self._forwards[key] = Forward(lambda: self._open().get_transport(), address, port)
             return self._forwards[key].port
 
+    def stop(self) -> None:
+        """Let go of what is under way on the host, and refuse more until `resume`: the user stops the work."""
+        self._stop.set()
+        self.close()
+
+    def resume(self) -> None:
+        """Take work again after `stop`."""
+        self._stop.clear()
+
+    def pause(self, seconds: float) -> None:
+        """Wait between two looks. Raises HostUnreachable as soon as the user stops the work."""
+        if self._stop.wait(seconds):
+            raise self._lost(None)
+
     def close(self) -> None:
         """End the connection and its forwards; the next use connects again."""
         with self._lock:
@@ -108,6 +135,15 @@ class Host:
                 if client:
                     client.close()
             self._client = self._jump = None
+
+    def _lost(self, error: Exception | None) -> HostUnreachable:
+        self.close()
+        if self._stop.is_set():
+            return HostUnreachable("stopped by the user", where=f"host {self.name}",
+                                   remedy="run the step again: what is done stays done, and it goes on where it stopped")
+        return HostUnreachable("the connection to the host was lost", where=f"host {self.name}",
+                               found=str(error) or type(error).__name__,
+                               remedy="see that the host is up, then run again: it goes on where it stopped")
 
     def _stream(self, script: str, stream, progress: Callable[[int], None]) -> Result:
         become = "" if self.node.ssh.user == "root" else "sudo -n "
@@ -126,12 +162,17 @@ class Host:
             output = channel.makefile("rb").read()
             reader.join(timeout)
             feeder.join(timeout)
-            return Result(channel.recv_exit_status(), output, b"".join(errors))
+            status = channel.recv_exit_status()
+            if status == -1 and not channel.get_transport().is_active():
+                raise EOFError("it ended before the command did")
+            return Result(status, output, b"".join(errors))
         finally:
             channel.close()
 
     def _open(self) -> paramiko.SSHClient:
         with self._lock:
+            if self._stop.is_set():
+                raise self._lost(None)
             if self._client is None or not (self._client.get_transport() and self._client.get_transport().is_active()):
                 self._client = self._connect()
             return self._client
@@ -151,7 +192,7 @@ class Host:
                                       remedy="see that the host is up, that ssh.host is its address as the jump host knows "
                                              "it, and that the jump host's sshd has AllowTcpForwarding yes") from None
         client = _client(f"host {self.name}", ssh, address, sock)
-        client.get_transport().set_keepalive(KEEPALIVE)
+        threading.Thread(target=_watch, args=(client.get_transport(),), daemon=True).start()
         return client
 
 
@@ -176,7 +217,10 @@ def disconnect(site: Site) -> None:
 
 
 def side_by_side(hosts: list[Host], work: Callable[[Host], T]) -> dict[str, T | Exception]:
-    """`work(host)` for all hosts at once; a host's exception is its result, so that no other result is lost."""
+    """`work(host)` for all hosts at once; a host's exception is its result, so that no other result is lost.
+
+    Ctrl-C lets go of the hosts that are still at work; their result is then HostUnreachable, stopped by the user.
+    """
     def guarded(host: Host) -> T | Exception:
         try:
             return work(host)
@@ -185,7 +229,32 @@ def side_by_side(hosts: list[Host], work: Callable[[Host], T]) -> dict[str, T | 
     if not hosts:
         return {}
     with ThreadPoolExecutor(max_workers=min(32, len(hosts))) as pool:
-        return dict(zip((host.name for host in hosts), pool.map(guarded, hosts), strict=True))
+        results = {host.name: pool.submit(guarded, host) for host in hosts}
+        try:
+            wait(results.values())
+        except KeyboardInterrupt:
+            for host in hosts:
+                host.stop()
+            wait(results.values())
+            for host in hosts:
+                host.resume()
+    return {name: result.result() for name, result in results.items()}
+
+
+def _watch(transport: paramiko.Transport) -> None:
+    """Close a connection whose other end does not answer any more: a host that lost its power says no goodbye."""
+    while transport.is_active():
+        answered = threading.Event()
+        threading.Thread(target=_ask, args=(transport, answered), daemon=True).start()
+        if not answered.wait(KEEPALIVE):
+            transport.close()
+        time.sleep(KEEPALIVE)
+
+
+def _ask(transport: paramiko.Transport, answered: threading.Event) -> None:
+    with suppress(OSError, EOFError, paramiko.SSHException):  # the connection has ended: whoever uses it is told
+        transport.global_request("keepalive@openssh.com", wait=True)  # every server answers, be it with a refusal
+        answered.set()
 
 
 def _feed(channel: paramiko.Channel, data, progress: Callable[[int], None]) -> None:

@@ -4,10 +4,11 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, update_wrapper
 
-from airavata_runbook import display
+from airavata_runbook import display, lock
 from airavata_runbook.engine import bring_about
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed
 from airavata_runbook.facts.derive import NodeSettings, derive
@@ -77,6 +78,12 @@ class Step:
         Raises StepFailed when a host did not get through; the report of all hosts is shown first.
         """
         plan = plan or bool(os.environ.get(PLAN))
+        if plan:
+            return self._on_all_hosts(site, plan)
+        with lock.held(site, f"step {self.title!r} of chapter {self.chapter}"):
+            return self._on_all_hosts(site, plan)
+
+    def _on_all_hosts(self, site: Site, plan: bool) -> Report:
         started = time.time()
         hosts = [connect(site)[node.name] for node in self.on(site)]
         with display.StepProgress(self.title, [host.name for host in hosts]) as progress:
@@ -117,7 +124,8 @@ class Check:
         if plan and not self.before:
             report.rows = [["in a run"], ["looked at when the steps before it have run"]]
             return finish(report)
-        with display.StepProgress(self.title, []):
+        with nullcontext() if self.before else lock.held(site, f"check {self.title!r} of chapter {self.chapter}"), \
+                display.StepProgress(self.title, []):
             try:
                 report.rows = self.look(site)
             except (RunbookError, NotYet) as error:

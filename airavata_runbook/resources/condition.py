@@ -53,7 +53,7 @@ class Condition:
         while missing := self.check(host):
             if time.monotonic() > end:
                 self._give_up(missing)
-            time.sleep(PAUSE)
+            host.pause(PAUSE)
 
     def _give_up(self, found: str) -> None:
         raise StepFailed(f"{self.awaited}: not within {self.deadline:.0f} s", found=found, remedy=self.remedy,

@@ -1,6 +1,9 @@
 """The engine on real hosts, looked at from outside: plan changes nothing, run does it once, drift is repaired."""
 
+import signal
 import subprocess
+import sys
+import threading
 import time
 
 import pytest
@@ -136,3 +139,59 @@ def test_a_wrong_host_key_is_refused_by_name(site):
     with pytest.raises(HostUnreachable, match="not the one in the site file") as refused:
         connect(wrong)["one"].run("true")
     assert "host one" in str(refused.value)
+
+
+HOLD = """
+import sys, time
+from airavata_runbook import lock
+from airavata_runbook.site import Site
+lock.SILENCE, lock.BEAT = 3, 1
+with lock.held(Site.model_validate_json(sys.argv[1]), "a test that holds on"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_second_run_is_refused_until_the_first_ends_or_falls_silent(site, end):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, site.model_dump_json(exclude_unset=True)],
+                              stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        begun = time.monotonic()
+        told = rf"(?s)another run is under way.*process {holder.pid}, a test that holds on, since 20\d\d-"
+        with pytest.raises(StepFailed, match=told):
+            service(site)
+        assert time.monotonic() - begun < 15
+        service(site, plan=True)  # a plan changes nothing: it may look at any time
+        holder.send_signal(end)
+        wait_for(lambda: service(site), 15)
+    finally:
+        holder.kill()
+        holder.wait()
+    assert on(site, "one", "cat /run/airavata-runbook.lock; stat -c %a /run/airavata-runbook.lock") == "600"
+
+
+def wait_for(work, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return work()
+        except StepFailed as error:
+            assert error.retryable and time.monotonic() < deadline
+
+
+def test_ctrl_c_ends_a_step_at_once_and_tells_every_hosts_result(site):
+    @step("One waits")
+    def waiting(target):
+        yield File("/etc/before-the-wait", "done\n")
+        yield Condition("what never comes", script="test -e /never" if target.node.name == "two" else "true", deadline=60)
+
+    timer = threading.Timer(3, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
+    timer.start()
+    begun = time.monotonic()
+    with pytest.raises(StepFailed, match="two: stopped by the user") as stopped:
+        waiting(site)
+    assert time.monotonic() - begun < 15 and "one:" not in str(stopped.value)
+    assert on(site, "one", "cat /etc/before-the-wait") == on(site, "two", "cat /etc/before-the-wait") == "done"
+    assert service(site).count("changed") == 0, "the hosts take work again"

@@ -1,0 +1,101 @@
+"""One run at a time on a site: a lock that the master keeps for as long as somebody holds on to it.
+
+The lock is flock(2) on a file in the master's /run, held by a shell that listens to this process. It ends with that
+shell, whatever happens here: the process ends or is killed (its connection closes), the network goes (no sign of life for
+SILENCE seconds), or the master restarts. So nobody ever has to remove a stale lock by hand.
+"""
+
+import getpass
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import paramiko
+
+from airavata_runbook.errors import HostUnreachable, StepFailed
+from airavata_runbook.site import Site
+from airavata_runbook.ssh import Host, connect
+
+PATH = "/run/airavata-runbook.lock"
+HELD = "AIRAVATA_RUNBOOK_LOCK"  # set for the kernels of a run: the runner holds the lock for them
+BEAT = 15  # seconds between two signs of life
+SILENCE = 60  # seconds without one, after which the lock is free
+ANSWER = 30.0  # seconds
+
+_held: set[str] = set()  # sites that this process holds
+
+
+@contextmanager
+def held(site: Site, doing: str) -> Iterator[bool]:
+    """Hold the site's lock; yields whether it is held. doing: in words, for whoever finds it taken.
+
+    A process that holds it already, or runs for one that does, goes on. A master that does not answer cannot be locked:
+    then False, and the work itself tells what is wrong. Raises StepFailed, naming the holder, when another run has it.
+    """
+    if os.environ.get(HELD) or site.name in _held:
+        yield True
+        return
+    host = connect(site)[site.master.name]
+    try:
+        channel = _take(host, doing)
+    except HostUnreachable:
+        yield False
+        return
+    done = threading.Event()
+    threading.Thread(target=_beat, args=(channel, done), daemon=True).start()
+    _held.add(site.name)
+    try:
+        yield True
+    finally:
+        _held.discard(site.name)
+        done.set()
+        channel.close()
+
+
+def _take(host: Host, doing: str) -> paramiko.Channel:
+    channel = host.start(_script())
+    channel.settimeout(ANSWER)
+    output = channel.makefile("rb")
+    try:
+        channel.sendall(f"{_who()}, {doing}\n".encode())
+        answer = output.readline().strip()
+        if answer == b"held":
+            return channel
+        said = (output.read() + channel.makefile_stderr("rb").read()).decode(errors="replace").strip()
+    except OSError as error:
+        said = str(error) or "no answer"
+        answer = b""
+    channel.close()
+    if answer == b"taken":
+        raise StepFailed("another run is under way on this site", where=f"host {host.name}, {PATH}",
+                         found=said or "somebody who has just begun", retryable=True,
+                         remedy=f"wait for it, or stop it: the lock ends with it, or when it was not heard of for {SILENCE} s")
+    raise StepFailed("the site cannot be locked for this run", where=f"host {host.name}, {PATH}", found=said, retryable=True,
+                     needed="flock, timeout and dd on the host, and a /run that can be written to")
+
+
+def _script() -> str:
+    return f"""umask 077; exec 9>>{PATH} || exit
+flock -w 3 9 || {{ echo taken; cat {PATH}; exit; }}
+read -r holder
+printf '%s, since %s\\n' "$holder" "$(date -u '+%Y-%m-%d %H:%M:%S UTC')" > {PATH}
+echo held
+while [ "$(timeout {SILENCE} dd bs=1 count=1 2>/dev/null 9>&-)" = . ]; do :; done
+: > {PATH}
+"""
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name
+        user = f"user {os.getuid()}"
+    return f"{user}@{socket.gethostname()}, process {os.getpid()}"
+
+
+def _beat(channel: paramiko.Channel, done: threading.Event) -> None:
+    with suppress(OSError):  # the connection is gone: the step at work on it tells
+        while not done.wait(BEAT):
+            channel.sendall(b".")
