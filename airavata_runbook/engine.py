@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from airavata_runbook.batch import batch, split
@@ -11,6 +12,8 @@ from airavata_runbook.report import CHANGED, FAILED, OK, SKIPPED, WOULD_CHANGE, 
 from airavata_runbook.resources import Change, Condition, Context, Resource
 from airavata_runbook.resources.base import Found
 from airavata_runbook.ssh import Host
+
+ASKING = 8  # requests to an API at a time
 
 # What the plans of this process would alter on a host so far: a later step's service would then restart.
 _planned: dict[tuple[str, str], set[str]] = {}
@@ -54,7 +57,7 @@ class _Work:
 
     def compare_all(self) -> None:
         """One round trip to look, then a change (or none) for every resource."""
-        found = probe(self.host, self.resources)
+        found = probe(self.resources, self.context)
         for position, resource in enumerate(self.resources):
             self._compare(position, found[position])
             if isinstance(resource, Condition) and self.changes[position] is None and any(self.changes[:position]):
@@ -105,7 +108,7 @@ class _Work:
     def _apply(self, positions: range) -> None:
         first = positions[0]
         if first in self.later:
-            self._compare(first, probe(self.host, [self.resources[first]])[0])
+            self._compare(first, probe([self.resources[first]], self.context)[0])
             if self.outcome.error:
                 raise self.outcome.error
             if first in self.later:
@@ -149,8 +152,8 @@ class _Work:
 
     def _verify(self, positions: list[int]) -> None:
         """Look again: what was changed must now be as it should be."""
-        found = probe(self.host, [self.resources[position] for position in positions])
         context = Context(self.host)
+        found = probe([self.resources[position] for position in positions], context)
         for position, seen in zip(positions, found, strict=True):
             still = self.resources[position].change(seen, context)
             item = self.outcome.items[position]
@@ -166,9 +169,26 @@ class _Work:
         return error
 
 
-def probe(host: Host, resources: Iterable[Resource]) -> list[Found]:
-    """What the resources' probes print, all in one round trip; an empty Found for those that ask an API."""
+def probe(resources: Iterable[Resource], context: Context) -> list[Found]:
+    """What the resources' probes print, all in one round trip; those that ask an API do so side by side meanwhile."""
     resources = list(resources)
+    asking = [position for position, resource in enumerate(resources) if hasattr(resource, "ask")]
+    if not asking:
+        return _printed(resources, context.host)
+    with ThreadPoolExecutor(min(ASKING, len(asking))) as pool:
+        answers = {position: pool.submit(_ask, resources[position], context) for position in asking}
+        found = _printed(resources, context.host)
+    return [Found(answer=answers[position].result()) if position in answers else seen for position, seen in enumerate(found)]
+
+
+def _ask(resource: Resource, context: Context) -> object:
+    try:
+        return resource.ask(context)
+    except Exception as error:  # raised where this resource is compared, so that it is told for this one
+        return error
+
+
+def _printed(resources: list[Resource], host: Host) -> list[Found]:
     fragments = {str(position): script for position, resource in enumerate(resources) if (script := resource.probe())}
     if not fragments:
         return [Found() for _ in resources]

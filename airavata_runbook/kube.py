@@ -34,9 +34,10 @@ class Kube:
 
     @property
     def dynamic(self) -> DynamicClient:
-        if self._dynamic is None:
-            self._dynamic = DynamicClient(self.api)
-        return self._dynamic
+        with _lock:  # it asks for all kinds that the cluster knows: once is enough
+            if self._dynamic is None:
+                self._dynamic = DynamicClient(self.api)
+            return self._dynamic
 
     def resource(self, manifest: dict):
         """The dynamic resource that serves an object's kind."""

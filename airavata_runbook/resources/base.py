@@ -45,14 +45,21 @@ class Context:
 
 @dataclass(frozen=True)
 class Found:
-    """What a probe printed: bytes of standard output, and its exit status."""
+    """What a probe printed: bytes of standard output, and its exit status. Or answer: what an API said, or why it did not."""
 
     stdout: bytes = b""
     status: int = 0
+    answer: object = None
 
     @property
     def text(self) -> str:
         return self.stdout.decode(errors="replace")
+
+    def answered(self) -> object:
+        """The API's answer; raises what kept it from answering."""
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
 
 
 class Resource(Protocol):
@@ -62,7 +69,11 @@ class Resource(Protocol):
     def label(self) -> str: ...
 
     def probe(self) -> str:
-        """A shell fragment that prints the present state and changes nothing; empty when an API is asked instead."""
+        """A shell fragment that prints the present state and changes nothing; empty when an API is asked instead.
+
+        Then the resource has a method `ask(context)`, whose result or exception comes back as Found.answer; the
+        resources of a step ask side by side.
+        """
 
     def change(self, found: Found, context: Context) -> Change | None:
         """What has to be done, or None when the resource is as it should be. Raises NotYet, StepFailed."""

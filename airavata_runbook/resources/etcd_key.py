@@ -22,12 +22,15 @@ class EtcdKey:
     def probe(self) -> str:
         return ""
 
-    def change(self, found: Found, context: Context) -> Change | None:
-        site, wanted = context.host.site, json.dumps(self.value)
+    def ask(self, context: Context) -> bytes | None:
+        """The value under the key, None when there is none."""
         if context.planning and "service etcd" in context.touched:
             raise NotYet("etcd runs")
-        with etcd.client(site) as client:
-            present, _ = client.get(self.key)
+        with etcd.client(context.host.site) as client:
+            return client.get(self.key)[0]
+
+    def change(self, found: Found, context: Context) -> Change | None:
+        present, wanted = found.answered(), json.dumps(self.value)
         if present is None:
             return Change("create", f"{wanted}\n", call=lambda: self._make(context, wanted),
                           shown=f"etcdctl mk {self.key} '{wanted}'")

@@ -29,16 +29,19 @@ class Image:
     def probe(self) -> str:
         return ""
 
-    def change(self, found: Found, context: Context) -> Change | None:
+    def ask(self, context: Context) -> bool:
+        """Whether the registry has the image."""
         if context.planning and "service docker-distribution" in context.touched:
             raise NotYet("the registry runs")
         try:
-            present = self.registry().has_manifest(self.repository, self.tag)
+            return self.registry().has_manifest(self.repository, self.tag)
         except RegistryError as error:
             if error.retryable:
                 raise NotYet("the registry answers") from None
             raise
-        if present:
+
+    def change(self, found: Found, context: Context) -> Change | None:
+        if found.answered():
             return None
         return Change("push", call=lambda: self.registry().push(self.repository, self.tag, self.layout()) and None,
                       shown=f"push {self.repository}:{self.tag}", touches=frozenset({self.label}))

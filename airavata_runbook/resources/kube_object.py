@@ -38,17 +38,24 @@ class KubeObject:
     def probe(self) -> str:
         return ""
 
-    def change(self, found: Found, context: Context) -> Change | None:
+    def ask(self, context: Context) -> tuple[dict | None, dict]:
+        """The object as it is (None: not there), and as it would be after it is applied."""
         if context.planning and "service kube-apiserver" in context.touched:
             raise NotYet("the API server runs")
         try:
-            return self._compare(context)
+            return self._live_and_wanted(context)
         except urllib3.exceptions.HTTPError:
             raise NotYet("the API server answers") from None
         except (ApiException, DynamicApiError) as error:
             raise self._refused(error) from None
 
-    def _compare(self, context: Context) -> Change | None:
+    def change(self, found: Found, context: Context) -> Change | None:
+        live, wanted = found.answered()
+        if live is not None and _plain(wanted) == _plain(live):
+            return None
+        return self._apply("create" if live is None else "change", live, wanted, context)
+
+    def _live_and_wanted(self, context: Context) -> tuple[dict | None, dict]:
         client = kube(context.host.site)
         try:
             resource = client.resource(self.manifest)
@@ -56,13 +63,10 @@ class KubeObject:
         except (ApiException, DynamicApiError) as error:
             if error.status != 404:
                 raise
-            return self._apply("create", None, self.manifest, context)
+            return None, self.manifest
         except ResourceNotFoundError:
             raise NotYet(f"the cluster knows the kind {self.manifest['kind']}") from None
-        wanted = self._send(context, dry_run=True)
-        if _plain(wanted) == _plain(live):
-            return None
-        return self._apply("change", live, wanted, context)
+        return live, self._send(context, dry_run=True)
 
     def _apply(self, summary: str, live: dict | None, wanted: dict, context: Context) -> Change:
         old = _readable(live).encode() if live else None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from airavata_runbook.engine import probe
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.registry_http import RegistryError
 from airavata_runbook.resources import (
@@ -201,20 +202,25 @@ class Answers:
         self.pushed.append((repository, tag, layout))
 
 
+def compared(resource):
+    found, = probe([resource], Context(None))
+    return resource.change(found, Context(None))
+
+
 def test_an_image_is_pushed_when_its_tag_is_not_there():
     registry = Answers(False)
     image = Image("portal", "sha-1", lambda: "the layout", lambda: registry)
-    change = image.change(Found(), Context(None))
+    change = compared(image)
     change.call()
     assert change.summary == "push" and registry.pushed == [("portal", "sha-1", "the layout")]
     registry.answer = True
-    assert image.change(Found(), Context(None)) is None
+    assert compared(image) is None
 
 
 def test_an_image_waits_for_a_registry_that_is_not_up_and_fails_for_one_that_refuses():
     waiting = Image("portal", "sha-1", lambda: None, lambda: Answers(RegistryError("connection refused", retryable=True)))
     with pytest.raises(NotYet):
-        waiting.change(Found(), Context(None))
+        compared(waiting)
     refused = Image("portal", "sha-1", lambda: None, lambda: Answers(RegistryError("wrong password")))
     with pytest.raises(RegistryError, match="wrong password"):
-        refused.change(Found(), Context(None))
+        compared(refused)
