@@ -47,6 +47,11 @@ def _parser() -> argparse.ArgumentParser:
         runner_parser.add_argument("--to", metavar="CHAPTER", help="end with this chapter")
         runner_parser.add_argument("--only", metavar="CHAPTER", help="this chapter alone")
         runner_parser.set_defaults(command=command)
+    reset_parser = commands.add_parser("reset", help="take back from the hosts what the runbook did; shows it and asks first")
+    reset_parser.add_argument("site", help="a name in parameters/ or the path of a site file")
+    reset_parser.add_argument("--data", action="store_true", help="also the registry's images, the databases and their secrets")
+    reset_parser.add_argument("--yes", action="store_true", help="do not ask")
+    reset_parser.set_defaults(command=_reset)
     check_parser = commands.add_parser("check", help="look for everything that is wrong with a site; change nothing")
     check_parser.add_argument("site", help="a name in parameters/ or the path of a site file")
     check_parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings",
@@ -94,6 +99,11 @@ def _run(options: argparse.Namespace, plan: bool = False) -> None:
 
 def _plan(options: argparse.Namespace) -> None:
     _run(options, plan=True)
+
+
+def _reset(options: argparse.Namespace) -> None:
+    from airavata_runbook import reset
+    reset.reset(Site.load(options.site), options.data, options.yes)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -39,11 +39,13 @@ class StepFailed(RunbookError):
     """A step did not reach what it wanted on one host or more.
 
     retryable: the same call may succeed later. rows: a table of what was found, its head first, for a report.
+    report: the step's whole Report, where there is one.
     """
 
-    def __init__(self, message: str, *, retryable: bool = False, rows: list[list[str]] | None = None, **parts: str):
+    def __init__(self, message: str, *, retryable: bool = False, rows: list[list[str]] | None = None, report=None,
+                 **parts: str):
         super().__init__(message, **parts)
-        self.retryable, self.rows = retryable, rows or []
+        self.retryable, self.rows, self.report = retryable, rows or [], report
 
 
 class CannotBuild(RunbookError):

@@ -8,7 +8,6 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
@@ -16,6 +15,7 @@ import yaml
 from airavata_runbook import lock, notebook, paths, report_page
 from airavata_runbook.errors import SiteError, StepFailed
 from airavata_runbook.run_progress import ChapterProgress
+from airavata_runbook.run_record import RunRecord
 from airavata_runbook.site import VARIABLE, Site
 from airavata_runbook.step import PLAN, REPORT_FILE
 
@@ -32,11 +32,10 @@ def run(source, overrides: Mapping[str, object] | None = None, *, start: str | N
     site = Site.load(source, overrides)
     project = project or _project()
     chapters = choose(sorted((project / "notebooks").glob("[0-9][0-9]-*.ipynb")), start, to, only)
-    outputs = project / "outputs" / site.name
     if plan:
-        return _Run(site, project, outputs, plan).through(chapters)
+        return _Run(site, project, plan).through(chapters)
     with lock.held(site, "airavata-runbook run") as locked:
-        return _Run(site, project, outputs, plan, locked).through(chapters)
+        return _Run(site, project, plan, locked).through(chapters)
 
 
 def choose(notebooks: list[Path], start: str | None = None, to: str | None = None, only: str | None = None) -> list[Path]:
@@ -66,46 +65,38 @@ def parse_settings(settings: list[str]) -> dict[str, object]:
 
 
 class _Run:
-    """One run: its folder, its report so far, and the chapters one after the other."""
+    """One run: its record so far, and the chapters one after the other."""
 
-    def __init__(self, site: Site, project: Path, outputs: Path, plan: bool, locked: bool = False):
-        self.site, self.project, self.outputs, self.plan, self.locked = site, project, outputs, plan, locked
+    def __init__(self, site: Site, project: Path, plan: bool, locked: bool = False):
+        self.site, self.project, self.plan, self.locked = site, project, plan, locked
         self.parameters = {"site": site.model_dump(mode="json", exclude_unset=True)} | ({"plan": True} if plan else {})
-        self.started = time.time()
-        self.folder = self._new_folder()
-        started = datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds")
-        self.report = {"site": site.name, "run": self.folder.name, "plan": plan, "started": started, "outcome": "running",
-                       "seconds": 0.0, "changed": 0, "would_change": 0, "failed": 0, "chapters": []}
+        self.record = RunRecord(site.name, project, "plan" if plan else "run")
+        self.folder = self.record.folder
 
     def through(self, chapters: list[Path]) -> dict:
         """All chapters, up to the first that fails."""
-        self._write()
-        _point(self.outputs / ("latest-plan" if self.plan else "latest"), self.folder.name)
         print(f"site {self.site.name}: {'plan, nothing is changed' if self.plan else 'run'}, "
-              f"{_short(self.folder, self.project)}", flush=True)
+              f"{self.record.short(self.folder)}", flush=True)
         for path in chapters:
             try:
                 self._chapter(path)
             except notebook.Failed as failed:
-                self._write("failed")
+                self.record.write("failed")
                 raise self._explain(path, failed) from None
             except BaseException:
-                self._write("stopped")
+                self.record.write("stopped")
                 raise
-        self._write("ok")
-        print(f"site {self.site.name}: {report_page.verdict(self.report)}\n{_short(self.folder, self.project)}/report.html",
-              flush=True)
-        return self.report
+        self.record.write("ok")
+        print(self.record.verdict, flush=True)
+        return self.record.report
 
     def _chapter(self, path: Path) -> None:
-        output, record = self.folder / path.name, self.folder / f"{path.stem}.jsonl"
-        chapter = {"chapter": path.stem, "notebook": path.name, "seconds": 0.0, "changed": 0, "would_change": 0, "failed": 0,
-                   "steps": [], "error": None}
-        self.report["chapters"].append(chapter)
+        output, steps = self.folder / path.name, self.folder / f"{path.stem}.jsonl"
+        chapter = self.record.begin(path.stem, path.name)
         started = time.time()
         try:
-            with ChapterProgress(path.stem, record):
-                notebook.execute(path, output, self.parameters, self._environment(record), self.project)
+            with ChapterProgress(path.stem, steps):
+                notebook.execute(path, output, self.parameters, self._environment(steps), self.project)
         except notebook.Failed as failed:
             chapter["error"] = {"cell": failed.cell, "source": failed.source, "message": failed.message}
             raise
@@ -114,18 +105,17 @@ class _Run:
             chapter["error"] = {"cell": cell, "source": source, "message": "stopped by the user"}
             raise
         finally:
-            _fill(chapter, read_steps(record), time.time() - started)
-            self._write()
+            self.record.fill(chapter, read_steps(steps), time.time() - started)
             print(report_page.chapter_line(chapter), flush=True)
 
-    def _environment(self, record: Path) -> dict[str, str]:
+    def _environment(self, steps: Path) -> dict[str, str]:
         """The kernel's environment: the site comes as a parameter and from nowhere else."""
         environment = {name: value for name, value in os.environ.items() if name not in (VARIABLE, PLAN)}
-        return (environment | {REPORT_FILE: str(record)} | ({PLAN: "1"} if self.plan else {})
+        return (environment | {REPORT_FILE: str(steps)} | ({PLAN: "1"} if self.plan else {})
                 | ({lock.HELD: "1"} if self.locked else {}))
 
     def _explain(self, path: Path, failed: notebook.Failed) -> StepFailed:
-        executed = _short(self.folder / path.name, self.project)
+        executed = self.record.short(self.folder / path.name)
         kind = "" if failed.explained else f"\nThis was not foreseen; the traceback is in {executed}"
         code = "\n".join(f"    {line}" for line in failed.source.splitlines())
         where = f"in cell {failed.cell} of" if failed.cell else "before the first cell of"
@@ -133,38 +123,11 @@ class _Run:
                           f"Later chapters were not run. Executed notebook: {executed}; report: report.html beside it\n"
                           f"When the cause is mended, run again: what is done stays done (--from {path.stem[:2]} begins here)")
 
-    def _new_folder(self) -> Path:
-        while True:
-            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-            folder = self.outputs / (f"{stamp}-plan" if self.plan else stamp)
-            try:
-                folder.mkdir(parents=True)
-                return folder
-            except FileExistsError:
-                time.sleep(0.2)  # another run or plan of this very second
 
-    def _write(self, outcome: str = "running") -> None:
-        report = self.report
-        report["outcome"] = outcome
-        report["seconds"] = round(time.time() - self.started, 3)
-        for name in ("changed", "would_change", "failed"):
-            report[name] = sum(chapter[name] for chapter in report["chapters"])
-        _replace(self.folder / "report.json", json.dumps(report, indent=1))
-        _replace(self.folder / "report.html", report_page.render(report))
-
-
-def read_steps(record: Path) -> list[dict]:
+def read_steps(steps: Path) -> list[dict]:
     """The steps that a chapter recorded, in order; a line that was cut off by a kernel's death is left out."""
-    lines = record.read_text().splitlines(keepends=True) if record.is_file() else []
+    lines = steps.read_text().splitlines(keepends=True) if steps.is_file() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def _fill(chapter: dict, steps: list[dict], seconds: float) -> None:
-    chapter["steps"], chapter["seconds"] = steps, round(seconds, 3)
-    for name in ("changed", "would_change", "failed"):
-        chapter[name] = sum(step[name] for step in steps)
-    if chapter["error"] and not chapter["failed"]:
-        chapter["failed"] = 1  # a cell that failed outside any step is a failure as well
 
 
 def _position(notebooks: list[Path], chapter: str) -> int:
@@ -181,21 +144,3 @@ def _project() -> Path:
         return paths.project_dir()
     except FileNotFoundError as error:
         raise SiteError("the project is not here", found=str(error), remedy="start in the folder that holds notebooks/") from None
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write whole or not at all: a reader never sees half a report."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
-    os.replace(part, path)
-
-
-def _point(link: Path, target: str) -> None:
-    part = link.with_name(f".{link.name}.part")
-    part.unlink(missing_ok=True)
-    part.symlink_to(target)
-    os.replace(part, link)
-
-
-def _short(path: Path, project: Path) -> str:
-    return str(path.relative_to(project))

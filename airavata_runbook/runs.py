@@ -1,4 +1,4 @@
-"""The runs and plans of a site that this machine has kept, newest first."""
+"""The runs, plans and resets of a site that this machine has kept, newest first."""
 
 import json
 from pathlib import Path
@@ -31,5 +31,5 @@ def table(site: Site, project: Path | None = None) -> str:
 def _row(report: dict) -> list[str]:
     stopped = next((chapter["chapter"] for chapter in report["chapters"] if chapter.get("error")), "")
     changed = report.get("would_change" if report.get("plan") else "changed", "")
-    return [report["run"], report.get("started", "")[:16].replace("T", " "), "plan" if report.get("plan") else "run",
+    return [report["run"], report.get("started", "")[:16].replace("T", " "), report.get("what", ""),
             report["outcome"], duration(report.get("seconds", 0)), str(changed), str(report.get("failed", "")), stopped]

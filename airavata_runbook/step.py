@@ -157,6 +157,6 @@ def finish(report: Report) -> Report:
         hosts = ", ".join(one.host for one in report.failures)
         heading = f"{report.title} did not succeed on {hosts}" if report.hosts else f"Check failed: {report.title}"
         raise StepFailed(f"{heading}\n{told}", where=f"chapter {report.chapter}, step {report.step}",
-                         retryable=all(one.retryable for one in report.failures),
+                         retryable=all(one.retryable for one in report.failures), report=report,
                          remedy="" if "remedy:" in told else "mend the cause and run the step again: what is done stays done")
     return report

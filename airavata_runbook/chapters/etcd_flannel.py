@@ -37,8 +37,8 @@ def control_plane(target: Target) -> Iterator[Resource]:
                                      *_pair("etcd-client"), *_pair("apiserver-kubelet-client"),
                                      *_pair("front-proxy-client"), f"{PKI}/service-accounts.key"], package="kubernetes-master")
     # The controllers end when they cannot read this object at their start; the API server makes it a moment after it is ready.
-    yield Condition("the API server to be ready", f"{ADMIN} get --raw /readyz && "
-                    f"{ADMIN} -n kube-system get configmap extension-apiserver-authentication", deadline=90,
+    object_read = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication"
+    yield Condition("the API server to be ready", f"{ADMIN} get --raw /readyz && {ADMIN} get --raw {object_read}", deadline=90,
                     remedy="journalctl -u kube-apiserver")
     for name in ("controller-manager", "scheduler"):
         yield Service(f"kube-{name}", [common, f"/etc/kubernetes/{name}", f"/etc/kubernetes/{name}.conf", *_pair(name)],

@@ -1,5 +1,6 @@
 """What should be true on a host or in the cluster. Each kind knows how to look, to compare and to change."""
 
+from airavata_runbook.resources.absent import Absent, Cleared, Removed, Stopped
 from airavata_runbook.resources.base import Change, Context, NotYet, Resource
 from airavata_runbook.resources.certificate import Authority, Certificate, SigningKey
 from airavata_runbook.resources.condition import Condition
@@ -12,5 +13,6 @@ from airavata_runbook.resources.package import Packages
 from airavata_runbook.resources.secret import Generated, Htpasswd
 from airavata_runbook.resources.service import Service
 
-__all__ = ["Authority", "Block", "Certificate", "Change", "Condition", "Context", "EtcdKey", "File", "Folder", "Generated",
-           "Htpasswd", "Image", "KubeObject", "NotYet", "Packages", "Resource", "Service", "SigningKey", "Sysctls", "Upload"]
+__all__ = ["Absent", "Authority", "Block", "Certificate", "Change", "Cleared", "Condition", "Context", "EtcdKey", "File",
+           "Folder", "Generated", "Htpasswd", "Image", "KubeObject", "NotYet", "Packages", "Removed", "Resource", "Service",
+           "SigningKey", "Stopped", "Sysctls", "Upload"]

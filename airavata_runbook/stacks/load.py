@@ -73,8 +73,7 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
     namespace = contents.namespace or site.airavata.namespace
     parts, left_out = _choose(contents, site)
     certificates = {f"{part.name}-tls": _subject(part, site, namespace) for part in parts if part.certificate}
-    folders = {f"{site.airavata.storage_path}/{part.name}": part.storage_uid for part in parts
-               if part.storage_uid is not None}
+    folders = _folders(parts, site)
     refuse(root, [*_unknown(contents, site), *_missing(parts, site, images, left_out)])
 
     manifests = {part.name: render(root, part.name, {
@@ -96,6 +95,15 @@ def image_names(site: Site, folder: Path = FOLDER) -> set[str]:
     """The images that the site's own stack needs. Raises SiteError."""
     parts, _ = _choose(read(folder / site.airavata.stack), site)
     return {STAND_IN if _replaced(part, site) else part.image for part in parts}
+
+
+def storage_folders(site: Site, folder: Path = FOLDER) -> list[str]:
+    """Where on the storage node the data of the site's own stack is. Raises SiteError."""
+    return list(_folders(_choose(read(folder / site.airavata.stack), site)[0], site))
+
+
+def _folders(parts: list[Part], site: Site) -> dict[str, int]:
+    return {f"{site.airavata.storage_path}/{part.name}": part.storage_uid for part in parts if part.storage_uid is not None}
 
 
 def _choose(contents: Contents, site: Site) -> tuple[list[Part], tuple[LeftOut, ...]]:

@@ -1,0 +1,119 @@
+"""Taking back what the runbook did on the hosts, in the reverse order. Not a notebook: `airavata-runbook reset SITE`.
+
+What stays on a host: logs (the journal, /var/log/apt, /var/log/dpkg.log), the caches and backups of apt and dpkg, kernel
+modules and kernel settings that are in force until it starts again, and the lock's file under /run. Without `data` also
+the registry's images, the databases' folders, and the secrets that the databases were made with.
+"""
+
+from collections.abc import Iterator
+
+from airavata_runbook.chapters.airavata import storage_node
+from airavata_runbook.chapters.install import package_names
+from airavata_runbook.chapters.registry import CERTS
+from airavata_runbook.resources import Absent, Cleared, Removed, Resource, Stopped
+from airavata_runbook.stacks import storage_folders
+from airavata_runbook.step import Step, Target, registry_node, step
+from airavata_runbook.vault import SECRETS
+
+SERVICES = ("kubelet", "kube-proxy", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "flanneld",
+            "docker-distribution", "etcd", "containerd")
+# Chains of kube-proxy and the kubelet, of flannel, and of the CNI plugins; no rule of anybody else names them.
+CHAINS = "KUBE-|FLANNEL-|CNI-"
+PROCESSES = "grep -lE 'kubepods|containerd\\.service' /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3"
+MOUNTS = ("awk '$2 ~ \"^(/var/lib/kubelet/|/var/lib/containerd/|/run/containerd/|/run/netns/cni-)\" {print $2}' /proc/mounts "
+          "| sort -ru")
+GROUPS = "find /sys/fs/cgroup -depth -type d -path '*kubepods*' 2>/dev/null"
+
+
+@step("Services")
+def services(target: Target) -> Iterator[Resource]:
+    for name in SERVICES:
+        yield Stopped(name)
+
+
+@step("What pods left: processes, mounts, control groups")
+def pods(target: Target) -> Iterator[Resource]:
+    yield Cleared("process of a container",
+                  f"for pid in $({PROCESSES}); do echo $pid $(cat /proc/$pid/comm); done",
+                  # Databases whose folders stay get a moment to end in order.
+                  f"ended() {{ timeout $1 sh -c \"while {PROCESSES} | grep -q .; do sleep 0.1; done\"; }}\n"
+                  f"{PROCESSES} | xargs -r kill -TERM 2>/dev/null || true\n"
+                  f"ended 5 || {{ {PROCESSES} | xargs -r kill -KILL 2>/dev/null || true; ended 20; }}")
+    yield Cleared("mount of a pod", MOUNTS,
+                  f"{MOUNTS} | while read -r path; do umount \"$path\" || umount --lazy \"$path\"; done")
+    yield Absent("/run/netns/cni-*", parents=("/run/netns",))
+    yield Cleared("control group of a pod", GROUPS, f"{GROUPS} | xargs -r rmdir")
+
+
+@step("The pod network")
+def network(target: Target) -> Iterator[Resource]:
+    for name in ("cni0", "flannel.1"):
+        yield Cleared(f"interface {name}", f"ip -o link show {name} 2>/dev/null | cut -d' ' -f2", f"ip link delete {name}")
+    for tool in ("iptables", "ip6tables"):
+        yield Cleared(f"rule of the cluster in {tool}", f"{tool}-save 2>/dev/null | grep -E '{CHAINS}'",
+                      f"{tool}-save -c | grep -vE '{CHAINS}' | {tool}-restore -c")
+
+
+@step("Files")
+def files(target: Target) -> Iterator[Resource]:
+    site = target.site
+    yield Absent("/etc/kubernetes")
+    yield Absent("/etc/etcd")
+    yield Absent("/etc/containerd/config.toml")
+    yield Absent(f"{CERTS}/registry-ca.crt")
+    yield Absent(f"{CERTS}/_default")
+    yield Absent(f"{CERTS}/{site.registry_address}", parents=(CERTS, "/etc/containerd"))
+    yield Absent("/etc/cni/net.d/10-airavata.conflist", parents=("/etc/cni/net.d", "/etc/cni"))
+    yield Absent("/etc/sysconfig/docker-distribution")
+    yield Absent("/etc/sysconfig/flanneld", parents=("/etc/sysconfig",))
+    yield Absent("/etc/systemd/system/flanneld.service.d")
+    yield Absent("/etc/modules-load.d/airavata-runbook.conf")
+    yield Absent("/etc/sysctl.d/90-airavata-runbook.conf")
+    yield Absent("/etc/airavata-runbook/pod-network.sh", parents=("/etc/airavata-runbook",))
+    block = f"/^# BEGIN airavata-runbook {site.name}$/,/^# END airavata-runbook {site.name}$/"
+    # Written in place: /etc/hosts may be a bind mount, which cannot be replaced by a rename.
+    yield Cleared("line of the site in /etc/hosts", f"sed -n '{block}p' /etc/hosts",
+                  f"rest=$(sed '{block}d' /etc/hosts; echo .)\nprintf %s \"${{rest%.}}\" > /etc/hosts")
+
+
+@step("What the services kept")
+def state(target: Target) -> Iterator[Resource]:
+    for path in ("/var/lib/etcd", "/var/lib/kubelet", "/var/lib/containerd", "/var/lib/cni", "/run/containerd", "/run/flannel",
+                 "/run/nri", "/opt/containerd", "/usr/libexec/kubernetes", "/var/log/pods", "/var/log/containers"):
+        yield Absent(path)
+    root = target.site.registry.root
+    if target.node == target.site.registry_node:
+        for name in ("auth", "cert", "config.yml", "docker-compose.yml"):
+            yield Absent(f"{root}/{name}")
+
+
+@step("Packages and their repository")
+def packages(target: Target) -> Iterator[Resource]:
+    repository = target.site.repository
+    yield Removed(package_names(target.site, target.node))
+    yield Absent(f"/etc/apt/sources.list.d/{repository.id}.list")
+    # apt's copy of the repository's index, named by its address (apt_get's own way of writing it).
+    yield Absent(f"/var/lib/apt/lists/{repository.baseurl.partition('://')[2].replace('/', '_')}_*")
+    if repository.folder:
+        yield Absent(repository.folder, parents=("/opt/airavata-runbook",))
+
+
+@step("The registry's images", on=registry_node)
+def images(target: Target) -> Iterator[Resource]:
+    yield Absent(f"{target.site.registry.root}/data", parents=(target.site.registry.root,))
+
+
+@step("The databases' folders", on=storage_node)
+def databases(target: Target) -> Iterator[Resource]:
+    for path in storage_folders(target.site):
+        yield Absent(path, parents=(target.site.airavata.storage_path,))
+
+
+@step("The secrets that the databases were made with")
+def secrets(target: Target) -> Iterator[Resource]:
+    yield Absent(SECRETS, parents=("/etc/airavata-runbook",))
+
+
+def steps(data: bool) -> list[Step]:
+    """The steps of a reset in order. data: with images, databases and their secrets."""
+    return [services, pods, network, files, state, packages, *([images, databases, secrets] if data else [])]
