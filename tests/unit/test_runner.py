@@ -272,8 +272,8 @@ def test_the_page_stands_alone():
     chapter = {"chapter": "01-a", "notebook": "01-a.ipynb", "seconds": 75.0, "changed": 1, "would_change": 0, "failed": 0,
                "error": None, "steps": [{"title": "Files", "hosts": {"one": [item]}, "failures": [], "rows": [["a"], ["b"]],
                                          "failed": 0, "started": 9.0, "seconds": 3.0}]}
-    page = report_page.render({"site": "small", "run": "r", "what": "run", "plan": False, "started": "s", "outcome": "ok", "seconds": 80.4,
-                               "changed": 1, "would_change": 0, "failed": 0, "chapters": [chapter]})
+    page = report_page.render({"site": "small", "run": "r", "what": "run", "plan": False, "started": "s", "outcome": "ok",
+                               "seconds": 80.4, "changed": 1, "would_change": 0, "failed": 0, "chapters": [chapter]})
     assert "1 chapter in 1 min 20 s: 1 changed, 0 failed" in page
     assert "&lt;script&gt;" in page and "<script" not in page
     assert "http://" not in page and "https://" not in page and "src=" not in page
