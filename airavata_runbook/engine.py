@@ -12,6 +12,7 @@ from airavata_runbook.report import CHANGED, FAILED, OK, SKIPPED, WOULD_CHANGE, 
 from airavata_runbook.resources import Change, Condition, Context, Resource
 from airavata_runbook.resources.base import Found
 from airavata_runbook.ssh import Host
+from airavata_runbook.vault import vault_of
 
 ASKING = 8  # requests to an API at a time
 
@@ -145,9 +146,9 @@ class _Work:
             result = results.get(str(position))
             if result is None or result.status:
                 self.outcome.items[position].status = FAILED
-                raise self._at(position, StepFailed(
-                    f"{self.resources[position].label} could not be changed",
-                    found=(result.stdout.decode(errors="replace").strip() + "\n" if result else "") + answer.complaint))
+                said = f"{result.stdout.decode(errors='replace').strip() if result else ''}\n{answer.complaint}".strip()
+                raise self._at(position, StepFailed(f"{self.resources[position].label} could not be changed",
+                                                    found=vault_of(self.host.site).mask(said) or "nothing was said"))
             self.outcome.items[position].status = CHANGED
 
     def _verify(self, positions: list[int]) -> None:
@@ -164,8 +165,12 @@ class _Work:
             item.status = OK if self.changes[position].waits else CHANGED
 
     def _at(self, position: int, error: Exception) -> Exception:
-        if isinstance(error, RunbookError) and not error.where:
-            error.where = self.resources[position].label
+        """The error, with the resource and its command where it does not name its own."""
+        change = self.changes[position]
+        if isinstance(error, RunbookError):
+            error.where = error.where or self.resources[position].label
+            if change and not change.waits and not error.command:
+                error.command = vault_of(self.host.site).mask(change.command.strip())
         return error
 
 

@@ -4,20 +4,22 @@
 class RunbookError(Exception):
     """A failure that is explained to the user; `str()` is the whole message.
 
-    message: one sentence, what went wrong. where: host, step, file or field. found, needed: the two
-    sides of the disagreement. remedy: what the user can do. All are plain text without secrets.
+    message: one sentence, what went wrong. where: host, step, file or field. command: what was being run. found, needed:
+    the two sides of the disagreement. remedy: what the user can do. All are plain text without secrets.
     """
 
-    def __init__(self, message: str, *, where: str = "", found: str = "", needed: str = "", remedy: str = ""):
+    def __init__(self, message: str, *, where: str = "", command: str = "", found: str = "", needed: str = "", remedy: str = ""):
         super().__init__(message)
         self.message = message
         self.where = where
+        self.command = command
         self.found = found
         self.needed = needed
         self.remedy = remedy
 
     def __str__(self) -> str:
-        parts = [("where", self.where), ("found", self.found), ("needed", self.needed), ("remedy", self.remedy)]
+        parts = [("where", self.where), ("ran", self.command), ("found", self.found), ("needed", self.needed),
+                 ("remedy", self.remedy)]
         # Further lines of a part stand below its first.
         return "\n".join([self.message, *(f"  {name + ':':8}" + text.replace("\n", "\n" + " " * 10)
                                           for name, text in parts if text)])

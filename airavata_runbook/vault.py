@@ -4,6 +4,7 @@ Hosts are the only state: these are made once, on the master, root only; this ma
 needs them and keeps them in memory.
 """
 
+import base64
 import getpass
 import os
 import secrets
@@ -28,6 +29,7 @@ class Vault:
     def __init__(self, site: Site):
         self.site = site
         self._read: dict[str, bytes] = {}
+        self._told: set[str] = set()  # every value that was asked for, so that it can be masked
 
     def __repr__(self) -> str:
         return f"Vault of site {self.site.name}"
@@ -63,6 +65,19 @@ class Vault:
 
     def secret(self, reference: str) -> str:
         """The value that a reference of the site file stands for. Raises NotYet, SiteError."""
+        value = self._value(reference)
+        self._told.add(value)
+        return value
+
+    def mask(self, text: str) -> str:
+        """`text` without the secrets that this process has read so far, plain or in base64: for the output of a command."""
+        keys = [content.decode().strip() for path, content in self._read.items() if path.endswith(".key")]
+        for value in sorted({*self._told, *keys} - {""}, key=len, reverse=True):
+            for form in (value, base64.b64encode(value.encode()).decode()):
+                text = text.replace(form, "(a secret)")
+        return text
+
+    def _value(self, reference: str) -> str:
         kind, _, name = reference.partition(":")
         if kind == "generated":
             return self.read(f"{SECRETS}/{name}", f"the secret {name} is generated").decode().strip()

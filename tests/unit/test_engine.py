@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from airavata_runbook.engine import bring_about
-from airavata_runbook.resources import Condition, File
+from airavata_runbook.resources import Cleared, Condition, File
+from airavata_runbook.site import Site
 from airavata_runbook.ssh import Result
+from airavata_runbook.vault import vault_of
 
 
 class ThisMachine:
@@ -71,3 +73,15 @@ def test_a_plan_changes_nothing_and_names_what_a_run_does(host, tmp_path):
     assert [item.status for item in done.items] == ["changed", "ok", "changed"]
     assert [(item.label, item.summary, item.command) for item in planned.items] == [
         (item.label, item.summary, item.command) for item in done.items]
+
+
+def test_a_failure_says_what_was_run_and_masks_what_it_knows_to_be_secret(host, monkeypatch):
+    secret = "s3cret-of-the-site"
+    monkeypatch.setenv("LOUD", secret)
+    site = Site.load({"name": "loud", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}]})
+    host.site = site
+    vault_of(site).secret("env:LOUD")
+    loud = Cleared("file", "echo there", f"echo it is {secret} >&2; printf %s {secret} | base64 >&2; exit 3")
+    error = work(host, loud).error
+    assert "found:  it is (a secret)\n          (a secret)" in str(error) and secret not in str(error)
+    assert "where:  no file" in str(error) and "ran:    echo it is (a secret)" in str(error)
