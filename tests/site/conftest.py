@@ -14,6 +14,7 @@ import pytest
 
 from airavata_runbook.site import VARIABLE, Site
 from airavata_runbook.ssh import connect, disconnect
+from tests.full_picture import over_ssh, pictures
 
 PROJECT = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).with_name("airavata-runbook")
@@ -27,6 +28,12 @@ def runbook(*words: str) -> subprocess.CompletedProcess:
 def report(site: Site, link: str = "latest") -> dict:
     """The report of the site's newest run."""
     return json.loads((PROJECT / "outputs" / site.name / link / "report.json").read_text())
+
+
+def actions(report: dict, status: str) -> dict[tuple, str]:
+    """(chapter, step, host, label) → summary of everything in a report that has the status."""
+    return {(chapter["chapter"], step["step"], host, item["label"]): item["summary"] for chapter in report["chapters"]
+            for step in chapter["steps"] for host, items in step["hosts"].items() for item in items if item["status"] == status}
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +62,14 @@ def site(site_file):
     loaded = Site.load(site_file)
     yield loaded
     disconnect(loaded)
+
+
+@pytest.fixture(scope="session")
+def bare(site):
+    """The full picture of each host before the first run; only where this session begins with bare hosts."""
+    if over_ssh(site, site.master.name, "test -e /etc/kubernetes && echo there").strip():
+        pytest.skip("the site was up before these tests")
+    return pictures(site)
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ def test_six_chapters_succeed_and_are_reported(first, site):
     assert [chapter["chapter"] for chapter in first["chapters"]] == [path.stem for path in NOTEBOOKS]
     assert (first["site"], first["outcome"], first["failed"]) == (site.name, "ok", 0)
     assert all(chapter["steps"] for chapter in first["chapters"])
-    page = (PROJECT / "outputs" / site.name / "latest" / "report.html").read_text()
+    page = (PROJECT / "outputs" / site.name / first["run"] / "report.html").read_text()
     assert "Succeeded" in page and all(path.stem in page for path in NOTEBOOKS)
 
 

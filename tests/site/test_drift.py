@@ -1,0 +1,59 @@
+"""A finished site: a plan changes nothing; what was changed by hand is named exactly, and exactly that is repaired."""
+
+import time
+
+from airavata_runbook.site import Site
+from tests.full_picture import cluster_picture, difference, etcdctl, kubectl, over_ssh, pictures
+from tests.site.conftest import actions, report, runbook
+
+# What running services write by themselves.
+ALIVE = ("contents: /var/lib/etcd/", "contents: /var/log/", "files: /var/log/pods/", "~empty-dir/", "files: /var/lib/etcd/",
+         "contents: /run/airavata-runbook.lock", "started: ")
+
+
+def alive(line: str, storage: str) -> bool:
+    return any(part in line for part in (*ALIVE, f" {storage}/"))
+
+
+def settle(site: Site) -> None:
+    """Wait until the kubelets have swept away the containers of the pod that 06-verify killed."""
+    deadline = time.monotonic() + 180
+    while dead := "".join(over_ssh(site, node.name, "crictl ps -a -q --state exited; crictl pods -q --state notready").strip()
+                          for node in site.nodes):
+        assert time.monotonic() < deadline, f"dead containers stay: {dead}"
+        time.sleep(1)
+
+
+def test_a_plan_leaves_a_finished_site_as_it_was(first, site_file, site):
+    settle(site)
+    before, objects = pictures(site), cluster_picture(site)
+    done = runbook("plan", site_file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    planned = report(site, "latest-plan")
+    assert (planned["changed"], planned["would_change"]) == (0, 0), actions(planned, "would change")
+    after = pictures(site)
+    assert [line for name in before for line in difference(before[name], after[name])
+            if not alive(line, site.airavata.storage_path)] == []
+    assert difference({"": objects}, {"": cluster_picture(site)}) == []
+
+
+def test_drift_is_named_exactly_and_repaired_exactly(first, site_file, site):
+    worker = next(node.name for node in site.nodes if node is not site.master)
+    namespace, key = site.airavata.namespace, f"{site.network.etcd_prefix}/config"
+    over_ssh(site, worker, "echo 'vm.swappiness = 1' >> /etc/sysctl.d/90-airavata-runbook.conf; systemctl stop kube-proxy")
+    assert "deleted" in kubectl(site, f"-n {namespace} delete service portal")
+    assert etcdctl(site, f"del {key}").strip() == "1"
+    drift = {("02-install", "host_settings", worker, "file /etc/sysctl.d/90-airavata-runbook.conf"): "new content",
+             ("03-etcd-flannel", "network_config", site.master.name, f"etcd key {key}"): "create",
+             ("03-etcd-flannel", "node_services", worker, "service kube-proxy"): "start",
+             ("05-deploy-airavata", "servers", site.master.name, f"Service {namespace}/portal"): "create"}
+
+    assert runbook("plan", site_file).returncode == 0
+    assert actions(report(site, "latest-plan"), "would change") == drift
+    assert over_ssh(site, worker, "systemctl is-active kube-proxy").strip() == "inactive", "a plan repairs nothing"
+
+    done = runbook("run", site_file, "--to", "05")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert actions(report(site), "changed") == drift
+    assert over_ssh(site, worker, "systemctl is-active kube-proxy; grep swap /etc/sysctl.d/*airavata*").strip() == "active"
+    assert '"Network"' in etcdctl(site, f"get {key}")
