@@ -7,7 +7,7 @@ PACKAGES := python3-venv busybox debootstrap systemd-container iproute2 iptables
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup run test unit mirror lab down lint notebooks
+.PHONY: setup run test unit mirror lab down lint notebooks chaos
 
 run: setup
 	$(BIN)/airavata-runbook mirror
@@ -18,6 +18,7 @@ test: setup lint
 	$(BIN)/pytest -q tests/unit
 	$(BIN)/airavata-runbook mirror
 	$(BIN)/pytest -q tests/lab
+	$(BIN)/pytest -q -s tests/chaos
 	tests/nbval/run.sh
 
 setup: $(VENV)/.ready
@@ -48,3 +49,7 @@ lab: setup
 
 down: setup
 	$(BIN)/airavata-runbook lab down
+
+# Every fault in every chapter that it fits, on lab hosts: about half an hour. `make test` takes one a chapter, by a seed.
+chaos: setup mirror
+	$(BIN)/pytest -s -q tests/chaos --all-faults

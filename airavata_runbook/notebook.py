@@ -54,7 +54,8 @@ def execute(notebook: Path, output: Path, parameters: dict, environment: dict[st
         explained = error.traceback == [f"{error.ename}: {error.evalue}"]  # as RunbookError renders itself
         raise Failed(cell, source, text if explained else f"{error.ename}: {text}", explained) from None
     except RuntimeError as error:  # nbclient's DeadKernelError, and its word for a kernel that never answered
-        raise Failed(*reached(output), f"the notebook's kernel ended: {error}", False) from None
+        raise Failed(*reached(output), f"the notebook's kernel ended ({error}): it was killed, or this machine's memory was used "
+                                       "up", True) from None
     finally:
         if not log.stat().st_size:
             log.unlink()

@@ -59,7 +59,9 @@ class Service:
             commands.append(f"systemctl enable --quiet {self.name}")
         if why[0] != "enable":
             commands.append(f"systemctl {why[0].partition(':')[0]} {self.name}")
-        complain = f"{{ journalctl -u {self.name} -n 8 --no-pager -o cat >&2; exit 1; }}"
+        # The reason stands above a long trace, or else in the last lines.
+        log = f"journalctl -u {self.name} -n 60 --no-pager -o cat | cut -c1-400"
+        complain = f"{{ {{ {log} | grep -iE 'error|panic|fatal|denied|no space' || {log}; }} | tail -n 6 >&2; exit 1; }}"
         return Change(", ".join(why), script="\n".join(f"{line} || {complain}" for line in commands),
                       shown="\n".join(commands), touches=frozenset({f"service {self.name}"}))
 
