@@ -1,6 +1,6 @@
 """Report: what a step found and did, per host and resource. Data first; text and HTML are views of it."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 OK, CHANGED, WOULD_CHANGE, FAILED, SKIPPED = "ok", "changed", "would change", "failed", "skipped"
 STATUSES = (CHANGED, WOULD_CHANGE, FAILED, SKIPPED, OK)
@@ -58,6 +58,18 @@ class Report:
         """The whole report as plain data, for report.json."""
         return {**asdict(self), "changed": self.count(CHANGED), "would_change": self.count(WOULD_CHANGE),
                 "failed": self.count(FAILED) + sum(not self.hosts.get(one.host) for one in self.failures)}
+
+    @classmethod
+    def from_dict(cls, data: dict) -> "Report":
+        """The Report that `as_dict` told of."""
+        fields = {name: value for name, value in data.items() if name not in ("changed", "would_change", "failed")}
+        fields["hosts"] = {host: [Item(**item) for item in items] for host, items in data["hosts"].items()}
+        return cls(**{**fields, "failures": [Failure(**one) for one in data["failures"]]})
+
+    def without_ok(self) -> "Report":
+        """The same report of those hosts and resources only that are not simply as they should be."""
+        hosts = {host: [item for item in items if item.status != OK] for host, items in self.hosts.items()}
+        return replace(self, hosts={host: items for host, items in hosts.items() if items})
 
     def __str__(self) -> str:
         from airavata_runbook.display import report_text

@@ -5,7 +5,6 @@ import time
 
 from airavata_runbook import lock
 from airavata_runbook.chapters.reset import steps
-from airavata_runbook.display import show
 from airavata_runbook.errors import SiteError, StepFailed
 from airavata_runbook.report import WOULD_CHANGE, Report
 from airavata_runbook.report_page import step_line
@@ -63,7 +62,7 @@ def _run(step: Step, site: Site, plan: bool = False) -> Report:
             raise
         return error.report
     if plan and report.count(WOULD_CHANGE):
-        show(report)
+        print(report.without_ok(), flush=True)
     return report
 
 

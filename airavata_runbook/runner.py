@@ -14,6 +14,7 @@ import yaml
 
 from airavata_runbook import lock, notebook, paths, report_page
 from airavata_runbook.errors import SiteError, StepFailed
+from airavata_runbook.report import Report
 from airavata_runbook.run_progress import ChapterProgress
 from airavata_runbook.run_record import RunRecord
 from airavata_runbook.site import VARIABLE, Site
@@ -107,6 +108,8 @@ class _Run:
         finally:
             self.record.fill(chapter, read_steps(steps), time.time() - started)
             print(report_page.chapter_line(chapter), flush=True)
+            if self.plan:
+                _tell(chapter)
 
     def _environment(self, steps: Path) -> dict[str, str]:
         """The kernel's environment: the site comes as a parameter and from nowhere else."""
@@ -128,6 +131,13 @@ def read_steps(steps: Path) -> list[dict]:
     """The steps that a chapter recorded, in order; a line that was cut off by a kernel's death is left out."""
     lines = steps.read_text().splitlines(keepends=True) if steps.is_file() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _tell(chapter: dict) -> None:
+    """Print what a chapter would change, with the differences."""
+    for step in chapter["steps"]:
+        if step["would_change"]:
+            print(Report.from_dict(step).without_ok(), flush=True)
 
 
 def _position(notebooks: list[Path], chapter: str) -> int:

@@ -120,13 +120,15 @@ def test_latest_is_the_newest_run_and_older_ones_stay(project):
     assert (outputs / "latest").readlink() == Path(second["run"])
 
 
-def test_a_plan_is_handed_to_the_notebooks_and_kept_apart(project):
+def test_a_plan_is_handed_to_the_notebooks_and_kept_apart(project, capsys):
     write(project, "01-first", 'step("one", "would change") if plan else step("one", "changed")',
           "import os; print('for steps:', os.environ.get('AIRAVATA_RUNBOOK_PLAN'))")
     runner.run("small")
     assert cli.main(["plan", "small"]) == 0
     plan = json.loads((project / "outputs" / "small" / "latest-plan" / "report.json").read_text())
     assert (plan["plan"], plan["changed"], plan["would_change"]) == (True, 0, 1)
+    told = capsys.readouterr().out
+    assert "Plan: one (1 host: 1 would change)\n  one\n    ~ item 0: summary\n        - old\n        + <new>\n" in told
     assert report_of(project)["changed"] == 1
     assert "for steps: None" in outputs_of(project, "01-first")
 
