@@ -148,7 +148,8 @@ class _Work:
                 self.outcome.items[position].status = FAILED
                 said = f"{result.stdout.decode(errors='replace').strip() if result else ''}\n{answer.complaint}".strip()
                 raise self._at(position, StepFailed(f"{self.resources[position].label} could not be changed",
-                                                    found=vault_of(self.host.site).mask(said) or "nothing was said"))
+                                                    found=vault_of(self.host.site).mask(said) or "nothing was said",
+                                                    needed=self.changes[position].summary))
             self.outcome.items[position].status = CHANGED
 
     def _verify(self, positions: list[int]) -> None:
