@@ -66,8 +66,18 @@ def _runs(pid: int) -> bool:
 
 
 def _kill_kernel(scene: Scene) -> None:
-    kernel = next(pid for pid in children(scene.pid) if b"ipykernel_launcher" in Path(f"/proc/{pid}/cmdline").read_bytes())
-    os.kill(kernel, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while not (kernels := [pid for pid in children(scene.pid) if b"ipykernel_launcher" in _words(pid)]):
+        assert time.monotonic() < deadline, "the run has no kernel"
+        time.sleep(0.05)
+    os.kill(kernels[0], signal.SIGKILL)
+
+
+def _words(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def _cut_ssh(scene: Scene) -> None:
