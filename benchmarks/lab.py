@@ -1,0 +1,55 @@
+"""Lab hosts for a benchmark, and what the machine is that they run on."""
+
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from airavata_runbook import lab, paths
+from airavata_runbook.site import Site
+from airavata_runbook.ssh import disconnect
+
+PROJECT = Path(__file__).parents[1]
+SITE = PROJECT / "benchmarks" / "hosts.yaml"
+PEERS = {"ansible": "ansible-core==2.19.14", "pyinfra": "pyinfra==3.10.0", "fabric": "fabric==3.2.3",
+         "paramiko": "paramiko==4.0.0"}
+
+
+@contextmanager
+def hosts() -> Iterator[Site]:
+    """The bench site with its three hosts up and bare; they are gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="airavata-bench-") as folder:
+        os.environ["AIRAVATA_RUNBOOK_STATE"] = folder
+        site = Site.load(str(SITE))
+        try:
+            lab.up(site)
+            yield site
+        finally:
+            disconnect(site)
+            lab.down(site)
+
+
+def peers() -> Path:
+    """The bin folder of the peers' own virtual environment, made when it is not there."""
+    folder = paths.cache_dir() / "peers" / "-".join(pin.replace("==", "") for pin in PEERS.values())
+    if not (folder / "ready").exists():
+        subprocess.run(["python3", "-m", "venv", folder], check=True)
+        subprocess.run([folder / "bin" / "pip", "install", "--quiet", *PEERS.values()], check=True)
+        (folder / "ready").touch()
+    return folder / "bin"
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on, and with which versions."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    processor = next((line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines()
+                      if line.startswith("model name")), platform.machine())
+    return {"date": f"{datetime.now(UTC):%Y-%m-%d}", "cores": os.cpu_count(), "memory_gib": round(memory / 2**30),
+            "processor": processor, "kernel": platform.release(), "python": platform.python_version(),
+            "versions": {"airavata_runbook": version("airavata-runbook"), "paramiko": version("paramiko"),
+                         **{f"peers: {name}": pin.partition("==")[2] for name, pin in PEERS.items()}}}

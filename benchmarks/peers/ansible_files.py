@@ -1,0 +1,38 @@
+"""`reapply` for ansible-core: its playbook, inventory and settings, made from the same items."""
+
+from pathlib import Path
+
+import yaml
+
+from airavata_runbook.site import Site
+from benchmarks import items
+
+
+def write(folder: Path, site: Site) -> Path:
+    """The playbook's path, with hosts.ini and ansible.cfg beside it."""
+    tasks = [{"ansible.builtin.file": {"path": path, "state": "directory", "mode": items.MODE["folder"], "owner": "root",
+                                       "group": "root"}} for path in items.FOLDERS]
+    tasks += [{"ansible.builtin.copy": {"dest": path, "content": content, "mode": items.MODE["file"], "owner": "root",
+                                        "group": "root"}} for path, content in items.FILES.items()]
+    tasks += [{"ansible.builtin.blockinfile": {"path": items.BLOCK["path"], "marker": f"# {{mark}} {items.BLOCK['name']}",
+                                               "block": "\n".join(items.BLOCK["lines"])}},
+              # Not ansible.builtin.apt: it would first want python3-apt on the hosts. This is the quicker one anyway.
+              {"ansible.builtin.command": {"cmd": "dpkg-query -W " + " ".join(items.PACKAGES)}, "changed_when": False}]
+    tasks += [{"ansible.builtin.systemd_service": {"name": name, "state": "started", "enabled": True}} for name in items.SERVICES]
+    playbook = folder / "playbook.yml"
+    playbook.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}], sort_keys=False))
+    ssh = site.master.ssh
+    (folder / "hosts.ini").write_text("".join(f"{node.name} ansible_host={node.address} ansible_user=root\n"
+                                              for node in site.nodes))
+    (folder / "ansible.cfg").write_text(f"""[defaults]
+inventory = {folder}/hosts.ini
+host_key_checking = True
+forks = {len(site.nodes)}
+private_key_file = {ssh.key}
+interpreter_python = /usr/bin/python3
+[ssh_connection]
+pipelining = True
+ssh_args = -o ControlMaster=auto -o ControlPersist=60s -o UserKnownHostsFile={ssh.known_hosts} -o StrictHostKeyChecking=yes
+control_path_dir = {folder}/control
+""")
+    return playbook

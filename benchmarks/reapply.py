@@ -1,0 +1,89 @@
+"""`python -m benchmarks.reapply`: an unchanged set of items, looked at by this engine and by its peers, in turn."""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from airavata_runbook.site import Site
+from airavata_runbook.ssh import connect, side_by_side
+from benchmarks import items, results
+from benchmarks.lab import PROJECT, SITE, hosts, machine, peers
+from benchmarks.peers import ansible_files
+
+REPETITIONS = 7
+
+
+def measure() -> dict:
+    """Seconds of every run, by tool. Raises SystemExit when a tool changed something, or said so."""
+    with hosts() as site, tempfile.TemporaryDirectory(prefix="airavata-bench-") as folder:
+        tools = _tools(site, Path(folder))
+        tools["airavata_runbook"]()  # brings the items about; from here on nobody has anything to do
+        before = _state(site)
+        for name, run in tools.items():  # each once unmeasured: files are cached, ansible's connections are open
+            _refuse_changes(name, run(), site, before)
+        runs: dict[str, list[float]] = {name: [] for name in tools}
+        for repetition in range(REPETITIONS):
+            for name, run in tools.items():
+                started = time.monotonic()
+                said = run()
+                runs[name].append(round(time.monotonic() - started, 3))
+                _refuse_changes(name, said, site, before)
+            last = ", ".join(f"{name} {times[-1]:.2f} s" for name, times in runs.items())
+            print(f"round {repetition + 1}: {last}", flush=True)
+    return runs
+
+
+def _tools(site: Site, folder: Path) -> dict[str, Callable[[], str]]:
+    """Tool → what runs it once, as a process of its own, and returns what it printed."""
+    ssh, bin_ = site.master.ssh, peers()
+    query = f"dpkg-query -W -f='${{Package}}=${{source:Upstream-Version}} ' {' '.join(items.PACKAGES)}"
+    versions = connect(site)["one"].run(query).text
+    inventory = folder / "inventory.py"
+    inventory.write_text("hosts = " + repr([(str(node.address), {
+        "ssh_user": "root", "ssh_key": ssh.key, "ssh_known_hosts_file": ssh.known_hosts, "ssh_strict_host_key_checking": "yes",
+    }) for node in site.nodes]) + "\n")
+    playbook = ansible_files.write(folder, site)
+    addresses = [str(node.address) for node in site.nodes]
+    script = PROJECT / "benchmarks" / "peers"
+    return {
+        "airavata_runbook": _command([sys.executable, "-m", "benchmarks.peers.with_airavata_runbook", SITE, *versions.split()]),
+        "ansible": _command([bin_ / "ansible-playbook", playbook], ANSIBLE_CONFIG=str(folder / "ansible.cfg"),
+                            ANSIBLE_NOCOLOR="1"),
+        "pyinfra": _command([bin_ / "pyinfra", "-y", inventory, script / "with_pyinfra.py"], BENCH_PROJECT=str(PROJECT)),
+        "fabric": _command([bin_ / "python", script / "with_fabric.py", PROJECT, ssh.key, ssh.known_hosts, *addresses]),
+    }
+
+
+def _command(words: list, **environment: str) -> Callable[[], str]:
+    def run() -> str:
+        done = subprocess.run(list(map(str, words)), cwd=PROJECT, env={**os.environ, **environment}, capture_output=True,
+                              text=True)
+        if done.returncode:
+            raise SystemExit(f"{words[0]} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+        return done.stdout + done.stderr
+    return run
+
+
+def _state(site: Site) -> dict[str, str]:
+    return {name: result.text for name, result in side_by_side(list(connect(site).values()),
+                                                               lambda host: host.run(items.STATE)).items()}
+
+
+def _refuse_changes(name: str, said: str, site: Site, before: dict[str, str]) -> None:
+    unchanged = {"airavata_runbook": said.strip().splitlines()[-1:] == ["0"], "fabric": said.strip() == "0",
+                 "ansible": said.count("changed=0") == len(site.nodes), "pyinfra": "Grand total" in said}[name]
+    if not unchanged or _state(site) != before:
+        raise SystemExit(f"{name} changed something, or says so:\n{said[-3000:]}")
+
+
+if __name__ == "__main__":
+    measured = measure()
+    medians = {name: round(statistics.median(times), 3) for name, times in measured.items()}
+    results.keep({**machine(), "reapply": medians, "reapply_runs": measured,
+                  "reapply_of": f"{items.COUNT} items on each of 3 hosts"})
+    print(results.table("reapply", medians))
