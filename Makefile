@@ -7,7 +7,7 @@ PACKAGES := python3-venv busybox debootstrap systemd-container iproute2 iptables
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup run test unit mirror lab down lint notebooks chaos
+.PHONY: setup run test unit mirror lab down lint notebooks chaos bench
 
 run: setup
 	$(BIN)/airavata-runbook mirror
@@ -35,7 +35,7 @@ unit: setup
 	$(BIN)/pytest -q tests/unit
 
 lint: setup
-	$(BIN)/ruff check -q airavata_runbook tests
+	$(BIN)/ruff check -q airavata_runbook benchmarks tests
 
 mirror: setup
 	$(BIN)/airavata-runbook mirror
@@ -53,3 +53,8 @@ down: setup
 # Every fault in every chapter that it fits, on lab hosts: about half an hour. `make test` takes one a chapter, by a seed.
 chaos: setup mirror
 	$(BIN)/pytest -s -q tests/chaos --all-faults
+
+# How long it takes, beside ansible-core, pyinfra, fabric and kubeadm: benchmarks/README.md. About ten minutes.
+bench: setup mirror
+	$(BIN)/python -m benchmarks.reapply
+	$(BIN)/python -m benchmarks.ready

@@ -1,0 +1,157 @@
+"""A cluster by kubeadm on lab hosts, as one would do it by hand over SSH: what is prepared, and what the clock runs for."""
+
+import dataclasses
+import json
+import shlex
+import subprocess
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+
+from airavata_runbook import paths
+from airavata_runbook.configs import node
+from airavata_runbook.mirror import images, oci_writer
+from airavata_runbook.mirror import packages as mirror
+from airavata_runbook.mirror.build import binary, build
+from airavata_runbook.mirror.components import BY_NAME
+from airavata_runbook.site import Site
+from airavata_runbook.ssh import Host, connect, side_by_side
+from airavata_runbook.step import Target
+
+REGISTRY = "bench.local"  # a name only: every image lies on the hosts
+KUBERNETES, ETCD, PAUSE = BY_NAME["kubernetes"].version, BY_NAME["etcd"].version, "3.10"
+SERVERS = {"kube-apiserver": ("kubernetes", f"v{KUBERNETES}"), "kube-controller-manager": ("kubernetes", f"v{KUBERNETES}"),
+           "kube-scheduler": ("kubernetes", f"v{KUBERNETES}"), "etcd": ("etcd", ETCD)}
+FOLDER = "/opt/bench-kubeadm"
+DROP_IN = """[Service]
+EnvironmentFile=
+EnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env
+ExecStart=
+ExecStart=/usr/bin/kubelet --bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf \\
+    --kubeconfig=/etc/kubernetes/kubelet.conf --config=/var/lib/kubelet/config.yaml $KUBELET_KUBEADM_ARGS
+"""
+NODES = "kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes --no-headers"
+
+
+def prepare(site: Site) -> None:
+    """Put kubeadm's images on the hosts' disks; nothing is installed or imported. Not part of what is measured."""
+    def put(host: Host) -> None:
+        for name, archive in archives().items():
+            if name == "pause" or host.node == site.master:
+                host.send(archive, f"{FOLDER}/images/{name}.tar")
+    _all(site, put)
+
+
+def bring_up(site: Site) -> None:
+    """From bare hosts to Ready nodes. Raises RuntimeError when a command fails, TimeoutError when a node does not come."""
+    _all(site, _install)
+    master = connect(site)[site.master.name]
+    _run(master, f"kubeadm init --config {FOLDER}/init.yaml --skip-phases=addon --ignore-preflight-errors=all")
+    join = _run(master, "kubeadm token create --print-join-command").strip()
+    workers = [host for host in connect(site).values() if host is not master]
+    _raise(side_by_side(workers, lambda host: _run(host, f"{join} --ignore-preflight-errors=all --node-name {host.name}")))
+    deadline = time.monotonic() + 180
+    while _run(master, NODES).split().count("Ready") < len(site.nodes):
+        if time.monotonic() > deadline:
+            raise TimeoutError("nodes are not Ready within 180 s")
+        time.sleep(0.2)
+
+
+def _install(host: Host) -> None:
+    """Packages, containerd's configuration, a network of its own for the pods of each host, and the images imported."""
+    names = mirror.with_needs(["containerd", "cri-tools", "kubernetes-node", "kubernetes-client"])
+    for one in mirror.make(names):
+        host.send(one.path, f"{FOLDER}/{one.name}.deb")
+    host.send(kubeadm(), "/usr/bin/kubeadm")
+    settings = Target(host.site, host).settings
+    number = [one.name for one in host.site.nodes].index(host.name)
+    network = {"cniVersion": "1.0.0", "name": "bench", "plugins": [{
+        "type": "bridge", "bridge": "cni0", "isGateway": True,
+        "ipam": {"type": "host-local", "ranges": [[{"subnet": f"10.244.{number}.0/24"}]]}}]}
+    files = {"/etc/containerd/config.toml": node.containerd(host.site, settings),
+             "/etc/cni/net.d/10-bench.conflist": json.dumps(network),
+             "/etc/kubernetes/kubelet": "", "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf": DROP_IN,
+             f"{FOLDER}/init.yaml": _configuration(host, settings)}
+    put = "".join(f"mkdir -p $(dirname {path}); printf %s {shlex.quote(text)} > {path}\n" for path, text in files.items())
+    pause = f"{host.site.registry_address}/pause:{PAUSE}"
+    _run(host, f"""set -e
+{put}chmod 755 /usr/bin/kubeadm
+dpkg -i {FOLDER}/*.deb >/dev/null
+systemctl daemon-reload
+systemctl enable --quiet --now containerd
+for archive in {FOLDER}/images/*.tar; do
+    name=$(basename $archive .tar)
+    case $name in
+    pause) ctr -n k8s.io images import --index-name {pause} $archive;;
+    etcd) ctr -n k8s.io images import --index-name {REGISTRY}/etcd:{ETCD} $archive;;
+    *) ctr -n k8s.io images import --index-name {REGISTRY}/$name:v{KUBERNETES} $archive;;
+    esac
+done >/dev/null
+systemctl enable --quiet kubelet""")
+
+
+def _configuration(host: Host, settings) -> str:
+    """kubeadm's configuration; what the lab's hosts need is what the runbook derives for them."""
+    documents = [
+        {"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": "InitConfiguration",
+         "localAPIEndpoint": {"advertiseAddress": str(host.site.master.address)},
+         "nodeRegistration": {"name": host.name, "imagePullPolicy": "Never"}},
+        {"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": "ClusterConfiguration", "kubernetesVersion": f"v{KUBERNETES}",
+         "imageRepository": REGISTRY, "etcd": {"local": {"imageTag": ETCD}}},
+        {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "cgroupDriver": settings.cgroup_driver,
+         "failCgroupV1": settings.fail_cgroup_v1, "failSwapOn": settings.fail_swap_on, "oomScoreAdj": settings.oom_score_adj,
+         "maxOpenFiles": settings.max_open_files, "imageGCHighThresholdPercent": settings.image_gc[0],
+         "imageGCLowThresholdPercent": settings.image_gc[1]}]
+    return "---\n".join(json.dumps(document) + "\n" for document in documents)
+
+
+@cache
+def kubeadm() -> Path:
+    """The binary, from the module that the mirror's Kubernetes is built from."""
+    return build(dataclasses.replace(BY_NAME["kubernetes"], programs={"k8s.io/kubernetes/cmd/kubeadm": "kubeadm"},
+                                     keep=("LICENSE",), seconds=60)) / "kubeadm"
+
+
+@cache
+def archives() -> dict[str, Path]:
+    """Image name → a tar of its OCI layout: the static binaries of the mirror, each an image of its own, and pause."""
+    target = paths.cache_dir() / "peers" / f"images-{KUBERNETES}-{ETCD}"
+    target.mkdir(parents=True, exist_ok=True)
+    made = {name: target / f"{name}.tar" for name in (*SERVERS, "pause")}
+    for name, (component, _) in SERVERS.items():
+        if not made[name].exists():
+            with tempfile.TemporaryDirectory(dir=target) as work:
+                root = Path(work, "root", "usr", "local", "bin")
+                root.mkdir(parents=True)
+                (root / name).write_bytes(binary(component, name).read_bytes())
+                (root / name).chmod(0o755)
+                layer = oci_writer.write_layer(Path(work, "root"), Path(work, "layer"))
+                oci_writer.write_layout(Path(work, "image"), [(layer, Path(work, "layer"))],
+                                        {"Env": ["PATH=/usr/local/bin"], "Entrypoint": [f"/usr/local/bin/{name}"]}, {})
+                _tar(Path(work, "image"), made[name])
+    if not made["pause"].exists():
+        _tar(images.build(["pause"])["pause"], made["pause"])
+    return made
+
+
+def _tar(layout: Path, archive: Path) -> None:
+    subprocess.run(["tar", "-C", layout, "-cf", f"{archive}.part", "."], check=True)
+    Path(f"{archive}.part").rename(archive)
+
+
+def _run(host: Host, script: str) -> str:
+    done = host.run(script)
+    if done.status:
+        raise RuntimeError(f"{host.name}: {script[-300:]}\n{done.text[-1500:]}\n{done.stderr.decode()[-1500:]}")
+    return done.text
+
+
+def _all(site: Site, work) -> None:
+    _raise(side_by_side(list(connect(site).values()), work))
+
+
+def _raise(results: dict) -> None:
+    for result in results.values():
+        if isinstance(result, Exception):
+            raise result
