@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import etcd3
-
 from airavata_runbook.errors import NotYet
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import connect
@@ -19,8 +17,9 @@ TIMEOUT = 10  # seconds for one request
 
 
 @contextmanager
-def client(site: Site) -> Iterator[etcd3.Etcd3Client]:
+def client(site: Site) -> "Iterator[etcd3.Etcd3Client]":  # noqa: F821  (it is imported below)
     """A client of the site's etcd, closed afterwards. Raises NotYet when etcd does not answer."""
+    import etcd3  # it and gRPC take a while to load, and few steps ask etcd
     vault = vault_of(site)
     pair = vault.pair(f"{PKI}/etcd-client", "etcd's client certificate is issued")
     port = connect(site)[site.master.name].forward(PORT)

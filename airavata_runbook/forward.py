@@ -33,6 +33,7 @@ class Forward:
             threading.Thread(target=self._carry, args=(client, peer), daemon=True).start()
 
     def _carry(self, client: socket.socket, peer) -> None:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with client:
             try:
                 channel = self._transport().open_channel("direct-tcpip", self._target, peer, timeout=15)

@@ -1,14 +1,12 @@
-"""The cluster's API from this machine: a kubeconfig that can be made again, and a client through an SSH forward."""
+"""The cluster's API from this machine: a kubeconfig that can be made again, and a client through an SSH forward.
+
+The official client is imported where it is used: it takes a while to load, and most steps ask hosts only.
+"""
 
 import os
 import tempfile
 import threading
 from pathlib import Path
-
-import urllib3
-from kubernetes import client as kubernetes_client
-from kubernetes.config import new_client_from_config
-from kubernetes.dynamic import DynamicClient
 
 from airavata_runbook import paths, pki
 from airavata_runbook.site import Site
@@ -25,15 +23,16 @@ _lock = threading.Lock()
 class Kube:
     """`core`, `apps` …: the official typed clients; `dynamic`: any kind by its apiVersion."""
 
-    def __init__(self, api: kubernetes_client.ApiClient):
+    def __init__(self, api):
+        from kubernetes import client
         self.api = api
-        self.core = kubernetes_client.CoreV1Api(api)
-        self.apps = kubernetes_client.AppsV1Api(api)
-        self.policy = kubernetes_client.PolicyV1Api(api)
-        self._dynamic: DynamicClient | None = None
+        self.core, self.apps, self.policy = client.CoreV1Api(api), client.AppsV1Api(api), client.PolicyV1Api(api)
+        self._dynamic = None
 
     @property
-    def dynamic(self) -> DynamicClient:
+    def dynamic(self):
+        """The client for any kind of object."""
+        from kubernetes.dynamic import DynamicClient
         with _lock:  # it asks for all kinds that the cluster knows: once is enough
             if self._dynamic is None:
                 self._dynamic = DynamicClient(self.api)
@@ -46,6 +45,8 @@ class Kube:
 
 def kube(site: Site) -> Kube:
     """A client of the site's API server, as its admin. Raises NotYet when there is no API server yet."""
+    import urllib3
+    from kubernetes.config import new_client_from_config
     with _lock:
         port = connect(site)[site.master.name].forward(PORT)
         known = _clients.get(site.name)

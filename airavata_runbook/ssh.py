@@ -96,7 +96,7 @@ class Host:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
             stream.seek(0)
             quoted = shlex.quote(target)
-            script = (f"set -e; mkdir -p $(dirname {quoted}); cat > {quoted}.part; "
+            script = (f"set -e; umask 022; mkdir -p $(dirname {quoted}); cat > {quoted}.part; "
                       f"echo {digest} {quoted}.part | sha256sum -c --quiet; mv -f {quoted}.part {quoted}")
             result = self._stream(script, stream, progress)
         if result.status:
@@ -291,7 +291,8 @@ def _client(where: str, ssh: Ssh, address: str, sock) -> paramiko.SSHClient:
         if known_hosts.is_file():
             client.load_host_keys(str(known_hosts))
     try:
-        client.connect(address, port=ssh.port, username=ssh.user, sock=sock, timeout=CONNECT_TIMEOUT,
+        client.connect(address, port=ssh.port, username=ssh.user, sock=sock or _prompt_socket(address, ssh.port),
+                       timeout=CONNECT_TIMEOUT,
                        key_filename=str(Path(ssh.key).expanduser()) if ssh.key else None,
                        look_for_keys=not ssh.key, allow_agent=not ssh.key, auth_timeout=CONNECT_TIMEOUT,
                        banner_timeout=CONNECT_TIMEOUT)
@@ -299,6 +300,13 @@ def _client(where: str, ssh: Ssh, address: str, sock) -> paramiko.SSHClient:
         client.close()
         raise _unreachable(where, ssh, address, known_hosts, error) from None
     return client
+
+
+def _prompt_socket(address: str, port: int) -> socket.socket:
+    """A connection that sends at once. Held back for acknowledgements (Nagle), each command took 80 ms more in the lab."""
+    sock = socket.create_connection((address, port), CONNECT_TIMEOUT)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
 
 
 def _unreachable(where: str, ssh: Ssh, address: str, known_hosts: Path, error: Exception) -> HostUnreachable:

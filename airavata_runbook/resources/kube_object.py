@@ -4,10 +4,7 @@ import base64
 import json
 from dataclasses import dataclass
 
-import urllib3
 import yaml
-from kubernetes.client.exceptions import ApiException
-from kubernetes.dynamic.exceptions import DynamicApiError, ResourceNotFoundError
 
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.kube import FIELD_MANAGER, kube
@@ -40,13 +37,15 @@ class KubeObject:
 
     def ask(self, context: Context) -> tuple[dict | None, dict]:
         """The object as it is (None: not there), and as it would be after it is applied."""
+        import urllib3
+        from kubernetes.client.exceptions import ApiException
         if context.planning and "service kube-apiserver" in context.touched:
             raise NotYet("the API server runs")
         try:
             return self._live_and_wanted(context)
         except urllib3.exceptions.HTTPError:
             raise NotYet("the API server answers") from None
-        except (ApiException, DynamicApiError) as error:
+        except ApiException as error:
             raise self._refused(error) from None
 
     def change(self, found: Found, context: Context) -> Change | None:
@@ -56,11 +55,13 @@ class KubeObject:
         return self._apply("create" if live is None else "change", live, wanted, context)
 
     def _live_and_wanted(self, context: Context) -> tuple[dict | None, dict]:
+        from kubernetes.client.exceptions import ApiException
+        from kubernetes.dynamic.exceptions import ResourceNotFoundError
         client = kube(context.host.site)
         try:
             resource = client.resource(self.manifest)
             live = resource.get(name=self.name, namespace=self.namespace).to_dict()
-        except (ApiException, DynamicApiError) as error:
+        except ApiException as error:
             if error.status != 404:
                 raise
             return None, self.manifest
@@ -76,9 +77,10 @@ class KubeObject:
                       touches=frozenset({self.label}))
 
     def _do(self, context: Context) -> None:
+        from kubernetes.client.exceptions import ApiException
         try:
             self._send(context)
-        except (ApiException, DynamicApiError) as error:
+        except ApiException as error:
             raise self._refused(error) from None
 
     def _send(self, context: Context, dry_run: bool = False) -> dict:
