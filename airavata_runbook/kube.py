@@ -3,12 +3,14 @@
 The official client is imported where it is used: it takes a while to load, and most steps ask hosts only.
 """
 
+import json
 import os
 import tempfile
 import threading
 from pathlib import Path
 
 from airavata_runbook import paths, pki
+from airavata_runbook.errors import StepFailed
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import connect
 from airavata_runbook.vault import PKI, vault_of
@@ -59,6 +61,23 @@ def kube(site: Site) -> Kube:
             api.configuration.retries = urllib3.Retry(total=3, backoff_factor=0.1, allowed_methods=None)
             _clients[site.name] = known = (port, Kube(api))
         return known[1]
+
+
+def explained(error: Exception, site: Site) -> Exception:
+    """The API server's own error as a StepFailed that says what it answered; any other error as it is."""
+    import urllib3
+    from kubernetes.client.exceptions import ApiException
+    if isinstance(error, ApiException):
+        try:
+            found = json.loads(error.body)["message"]
+        except (TypeError, ValueError, KeyError):
+            found = str(error.reason)
+    elif isinstance(error, urllib3.exceptions.HTTPError):
+        found = f"no answer ({type(error).__name__})"
+    else:
+        return error
+    return StepFailed("the API server did not answer as it must", found=found, retryable=True,
+                      remedy=f"on {site.master.name}: systemctl status etcd kube-apiserver")
 
 
 def write_kubeconfig(site: Site, server: str, name: str = "kubeconfig") -> Path:

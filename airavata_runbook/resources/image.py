@@ -9,6 +9,8 @@ from airavata_runbook.registry_client import Registry
 from airavata_runbook.registry_http import RegistryError
 from airavata_runbook.resources.base import Change, Context, Found
 
+SERVICE = "docker-distribution"
+
 
 @dataclass(frozen=True)
 class Image:
@@ -43,5 +45,15 @@ class Image:
     def change(self, found: Found, context: Context) -> Change | None:
         if found.answered():
             return None
-        return Change("push", call=lambda: self.registry().push(self.repository, self.tag, self.layout()) and None,
+        return Change("push", call=lambda: self._push(context),
                       shown=f"push {self.repository}:{self.tag}", touches=frozenset({self.label}))
+
+    def _push(self, context: Context) -> None:
+        try:
+            self.registry().push(self.repository, self.tag, self.layout())
+        except RegistryError as error:  # a registry tells its clients little of its own troubles, a full disk for example
+            said = context.host.run(f"journalctl -u {SERVICE} -n 60 --no-pager -o cat | grep -oE 'err(or|\\.detail)?=\"[^\"]+\"' "
+                                    "| sort | uniq -c | sort -n | tail -n 2 | cut -c1-300").text.strip()
+            error.found += f"\nits log: {said}" if said else ""
+            error.remedy = error.remedy or f"journalctl -u {SERVICE} on {context.host.name}"
+            raise

@@ -6,9 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import ProtocolError
 
 from airavata_runbook.engine import probe
 from airavata_runbook.errors import NotYet, StepFailed
+from airavata_runbook.kube import explained
 from airavata_runbook.registry_http import RegistryError
 from airavata_runbook.resources import (
     Authority,
@@ -27,6 +30,8 @@ from airavata_runbook.resources import (
 from airavata_runbook.resources.base import Found
 from airavata_runbook.resources.file import with_block
 from airavata_runbook.resources.package import install_script, parse_installed, same_version
+from airavata_runbook.site import Site
+from airavata_runbook.ssh import Result
 
 SERVICE = """Type=notify
 ExecMainStartTimestamp=Mon 2026-11-23 09:00:00.500000 UTC
@@ -224,3 +229,32 @@ def test_an_image_waits_for_a_registry_that_is_not_up_and_fails_for_one_that_ref
     refused = Image("portal", "sha-1", lambda: None, lambda: Answers(RegistryError("wrong password")))
     with pytest.raises(RegistryError, match="wrong password"):
         compared(refused)
+
+
+def test_a_registry_in_trouble_is_asked_for_its_own_log():
+    class Host:
+        name = "head"
+
+        def run(self, script):
+            assert "journalctl -u docker-distribution" in script
+            return Result(0, b'      3 error="write: no space left on device"\n', b"")
+
+    class Troubled(Answers):
+        def push(self, repository, tag, layout):
+            raise RegistryError("a registry refuses", found="500 UNKNOWN unknown error")
+    change = Image("portal", "sha-1", lambda: None, lambda: Troubled(False)).change(Found(answer=False), Context(Host()))
+    with pytest.raises(RegistryError, match=r"500 UNKNOWN unknown error\s+its log: 3 error=.*no space left") as error:
+        change.call()
+    assert error.value.remedy == "journalctl -u docker-distribution on head"
+
+
+def test_the_api_servers_own_error_is_explained():
+    site = Site.load({"name": "some", "nodes": [{"name": "head", "address": "192.0.2.11", "role": "master"}]})
+    timeout = ApiException(status=504, reason="Gateway Timeout")
+    timeout.body = '{"message": "Timeout: request did not complete within the allotted timeout"}'
+    told = explained(timeout, site)
+    assert isinstance(told, StepFailed) and told.retryable and "on head: systemctl status etcd" in told.remedy
+    assert told.found == "Timeout: request did not complete within the allotted timeout"
+    assert explained(ProtocolError("cut"), site).found == "no answer (ProtocolError)"
+    other = KeyError("a defect of ours")
+    assert explained(other, site) is other
