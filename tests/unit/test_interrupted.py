@@ -195,7 +195,8 @@ def test_a_run_after_an_interrupted_one_comes_to_the_same_end(undisturbed, tmp_p
         assert end_state(root) == wanted, f"{kind} at trip {at}"
         if at % 5 == 0:
             third = run(StandIn(root))
-            assert [item.label for outcome in third for item in outcome.items if item.status != "ok"] == [], f"{kind} at trip {at}"
+            left = [item.label for outcome in third for item in outcome.items if item.status != "ok"]
+            assert left == [], f"{kind} at trip {at}"
         shutil.rmtree(root)
     # Every interruption was noticed; but what carries a file has no answer that could be cut short.
     assert told == trips - (kind == "answer cut short")
