@@ -131,10 +131,12 @@ class _Work:
     def _call(self, position: int) -> None:
         self.progress(self.host.name, self.resources[position].label)
         try:
-            self.changes[position].call()
+            told = self.changes[position].call()
         except Exception as error:
             self.outcome.items[position].status = FAILED
             raise self._at(position, error) from None
+        if told:
+            self.outcome.items[position].summary += f", {told}"
 
     def _run_scripts(self, positions: list[int]) -> None:
         self.progress(self.host.name, self.resources[positions[0]].label)

@@ -23,6 +23,7 @@ HELD = "AIRAVATA_RUNBOOK_LOCK"  # set for the kernels of a run: the runner holds
 BEAT = 15  # seconds between two signs of life
 SILENCE = 60  # seconds without one, after which the lock is free
 ANSWER = 30.0  # seconds
+LISTEN = 'while [ "$(timeout %(silence)d dd bs=1 count=1 2>/dev/null 9>&-)" = . ]; do :; done'  # on the host, for `beat`
 
 _held: set[str] = set()  # sites that this process holds
 
@@ -44,7 +45,7 @@ def held(site: Site, doing: str) -> Iterator[bool]:
         yield False
         return
     done = threading.Event()
-    threading.Thread(target=_beat, args=(channel, done), daemon=True).start()
+    threading.Thread(target=beat, args=(channel, done), daemon=True).start()
     _held.add(site.name)
     try:
         yield True
@@ -82,7 +83,7 @@ flock -w 3 9 || {{ echo taken; cat {PATH}; exit; }}
 read -r holder
 printf '%s, since %s\\n' "$holder" "$(date -u '+%Y-%m-%d %H:%M:%S UTC')" > {PATH}
 echo held
-while [ "$(timeout {SILENCE} dd bs=1 count=1 2>/dev/null 9>&-)" = . ]; do :; done
+{LISTEN % {"silence": SILENCE}}
 : > {PATH}
 """
 
@@ -95,7 +96,8 @@ def _who() -> str:
     return f"{user}@{socket.gethostname()}, process {os.getpid()}"
 
 
-def _beat(channel: paramiko.Channel, done: threading.Event) -> None:
+def beat(channel: paramiko.Channel, done: threading.Event) -> None:
+    """Signs of life to a script that listens (LISTEN), until `done` or the connection's end."""
     with suppress(OSError):  # the connection is gone: the step at work on it tells
         while not done.wait(BEAT):
             channel.sendall(b".")

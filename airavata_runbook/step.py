@@ -13,6 +13,7 @@ from airavata_runbook.engine import bring_about
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed
 from airavata_runbook.facts.derive import NodeSettings, derive
 from airavata_runbook.facts.host import HostFacts, look
+from airavata_runbook.fan_out import FanOut
 from airavata_runbook.report import Failure, Report
 from airavata_runbook.resources import Resource
 from airavata_runbook.site import Node, Site
@@ -25,10 +26,14 @@ PLAN = "AIRAVATA_RUNBOOK_PLAN"  # set by `airavata-runbook plan`; the notebooks'
 
 @dataclass
 class Target:
-    """What a step's function is told: the site, the node and its host. facts: what is true there now."""
+    """What a step's function is told: the site, the node and its host. facts: what is true there now.
+
+    fan_out: the way of files that several hosts of this step want.
+    """
 
     site: Site
     host: Host
+    fan_out: FanOut | None = None
 
     @property
     def node(self) -> Node:
@@ -86,9 +91,10 @@ class Step:
     def _on_all_hosts(self, site: Site, plan: bool) -> Report:
         started = time.time()
         hosts = [connect(site)[node.name] for node in self.on(site)]
-        with display.StepProgress(self.title, [host.name for host in hosts]) as progress:
-            results = side_by_side(hosts, lambda host: bring_about(
-                host, lambda: list(self.resources(Target(site, host))), plan, progress))
+        with display.StepProgress(self.title, [host.name for host in hosts]) as progress, \
+                FanOut(connect(site)[site.registry_node.name], hosts) as fan_out:
+            results = side_by_side(fan_out.first(hosts), lambda host: fan_out.watched(host, lambda: bring_about(
+                host, lambda: list(self.resources(Target(site, host, fan_out))), plan, progress)))
         report = Report(self.chapter, self.name, self.title, plan, {}, started=started, seconds=time.time() - started)
         for host in hosts:
             outcome = results[host.name]

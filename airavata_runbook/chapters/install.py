@@ -31,8 +31,10 @@ def repository(target: Target) -> Iterator[Resource]:
     if folder := site.repository.folder:
         mirror.check_versions(site.versions)
         built = mirror.make(package_names(site, target.node))
+        shared = package_names(site, site.registry_node)  # as images, packages go there once, and from there to the others
         for one in built:
-            yield Upload(f"{folder}/{mirror.file_name(mirror.PACKAGE[one.name])}", one.path, one.sha256)
+            yield Upload(f"{folder}/{mirror.file_name(mirror.PACKAGE[one.name])}", one.path, one.sha256,
+                         target.fan_out if one.name in shared else None)
         for name, content in mirror.index(built).items():
             yield File(f"{folder}/{name}", content)
     yield File(f"/etc/apt/sources.list.d/{site.repository.id}.list", apt_source(site.repository))

@@ -16,15 +16,15 @@ class Change:
     """One action that brings a resource to what it should be; the same in a plan and in a run.
 
     summary: a few words. detail: a difference to read, without secrets. script: POSIX shell run as root on the
-    host, or call: a function that does it by an API. shown: the command as the reader shall see it (default: the
-    script). touches: paths and units it alters, so that services that read them restart. waits: it only waits
-    for a condition and changes nothing itself.
+    host, or call: a function that does it by an API; what it returns, if anything, says what went otherwise than
+    shown. shown: the command as the reader shall see it (default: the script). touches: paths and units it alters,
+    so that services that read them restart. waits: it only waits for a condition and changes nothing itself.
     """
 
     summary: str
     detail: str = ""
     script: str = ""
-    call: Callable[[], None] | None = None
+    call: Callable[[], str | None] | None = None
     shown: str = ""
     touches: frozenset[str] = frozenset()
     waits: bool = False

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from airavata_runbook.fan_out import FanOut, Shared
 from airavata_runbook.resources.base import Change, Context, Found, quote
+from airavata_runbook.ssh import Host
 
 Content = str | bytes | Callable[[], str | bytes]
 END = "END-OF-FILE"
@@ -121,11 +123,15 @@ class Block:
 
 @dataclass(frozen=True)
 class Upload:
-    """A large file carried from this machine. source: its local path, sha256: its digest (hex)."""
+    """A large file carried from this machine. source: its local path, sha256: its digest (hex).
+
+    fan_out: given when other hosts want it as well: then they fetch it from the one that has it.
+    """
 
     path: str
     source: Path
     sha256: str
+    fan_out: FanOut | None = None
 
     @property
     def label(self) -> str:
@@ -135,13 +141,29 @@ class Upload:
         return f"sha256sum < {quote(self.path)}"
 
     def change(self, found: Found, context: Context) -> Change | None:
-        if not found.status and found.text.split()[:1] == [self.sha256]:
+        there = not found.status and found.text.split()[:1] == [self.sha256]
+        if self.fan_out:
+            self.fan_out.seen(context.host, Shared(self.path, self.sha256), there)
+        if there:
             return None
-        size = self.source.stat().st_size
-        return Change("create" if found.status else "replace", detail=f"sha256 {self.sha256}",
-                      call=lambda: context.host.send(self.source, self.path),
-                      shown=f"scp {Path(self.path).name} {context.host.name}:{self.path}   # {size / 1e6:.1f} MB",
-                      touches=frozenset({self.path}))
+        size = f"{self.source.stat().st_size / 1e6:.1f} MB"
+        if self.fan_out and context.host is not self.fan_out.source:
+            shown = f"sftp {self.fan_out.source.name}:{self.path} {self.path}   # {size}, inside the private network"
+            carry = self._fetch
+        else:
+            shown = f"scp {Path(self.path).name} {context.host.name}:{self.path}   # {size}"
+            carry = self._send
+        return Change("create" if found.status else "replace", detail=f"sha256 {self.sha256}", shown=shown,
+                      call=lambda: carry(context.host), touches=frozenset({self.path}))
+
+    def _send(self, host: Host) -> None:
+        host.send(self.source, self.path)
+
+    def _fetch(self, host: Host) -> str:
+        why_not = self.fan_out.fetch(host, Shared(self.path, self.sha256))
+        if why_not:
+            self._send(host)
+        return why_not and f"sent from this machine ({why_not})"
 
 
 def with_block(text: str, name: str, lines: tuple[str, ...]) -> str:

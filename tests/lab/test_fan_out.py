@@ -1,0 +1,231 @@
+"""Packages cross the link to the hosts once: counted outside, on the bridge that carries this machine's own address."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from airavata_runbook import lab
+from airavata_runbook.chapters import install
+from airavata_runbook.errors import StepFailed
+from airavata_runbook.fan_out import Shared, _Server
+from airavata_runbook.mirror import packages
+from airavata_runbook.resources import Upload
+from airavata_runbook.site import Site
+from airavata_runbook.ssh import connect, disconnect
+from airavata_runbook.step import step
+from tests.full_picture import over_ssh
+
+FOLDER = "/opt/airavata-runbook/repository"
+HOSTS = ("one", "two", "three")
+# What a step may leave nothing of: listeners, servers and fetchers, folders and half files, keys.
+TRACES = """ss -Htln | awk '{print $4}' | sort
+ps -eo args | grep -E '[s]shd -D -e|[s]ftp|[i]nternal-sftp|[n]obody' | sort
+ls -d /run/airavata-runbook.??????
+find / -xdev -name '*.part'
+find /root /home -path '*.ssh*' -type f | xargs sha256sum"""
+
+
+@pytest.fixture(scope="module", params=["root", "operator"])
+def site(request, tmp_path_factory):
+    """A lab of its own: once with root, once with sudo, a closed firewall and a host behind another."""
+    plain = request.param == "root"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRAVATA_RUNBOOK_STATE", str(tmp_path_factory.mktemp("state")))
+        made = Site.load({
+            "name": f"fan-out-{request.param}", "ssh": {"user": request.param}, "registry": {"node": "two"},
+            "nodes": [{"name": "one", "address": "10.90.0.11", "interface": "host0", "role": "master"},
+                      {"name": "two", "address": "10.90.0.12", "interface": "host0"},
+                      {"name": "three", "address": "10.90.0.13", "interface": "host0",
+                       "ssh": {} if plain else {"jump": "operator@10.90.0.11"}}],
+            "lab": {"bridge": "lab4", "network": "10.90.0.0/24", "firewall": "open" if plain else "closed"}})
+        try:
+            lab.up(made)
+            yield made
+        finally:
+            disconnect(made)
+            lab.down(made)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(site):
+    before = traces(site)
+    yield
+    assert traces(site) == before
+
+
+@pytest.fixture
+def uploads(tmp_path):
+    """A step that wants two small files on every host; their folder is new in every test."""
+    contents = {"first": os.urandom(3_000_000), "second file": os.urandom(3_000_000)}
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+
+    @step("Two files on every host")
+    def files(target):
+        for name, digest in sums.items():
+            yield Upload(f"/opt/{tmp_path.name}/{name}", tmp_path / name, digest, target.fan_out)
+    files.folder, files.files, files.sums = f"/opt/{tmp_path.name}", f"/opt/{tmp_path.name}/*", sorted(sums.values())
+    return files
+
+
+def crossed() -> int:
+    """Bytes that this machine has sent to hosts of the lab; what hosts send to each other is not among them."""
+    return int(Path("/sys/class/net/lab4/statistics/tx_bytes").read_text())
+
+
+def sums(site: Site, name: str, files: str) -> list[str]:
+    return sorted(line.split()[0] for line in over_ssh(site, name, f"sha256sum {files}").splitlines())
+
+
+def traces(site: Site) -> dict[str, str]:
+    return {name: over_ssh(site, name, TRACES) for name in HOSTS}
+
+
+def actions(report) -> set[tuple[str, ...]]:
+    return {(host, item.label, item.summary, item.command) for host, items in report.hosts.items() for item in items
+            if item.status in ("would change", "changed")}
+
+
+def summaries(report, name: str) -> set[str]:
+    return {item.summary for item in report.hosts[name]}
+
+
+def test_packages_cross_the_link_once_and_the_report_says_which_way_each_went(site, capsys):
+    built = {node.name: packages.make(install.package_names(site, node)) for node in site.nodes}
+    one_copy = sum({one.path: one.path.stat().st_size for each in built.values() for one in each}.values())
+    every_copy = sum(one.path.stat().st_size for each in built.values() for one in each)
+    planned, sent = install.repository(site, plan=True), crossed()
+    ran, sent = install.repository(site), crossed() - sent
+    print(f"{site.name}: {sent / 1e6:.0f} MB crossed, one copy is {one_copy / 1e6:.0f}, all are {every_copy / 1e6:.0f}, "
+          f"{ran.seconds:.1f} s")
+    assert one_copy < sent < 1.06 * one_copy < 0.7 * every_copy
+    for name, each in built.items():
+        assert set(sums(site, name, f"{FOLDER}/*.deb")) == {one.sha256 for one in each}
+        assert over_ssh(site, name, f"stat -c %a:%U {FOLDER}/*.deb | sort -u") == "644:root\n"
+    assert actions(planned) == actions(ran)
+    ways = {name: [item.command.split(":")[0] for item in ran.hosts[name] if item.label.endswith(".deb")] for name in HOSTS}
+    assert ways["three"] == ["sftp two"] * 4 and {way.split()[0] for way in ways["two"]} == {"scp"}
+    assert sorted(way.split()[0] for way in ways["one"]) == ["scp"] * 4 + ["sftp"] * 4
+    shown = f"{ran}{ran._repr_html_()}{ran.as_dict()}" + capsys.readouterr().out
+    assert "PRIVATE" not in shown and "sent from this machine" not in shown
+
+    sent = crossed()
+    assert install.repository(site).count("changed") == 0
+    over_ssh(site, "three", f"rm -r {FOLDER}")
+    assert install.repository(site).count("changed") == 6, "four packages, two files of the index"
+    assert crossed() - sent < 1_000_000, "a host that comes later costs the link nothing"
+
+
+def test_the_registrys_port_may_be_taken(site, uploads):
+    taken = over_ssh(site, "two", "setsid socat TCP-LISTEN:5000,fork /dev/null >/dev/null 2>&1 </dev/null & echo $!").strip()
+    sent = crossed()
+    try:
+        report = uploads(site)
+    finally:
+        over_ssh(site, "two", f"kill {taken}")
+    assert summaries(report, "one") == summaries(report, "three") == {"create"} and crossed() - sent < 7_000_000
+    assert all(sums(site, name, uploads.files) == uploads.sums for name in HOSTS)
+
+
+def test_a_blocked_port_makes_the_files_come_from_this_machine_and_the_report_says_so(site, uploads):
+    over_ssh(site, "two", "nft -f - <<END\ntable inet blocked { chain input { type filter hook input priority 0;\n"
+                          "ip saddr 10.90.0.13 tcp dport { 5000, 22022, 22023 } drop\n}\n}\nEND\n")
+    try:
+        report = uploads(site)
+    finally:
+        over_ssh(site, "two", "nft delete table inet blocked")
+    assert summaries(report, "one") == {"create"}
+    (why,) = summaries(report, "three")
+    assert why.startswith("create, sent from this machine (from two: ssh: connect to host 10.90.0.12 port 5000: Connection timed")
+    assert report.seconds < 30 and all(sums(site, name, uploads.files) == uploads.sums for name in HOSTS)
+
+
+@pytest.mark.parametrize("name, program, why", [("three", "/usr/bin/sftp", "from two: it has no sftp"),
+                                                ("two", "/usr/sbin/sshd", "two does not serve it: it has no sshd")])
+def test_a_program_that_is_missing_is_no_error(site, uploads, name, program, why):
+    over_ssh(site, name, f"mv {program} {program}.away")
+    try:
+        report = uploads(site)
+    finally:
+        # Without its sshd the host takes no new connection from outside: its file system is reached from here.
+        root = Path(site.master.ssh.key).parent / name / "root"
+        (root / f"{program[1:]}.away").rename(root / program[1:])
+    assert summaries(report, "three") == {f"create, sent from this machine ({why})"}
+    assert all(sums(site, host, uploads.files) == uploads.sums for host in HOSTS)
+
+
+def test_a_source_that_fails_does_not_keep_the_others_from_their_files(site, uploads):
+    over_ssh(site, "two", f"touch {uploads.folder}")
+    with pytest.raises(StepFailed) as failed:
+        uploads(site)
+    report = failed.value.report
+    assert [one.host for one in report.failures] == ["two"]
+    assert summaries(report, "one") == summaries(report, "three") == {"create, sent from this machine (two has not got it)"}
+    assert sums(site, "one", uploads.files) == sums(site, "three", uploads.files) == uploads.sums
+
+
+def test_the_one_time_key_reads_what_everybody_may_and_does_nothing_else(site):
+    hosts = connect(site)
+    server = _Server(hosts["two"])
+    try:
+        script = server.fetch_script([Shared("/etc/hostname", hashlib.sha256(b"two\n").hexdigest())])
+        script = script.replace("/etc/hostname.part", "/tmp/got").replace("mv -f /tmp/got /etc/hostname", "cat /tmp/got")
+        assert hosts["three"].run(script).text == "two\n"
+        for refused in ('get /etc/shadow "/tmp/got"', "put /etc/hostname /tmp/put", "rm /tmp", "mkdir /tmp/made"):
+            answer = hosts["three"].run(script.replace('get "/etc/hostname" "/tmp/got"', refused))
+            assert answer.status and "ermission denied" in answer.complaint, refused
+        command = script.replace("timeout 3600 sftp -b -", "timeout 9 ssh").replace("-P ", "-p ")
+        assert "a shell" not in hosts["three"].run(command.replace("@10.90.0.12 >/dev/null", "@10.90.0.12 echo a shell")).text
+        forward = command.replace("ssh -F", "ssh -N -o ExitOnForwardFailure=yes -R 7777:127.0.0.1:22 -F")
+        assert "remote port forwarding failed" in hosts["three"].run(forward).complaint
+    finally:
+        server.close()
+
+
+FETCH = """
+import sys
+from airavata_runbook import lock
+from airavata_runbook.fan_out import FanOut, Shared
+from airavata_runbook.site import Site
+from airavata_runbook.ssh import connect
+lock.SILENCE, lock.BEAT = 3, 1
+hosts, large = connect(Site.model_validate_json(sys.argv[1])), Shared("/var/tmp/large", "0" * 64)
+with FanOut(hosts["two"], hosts.values()) as fan_out:
+    fan_out.seen(hosts["two"], large, True), fan_out.seen(hosts["three"], large, False)
+    fan_out.fetch(hosts["three"], large)
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_run_that_is_killed_or_falls_silent_leaves_nothing(site, end):
+    before = traces(site)
+    over_ssh(site, "two", "truncate -s 30G /var/tmp/large")
+    runner = subprocess.Popen([sys.executable, "-c", FETCH, site.model_dump_json(exclude_unset=True)])
+    try:
+        wait_for(lambda: over_ssh(site, "three", "test -s /var/tmp/large.part && echo it comes"), 20)
+        for name in ("two", "three"):
+            assert "PRIVATE" not in over_ssh(site, name, "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ | tr '\\0' ' '")
+        assert over_ssh(site, "three", "stat -c %a /run/airavata-runbook.*/key /run/airavata-runbook.*") == "600\n700\n"
+        assert over_ssh(site, "two", "stat -c %a /run/airavata-runbook.*/host_key") == "600\n"
+        runner.send_signal(end)
+        begun = time.monotonic()
+        wait_for(lambda: traces(site) == before, 20)
+        print(f"{site.name}: all gone {time.monotonic() - begun:.1f} s after {end.name}")
+    finally:
+        runner.kill()
+        runner.wait()
+        over_ssh(site, "two", "rm /var/tmp/large")
+
+
+def wait_for(holds, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

@@ -1,0 +1,140 @@
+"""Who fetches what from whom, and when nobody can: hosts that only remember what they were asked."""
+
+import threading
+import time
+from contextlib import suppress
+from types import SimpleNamespace
+
+import pytest
+
+from airavata_runbook import fan_out
+from airavata_runbook.errors import HostUnreachable
+from airavata_runbook.fan_out import FanOut, Shared
+from airavata_runbook.resources import Upload
+from airavata_runbook.resources.base import Context, Found
+from airavata_runbook.ssh import Result
+
+FIRST, SECOND, THIRD = (Shared(f"/opt/packages/{name}.deb", name[0] * 64) for name in ("a", "b", "c d"))
+
+
+class Remembers:
+    """Stands in for a host: what it was asked to run and what was sent to it."""
+
+    def __init__(self, name: str, answer: Result | None = None):
+        self.name, self.answer = name, answer or Result(0, b"", b"")
+        self.node = SimpleNamespace(address="10.0.0.2")
+        self.site = SimpleNamespace(registry=SimpleNamespace(port=5000))
+        self.ran, self.sent, self.serves = [], [], 0
+
+    def run(self, script: str, timeout: float) -> Result:
+        self.ran.append(script)
+        return self.answer
+
+    def send(self, source, target: str) -> None:
+        self.sent.append(target)
+
+    def start(self, script: str):
+        self.serves += 1
+        lines = SimpleNamespace(readline=lambda: b"port 5000\n", read=lambda: b"")
+        return SimpleNamespace(settimeout=lambda seconds: None, sendall=lambda data: None, makefile=lambda mode: lines,
+                               shutdown_write=lambda: None, close=lambda: None)
+
+
+@pytest.fixture
+def hosts():
+    return SimpleNamespace(source=Remembers("source"), one=Remembers("one"), two=Remembers("two"))
+
+
+@pytest.fixture
+def way(hosts):
+    with FanOut(hosts.source, vars(hosts).values()) as way:
+        yield way
+
+
+def fetched(script: str) -> list[str]:
+    return [line.split('"')[1] for line in script.splitlines() if line.startswith("get ")]
+
+
+def test_what_is_there_is_fetched_at_once_and_the_rest_as_it_comes(hosts, way):
+    for file in (FIRST, SECOND, THIRD):
+        way.seen(hosts.one, file, False)
+    way.seen(hosts.source, FIRST, True), way.seen(hosts.source, SECOND, True)
+    later = threading.Timer(0.2, lambda: way.seen(hosts.source, THIRD, True))
+    later.start()
+    assert [way.fetch(hosts.one, file) for file in (FIRST, SECOND, THIRD)] == ["", "", ""]
+    assert [fetched(script) for script in hosts.one.ran] == [[FIRST.path, SECOND.path], [THIRD.path]]
+    assert hosts.source.serves == 1 and "'/opt/packages/c d.deb.part'" in hosts.one.ran[1]
+
+
+def test_nothing_is_served_when_nobody_asks(hosts, way):
+    way.seen(hosts.source, FIRST, True), way.seen(hosts.one, FIRST, True)
+    assert hosts.source.serves == 0
+
+
+@pytest.mark.parametrize("end", [lambda: None, lambda: 1 / 0])
+def test_nobody_waits_for_a_source_whose_work_has_ended(hosts, way, end):
+    def work():
+        time.sleep(0.2)
+        end()
+    way.seen(hosts.one, FIRST, False)
+    waiting = threading.Thread(target=lambda: hosts.one.ran.append(way.fetch(hosts.one, FIRST)))
+    waiting.start()
+    with suppress(ZeroDivisionError):
+        way.watched(hosts.source, work)
+    waiting.join(5)
+    assert hosts.one.ran == ["source has not got it"]
+
+
+def test_a_step_without_the_source_waits_for_nobody(hosts):
+    way = FanOut(hosts.source, [hosts.one])
+    way.seen(hosts.one, FIRST, False)
+    assert way.fetch(hosts.one, FIRST) == "source has not got it"
+
+
+def test_a_host_that_cannot_fetch_tries_once_and_does_not_keep_another_from_it(hosts, way):
+    hosts.one.answer = Result(255, b"", b"ssh: connect to host 10.0.0.2 port 5000: Connection timed out\nConnection closed.\n")
+    for host in (hosts.one, hosts.two):
+        for file in (FIRST, SECOND):
+            way.seen(host, file, False)
+    way.seen(hosts.source, FIRST, True)
+    why = "from source: ssh: connect to host 10.0.0.2 port 5000: Connection timed out"
+    assert way.fetch(hosts.one, FIRST) == why
+    way.seen(hosts.source, SECOND, True)
+    assert way.fetch(hosts.one, SECOND) == why and len(hosts.one.ran) == 1
+    assert way.fetch(hosts.two, FIRST) == way.fetch(hosts.two, SECOND) == "" and hosts.source.serves == 1
+
+
+def test_a_source_that_cannot_be_reached_any_more_is_a_reason_and_no_error(hosts, way):
+    def lost(script):
+        raise HostUnreachable("the connection to the host was lost", where="host source")
+    hosts.source.start = lost
+    way.seen(hosts.source, FIRST, True), way.seen(hosts.one, FIRST, False)
+    assert way.fetch(hosts.one, FIRST) == "source does not serve it: the connection to the host was lost"
+
+
+def test_the_source_goes_to_work_before_those_who_wait_for_it(hosts, way):
+    assert way.first([hosts.one, hosts.source, hosts.two]) == [hosts.source, hosts.one, hosts.two]
+
+
+def test_the_keys_show_only_in_what_goes_to_standard_input(hosts, way):
+    way.seen(hosts.source, FIRST, True), way.seen(hosts.one, FIRST, False)
+    way.fetch(hosts.one, FIRST)
+    assert hosts.one.ran[0].count("PRIVATE KEY") == 2
+    server = way._server
+    assert "PRIVATE" not in server._script() + repr(server.user_key) + repr(vars(server)) + repr(vars(way))
+    assert fan_out._KeyPair.new().private != fan_out._KeyPair.new().private
+
+
+def test_an_upload_says_which_way_it_goes_and_what_went_otherwise(hosts, way, tmp_path):
+    (tmp_path / "cached-a.deb").write_bytes(b"a")
+    upload = Upload(FIRST.path, tmp_path / "cached-a.deb", FIRST.sha256, way)
+    missing, there = Found(b"", 1), Found(FIRST.sha256.encode() + b"  -\n")
+    assert upload.change(missing, Context(hosts.source)).command.startswith("scp a.deb source:")
+    change = upload.change(missing, Context(hosts.one))
+    assert change.command == f"sftp source:{FIRST.path} {FIRST.path}   # 0.0 MB, inside the private network"
+    assert upload.change(there, Context(hosts.source)) is None
+    assert not change.call() and hosts.one.sent == []
+
+    hosts.two.answer = Result(1, b"it has no sftp\n", b"")
+    assert upload.change(missing, Context(hosts.two)).call() == "sent from this machine (from source: it has no sftp)"
+    assert hosts.two.sent == [FIRST.path]
