@@ -7,6 +7,7 @@ import threading
 import urllib.parse
 from dataclasses import dataclass
 
+from airavata_runbook.errors import printable
 from airavata_runbook.report import CHANGED, FAILED, OK, SKIPPED, WOULD_CHANGE, Item, Report
 
 MARKS = {OK: "=", CHANGED: "+", WOULD_CHANGE: "~", FAILED: "!", SKIPPED: "-"}
@@ -25,7 +26,7 @@ def report_text(report: Report) -> str:
                 lines += [f"        {line}" for line in item.detail.splitlines()]
     lines += ["  " + "  ".join(row) for row in report.rows]
     lines += [f"  ! {one.host}: {one.message}" for one in report.failures]
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def report_html(report: Report) -> str:
@@ -133,4 +134,4 @@ class StepProgress:
 
 
 def _e(text: object) -> str:
-    return html.escape(str(text))
+    return html.escape(printable(str(text)))

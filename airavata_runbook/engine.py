@@ -67,7 +67,7 @@ class _Work:
     def _compare(self, position: int, found: Found) -> None:
         item = self.outcome.items[position]
         try:
-            change = self.resources[position].change(found, self.context)
+            change = understood(self.resources[position], found, self.context)
         except NotYet as missing:
             item.status, item.summary = WOULD_CHANGE, f"known after {missing}"
             self.later.add(position)
@@ -159,7 +159,7 @@ class _Work:
         context = Context(self.host)
         found = probe([self.resources[position] for position in positions], context)
         for position, seen in zip(positions, found, strict=True):
-            still = self.resources[position].change(seen, context)
+            still = understood(self.resources[position], seen, context)
             item = self.outcome.items[position]
             if still:
                 item.status = FAILED
@@ -175,6 +175,15 @@ class _Work:
             if change and not change.waits and not error.command:
                 error.command = vault_of(self.host.site).mask(change.command.strip())
         return error
+
+
+def understood(resource: Resource, found: Found, context: Context) -> Change | None:
+    """What the resource makes of what was found. Raises StepFailed when that is nothing it can read, never ok by mistake."""
+    try:
+        return resource.change(found, context)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:  # of a parser: the host said something else
+        raise StepFailed("what the host says of it cannot be read", where=resource.label, found=found.text[:200] or "nothing",
+                         needed="the output of: " + resource.probe().strip()[:200], retryable=True) from error
 
 
 def probe(resources: Iterable[Resource], context: Context) -> list[Found]:

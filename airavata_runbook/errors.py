@@ -1,5 +1,12 @@
 """The few ways in which the runbook fails. Each message says what, where, found, needed and the remedy."""
 
+import unicodedata
+
+
+def printable(text: str) -> str:
+    """`text` without what would act on a terminal or page instead of being read: control characters, turned directions."""
+    return "".join(letter if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cf") else "�" for letter in text)
+
 
 class RunbookError(Exception):
     """A failure that is explained to the user; `str()` is the whole message.
@@ -21,8 +28,8 @@ class RunbookError(Exception):
         parts = [("where", self.where), ("ran", self.command), ("found", self.found), ("needed", self.needed),
                  ("remedy", self.remedy)]
         # Further lines of a part stand below its first.
-        return "\n".join([self.message, *(f"  {name + ':':8}" + text.replace("\n", "\n" + " " * 10)
-                                          for name, text in parts if text)])
+        lines = [self.message, *(f"  {name + ':':8}" + text.replace("\n", "\n" + " " * 10) for name, text in parts if text)]
+        return printable("\n".join(lines))
 
     def _render_traceback_(self) -> list[str]:
         # IPython asks an exception for its own traceback: an admin wants the message, not our call stack.

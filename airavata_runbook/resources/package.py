@@ -44,7 +44,7 @@ def parse_installed(text: str) -> tuple[str, dict[str, str]]:
     """(deb | rpm | yum, name → full version) from the probe's output. Raises StepFailed without a manager."""
     manager, *rows = text.splitlines() or [""]
     if manager not in ("deb", "rpm", "yum"):
-        raise StepFailed("the host has no package manager that the runbook knows", found=manager or "none",
+        raise StepFailed("the host has no package manager that the runbook knows", found=manager[:200] or "none",
                          needed="apt-get, dnf or yum")
     words = [row.split() for row in rows]
     return manager, {word[1]: word[2] for word in words if len(word) == 3 and word[0] == "ii"}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from airavata_runbook.errors import NotYet
+from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.resources.base import Change, Context, Found, quote
 
 PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,ExecMainStartTimestamp,Type"
@@ -37,6 +37,8 @@ class Service:
 
     def change(self, found: Found, context: Context) -> Change | None:
         state, times = parse(found.text)
+        if not {"LoadState", "ActiveState", "UnitFileState"} <= set(state):
+            raise StepFailed("systemd did not say how the service is", where=self.label, found=found.text[:200] or "nothing")
         if state.get("LoadState") == "not-found" and not context.planning:
             raise NotYet(f"the service {self.name} is installed")
         started = started_at(state)

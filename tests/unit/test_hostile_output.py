@@ -1,0 +1,165 @@
+"""Whatever a host answers, a resource reads it rightly or fails with one clear message; it never calls it ok by mistake.
+
+The outputs that are spoilt here were recorded: from this machine's own shell, or from a lab host where they are written out.
+"""
+
+import base64
+import hashlib
+import random
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+
+from airavata_runbook import display, pki
+from airavata_runbook.batch import batch, split
+from airavata_runbook.engine import understood
+from airavata_runbook.errors import NotYet, RunbookError, StepFailed
+from airavata_runbook.facts.host import FRAGMENTS, parse
+from airavata_runbook.report import Item, Report
+from airavata_runbook.resources import (
+    Authority,
+    Block,
+    Context,
+    File,
+    Folder,
+    Generated,
+    Htpasswd,
+    Packages,
+    Removed,
+    Service,
+    SigningKey,
+    Stopped,
+    Sysctls,
+    Upload,
+)
+from airavata_runbook.resources.base import Found
+from tests.unit.test_facts_host import texts
+from tests.unit.test_resources import on_this_machine
+
+CONTEXT = Context(SimpleNamespace(name="one", site=SimpleNamespace(name="hostile")))
+SERVICE = (b"Type=notify\nExecMainStartTimestamp=Mon 2026-11-23 09:00:00.500000 UTC\nLoadState=loaded\nActiveState=active\n"
+           b"SubState=running\nUnitFileState=enabled\nNeedDaemonReload=no\n1795424000.000000 /etc/etcd/etcd.conf\n")
+PACKAGES = b"deb\nii  conntrack 1:1.4.7-1+b2\nii  etcd 3.6.16-1\n"
+SHOW = b"LoadState=loaded\nActiveState=inactive\nUnitFileState=disabled\n"
+
+
+@pytest.fixture
+def cases(tmp_path):
+    """(resource, what its probe prints when it is as it should be), by name."""
+    (tmp_path / "file").write_text("content = 1\n")
+    (tmp_path / "file").chmod(0o644)
+    (tmp_path / "folder").mkdir(mode=0o755)
+    (tmp_path / "folder").chmod(0o755)
+    (tmp_path / "hosts").write_text("127.0.0.1 localhost\n# BEGIN site\n10.0.0.1 one\n# END site\n")
+    (tmp_path / "htpasswd").write_text(pki.htpasswd_entry("admin", "password") + "\n")
+    (tmp_path / "htpasswd").chmod(0o600)
+    file, secret = File(f"{tmp_path}/file", "content = 1\n"), File(f"{tmp_path}/file", "content = 1\n", secret=True)
+    found = {name: (resource, on_this_machine(resource)) for name, resource in {
+        "file": file, "secret": secret, "folder": Folder(f"{tmp_path}/folder"),
+        "block": Block(f"{tmp_path}/hosts", "site", ("10.0.0.1 one",)),
+        "upload": Upload(f"{tmp_path}/file", tmp_path / "file", hashlib.sha256(b"content = 1\n").hexdigest()),
+        "htpasswd": Htpasswd(f"{tmp_path}/htpasswd", "admin", lambda: "password")}.items()}
+    ca = pki.new_ca("hostile")
+    encoded = b"\n".join(base64.b64encode(part) for part in (ca.cert, ca.key)) + b"\n600 root:root\n"
+    return found | {
+        "service": (Service("etcd", ["/etc/etcd/etcd.conf"]), Found(SERVICE)),
+        "packages": (Packages({"etcd": "3.6.16", "conntrack": "1.4.7"}, "ours"), Found(PACKAGES)),
+        "sysctls": (Sysctls({"net.ipv4.ip_forward": 1}), Found(b"net.ipv4.ip_forward=1\n")),
+        "generated": (Generated("password"), Found(b"600\n")),
+        "authority": (Authority("ca", "hostile"), Found(encoded)),
+        "signing key": (SigningKey("service-accounts"), Found(b"600 root:root\n")),
+        "stopped": (Stopped("etcd"), Found(SHOW)), "removed": (Removed(["etcd"]), Found(b"deb\n"))}
+
+
+def judged(resource, output: bytes, status: int = 0) -> str:
+    """ok, change or refused; anything else than these is a defect."""
+    try:
+        return "change" if understood(resource, Found(output, status), CONTEXT) else "ok"
+    except NotYet:
+        return "refused"
+    except RunbookError as error:
+        assert "Traceback" not in str(error) and len(str(error)) < 2000
+        return "refused"
+
+
+def test_what_was_recorded_is_ok(cases):
+    assert {name: judged(resource, found.stdout) for name, (resource, found) in cases.items()} == dict.fromkeys(cases, "ok")
+
+
+# What is left of these when the end is missing says as much as the whole: the name of the package manager, a lone mode.
+SAID_EARLY = {"removed": 3, "stopped": len(SHOW) - 8, "service": SERVICE.index(b"\nNeedDaemon"), "upload": 64}
+
+
+def test_what_is_cut_short_is_never_ok(cases):
+    for name, (resource, found) in cases.items():
+        whole = found.stdout.rstrip()
+        step = max(1, len(whole) // 150)
+        for end in range(0, len(whole), step):
+            verdict = judged(resource, whole[:end])
+            assert verdict != "ok" or end >= SAID_EARLY.get(name, len(whole)), (name, whole[:end])
+
+
+SPOILT = {
+    "nothing": lambda text: b"",
+    "blank lines": lambda text: b"\n\n\n",
+    "garbage": lambda text: random.Random(1).randbytes(4000),
+    "not UTF-8": lambda text: b"\xff\xfe" + text.replace(b"e", b"\xe9"),
+    "zeros": lambda text: text.replace(b"\n", b"\0"),
+    "carriage returns": lambda text: text.replace(b"\n", b"\r\n"),
+    "a banner before it": lambda text: b"Welcome to host one!\n*** Authorised use only = yes ***\n" + text,
+    "a line of a megabyte": lambda text: b"x" * 1_000_000 + b"\n" + text,
+    "escape sequences": lambda text: b"\x1b[2J\x1b]0;owned\x07" + text,
+    "another language": lambda text: "stat: Aufruf nicht möglich: Datei oder Verzeichnis nicht gefunden\n".encode(),
+    "words doubled": lambda text: text + text,
+    "lines reversed": lambda text: b"\n".join(reversed(text.split(b"\n"))),
+    "huge numbers": lambda text: text.replace(b"1", b"9" * 400),
+    "negative numbers": lambda text: text.replace(b"6", b"-6"),
+    "only blanks": lambda text: b"        ",
+}
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_what_is_spoilt_is_read_or_refused(cases, kind):
+    for name, (resource, found) in cases.items():
+        spoilt = SPOILT[kind](found.stdout)
+        verdict = judged(resource, spoilt)
+        assert verdict in ("ok", "change", "refused"), name
+        if kind in ("nothing", "garbage", "another language", "only blanks") and name != "block":
+            assert verdict != "ok", (name, kind)
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_a_fact_that_cannot_be_read_is_named(kind):
+    recorded = texts("lab-debian-12")
+    for name in FRAGMENTS:
+        text = SPOILT[kind](recorded[name].encode()).decode(errors="replace")
+        try:
+            parse({**recorded, name: text})
+        except StepFailed as error:
+            assert error.where == f"fact {name}" and len(error.found) <= 200
+
+
+def test_answers_are_told_apart_whatever_they_print():
+    nonce = "0123456789abcdef"
+    imitation = f"{nonce} 1 aGVsbG8KMA== .".encode()
+    real = b"%s 0 cmVhbAow .\n%s 1 cmVhbAow .\n" % (nonce.encode(), nonce.encode())
+    assert split(real, nonce, {"0": "", "1": ""})["1"].stdout == b"real"
+    for cut in range(len(real)):
+        try:
+            assert {answer.stdout for answer in split(real[:cut], nonce, {"0": "", "1": ""}).values()} == {b"real"}
+        except StepFailed as error:
+            assert "cut short" in error.message
+    # What a fragment prints comes back encoded: it cannot imitate another's answer. A script says so best.
+    done = subprocess.run(["sh"], input=batch({"0": f"echo '{imitation.decode()}'; echo", "1": "echo mine"}, nonce).encode(),
+                          capture_output=True)
+    answers = split(done.stdout, nonce, {"0": "", "1": ""})
+    assert answers["1"].stdout == b"mine\n" and answers["0"].stdout.startswith(imitation)
+
+
+def test_what_a_host_says_does_no_harm_where_it_is_shown():
+    evil = "<script>alert(1)</script>\x1b[2J\x1b]0;owned\x07 &amp; \u202e"
+    report = Report("c", "s", "t", False, {"one": [Item(evil, "failed", evil, evil, evil)]}, rows=[["head"], [evil]])
+    page = display.report_html(report)
+    assert "<script" not in page and "\x1b" not in page and "\x07" not in page
+    assert "\x1b" not in str(report) and "\x07" not in str(report) and "\u202e" not in str(report)
