@@ -14,6 +14,7 @@ from airavata_runbook.errors import NotYet, RunbookError, StepFailed
 from airavata_runbook.facts.derive import NodeSettings, derive
 from airavata_runbook.facts.host import HostFacts, look
 from airavata_runbook.fan_out import FanOut
+from airavata_runbook.kube import explained
 from airavata_runbook.report import Failure, Report
 from airavata_runbook.resources import Resource
 from airavata_runbook.site import Node, Site
@@ -100,10 +101,10 @@ class Step:
             outcome = results[host.name]
             if isinstance(outcome, Exception):
                 report.hosts[host.name] = []
-                report.failures.append(failure(host.name, outcome))
+                report.failures.append(failure(host.name, explained(outcome, site)))
             else:
                 report.hosts[host.name] = outcome.items
-                report.failures += [failure(host.name, outcome.error)] if outcome.error else []
+                report.failures += [failure(host.name, explained(outcome.error, site))] if outcome.error else []
         return finish(report)
 
 
@@ -134,7 +135,10 @@ class Check:
                 display.StepProgress(self.title, []):
             try:
                 report.rows = self.look(site)
-            except (RunbookError, NotYet) as error:
+            except Exception as unexplained:
+                error = explained(unexplained, site)
+                if not isinstance(error, (RunbookError, NotYet)):
+                    raise
                 report.rows = getattr(error, "rows", [])
                 report.failures.append(failure(site.name, error))
         report.seconds = time.time() - report.started
