@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
-import requests
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -163,8 +162,10 @@ def _end(path: Sequence[x509.Certificate], roots_pem: bytes | None) -> list[Prob
     last = path[-1]
     if last.issuer == last.subject:
         return []
-    pem = Path(requests.certs.where()).read_bytes() if roots_pem is None else roots_pem
-    if any(root.subject == last.issuer and signed_by(last, root) for root in _roots(pem)):
+    if roots_pem is None:
+        import certifi  # the authorities that requests trusts
+        roots_pem = Path(certifi.where()).read_bytes()
+    if any(root.subject == last.issuer and signed_by(last, root) for root in _roots(roots_pem)):
         return []
     issuer = last.issuer.rfc4514_string()
     return [Problem("an intermediate certificate is missing", f"{title(last)} is the last; nobody knows its issuer",

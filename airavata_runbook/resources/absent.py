@@ -23,7 +23,7 @@ class Stopped:
 
     def change(self, found: Found, context: Context) -> Change | None:
         state = dict(line.split("=", 1) for line in found.text.splitlines() if "=" in line)
-        if "ActiveState" not in state:
+        if not {"ActiveState", "UnitFileState"} <= set(state):
             raise StepFailed("systemd did not say how the service is", where=self.label, found=found.text[:200] or "nothing")
         what = ["stop"] if state["ActiveState"] not in ("inactive", "failed") else []
         what += ["disable"] if state.get("UnitFileState") == "enabled" else []

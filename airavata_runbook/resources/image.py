@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from airavata_runbook.errors import NotYet
-from airavata_runbook.oci_layout import Layout
-from airavata_runbook.registry_client import Registry
-from airavata_runbook.registry_http import RegistryError
 from airavata_runbook.resources.base import Change, Context, Found
+
+if TYPE_CHECKING:  # the registry's client takes a while to load, and one chapter in six asks a registry
+    from airavata_runbook.oci_layout import Layout
+    from airavata_runbook.registry_client import Registry
 
 SERVICE = "docker-distribution"
 
@@ -21,8 +23,8 @@ class Image:
 
     repository: str
     tag: str
-    layout: Callable[[], Layout] = field(repr=False)
-    registry: Callable[[], Registry] = field(repr=False)
+    layout: Callable[[], "Layout"] = field(repr=False)
+    registry: Callable[[], "Registry"] = field(repr=False)
 
     @property
     def label(self) -> str:
@@ -33,6 +35,7 @@ class Image:
 
     def ask(self, context: Context) -> bool:
         """Whether the registry has the image."""
+        from airavata_runbook.registry_http import RegistryError
         if context.planning and "service docker-distribution" in context.touched:
             raise NotYet("the registry runs")
         try:
@@ -49,6 +52,7 @@ class Image:
                       shown=f"push {self.repository}:{self.tag}", touches=frozenset({self.label}))
 
     def _push(self, context: Context) -> None:
+        from airavata_runbook.registry_http import RegistryError
         try:
             self.registry().push(self.repository, self.tag, self.layout())
         except RegistryError as error:  # a registry tells its clients little of its own troubles, a full disk for example
