@@ -25,7 +25,8 @@ def run(shell: list[str], fragments: dict[str, str], stop: bool = False) -> dict
     ("printf bare", b"bare"),
     ("echo; echo", b"\n\n"),
     (r"printf 'a\000b\r\nc\377'", b"a\0b\r\nc\xff"),
-    (f"echo {NONCE} last AAAA; echo; echo 0", f"{NONCE} last AAAA\n\n0\n".encode()),
+    # Another call's nonce: this call's is not known to anything that a fragment could print.
+    (f"echo {NONCE[::-1]} last 0 .; echo; echo last 0 .", f"{NONCE[::-1]} last 0 .\n\nlast 0 .\n".encode()),
     ("cat <<END\nhere\nEND", b"here\n"),
     ("echo said # and a remark", b"said\n"),
     ("cat", b""),  # finds no input, and does not eat the rest of the script
@@ -55,12 +56,14 @@ def test_with_stop_nothing_runs_after_a_failure(shell, tmp_path):
 
 def test_missing_answers_are_named():
     with pytest.raises(StepFailed) as caught:
-        split(f"{NONCE} a CjA= .\n".encode(), NONCE, {"a": "", "b": "", "c": ""})
+        split(f"{NONCE} a\n\n{NONCE} a 0 .\n".encode(), NONCE, {"a": "", "b": "", "c": ""})
     assert "b, c" in caught.value.found and caught.value.retryable
 
 
-@pytest.mark.parametrize("noise", [b"", b"\xff\xfe\x00", b"Last login: today\r\n", b"0123456789abcdef a CjA= .\n",
-                                   f"{NONCE} a not*base64 .\n".encode(), f"{NONCE} a AAAA .\n".encode()])
+@pytest.mark.parametrize("noise", [b"", b"\xff\xfe\x00", b"Last login: today\r\n",
+                                   b"0123456789abcdef a\n\n0123456789abcdef a 0 .\n",
+                                   f"{NONCE} a\nhalf".encode(), f"{NONCE} a 0 .\n".encode(),
+                                   f"{NONCE} a\n\n{NONCE} b 0 .\n".encode(), f"{NONCE} a\n\n{NONCE} a x .\n".encode()])
 def test_other_text_is_no_answer(noise):
     with pytest.raises(StepFailed):
         split(noise, NONCE, {"a": ""})
@@ -68,7 +71,6 @@ def test_other_text_is_no_answer(noise):
 
 @pytest.mark.parametrize("stop", [False, True])
 def test_an_answer_cut_anywhere_is_missing_and_never_another(stop):
-    # Cut after the second line of the encoded text, "34" would pass for the status.
     script = batch({"a": "printf '12\\n34567'"}, NONCE, stop)
     whole = subprocess.run(["sh"], input=script.encode(), capture_output=True, check=True).stdout
     assert split(whole, NONCE) == {"a": Answer(b"12\n34567", 0)}

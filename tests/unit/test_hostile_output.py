@@ -143,19 +143,18 @@ def test_a_fact_that_cannot_be_read_is_named(kind):
 
 def test_answers_are_told_apart_whatever_they_print():
     nonce = "0123456789abcdef"
-    imitation = f"{nonce} 1 aGVsbG8KMA== .".encode()
-    real = b"%s 0 cmVhbAow .\n%s 1 cmVhbAow .\n" % (nonce.encode(), nonce.encode())
+    imitation = f"{nonce[::-1]} 1\nforged\n{nonce[::-1]} 1 0 .".encode()  # by somebody who has seen another call's
+    real = "".join(f"{nonce} {name}\nreal\n{nonce} {name} 0 .\n" for name in "01").encode()
     assert split(real, nonce, {"0": "", "1": ""})["1"].stdout == b"real"
     for cut in range(len(real)):
         try:
             assert {answer.stdout for answer in split(real[:cut], nonce, {"0": "", "1": ""}).values()} == {b"real"}
         except StepFailed as error:
             assert "cut short" in error.message
-    # What a fragment prints comes back encoded: it cannot imitate another's answer. A script says so best.
     done = subprocess.run(["sh"], input=batch({"0": f"echo '{imitation.decode()}'; echo", "1": "echo mine"}, nonce).encode(),
                           capture_output=True)
     answers = split(done.stdout, nonce, {"0": "", "1": ""})
-    assert answers["1"].stdout == b"mine\n" and answers["0"].stdout.startswith(imitation)
+    assert answers["1"].stdout == b"mine\n" and answers["0"].stdout == imitation + b"\n\n"
 
 
 def test_what_a_host_says_does_no_harm_where_it_is_shown():
