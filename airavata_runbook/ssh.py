@@ -77,6 +77,13 @@ class Host:
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise self._lost(error) from None
 
+    def greet(self) -> None:
+        """Begin to connect, without waiting for it; what is wrong is told to whoever uses the host."""
+        def quietly() -> None:
+            with suppress(HostUnreachable):
+                self._open()
+        threading.Thread(target=quietly, daemon=True).start()
+
     def start(self, script: str) -> paramiko.Channel:
         """Start a script (it must hold no secret) as root; returns its open channel, which the script can read from.
 

@@ -86,6 +86,8 @@ class Step:
         plan = plan or bool(os.environ.get(PLAN))
         if plan:
             return self._on_all_hosts(site, plan)
+        for node in self.on(site):
+            connect(site)[node.name].greet()  # while the lock is taken on the master
         with lock.held(site, f"step {self.title!r} of chapter {self.chapter}"):
             return self._on_all_hosts(site, plan)
 

@@ -129,11 +129,13 @@ def remove_groups(launch: Launch, deadline: float = 5.0) -> None:
                     raise
                 time.sleep(0.02)
         for parent in (leaf.parent, leaf.parent.parent):
-            if parent.is_dir() and not any(path.is_dir() for path in parent.iterdir()):
-                try:
+            try:
+                if not any(path.is_dir() for path in parent.iterdir()):
                     parent.rmdir()
-                except OSError:  # another lab has just made its own group there
-                    break
+            except FileNotFoundError:  # the lab's other hosts go in this very moment, and one of them removed it
+                continue
+            except OSError:  # another lab has just made its own group there
+                break
 
 
 def missing_tools() -> list[str]:
