@@ -50,6 +50,6 @@ def machine() -> dict[str, object]:
     processor = next((line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines()
                       if line.startswith("model name")), platform.machine())
     return {"date": f"{datetime.now(UTC):%Y-%m-%d}", "cores": os.cpu_count(), "memory_gib": round(memory / 2**30),
-            "processor": processor, "kernel": platform.release(), "python": platform.python_version(),
+            "processor": processor, "kernel": platform.release().partition("-")[0], "python": platform.python_version(),
             "versions": {"airavata_runbook": version("airavata-runbook"), "paramiko": version("paramiko"),
                          **{f"peers: {name}": pin.partition("==")[2] for name, pin in PEERS.items()}}}
