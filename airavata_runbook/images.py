@@ -83,6 +83,16 @@ def resolve(source: ImageSource, *, folder: Path, auth: str | None = None, ca: b
     return layout
 
 
+def ask(source: ImageSource, auth: str | None = None, ca: bytes | str | Path | None = None) -> None:
+    """Ask the registry of an image that is pulled whether it has it. Raises RegistryError, BadImage when it has not."""
+    reference = Reference.parse(source.pull)
+    user, _, password = (auth or "").partition(":")
+    registry = Registry(reference.url, ca=ca, user=user or None, password=password or None)
+    if registry.has_manifest(reference.repository, reference.digest or source.digest) is None:
+        raise BadImage("the registry has no such image", where=source.pull, needed="a digest that is there",
+                       remedy="correct the reference, or push the image")
+
+
 def tag(source: ImageSource, *, folder: Path) -> str:
     """A tag that changes exactly when the source does, found without fetching or building: `sha-` and 16 digits."""
     if source.build:

@@ -5,6 +5,7 @@ and the remedy. A site leaves a check out by its name (`ignore_checks`); it is t
 """
 
 import secrets
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -40,18 +41,23 @@ if test -d /proc/sys/net/bridge; then echo br_netfilter; else can br_netfilter; 
 if test -e /proc/sys/net/netfilter/nf_conntrack_max; then echo nf_conntrack; else can nf_conntrack; fi
 if unshare -n ip link add v0 type vxlan id 1 dstport 8472 local 127.0.0.1 2>/dev/null; then echo vxlan; else can vxlan; fi""",
 }
+# apt's own downloader is there before curl is, and goes the way that apt will go.
+INDEX = """dir=$(mktemp -d); for file in Release InRelease Packages Packages.gz; do
+timeout 10 /usr/lib/apt/apt-helper -qq -o Acquire::Retries=0 download-file {url}/$file $dir/index >/dev/null 2>&1 &&
+echo $file && break; done; rm -rf $dir"""
 
 
 @dataclass(frozen=True)
 class Seen:
     """A host for the checks. listening: (protocol, port) → the program's name. registry: addresses that the registry's
-    name leads to there. features: what the kernel has."""
+    name leads to there. features: what the kernel has. repository: the index that the package repository gave the host."""
 
     node: Node
     facts: HostFacts
     listening: dict[tuple[str, int], str]
     registry: tuple[str, ...]
     features: frozenset[str]
+    repository: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,10 +169,16 @@ def _registry_name(site: Site, seen: Seen) -> Found:
                "correct that name in DNS or /etc/hosts, or choose another registry.name")
 
 
+def _repository(site: Site, seen: Seen) -> Found:
+    if not site.repository.folder and not seen.repository:
+        yield (f"no package index at {site.repository.baseurl}", "the site's package repository, as the host reaches it",
+               "correct repository.baseurl, or open the host's way to it")
+
+
 EACH_HOST: dict[str, Callable[[Site, Seen], Found]] = {
     "os": _os, "architecture": _architecture, "memory": _memory, "disk": _disk, "address": _address, "mtu": _mtu,
     "ports": _ports, "swap": _swap, "kernel": _kernel, "selinux": _selinux, "firewalld": _firewalld, "clock": _clock,
-    "networks": _networks, "registry-name": _registry_name}
+    "networks": _networks, "registry-name": _registry_name, "sources": _repository}
 UNIQUE = {"hostname": "hostnamectl set-hostname NAME", "machine-id": "rm /etc/machine-id; systemd-machine-id-setup"}
 # Every check by name, with what it asks.
 QUESTIONS = {
@@ -187,7 +199,10 @@ QUESTIONS = {
 
 
 def preflight(site: Site) -> list[Finding]:
-    """All findings, those that the site ignores too. Changes nothing, and raises nothing about hosts."""
+    """All findings, those that the site ignores too. Changes nothing, and raises nothing about hosts.
+
+    Registries that images are pulled from, and a package repository that is no folder, are asked as well.
+    """
     seen, findings = {}, []
     for name, result in sorted(side_by_side(list(connect(site).values()), lambda host: look(site, host)).items()):
         if isinstance(result, Exception):
@@ -197,13 +212,17 @@ def preflight(site: Site) -> list[Finding]:
     for check, look_at in EACH_HOST.items():
         findings += [Finding(check, name, *parts) for name, one in seen.items() for parts in look_at(site, one)]
     findings += _not_unique(seen)
-    return _marked(site, findings) + offline(site)
+    return _marked(site, findings) + _site_alone(site, ask=True)
 
 
 def offline(site: Site) -> list[Finding]:
-    """What can be found without a host: files, images and secrets that the site file points to, and its stack."""
+    """What can be found without any host: files, images and secrets that the site file points to, and its stack."""
+    return _site_alone(site, ask=False)
+
+
+def _site_alone(site: Site, ask: bool) -> list[Finding]:
     findings = [Finding("sources", "site", f"{one.field}: {one.names}: {one.problem}", "something that can be used",
-                        "mend the file, the variable or the site file") for one in sources(site) if one.problem]
+                        "mend the file, the variable or the site file") for one in sources(site, ask) if one.problem]
     try:
         stacks.load(site, {name: f"{site.registry_address}/{name}:any" for name in (*SYSTEM, *stacks.image_names(site))})
     except SiteError as error:
@@ -231,6 +250,8 @@ def look(site: Site, host: Host) -> Seen:
     """What the checks need of one host. Raises RunbookError."""
     facts, nonce = Target(site, host).facts, secrets.token_hex(8)
     fragments = FRAGMENTS | {"registry": f"timeout 5 getent ahostsv4 {site.registry.name} || true"}
+    if not site.repository.folder:
+        fragments["repository"] = INDEX.format(url=shlex.quote(site.repository.baseurl.rstrip("/")))
     answers = split(host.run(batch(fragments, nonce)).stdout, nonce, fragments)
     return parse(host.node, facts, {name: answer.text for name, answer in answers.items()})
 
@@ -239,7 +260,7 @@ def parse(node: Node, facts: HostFacts, texts: dict[str, str]) -> Seen:
     """A host from what the fragments printed."""
     return Seen(node, facts, dict(_listeners(texts["ports"])),
                 tuple(sorted({line.split()[0] for line in texts["registry"].splitlines() if line.split()})),
-                frozenset(texts["features"].split()))
+                frozenset(texts["features"].split()), texts.get("repository", "").strip())
 
 
 def _listeners(text: str) -> Iterator[tuple[tuple[str, int], str]]:

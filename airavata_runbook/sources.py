@@ -21,8 +21,11 @@ class Source:
     problem: str = ""
 
 
-def sources(site: Site) -> Iterator[Source]:
-    """Everything that the site file points to, each looked at. No value of a secret is in what comes back."""
+def sources(site: Site, ask: bool = False) -> Iterator[Source]:
+    """Everything that the site file points to, each looked at. No value of a secret is in what comes back.
+
+    ask: also ask the registries that images are pulled from, whether they have them.
+    """
     yield _secret(site, "registry.password", site.registry.password)
     for name, reference in site.airavata.secrets.items():
         yield _secret(site, f"airavata.secrets.{name}", reference)
@@ -34,7 +37,7 @@ def sources(site: Site) -> Iterator[Source]:
         if source.auth:
             yield _secret(site, f"airavata.images.{name}.auth", source.auth)
         yield _looked_at(f"airavata.images.{name}", source.archive or source.build or source.pull or "",
-                         "pulled by its digest" if source.pull else "there", lambda source=source: _usable(source))
+                         "pulled by its digest" if source.pull else "there", lambda source=source: _usable(site, source, ask))
 
 
 def own_certificate(site: Site) -> tuple[bytes, bytes]:
@@ -65,10 +68,12 @@ def _secret(site: Site, field: str, reference: str) -> Source:
     return _looked_at(field, reference, "there", vault.vault_of(site).secret, reference)
 
 
-def _usable(source: ImageSource) -> None:
+def _usable(site: Site, source: ImageSource, ask: bool) -> None:
     if source.build and not (folder() / Path(source.build).expanduser()).is_dir():
         raise BadImage("there is no such folder to build an image from")
     images.tag(source, folder=folder())
+    if ask and source.pull:
+        images.ask(source, vault.vault_of(site).secret(source.auth) if source.auth else None)
 
 
 def _looked_at(field: str, names: str, state: str, look, *arguments) -> Source:

@@ -10,8 +10,13 @@ import pytest
 
 from airavata_runbook import images
 from airavata_runbook.errors import RunbookError
-from airavata_runbook.site import ImageSource
+from airavata_runbook.image_files import BadImage
+from airavata_runbook.registry_http import RegistryError
+from airavata_runbook.site import ImageSource, Site
+from airavata_runbook.sources import sources
 from tests.unit import image_samples as samples
+from tests.unit.image_samples import sha
+from tests.unit.tls_registry import TlsRegistry
 
 LAYERS = (samples.layer("base", 100_000), samples.layer("top"))
 
@@ -334,3 +339,24 @@ def test_tags_change_exactly_when_the_source_does(tmp_path, context, good):
     assert built == images.tag(ImageSource(build="context"), folder=tmp_path)
     (context / "app/run").chmod(0o755)
     assert built != images.tag(ImageSource(build="context"), folder=tmp_path)
+
+
+def test_a_registry_is_asked_whether_it_has_an_image_before_it_is_wanted():
+    manifest = b'{"schemaVersion": 2}'
+    with TlsRegistry(auth="basic", ips=("127.0.0.1",)) as registry:
+        registry.manifests["a/portal"] = {sha(manifest): ("application/vnd.oci.image.manifest.v1+json", manifest)}
+        host = registry.url.removeprefix("https://")
+        images.ask(ImageSource(pull=f"{host}/a/portal@{sha(manifest)}"), "admin:canary-password", registry.ca.cert)
+        with pytest.raises(BadImage, match="no such image"):
+            images.ask(ImageSource(pull=f"{host}/a/portal@sha256:{'0' * 64}"), "admin:canary-password", registry.ca.cert)
+        with pytest.raises(RegistryError) as refused:
+            images.ask(ImageSource(pull=f"{host}/a/portal@{sha(manifest)}"), "admin:wrong", registry.ca.cert)
+        assert "wrong" not in str(refused.value).replace("wrong password", "")
+
+
+def test_an_unreachable_registry_is_found_by_a_check_and_not_by_an_offline_one():
+    site = Site.load({"name": "far", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}],
+                      "airavata": {"images": {"portal": {"pull": f"127.0.0.1:1/portal@sha256:{'0' * 64}"}}}})
+    assert [one.problem for one in sources(site) if "portal" in one.field] == [""]
+    assert "127.0.0.1:1" in next(one for one in sources(site, ask=True) if "portal" in one.field).names
+    assert next(one for one in sources(site, ask=True) if "portal" in one.field).problem
