@@ -30,7 +30,7 @@ def batch(fragments: Mapping[str, str], nonce: str, stop: bool = False) -> str:
 
     Names are words without blanks. stop: end after the first fragment that fails. Standard error is left alone.
     """
-    pieces = []
+    pieces = ["export LC_ALL=C\n"]  # the parsers know no other language than that of the tools' manuals
     for name, script in fragments.items():
         pieces.append(f"echo {nonce} {name}; ( {script}\n) </dev/null; status=$?; echo; echo {nonce} {name} $status .\n")
         if stop:
@@ -44,8 +44,8 @@ def split(output: bytes, nonce: str, names: Mapping[str, str] | None = None) -> 
     Raises StepFailed, which names the missing ones, when the output was cut short.
     """
     mark = re.escape(nonce.encode())
-    answers = {name.decode(): Answer(stdout, int(status)) for name, stdout, status in re.findall(
-        rb"^%b (\S+)\n(.*?)\n%b \1 (\d+) \.$" % (mark, mark), output, re.DOTALL | re.MULTILINE)}
+    answers = {name.decode(errors="replace"): Answer(stdout, int(status)) for name, stdout, status in re.findall(
+        rb"^%b (\S+)\n(.*?)\n%b \1 (\d{1,3}) \.$" % (mark, mark), output, re.DOTALL | re.MULTILINE)}
     missing = [name for name in names or () if name not in answers]
     if missing:
         raise StepFailed("the host's answer was cut short", found=f"nothing of {', '.join(missing[:5])}",

@@ -182,7 +182,9 @@ def understood(resource: Resource, found: Found, context: Context) -> Change | N
     try:
         return resource.change(found, context)
     except (ValueError, LookupError, TypeError, AttributeError) as error:  # of a parser: the host said something else
-        raise StepFailed("what the host says of it cannot be read", where=resource.label, found=found.text[:200] or "nothing",
+        said = "(not shown: it may hold a secret)" if getattr(resource, "secret", False) else found.text[:200] or "nothing"
+        raise StepFailed("what the host says of it cannot be read", where=resource.label,
+                         found=said + (f" (exit status {found.status})" if found.status else ""),
                          needed="the output of: " + resource.probe().strip()[:200], retryable=True) from error
 
 

@@ -8,7 +8,9 @@ from typing import Protocol
 from airavata_runbook.errors import NotYet
 from airavata_runbook.ssh import Host
 
-__all__ = ["Change", "Context", "Found", "NotYet", "Resource", "quote"]
+__all__ = ["ABSENT", "Change", "Context", "Found", "NotYet", "Resource", "quote"]
+
+ABSENT = 44  # exit status of a probe that found nothing there; any other than 0 says that it could not look
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,13 @@ class Found:
     @property
     def text(self) -> str:
         return self.stdout.decode(errors="replace")
+
+    @property
+    def absent(self) -> bool:
+        """Whether the probe saw that there is nothing. Raises ValueError when it could not look: that is not the same."""
+        if self.status not in (0, ABSENT):
+            raise ValueError(f"exit status {self.status}")
+        return self.status == ABSENT
 
     def answered(self) -> object:
         """The API's answer; raises what kept it from answering."""

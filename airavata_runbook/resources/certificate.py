@@ -1,13 +1,14 @@
 """Certificate authorities and certificates: made when missing, made again when they no longer fit."""
 
 import base64
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from airavata_runbook import pki
 from airavata_runbook.chain import bundle
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.resources.base import Change, Context, Found, NotYet, quote
+from airavata_runbook.resources.base import ABSENT, Change, Context, Found, NotYet, quote
 from airavata_runbook.resources.file import File
 from airavata_runbook.vault import PKI, vault_of
 
@@ -18,6 +19,7 @@ class Authority:
 
     name: str
     common_name: str
+    secret = True  # what its probe prints is shown to nobody
 
     @property
     def label(self) -> str:
@@ -27,7 +29,11 @@ class Authority:
         return _look(f"{PKI}/{self.name}")
 
     def change(self, found: Found, context: Context) -> Change | None:
-        if not found.status:
+        if not found.absent:
+            if why := _unusable(*_pair(found)):
+                raise StepFailed("a certificate authority cannot be used, and is never made anew over an old one",
+                                 where=f"{PKI}/{self.name}.crt and .key", found="; ".join(why),
+                                 remedy="restore both files; without a copy, remove them: what it signed is then issued again")
             return _guard_key(found, f"{PKI}/{self.name}.key")
         return Change("create", f"CN={self.common_name}, 10 years\n",
                       call=lambda: _write_pair(context, f"{PKI}/{self.name}", pki.new_ca(self.common_name)),
@@ -45,10 +51,11 @@ class SigningKey:
         return f"signing key {self.name}"
 
     def probe(self) -> str:
-        return f"test -s {PKI}/{self.name}.pub && test -s {PKI}/{self.name}.key && {_guard(f'{PKI}/{self.name}.key')}"
+        stem = f"{PKI}/{self.name}"
+        return f"test -s {stem}.pub && test -s {stem}.key || exit {ABSENT}; {_guard(f'{stem}.key')}"
 
     def change(self, found: Found, context: Context) -> Change | None:
-        if not found.status:
+        if not found.absent:
             return _guard_key(found, f"{PKI}/{self.name}.key")
         return Change("create", call=lambda: self._make(context), shown=f"make {PKI}/{self.name}.key and .pub",
                       touches=frozenset({f"{PKI}/{self.name}.key", f"{PKI}/{self.name}.pub"}))
@@ -72,6 +79,7 @@ class Certificate:
     authority: str = "ca"
     owner: str = "root:root"
     chain: bool = False
+    secret = True  # what its probe prints is shown to nobody
 
     @property
     def label(self) -> str:
@@ -84,10 +92,10 @@ class Certificate:
         authority = _or_none(lambda: vault_of(context.host.site).authority(self.authority))
         if authority is None and not context.planning:
             raise NotYet(f"the certificate authority {self.authority} is made")
-        if found.status:
+        if found.absent:
             why = ["create"]
         else:
-            cert, key = (base64.b64decode(line) for line in found.stdout.splitlines()[:2])
+            cert, key = _pair(found)
             why = pki.problems(cert, key_pem=key, ca_pem=authority.cert if authority else None, subject=self.subject)
         if not why:
             return _guard_key(found, f"{self.stem}.key", self.owner)
@@ -103,8 +111,18 @@ class Certificate:
 
 def _look(stem: str) -> str:
     stem = quote(stem)
-    return (f"test -s {stem}.crt && test -s {stem}.key && base64 -w0 {stem}.crt && echo && base64 -w0 {stem}.key && echo && "
-            + _guard(f"{stem}.key"))
+    return (f"test -s {stem}.crt && test -s {stem}.key || exit {ABSENT}; "
+            f"base64 -w0 {stem}.crt && echo && base64 -w0 {stem}.key && echo && " + _guard(f"{stem}.key"))
+
+
+def _pair(found: Found) -> tuple[bytes, bytes]:
+    """Certificate and key as `_look` prints them. Raises ValueError."""
+    cert, key, _ = found.stdout.splitlines()
+    return base64.b64decode(cert, validate=True), base64.b64decode(key, validate=True)
+
+
+def _unusable(cert: bytes, key: bytes) -> list[str]:
+    return pki.problems(cert, key_pem=key, renew_within_days=0)
 
 
 def _guard(path: str) -> str:
@@ -114,6 +132,8 @@ def _guard(path: str) -> str:
 def _guard_key(found: Found, path: str, owner: str = "root:root") -> Change | None:
     """Takes a private key back from whoever else may read it; the last line of what was found is its mode and owner."""
     state = found.text.splitlines()[-1]
+    if not re.fullmatch(r"[0-7]+ [\w.$-]+:[\w.$-]+", state):
+        raise ValueError("no mode and owner")
     if state == f"600 {owner}":
         return None
     return Change(f"{state} → 600 {owner}", script=f"chown {owner} {quote(path)} && chmod 600 {quote(path)}\n",
@@ -133,13 +153,13 @@ def _or_none(make: Callable[[], pki.Pair]) -> pki.Pair | None:
 
 def _write_pair(context: Context, stem: str, pair: pki.Pair, owner: str = "root:root") -> None:
     # Both are written in one go: a key whose certificate is lost on the way would only be made again.
-    script = "".join(File(f"{stem}.{end}", content, mode, owner, secret=True).change(Found(status=1), context).script
+    script = "".join(File(f"{stem}.{end}", content, mode, owner, secret=True).change(Found(status=ABSENT), context).script
                      for end, content, mode in (("key", pair.key, "0600"), ("crt", pair.cert, "0644")))
     _run(context, script)
 
 
 def _write_file(context: Context, path: str, content: bytes, mode: str) -> None:
-    _run(context, File(path, content, mode, secret=True).change(Found(status=1), context).script)
+    _run(context, File(path, content, mode, secret=True).change(Found(status=ABSENT), context).script)
 
 
 def _run(context: Context, script: str) -> None:

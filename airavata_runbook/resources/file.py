@@ -8,12 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from airavata_runbook.errors import StepFailed
 from airavata_runbook.fan_out import FanOut, Shared
-from airavata_runbook.resources.base import Change, Context, Found, quote
+from airavata_runbook.resources.base import ABSENT, Change, Context, Found, quote
 from airavata_runbook.ssh import Host
 
 Content = str | bytes | Callable[[], str | bytes]
 END = "END-OF-FILE"
+LOOK = re.compile(rb"([0-7]+) (\S+:\S+) ([a-z -]+)\n(?:([0-9a-f]{64})  -\n|([A-Za-z0-9+/]*=*))")
+FOLDER = re.compile(r"[0-7]+ \d+:\d+ [a-z -]+")
 PEM = re.compile(r"(-----BEGIN CERTIFICATE-----)\n[A-Za-z0-9+/=\n]+\n(-----END CERTIFICATE-----)")
 
 
@@ -37,14 +40,14 @@ class File:
     def probe(self) -> str:
         path = quote(self.path)
         look = f"sha256sum < {path}" if self.secret else f"base64 -w0 < {path}"
-        return f"test -e {path} || exit 1; stat -c '%a %U:%G %F' {path}; {look}"
+        return f"test -e {path} || exit {ABSENT}; stat -c '%a %U:%G %F' {path}; test ! -f {path} || {look}"
 
     def change(self, found: Found, context: Context) -> Change | None:
         wanted = self._bytes()
         summary = self._difference(found, wanted)
         if not summary:
             return None
-        old = None if found.status or self.secret else _content(found)
+        old = None if found.absent or self.secret else self._look(found)[3]
         detail = "" if self.secret else text_diff(old, wanted, self.path)
         user, group = self.owner.split(":")
         install = f"install -D -m {self.mode} -o {user} -g {group} /dev/stdin {quote(self.path)}"
@@ -57,18 +60,27 @@ class File:
         return content.encode() if isinstance(content, str) else content
 
     def _difference(self, found: Found, wanted: bytes) -> str:
-        if found.status:
+        if found.absent:
             return "create"
-        mode, owner, kind = found.text.splitlines()[0].split(" ", 2)
+        mode, owner, kind, content = self._look(found)
+        if kind == "directory":
+            raise StepFailed("a folder is where a file belongs", found=self.path, needed="a file, or nothing",
+                             remedy="see what it is there for, and move it away")
         if not kind.startswith("regular"):
             return f"replace a {kind}"
-        same = (found.text.split()[-2] == hashlib.sha256(wanted).hexdigest() if self.secret
-                else _content(found) == wanted)
-        if not same:
+        if content != (hashlib.sha256(wanted).hexdigest().encode() if self.secret else wanted):
             return "new content"
         if int(mode, 8) != int(self.mode, 8):
             return f"mode {mode} → {self.mode.lstrip('0')}"
         return f"owner {owner} → {self.owner}" if owner != self.owner else ""
+
+    def _look(self, found: Found) -> tuple[str, str, str, bytes]:
+        """Mode, owner, kind and content (of a secret: its digest) as the probe saw them. Raises ValueError."""
+        seen = LOOK.fullmatch(found.stdout)
+        if not seen or (bool(seen[4]) != self.secret and seen[3].startswith(b"regular")):
+            raise ValueError("no mode, owner, kind and content")
+        mode, owner, kind = (part.decode() for part in seen.group(1, 2, 3))
+        return mode, owner, kind, seen[4] or base64.b64decode(seen[5] or b"", validate=True)
 
 
 @dataclass(frozen=True)
@@ -84,14 +96,17 @@ class Folder:
         return f"folder {self.path}"
 
     def probe(self) -> str:
-        return f"stat -c '%a %u:%g %F' {quote(self.path)}"
+        return f"test -e {quote(self.path)} || exit {ABSENT}; stat -c '%a %u:%g %F' {quote(self.path)}"
 
     def change(self, found: Found, context: Context) -> Change | None:
         wanted = f"{self.mode.lstrip('0')} {self.owner} directory"
-        if not found.status and found.text.strip() == wanted:
+        state = found.text.strip()
+        if not found.absent and not FOLDER.fullmatch(state):
+            raise ValueError("no mode, owner and kind")
+        if state == wanted:
             return None
         user, group = self.owner.split(":")
-        return Change("create" if found.status else f"{found.text.strip()} → {wanted}", touches=frozenset({self.path}),
+        return Change("create" if found.absent else f"{state} → {wanted}", touches=frozenset({self.path}),
                       script=f"install -d -m {self.mode} -o {user} -g {group} {quote(self.path)}\n")
 
 
@@ -108,17 +123,24 @@ class Block:
         return f"block {self.name} in {self.path}"
 
     def probe(self) -> str:
-        return f"test -e {quote(self.path)} && base64 -w0 < {quote(self.path)}"
+        return f"test -e {quote(self.path)} || exit {ABSENT}; base64 -w0 < {quote(self.path)}"
 
     def change(self, found: Found, context: Context) -> Change | None:
-        old = base64.b64decode(found.stdout).decode() if not found.status else ""
-        new = with_block(old, self.name, self.lines)
+        old = b"" if found.absent else base64.b64decode(found.stdout, validate=True)
+        # The lines of others stay byte for byte, whatever their encoding.
+        new = with_block(old.decode(errors="surrogateescape"), self.name, self.lines).encode(errors="surrogateescape")
         if new == old:
             return None
-        # Written in place: /etc/hosts may be a bind mount, which cannot be replaced by a rename.
-        return Change("new lines", text_diff(old.encode(), new.encode(), self.path),
-                      script=_feed(f"cat > {quote(self.path)}", new.encode()), shown=f"edit {self.path}",
+        return Change("new lines", text_diff(old, new, self.path), script=self._edit(new), shown=f"edit {self.path}",
                       touches=frozenset({self.path}))
+
+    def _edit(self, content: bytes) -> str:
+        # Whole before it takes the old one's place: the lines of others are lost by no interruption. Only a bind mount (as
+        # /etc/hosts in a container) or a link cannot be replaced, and is written in place.
+        path, part = quote(self.path), quote(self.path + ".new")
+        return (f"test ! -e {path} || cp --preserve=all {path} {part}\n" + _feed(f"cat > {part}", content)
+                + f"if mountpoint -q {path} || test -L {path}; then cat {part} > {path}; rm {part}\n"
+                f"else mv -f {part} {path}; fi\n")
 
 
 @dataclass(frozen=True)
@@ -191,11 +213,6 @@ def text_diff(old: bytes | None, new: bytes, path: str) -> str:
 def _readable(content: bytes) -> str:
     """Text, in which the body of a certificate is one line: nobody reads it, and it is another one in every site."""
     return PEM.sub(r"\1\n(base64)\n\2", content.decode())
-
-
-def _content(found: Found) -> bytes:
-    _, _, encoded = found.stdout.partition(b"\n")
-    return base64.b64decode(encoded)
 
 
 def _write(install: str, path: str, content: bytes) -> str:

@@ -1,10 +1,11 @@
 """Secrets on a host: those that the master makes for itself, once, and the registry's password file."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from airavata_runbook import pki
-from airavata_runbook.resources.base import Change, Context, Found, quote
+from airavata_runbook.resources.base import ABSENT, Change, Context, Found, quote
 from airavata_runbook.resources.file import File
 from airavata_runbook.vault import SECRETS
 
@@ -21,16 +22,19 @@ class Generated:
 
     def probe(self) -> str:
         path = quote(f"{SECRETS}/{self.name}")
-        return f"test -s {path} && stat -c %a {path}"
+        return f"test -s {path} || {{ test ! -e {path} || echo empty; exit {ABSENT}; }}; stat -c %a {path}"
 
     def change(self, found: Found, context: Context) -> Change | None:
         path = quote(f"{SECRETS}/{self.name}")
-        if found.status:
+        if found.absent:
+            # An empty file is what a host that lost its power may have kept of one.
+            clear = f"rm -f {path}\n" if found.stdout else ""
             make = (f"umask 077; mkdir -p {SECRETS}; head -c 24 /dev/urandom | base64 | tr '+/' '-_' > {path}.new\n"
                     f"mv -n {path}.new {path}")
-            return Change("create", script=make)
-        if found.text.strip() != "600":
-            return Change(f"mode {found.text.strip()} → 600", script=f"chmod 600 {path}")
+            return Change("create", script=clear + make)
+        mode = _mode(found.text.strip())
+        if mode != "600":
+            return Change(f"mode {mode} → 600", script=f"chmod 600 {path}")
         return None
 
 
@@ -41,21 +45,29 @@ class Htpasswd:
     path: str
     user: str
     password: Callable[[], str] = field(repr=False)
+    secret = True  # what its probe prints is shown to nobody
 
     @property
     def label(self) -> str:
         return f"password file {self.path}"
 
     def probe(self) -> str:
-        return f"test -e {quote(self.path)} && stat -c %a {quote(self.path)} && cat {quote(self.path)}"
+        return f"test -e {quote(self.path)} || exit {ABSENT}; stat -c %a {quote(self.path)} && cat {quote(self.path)}"
 
     def change(self, found: Found, context: Context) -> Change | None:
-        mode, *entries = found.text.splitlines() or [""]
+        mode, *entries = ["0"] if found.absent else found.text.splitlines() or [""]
         password = self.password()
-        if not found.status and mode == "600" and len(entries) == 1 and pki.htpasswd_matches(entries[0], self.user, password):
+        if _mode(mode) == "600" and len(entries) == 1 and pki.htpasswd_matches(entries[0], self.user, password):
             return None
         # A hash is salted: the file is written anew only when it does not fit the password any more.
         content = pki.htpasswd_entry(self.user, password) + "\n"
-        change = File(self.path, content, "0600", secret=True).change(Found(status=1), context)
-        return Change("create" if found.status else "replace", f"user {self.user}\n", script=change.script,
+        change = File(self.path, content, "0600", secret=True).change(Found(status=ABSENT), context)
+        return Change("create" if found.absent else "replace", f"user {self.user}\n", script=change.script,
                       shown=f"htpasswd -Bin {self.user} > {self.path}", touches=change.touches)
+
+
+def _mode(text: str) -> str:
+    """A file's mode as stat prints it. Raises ValueError."""
+    if not re.fullmatch("[0-7]+", text):
+        raise ValueError("no mode of a file")
+    return text

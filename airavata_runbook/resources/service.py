@@ -82,9 +82,8 @@ def parse(text: str) -> tuple[dict[str, str], dict[str, float]]:
 
 
 def started_at(state: dict[str, str]) -> float | None:
-    """Seconds since the epoch of the main process's start, None when it never started."""
+    """Seconds since the epoch of the main process's start, None when it never started. Raises ValueError."""
     text = state.get("ExecMainStartTimestamp", "")
-    try:
-        return datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=UTC).timestamp()
-    except ValueError:
+    if text in ("", "n/a"):
         return None
+    return datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=UTC).timestamp()

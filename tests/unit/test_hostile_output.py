@@ -33,7 +33,7 @@ from airavata_runbook.resources import (
     Sysctls,
     Upload,
 )
-from airavata_runbook.resources.base import Found
+from airavata_runbook.resources.base import ABSENT, Found
 from tests.unit.test_facts_host import texts
 from tests.unit.test_resources import on_this_machine
 
@@ -99,6 +99,95 @@ def test_what_is_cut_short_is_never_ok(cases):
         for end in range(0, len(whole), step):
             verdict = judged(resource, whole[:end])
             assert verdict != "ok" or end >= SAID_EARLY.get(name, len(whole)), (name, whole[:end])
+
+
+def test_a_probe_that_fails_does_not_pass_for_one_that_found_nothing(cases):
+    """Else a process that the kernel killed would cost a site its authority, or a host the lines of others."""
+    for name in ("file", "secret", "folder", "block", "htpasswd", "generated", "authority", "signing key"):
+        resource, found = cases[name]
+        assert judged(resource, b"", ABSENT) == "change", name
+        for status in (1, 2, 126, 127, 137, 255):
+            for output in (b"", found.stdout[:len(found.stdout) // 2], found.stdout):
+                assert judged(resource, output, status) == "refused", (name, status)
+
+
+@pytest.mark.parametrize("name", ["authority", "htpasswd"])
+def test_no_message_and_no_summary_carries_what_a_secret_probe_printed(cases, name):
+    resource, found = cases[name]
+    lines = found.stdout.splitlines()
+    for spoilt in (b"\n".join(reversed(lines)), found.stdout.replace(b"\n", b"\0"), b"\n".join(lines[:-1]), lines[1],
+                   b"x" + found.stdout, found.stdout + b"\n"):
+        try:
+            change = understood(resource, Found(spoilt), CONTEXT)
+            said = f"{change.summary} {change.detail} {change.command}" if change else ""
+        except RunbookError as error:
+            said = str(error)
+        assert not any(line.decode()[-30:] in said for line in lines if len(line) > 20), said[:300]
+
+
+def test_an_authority_that_is_damaged_is_not_made_anew(cases):
+    authority, found = cases["authority"]
+    cert, key, guard = found.stdout.splitlines()
+    other = base64.b64encode(pki.new_ca("another").key)
+    for damaged in ((cert, other, guard), (cert, b"", guard), (b"AAAA", key, guard), (cert, key[:40], guard)):
+        with pytest.raises(StepFailed, match="never made anew"):
+            authority.change(Found(b"\n".join(damaged)), CONTEXT)
+
+
+def test_lines_of_others_survive_what_is_not_base64_and_keep_their_bytes(tmp_path):
+    hosts = tmp_path / "hosts with 'quotes' and\nlines"
+    hosts.write_bytes(b"127.0.0.1 localhost # caf\xe9\n")
+    hosts.chmod(0o640)
+    block = Block(str(hosts), "site", ("10.0.0.1 one",))
+    assert judged(block, b"Last login: yesterday\n" + on_this_machine(block).stdout) == "refused"
+    subprocess.run(["sh", "-e"], input=block.change(on_this_machine(block), CONTEXT).script.encode(), check=True)
+    assert hosts.read_bytes() == b"127.0.0.1 localhost # caf\xe9\n# BEGIN site\n10.0.0.1 one\n# END site\n"
+    assert hosts.stat().st_mode & 0o777 == 0o640 and list(tmp_path.iterdir()) == [hosts]
+    assert block.change(on_this_machine(block), CONTEXT) is None
+
+
+def test_a_block_is_written_through_a_link_and_keeps_it(tmp_path):
+    (tmp_path / "real").write_text("a\n")
+    (tmp_path / "hosts").symlink_to(tmp_path / "real")
+    block = Block(str(tmp_path / "hosts"), "site", ("10.0.0.1 one",))
+    subprocess.run(["sh", "-e"], input=block.change(on_this_machine(block), CONTEXT).script.encode(), check=True)
+    assert (tmp_path / "hosts").is_symlink() and (tmp_path / "real").read_text().startswith("a\n# BEGIN site\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hosts", "real"]
+
+
+def test_what_is_no_file_is_said_and_left_alone(tmp_path):
+    file = File(str(tmp_path), "content = 1\n")
+    with pytest.raises(StepFailed, match="a folder is where a file belongs"):
+        understood(file, on_this_machine(file), CONTEXT)
+
+
+def test_an_empty_secret_is_made_again_and_a_whole_one_never(tmp_path, monkeypatch):
+    monkeypatch.setattr("airavata_runbook.resources.secret.SECRETS", str(tmp_path))
+    (tmp_path / "password").touch()  # as a host may keep it that lost its power
+    secret = Generated("password")
+    make = secret.change(on_this_machine(secret), CONTEXT).script.encode()
+    subprocess.run(["sh", "-e"], input=make, check=True)
+    value = (tmp_path / "password").read_text()
+    assert len(value) == 33 and secret.change(on_this_machine(secret), CONTEXT) is None
+    (tmp_path / "password").unlink()
+    make = secret.change(on_this_machine(secret), CONTEXT).script.encode()
+    (tmp_path / "password").write_text("somebody else's\n")
+    subprocess.run(["sh", "-e"], input=make, check=True)
+    assert (tmp_path / "password").read_text() == "somebody else's\n"
+
+
+def test_hosts_speak_one_language_whatever_theirs_is():
+    done = subprocess.run(["sh"], input=batch({"0": "echo $LC_ALL"}, "nonce").encode(), capture_output=True,
+                          env={"LANG": "de_DE.UTF-8", "LC_ALL": "de_DE.UTF-8"})
+    assert split(done.stdout, "nonce")["0"].text == "C\n"
+
+
+def test_a_service_whose_start_cannot_be_read_is_not_called_up_to_date(cases):
+    service, found = cases["service"]
+    for time in (b"Mo 2026-11-23 09:00:00 CET", b"@1795424000", b"Mon 9999-99-99 09:00:00.500000 UTC"):
+        assert judged(service, found.stdout.replace(b"Mon 2026-11-23 09:00:00.500000 UTC", time)) == "refused"
+    for never in (b"", b"n/a"):
+        assert judged(service, found.stdout.replace(b"Mon 2026-11-23 09:00:00.500000 UTC", never)) == "ok"
 
 
 SPOILT = {

@@ -9,6 +9,7 @@ import pytest
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import ProtocolError
 
+from airavata_runbook import pki
 from airavata_runbook.engine import probe
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.kube import explained
@@ -170,7 +171,8 @@ def test_kernel_settings_differ_one_by_one_and_an_absent_one_loads_its_module():
 
 @pytest.mark.parametrize("key", [Authority("ca", "a site's authority"), SigningKey("service-accounts")])
 def test_a_private_key_that_others_may_read_is_taken_back_and_not_made_anew(key):
-    content = b"Y2VydA==\na2V5\n" if isinstance(key, Authority) else b""
+    ca = pki.new_ca("a site's authority")
+    content = b"".join(base64.b64encode(part) + b"\n" for part in (ca.cert, ca.key)) if isinstance(key, Authority) else b""
     assert key.change(Found(content + b"600 root:root\n", 0), Context(None)) is None
     for state in ("644 root:root", "600 nobody:nogroup"):
         change = key.change(Found(content + state.encode() + b"\n", 0), Context(None))
