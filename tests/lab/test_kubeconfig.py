@@ -10,7 +10,7 @@ from kubernetes.client import VersionApi
 from kubernetes.config import new_client_from_config
 
 from airavata_runbook import cli, kubeconfig, lab
-from airavata_runbook.errors import StepFailed
+from airavata_runbook.errors import HostUnreachable, StepFailed
 from airavata_runbook.pki import Subject
 from airavata_runbook.resources import Authority, Certificate, Condition, File, Service
 from airavata_runbook.site import Site
@@ -93,7 +93,8 @@ def test_kubeconfig_works_from_here(site, tmp_path, capsys):
     pid = int(record.split('"pid": ')[1].split(",")[0])
 
     # The connection is lost, as by a restart of sshd: the forward opens it anew.
-    connect(site)["one"].run("systemctl restart ssh; pkill -u operator sshd")
+    with pytest.raises(HostUnreachable, match="connection to the host was lost"):
+        connect(site)["one"].run("systemctl restart ssh; pkill -u operator sshd; sleep 5")
     disconnect(site)
     time.sleep(1)
     assert version(path) == "of the test"

@@ -181,14 +181,24 @@ def wait_for(work, seconds: float) -> None:
             assert error.retryable and time.monotonic() < deadline
 
 
-def test_ctrl_c_ends_a_step_at_once_and_tells_every_hosts_result(site):
+@pytest.fixture
+def ctrl_c():
+    """Somebody presses Ctrl-C after 3 s."""
+    # A shell without job control starts what it puts in the background with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(3, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
+    timer.start()
+    yield
+    timer.cancel()
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_a_step_at_once_and_tells_every_hosts_result(site, ctrl_c):
     @step("One waits")
     def waiting(target):
         yield File("/etc/before-the-wait", "done\n")
         yield Condition("what never comes", script="test -e /never" if target.node.name == "two" else "true", deadline=60)
 
-    timer = threading.Timer(3, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
-    timer.start()
     begun = time.monotonic()
     with pytest.raises(StepFailed, match="two: stopped by the user") as stopped:
         waiting(site)
