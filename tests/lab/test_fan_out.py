@@ -25,7 +25,7 @@ FOLDER = "/opt/airavata-runbook/repository"
 HOSTS = ("one", "two", "three")
 # What a step may leave nothing of: listeners, servers and fetchers, folders and half files, keys.
 TRACES = """ss -Htln | awk '{print $4}' | sort
-ps -eo args | grep -E '[s]shd -D -e|[s]ftp|[i]nternal-sftp|[n]obody' | sort
+all=$(ps -eo args); echo "$all" | grep -E 'sshd -D -e|sftp|nobody' | sort
 ls -d /run/airavata-runbook.??????
 find / -xdev -name '*.part'
 find /root /home -path '*.ssh*' -type f | xargs sha256sum"""
