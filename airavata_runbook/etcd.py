@@ -3,11 +3,12 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from airavata_runbook.errors import NotYet
+from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import connect
 from airavata_runbook.vault import PKI, vault_of
@@ -40,8 +41,21 @@ def leases(site: Site) -> dict[str, str]:
     """flannel's leases as etcd has them: public address of a host → its pod subnet ("10.244.5.0/24")."""
     prefix = f"{site.network.etcd_prefix}/subnets/"
     with client(site) as etcd:
-        entries = [(value, meta.key.decode()) for value, meta in etcd.get_prefix(prefix)]
-    return {json.loads(value)["PublicIP"]: key.removeprefix(prefix).replace("-", "/") for value, key in entries}
+        return parse_leases([(value, meta.key) for value, meta in etcd.get_prefix(prefix)], prefix)
+
+
+def parse_leases(entries: Iterable[tuple[bytes, bytes]], prefix: str) -> dict[str, str]:
+    """Public address → pod subnet, from the (value, key) of etcd. Raises StepFailed, which names the key that is no lease."""
+    found = {}
+    for value, key in entries:
+        name = key.decode(errors="replace").removeprefix(prefix)
+        try:
+            found[str(ip_address(json.loads(value)["PublicIP"]))] = str(ip_network(name.replace("-", "/")))
+        except (ValueError, LookupError, TypeError) as error:
+            raise StepFailed("a lease in etcd cannot be read", where=prefix + name[:100],
+                             found=value.decode(errors="replace")[:200], needed='ADDRESS-PREFIX: {"PublicIP": "ADDRESS", …}',
+                             remedy="flannel of the same version on all hosts; delete the key if nobody knows it") from error
+    return found
 
 
 def _write(path: Path, content: bytes) -> Path:

@@ -198,7 +198,7 @@ class _Server:
             answer = self.channel.makefile("rb").readline().decode(errors="replace").strip()
         except (HostUnreachable, OSError) as error:
             answer = getattr(error, "message", "") or "no answer"
-        if answer.startswith("port "):
+        if answer.startswith("port ") and answer.removeprefix("port ").isdecimal():
             self.port = int(answer.removeprefix("port "))
             threading.Thread(target=lock.beat, args=(self.channel, self.done), daemon=True).start()
         else:

@@ -13,7 +13,7 @@ from ipaddress import IPv4Interface
 
 from airavata_runbook import stacks
 from airavata_runbook.batch import batch, split
-from airavata_runbook.errors import HostUnreachable, RunbookError, SiteError
+from airavata_runbook.errors import HostUnreachable, RunbookError, SiteError, StepFailed, printable
 from airavata_runbook.facts.host import HostFacts
 from airavata_runbook.site import Node, Site
 from airavata_runbook.site_images import SYSTEM
@@ -32,7 +32,7 @@ MASTER_PORTS = {("tcp", 6443): "kube-apiserver", ("tcp", 2379): "etcd", ("tcp", 
 NODE_PORTS = {("tcp", 10250): "kubelet", ("tcp", 10256): "kube-proxy", ("udp", 8472): ""}  # vxlan has no program
 FEATURES = ("overlay", "br_netfilter", "vxlan", "nf_conntrack")
 FRAGMENTS = {
-    "ports": "ss -Htulnp",
+    "ports": "ss -Htulnp || echo ss fails",
     # Asked of the running kernel; else whether a module could be loaded. A network namespace of its own, gone at once,
     # shows whether vxlan works.
     "features": """can() { modprobe -nq $1 2>/dev/null && echo $1; true; }
@@ -239,7 +239,7 @@ def told(findings: list[Finding]) -> str:
     for one in findings:
         lines += [f"{one.check:14} {one.host:12} {one.found}{'  (ignored)' * one.ignored}",
                   f"{'':28}needed: {one.needed}", f"{'':28}remedy: {one.remedy}"]
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def _marked(site: Site, findings: list[Finding]) -> list[Finding]:
@@ -257,7 +257,7 @@ def look(site: Site, host: Host) -> Seen:
 
 
 def parse(node: Node, facts: HostFacts, texts: dict[str, str]) -> Seen:
-    """A host from what the fragments printed."""
+    """A host from what the fragments printed. Raises StepFailed when that is something else."""
     return Seen(node, facts, dict(_listeners(texts["ports"])),
                 tuple(sorted({line.split()[0] for line in texts["registry"].splitlines() if line.split()})),
                 frozenset(texts["features"].split()), texts.get("repository", "").strip())
@@ -266,8 +266,10 @@ def parse(node: Node, facts: HostFacts, texts: dict[str, str]) -> Seen:
 def _listeners(text: str) -> Iterator[tuple[tuple[str, int], str]]:
     for words in map(str.split, text.splitlines()):
         port = words[4].rpartition(":")[2] if len(words) > 4 else ""
-        if port.isdigit():
-            yield (words[0], int(port)), words[6].split('"')[1] if len(words) > 6 and '"' in words[6] else ""
+        if not port.isdecimal() or len(port) > 5:
+            raise StepFailed("what listens on the host cannot be read", found=" ".join(words)[:200],
+                             needed=f"the output of: {FRAGMENTS['ports']}")
+        yield (words[0], int(port)), words[6].split('"')[1] if len(words) > 6 and '"' in words[6] else ""
 
 
 def _not_unique(seen: dict[str, Seen]) -> Iterator[Finding]:

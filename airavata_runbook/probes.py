@@ -66,12 +66,19 @@ def ask(site: Site, pod: str, targets: list[str]) -> list[dict]:
     answer = stream(kube(site).core.connect_get_namespaced_pod_exec, pod, SYSTEM, command=["netcheck", "ask", *targets],
                     stderr=False, stdin=False, stdout=True, tty=False, _preload_content=False)
     answer.run_forever(timeout=60)
-    text = answer.read_all()
+    return answers(answer.read_all(), pod, len(targets))
+
+
+def answers(text: str, pod: str, count: int) -> list[dict]:
+    """What `netcheck ask` printed for `count` targets: target, ok, and answer or error. Raises StepFailed."""
     try:
-        return json.loads(text)
-    except ValueError:
-        raise StepFailed("the network check does not answer", where=f"pod {pod}", found=text[:500] or "nothing",
-                         retryable=True) from None
+        found = json.loads(text)
+        if len(found) == count and all("target" in one and isinstance(one["answer"] if one["ok"] else one["error"],
+                                                                     dict if one["ok"] else str) for one in found):
+            return found
+    except (ValueError, LookupError, TypeError, RecursionError):
+        pass  # said below
+    raise StepFailed("the network check does not answer", where=f"pod {pod}", found=text[:500] or "nothing", retryable=True)
 
 
 def page_of(url: str, ca: bytes) -> str:

@@ -4,6 +4,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from airavata_runbook.errors import printable
 from airavata_runbook.report import OK, STATUSES
 
 
@@ -71,5 +72,6 @@ def _number(number: int, thing: str) -> str:
 @cache
 def _template():
     environment = Environment(loader=PackageLoader("airavata_runbook", "."), undefined=StrictUndefined,
-                              autoescape=select_autoescape(default=True), trim_blocks=True, lstrip_blocks=True)
+                              autoescape=select_autoescape(default=True), trim_blocks=True, lstrip_blocks=True,
+                              finalize=lambda value: printable(value) if isinstance(value, str) else value)
     return environment.get_template("report_page.html.j2")

@@ -71,7 +71,7 @@ class Vault:
 
     def mask(self, text: str) -> str:
         """`text` without the secrets that this process has read so far, plain or in base64: for the output of a command."""
-        keys = [content.decode().strip() for path, content in self._read.items() if path.endswith(".key")]
+        keys = [content.decode(errors="replace").strip() for path, content in self._read.items() if path.endswith(".key")]
         for value in sorted({*self._told, *keys} - {""}, key=len, reverse=True):
             for form in (value, base64.b64encode(value.encode()).decode()):
                 text = text.replace(form, "(a secret)")
@@ -80,12 +80,19 @@ class Vault:
     def _value(self, reference: str) -> str:
         kind, _, name = reference.partition(":")
         if kind == "generated":
-            return self.read(f"{SECRETS}/{name}", f"the secret {name} is generated").decode().strip()
+            return _text(self.read(f"{SECRETS}/{name}", f"the secret {name} is generated"), f"{SECRETS}/{name} on the master")
         if kind == "prompt":  # asked once
             if reference not in self._read:
                 self._read[reference] = _from_prompt(name).encode()
             return self._read[reference].decode()
         return {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}[kind](name)
+
+
+def _text(content: bytes, where: str) -> str:
+    try:
+        return content.decode().strip()
+    except UnicodeDecodeError:
+        raise StepFailed("a secret is no text", where=where, remedy="restore it; or remove it, and a new one is made") from None
 
 
 _vaults: dict[str, Vault] = {}

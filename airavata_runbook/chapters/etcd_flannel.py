@@ -79,7 +79,7 @@ def leases(site: Site) -> list[list[str]]:
         lease, seen = in_etcd.get(str(one.address), "none"), on_hosts[one.name]
         if isinstance(seen, Exception):
             raise seen
-        subnets = {_network(subnet) for subnet in seen}
+        subnets = {_network(subnet, one.name) for subnet in seen}
         rows.append([one.name, str(one.address), lease, ", ".join(sorted(subnets)) or "none",
                      "yes" if subnets == {lease} else "NO"])
     if any(row[-1] == "NO" for row in rows):
@@ -88,8 +88,11 @@ def leases(site: Site) -> list[list[str]]:
     return rows
 
 
-def _network(address: str) -> str:
-    return str(ip_interface(address).network)
+def _network(address: str, host: str) -> str:
+    try:
+        return str(ip_interface(address).network)
+    except ValueError:
+        raise StepFailed("a host's subnet cannot be read", where=f"host {host}", found=address[:200], retryable=True) from None
 
 
 def _pair(name: str) -> tuple[str, str]:

@@ -77,12 +77,18 @@ def pod_to_pod(site: Site) -> list[list[str]]:
     for name, (pod, _) in checkers.items():
         answers = ask(site, pod, [f"http://{address}:8080/" for _, address in checkers.values()])
         for (other, _), answer in zip(checkers.items(), answers, strict=True):
-            by = answer["answer"]["json"]["node"] if answer["ok"] else answer["error"]
+            by = _node_of(answer)
             if by != str(site.node(other).address):
                 problems.append(f"from {name} to {other}: {by}")
             rows.append([name, other, "answered by the pod on " + other])
     _refuse("pods do not reach each other", problems)
     return [["from a pod on", "to a pod on", ""], *rows]
+
+
+def _node_of(answer: dict) -> str:
+    """The node whose pod answered, or what came instead of it."""
+    said = answer["answer"].get("json") if answer["ok"] else answer["error"]
+    return str(said.get("node")) if isinstance(said, dict) else str(said)[:200]
 
 
 @check("Names and service addresses, asked from a pod on every host")
@@ -119,8 +125,12 @@ def certificates(site: Site) -> list[list[str]]:
               "test -e $file && echo FILE $file && cat $file; done; true")
     seen = side_by_side(list(connect(site).values()), lambda host: host.run(script).text)
     rows, problems = [], []
-    for name in sorted(seen):
-        for part in seen[name].split("FILE ")[1:]:
+    for name, printed in sorted(seen.items()):
+        if isinstance(printed, Exception):
+            raise printed
+        _, *files = printed.split("FILE ")
+        problems += [] if files else [f"{name}: no certificate is there"]
+        for part in files:
             path, _, pem = part.partition("\n")
             found = pki.describe(pem.encode())
             problems += [f"{name}: {path}: {why}" for why in pki.problems(pem.encode())]

@@ -8,12 +8,14 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Interface
 
 from airavata_runbook.batch import batch, split
 from airavata_runbook.errors import StepFailed
 
 WRITABLE = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops", "net/netfilter/nf_conntrack_max")
 CAP_SYS_RESOURCE = 24  # bit, from linux/capability.h
+SELINUX = {"1": "enforcing", "0": "permissive", "absent": "absent"}
 CGROUPS = {"cgroup2fs": 2, "tmpfs": 1}  # the file system at /sys/fs/cgroup → version
 
 FRAGMENTS = {
@@ -114,6 +116,8 @@ def _kernel(text: str) -> dict:
 
 def _hostname(text: str) -> dict:
     hostname, *rest = text.split()
+    if len(rest) > 1:
+        raise ValueError("more than a name and an id")
     return {"hostname": hostname, "machine_id": rest[0] if rest else ""}
 
 
@@ -148,7 +152,10 @@ def _sysctls(text: str) -> dict:
 def _addresses(text: str) -> dict:
     rows = [line.split() for line in text.splitlines()]
     # A point-to-point address is printed without its prefix; it stands for itself alone: /32.
-    return {"addresses": {row[1]: row[3] if "/" in row[3] else row[3] + "/32" for row in reversed(rows)}}
+    found = {row[1]: row[3] if "/" in row[3] else row[3] + "/32" for row in reversed(rows)}
+    for address in found.values():
+        IPv4Interface(address)
+    return {"addresses": found}
 
 
 def _links(text: str) -> dict:
@@ -156,6 +163,14 @@ def _links(text: str) -> dict:
     if not rows:
         raise ValueError("no interfaces: even a bare host has lo, so `ip` is missing or failed")
     return {"mtu": {row[1].rstrip(":").partition("@")[0]: int(row[row.index("mtu") + 1]) for row in rows}}
+
+
+def _active(text: str) -> bool:
+    """Whether systemd calls a unit active: it says one word, and nothing where there is no systemctl."""
+    word = text.strip()
+    if word and not word.isalpha():
+        raise ValueError("not the state of a unit")
+    return word == "active"
 
 
 def _clock(text: str) -> dict:
@@ -177,9 +192,9 @@ PARSERS: dict[str, Callable[[str], dict]] = {
     "files": _files,
     "container": _container,
     "sysctls": _sysctls,
-    "selinux": lambda text: {"selinux": {"1": "enforcing", "0": "permissive"}.get(text.strip(), "absent")},
-    "firewalld": lambda text: {"firewalld": text.strip() == "active"},
-    "resolved": lambda text: {"resolved": text.strip() == "active"},
+    "selinux": lambda text: {"selinux": SELINUX[text.strip()]},
+    "firewalld": lambda text: {"firewalld": _active(text)},
+    "resolved": lambda text: {"resolved": _active(text)},
     "addresses": _addresses,
     "links": _links,
     "disk": lambda text: {"disk_free": int(text.split()[3])},

@@ -11,12 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from airavata_runbook import display, pki
+from airavata_runbook import display, etcd, pki, preflight, probes, report_page, vault
 from airavata_runbook.batch import batch, split
+from airavata_runbook.chapters import etcd_flannel, verify
 from airavata_runbook.engine import understood
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed
 from airavata_runbook.facts.host import FRAGMENTS, parse
-from airavata_runbook.report import Item, Report
+from airavata_runbook.report import Failure, Item, Report
 from airavata_runbook.resources import (
     Authority,
     Block,
@@ -34,6 +35,7 @@ from airavata_runbook.resources import (
     Upload,
 )
 from airavata_runbook.resources.base import ABSENT, Found
+from airavata_runbook.site import Site
 from tests.unit.test_facts_host import texts
 from tests.unit.test_resources import on_this_machine
 
@@ -246,9 +248,100 @@ def test_answers_are_told_apart_whatever_they_print():
     assert answers["1"].stdout == b"mine\n" and answers["0"].stdout == imitation + b"\n\n"
 
 
+NO_FACTS = {
+    "selinux": ("", "perhaps", "Welcome!\n1"), "firewalld": ("Welcome to one!\nactive", "active\nactive"),
+    "resolved": ("\x1b[2Jactive",), "hostname": ("Welcome to host one\nid\n",),
+    "addresses": ("2: eth0 inet 10.0.0.999/24\n", "2: eth0 inet 10.0.0.1/99\n", "2: eth0 inet <b>x</b>\n"),
+    "clock": ("nan", "inf", "-inf", "1e999", "12:00"), "memory": ("MemTotal: nan kB\n",), "cpus": ("2\n2\n", "٣3x")}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts_ in NO_FACTS.items() for text in texts_])
+def test_what_is_no_fact_does_not_pass_for_an_ordinary_one(name, text):
+    with pytest.raises(StepFailed) as refused:
+        parse({**texts("lab-debian-12"), name: text})
+    assert refused.value.where == f"fact {name}"
+
+
+@pytest.mark.parametrize("text", [
+    "ss fails\n", "bash: ss: command not found\n", "tcp LISTEN 0 128 *:6443", "tcp LISTEN 0 128 *:²  *:*\n",
+    "tcp LISTEN 0 128 *:-1 *:*\n", "tcp LISTEN 0 128 *:99999999999 *:*\n", "x" * 1_000_000, "\x1b[2J\n"])
+def test_what_listens_is_read_or_refused(text):
+    seen = {"ports": text, "registry": "", "features": ""}
+    try:
+        assert preflight.parse(None, None, seen).listening == {("tcp", 6443): ""}
+    except StepFailed as error:
+        assert "what listens on the host" in error.message and len(error.found) <= 200
+
+
+@pytest.mark.parametrize("ending", ["", ' users:(("', ' users:((""))', " users:((", ' "'])
+def test_a_program_with_a_strange_name_is_only_a_name(ending):
+    seen = {"ports": f"tcp LISTEN 0 128 *:6443 *:*{ending}\n", "registry": "\n \n", "features": "\0"}
+    assert list(preflight.parse(None, None, seen).listening) == [("tcp", 6443)]
+
+
+LEASE = (b'{"PublicIP":"10.0.0.1","BackendType":"vxlan"}', b"/flannel/subnets/10.244.5.0-24")
+
+
+def test_leases_are_read_or_refused_by_their_key():
+    assert etcd.parse_leases([LEASE], "/flannel/subnets/") == {"10.0.0.1": "10.244.5.0/24"}
+    value, key = LEASE
+    bad = [value[:cut] for cut in range(len(value))] + [b"null", b"[]", b"7", b'{"PublicIP": null}', b"\xff", b"[" * 500,
+                                                        b'{"PublicIP":"<script>"}', b'{"PublicIP":{}}', b"x" * 1_000_000]
+    for entry in [*((one, key) for one in bad), (value, b"\xff\x1b[2J"), (value, b"/flannel/subnets/10.244.5.0-99")]:
+        with pytest.raises(StepFailed) as refused:
+            etcd.parse_leases([LEASE, entry], "/flannel/subnets/")
+        assert "a lease in etcd" in str(refused.value) and len(str(refused.value)) < 1000
+
+
+def test_what_the_network_check_says_is_read_or_refused():
+    whole = '[{"target": "a", "ok": true, "seconds": 1, "answer": {"json": {"node": "10.0.0.1"}}}]'
+    assert verify._node_of(probes.answers(whole, "pod", 1)[0]) == "10.0.0.1"
+    bad = [whole[:cut] for cut in range(len(whole))] + ["", "null", "{}", "7", '[{"ok": true}]', '["ok"]', "[null]", "[[]]",
+                                                        '[{"target": "a", "ok": true, "answer": []}]', "[" * 100_000,
+                                                        '[{"target": "a", "ok": false, "error": {}}]', "Welcome!\n" + whole]
+    for text in bad:
+        with pytest.raises(StepFailed, match="does not answer"):
+            probes.answers(text, "pod", 1)
+    with pytest.raises(StepFailed):
+        probes.answers(whole, "pod", 2)
+    for answer in ('{"status": 200, "text": "<html>"}', '{"json": null}', '{"json": []}', "{}"):
+        said = probes.answers(f'[{{"target": "a", "ok": true, "answer": {answer}}}]', "pod", 1)[0]
+        assert isinstance(verify._node_of(said), str)
+
+
+def test_a_subnet_that_is_none_is_refused_with_its_host():
+    with pytest.raises(StepFailed, match="subnet cannot be read") as refused:
+        etcd_flannel._network("10.244.5.0/24;reboot", "one")
+    assert refused.value.where == "host one"
+
+
+@pytest.mark.parametrize("answer", [StepFailed("gone"), "", "cat: No such file\n", "FILE a.crt\ngarbage\n"])
+def test_certificates_that_are_not_shown_are_not_called_valid(monkeypatch, answer):
+    site = Site.load({"name": "hostile", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}]})
+    monkeypatch.setattr(verify, "side_by_side", lambda *_: {"one": answer})
+    with pytest.raises(RunbookError):
+        verify.certificates.look(site)
+
+
+def test_a_secret_that_is_no_text_is_refused_and_masks_nothing_by_mistake():
+    site = Site.load({"name": "hostile", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}]})
+    one = vault.Vault(site)
+    one._read = {f"{vault.SECRETS}/password": b"\xff\xfe", f"{vault.PKI}/ca.key": b"\xff", f"{vault.PKI}/b.key": b""}
+    with pytest.raises(StepFailed, match="no text"):
+        one.secret("generated:password")
+    assert one.mask("as it was") == "as it was"
+
+
 def test_what_a_host_says_does_no_harm_where_it_is_shown():
-    evil = "<script>alert(1)</script>\x1b[2J\x1b]0;owned\x07 &amp; \u202e"
-    report = Report("c", "s", "t", False, {"one": [Item(evil, "failed", evil, evil, evil)]}, rows=[["head"], [evil]])
-    page = display.report_html(report)
-    assert "<script" not in page and "\x1b" not in page and "\x07" not in page
-    assert "\x1b" not in str(report) and "\x07" not in str(report) and "\u202e" not in str(report)
+    evil = "<script>alert(1)</script>\x1b[2J\x1b]0;owned\x07\r\x9b31m &amp; \u202e"
+    report = Report("c", "s", "t", False, {"one": [Item(evil, "failed", evil, evil, evil)]}, [Failure("one", evil)],
+                    rows=[["head"], [evil]])
+    step = report.as_dict()
+    page = report_page.render({"site": "s", "run": "r", "what": "run", "plan": False, "started": "s", "outcome": "failed",
+                               "changed": 0, "would_change": 0, "failed": 1, "seconds": 1.0, "chapters": [{
+                                   "chapter": "02", "notebook": "n", "seconds": 1.0, "changed": 0, "would_change": 0, "failed": 1,
+                                   "error": {"cell": 1, "source": evil, "message": evil}, "steps": [step]}]})
+    finding = preflight.told([preflight.Finding("memory", "one", evil, evil, evil)])
+    for shown in (display.report_html(report), page, str(report), finding, str(StepFailed(evil, found=evil, where=evil))):
+        assert not set("\x1b\x07\r\x9b\u202e") & set(shown)
+    assert "<script" not in display.report_html(report) and "<script" not in page and "&lt;script" in page
