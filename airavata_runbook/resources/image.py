@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # the registry's client takes a while to load, and one chapte
     from airavata_runbook.registry_client import Registry
 
 SERVICE = "docker-distribution"
+TROUBLES = '[^"]{0,200}(no space left|denied|read-only|input/output|quota|too many open)[^"]{0,100}'  # in its log
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Image:
         try:
             self.registry().push(self.repository, self.tag, self.layout())
         except RegistryError as error:  # a registry tells its clients little of its own troubles, a full disk for example
-            said = context.host.run(f"journalctl -u {SERVICE} -n 60 --no-pager -o cat | grep -oE 'err(or|\\.detail)?=\"[^\"]+\"' "
-                                    "| sort | uniq -c | sort -n | tail -n 2 | cut -c1-300").text.strip()
+            said = context.host.run(f"journalctl -u {SERVICE} -n 200 --no-pager -o cat | grep -oiE '{TROUBLES}' "
+                                    "| tail -n 1").text.strip()
             error.found += f"\nits log: {said}" if said else ""
             error.remedy = error.remedy or f"journalctl -u {SERVICE} on {context.host.name}"
             raise
