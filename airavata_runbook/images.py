@@ -22,6 +22,7 @@ from airavata_runbook.transfer import OnBytes
 __all__ = ["BadImage", "Layout", "Reference", "open_archive", "resolve", "tag"]
 
 HOST = re.compile(r"[A-Za-z0-9.-]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?")
+ASK = (5, 10)  # seconds to connect to a registry that is only asked what it has, and for its answer
 # What each engine is called with: build (the image's id goes to a file), then save to an archive.
 ENGINES = {
     "podman": (["build", "--iidfile", "{id_file}", "{context}"],
@@ -84,10 +85,15 @@ def resolve(source: ImageSource, *, folder: Path, auth: str | None = None, ca: b
 
 
 def ask(source: ImageSource, auth: str | None = None, ca: bytes | str | Path | None = None) -> None:
-    """Ask the registry of an image that is pulled whether it has it. Raises RegistryError, BadImage when it has not."""
+    """Ask the registry of an image that is pulled whether it has it; one that this machine has is not asked for.
+
+    Raises RegistryError, within ASK seconds without an answer, and BadImage when it has not.
+    """
     reference = Reference.parse(source.pull)
+    if (_pulled_into(reference.digest or source.digest, PLATFORM) / "index.json").exists():
+        return
     user, _, password = (auth or "").partition(":")
-    registry = Registry(reference.url, ca=ca, user=user or None, password=password or None)
+    registry = Registry(reference.url, ca=ca, user=user or None, password=password or None, timeout=ASK)
     if registry.has_manifest(reference.repository, reference.digest or source.digest) is None:
         raise BadImage("the registry has no such image", where=source.pull, needed="a digest that is there",
                        remedy="correct the reference, or push the image")
@@ -106,7 +112,7 @@ def _pulled(source: ImageSource, auth: str | None, ca: bytes | str | Path | None
             progress: OnBytes | None) -> Layout:
     reference = Reference.parse(source.pull)
     digest = reference.digest or source.digest
-    into = paths.cache_dir() / "images" / "pulled" / f"{digest.replace(':', '-')}-{platform.replace('/', '-')}"
+    into = _pulled_into(digest, platform)
     if (into / "index.json").exists():  # written last
         with suppress(BadImage):  # a damaged cache is repaired: the pull below fetches what is not intact
             layout = open_archive(into, platform)
@@ -115,6 +121,10 @@ def _pulled(source: ImageSource, auth: str | None, ca: bytes | str | Path | None
     user, _, password = (auth or "").partition(":")
     registry = Registry(reference.url, ca=ca, user=user or None, password=password or None)
     return registry.pull(reference.repository, digest, into, platform, progress)
+
+
+def _pulled_into(digest: str, platform: str) -> Path:
+    return paths.cache_dir() / "images" / "pulled" / f"{digest.replace(':', '-')}-{platform.replace('/', '-')}"
 
 
 def _built(context: Path, platform: str) -> Layout:

@@ -4,6 +4,7 @@ A check looks at one host, at all hosts together, or at the site file alone. Wha
 and the remedy. A site leaves a check out by its name (`ignore_checks`); it is then run and reported as ignored.
 """
 
+import re
 import secrets
 import shlex
 from collections import Counter
@@ -41,16 +42,24 @@ if test -d /proc/sys/net/bridge; then echo br_netfilter; else can br_netfilter; 
 if test -e /proc/sys/net/netfilter/nf_conntrack_max; then echo nf_conntrack; else can nf_conntrack; fi
 if unshare -n ip link add v0 type vxlan id 1 dstport 8472 local 127.0.0.1 2>/dev/null; then echo vxlan; else can vxlan; fi""",
 }
+USABLE, MEND = "something that can be used", "mend the file, the variable or the site file"
 # apt's own downloader is there before curl is, and goes the way that apt will go.
-INDEX = """dir=$(mktemp -d); for file in Release InRelease Packages Packages.gz; do
-timeout 10 /usr/lib/apt/apt-helper -qq -o Acquire::Retries=0 download-file {url}/$file $dir/index >/dev/null 2>&1 &&
-echo $file && break; done; rm -rf $dir"""
+INDEX = """dir=$(mktemp -d)
+for file in Release InRelease Packages Packages.gz; do
+    said=$(timeout 10 /usr/lib/apt/apt-helper -qq -o Acquire::Retries=0 download-file {url}/$file $dir/index 2>&1) &&
+        said="index $file" && break
+    case $? in 124) said="no answer within 10 s" ;; esac
+    # Only what is not there may be there by another name.
+    case $said in *40[34]*) ;; *) break ;; esac
+done
+echo "$said" | grep -v '^W:' | head -n 1; rm -rf $dir"""
 
 
 @dataclass(frozen=True)
 class Seen:
     """A host for the checks. listening: (protocol, port) → the program's name. registry: addresses that the registry's
-    name leads to there. features: what the kernel has. repository: the index that the package repository gave the host."""
+    name leads to there. features: what the kernel has. repository: "index NAME" that the package repository gave the host, or
+    why it gave none."""
 
     node: Node
     facts: HostFacts
@@ -170,9 +179,15 @@ def _registry_name(site: Site, seen: Seen) -> Found:
 
 
 def _repository(site: Site, seen: Seen) -> Found:
-    if not site.repository.folder and not seen.repository:
-        yield (f"no package index at {site.repository.baseurl}", "the site's package repository, as the host reaches it",
+    if not site.repository.folder and not re.fullmatch("index [A-Za-z.]+", seen.repository):
+        why = re.sub("^E: (Failed to fetch \\S+ +)?", "", seen.repository)[:200] or "nothing was said"
+        yield (_without_login(f"no package index at {site.repository.baseurl}: {why}"),
+               "the site's package repository, as the host reaches it",
                "correct repository.baseurl, or open the host's way to it")
+
+
+def _without_login(text: str) -> str:
+    return re.sub("//[^/@ ]*@", "//", text)
 
 
 EACH_HOST: dict[str, Callable[[Site, Seen], Found]] = {
@@ -221,8 +236,8 @@ def offline(site: Site) -> list[Finding]:
 
 
 def _site_alone(site: Site, ask: bool) -> list[Finding]:
-    findings = [Finding("sources", "site", f"{one.field}: {one.names}: {one.problem}", "something that can be used",
-                        "mend the file, the variable or the site file") for one in sources(site, ask) if one.problem]
+    findings = [Finding("sources", "site", f"{one.field}: {one.names}: {one.problem}", one.needed or USABLE, one.remedy or MEND)
+                for one in sources(site, ask) if one.problem]
     try:
         stacks.load(site, {name: f"{site.registry_address}/{name}:any" for name in (*SYSTEM, *stacks.image_names(site))})
     except SiteError as error:

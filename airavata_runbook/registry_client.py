@@ -28,7 +28,7 @@ from airavata_runbook.oci_layout import (
     open_archive,
     parse,
 )
-from airavata_runbook.registry_http import Connection, RegistryError, json_of, refused
+from airavata_runbook.registry_http import TIMEOUT, Connection, RegistryError, json_of, refused
 from airavata_runbook.transfer import OnBytes, Received, intact, side_by_side, write
 
 REPOSITORY = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*")
@@ -41,8 +41,8 @@ class Registry:
     """One registry. For the arguments see `registry_http.Connection`; several threads may use it at once."""
 
     def __init__(self, base_url: str, *, name: str | None = None, ca: bytes | str | Path | None = None,
-                 user: str | None = None, password: str | None = None):
-        self.connection = Connection(base_url, name, ca, user, password)
+                 user: str | None = None, password: str | None = None, timeout: tuple[float, float] = TIMEOUT):
+        self.connection = Connection(base_url, name, ca, user, password, timeout)
         self._holders: dict[str, str] = {}  # digest of a blob → a repository here that has it
 
     def __repr__(self) -> str:

@@ -34,11 +34,12 @@ class Connection:
 
     base_url: https://HOST:PORT that is connected to. name: the registry's own NAME[:PORT] when that differs. ca: PEM
     bytes, or the path of a PEM file, of the only authorities that are trusted; None: the public ones. user,
-    password: for Basic, or for the service that hands out tokens.
+    password: for Basic, or for the service that hands out tokens. timeout: seconds to connect, and between two bytes.
     """
 
     def __init__(self, base_url: str, name: str | None = None, ca: bytes | str | Path | None = None,
-                 user: str | None = None, password: str | None = None):
+                 user: str | None = None, password: str | None = None, timeout: tuple[float, float] = TIMEOUT):
+        self.timeout = timeout
         self.base = urlsplit(base_url)
         if self.base.scheme != "https" or not self.base.hostname or "@" in self.base.netloc:
             raise RegistryError("a registry is reached by TLS only", where=self.base.netloc.rpartition("@")[2],
@@ -107,7 +108,7 @@ class Connection:
         body = data() if callable(data) else data
         try:
             # An auth that does nothing keeps requests from putting in what it finds in ~/.netrc.
-            return session.request(method, url, headers=dict(headers), data=body, stream=stream, timeout=TIMEOUT,
+            return session.request(method, url, headers=dict(headers), data=body, stream=stream, timeout=self.timeout,
                                    allow_redirects=False, auth=lambda request: request)
         except requests.exceptions.RequestException as error:
             # A connection that is cut within TLS is an SSLError too; only a refused certificate is no bad luck.

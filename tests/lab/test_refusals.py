@@ -56,7 +56,8 @@ def test_bare_hosts_pass(site_file):
     (["airavata.images.portal.archive=/nowhere/portal.tar"], ["airavata.images.portal", "/nowhere/portal.tar"]),
     (["registry.password=env:NOT_SET_ANYWHERE"], ["registry.password", "NOT_SET_ANYWHERE"]),
     (["repository.baseurl=http://10.92.0.1:9/packages"],
-     ["sources        worker", "no package index at http://10.92.0.1:9/packages", "open the host's way to it"]),
+     ["sources        worker", "no package index at http://10.92.0.1:9/packages: Could not connect",
+      "open the host's way to it"]),
     (["nodes.worker.interface=eth7"], ["worker", "no interface eth7; it has host0", "10.92.0.12 on eth7"]),
 ])
 def test_one_message_says_what_where_and_the_remedy(site_file, settings, said):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -352,6 +354,35 @@ def test_a_registry_is_asked_whether_it_has_an_image_before_it_is_wanted():
         with pytest.raises(RegistryError) as refused:
             images.ask(ImageSource(pull=f"{host}/a/portal@{sha(manifest)}"), "admin:wrong", registry.ca.cert)
         assert "wrong" not in str(refused.value).replace("wrong password", "")
+
+
+def test_a_registry_is_not_asked_for_an_image_that_is_here_already(cache):
+    digest = f"sha256:{'a' * 64}"
+    (cache / f"images/pulled/sha256-{'a' * 64}-linux-amd64").mkdir(parents=True)
+    (cache / f"images/pulled/sha256-{'a' * 64}-linux-amd64/index.json").write_text("{}")
+    images.ask(ImageSource(pull=f"127.0.0.1:1/portal@{digest}"))
+    with pytest.raises(RegistryError):
+        images.ask(ImageSource(pull=f"127.0.0.1:1/portal@sha256:{'b' * 64}"))
+
+
+def test_registries_that_never_answer_are_given_up_side_by_side(monkeypatch):
+    monkeypatch.setattr(images, "ASK", (1, 1))
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:  # takes connections and says nothing
+        pull = f"127.0.0.1:{silent.getsockname()[1]}/portal@sha256:{'0' * 64}"
+        site = Site.load({"name": "far", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}],
+                          "airavata": {"images": {name: {"pull": pull} for name in ("api", "portal", "worker", "files")}}})
+        begun = time.monotonic()
+        told = [one for one in sources(site, ask=True) if one.problem]
+        assert len(told) == 4 and all(one.remedy for one in told) and time.monotonic() - begun < 60
+
+
+def test_a_registry_is_not_asked_with_a_password_that_is_missing_or_still_to_be_typed_in():
+    pull = f"127.0.0.1:1/portal@sha256:{'0' * 64}"
+    for auth in ("env:NOT_SET_ANYWHERE", "prompt:registry"):
+        site = Site.load({"name": "far", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}],
+                          "airavata": {"images": {"portal": {"pull": pull, "auth": auth}}}})
+        found = {one.field: one for one in sources(site, ask=True)}
+        assert found["airavata.images.portal"].problem == "" and found["airavata.images.portal.auth"].problem
 
 
 def test_an_unreachable_registry_is_found_by_a_check_and_not_by_an_offline_one():

@@ -1,6 +1,11 @@
 """Every check finds what it is there for, on facts that are fit but for one thing, and finds nothing on fit ones."""
 
+import http.server
 import json
+import socket
+import subprocess
+import threading
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -126,3 +131,38 @@ def test_a_site_is_checked_without_a_host(monkeypatch):
     missing, finding = offline(Site.load("lab", {"airavata.images": {"portl": {"archive": "/nowhere"}}}))
     assert missing.check == "sources" and "/nowhere" in missing.found
     assert finding.check == "stack" and "airavata.images.portl: unknown here; needed: portal" in finding.found
+
+
+@contextmanager
+def serving(folder: Path):
+    """The URL of a server of the folder's files on this machine."""
+    def handler(*arguments):
+        return http.server.SimpleHTTPRequestHandler(*arguments, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def index_at(url: str) -> str:
+    """What the look for a package index says, run by this machine's shell and apt."""
+    return subprocess.run(["sh"], input=preflight.INDEX.format(url=url).encode(), capture_output=True).stdout.decode()
+
+
+@pytest.mark.parametrize("file", ["InRelease", "Packages", "Packages.gz"])
+def test_a_package_index_is_found_by_any_of_its_names(tmp_path, file):
+    (tmp_path / file).write_text("Package: etcd\n")
+    with serving(tmp_path) as url:
+        assert index_at(url) == f"index {file}\n"
+
+
+def test_why_there_is_no_package_index_is_said_without_the_url_s_password(site, tmp_path):
+    with serving(tmp_path) as url:
+        assert "404" in index_at(url)
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        url = f"http://admin:canary@127.0.0.1:{taken.getsockname()[1]}"
+    said = index_at(url)
+    assert "Connection refused" in said
+    one = Site.load("lab", {"repository.baseurl": url})
+    problem, *_ = next(iter(EACH_HOST["sources"](one, seen(one, texts={"repository": said}))))
+    assert "Connection refused" in problem and "canary" not in problem
