@@ -75,8 +75,11 @@ def _state(site: Site) -> dict[str, str]:
 
 
 def _refuse_changes(name: str, said: str, site: Site, before: dict[str, str]) -> None:
+    everything = str(items.COUNT * len(site.nodes))
+    totals = said.rpartition("Grand total")[2].replace("|", " ").split()  # pyinfra's: hosts, success, error, no change
     unchanged = {"airavata_runbook": said.strip().splitlines()[-1:] == ["0"], "fabric": said.strip() == "0",
-                 "ansible": said.count("changed=0") == len(site.nodes), "pyinfra": "Grand total" in said}[name]
+                 "ansible": said.count("changed=0") == len(site.nodes),
+                 "pyinfra": totals[:4] == [everything, "-", "-", everything]}[name]
     if not unchanged or _state(site) != before:
         raise SystemExit(f"{name} changed something, or says so:\n{said[-3000:]}")
 

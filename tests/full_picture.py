@@ -4,6 +4,7 @@ It is taken by plain `ssh` and a script of its own, not by the runbook's eyes.
 """
 
 import json
+import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -54,6 +55,11 @@ section cgroups
 find /sys/fs/cgroup -type d -path '*kubepods*' 2>/dev/null | sed 's/$/\tgroup/'
 """
 
+# What a reset with data leaves: README, "Reset" (logs, apt's and dpkg's caches, the lock's file, a mount point's mode).
+STAYS = re.compile(r"""(contents|files):\ (/var/log/(apt/.*|dpkg\.log|alternatives\.log)
+                   |/var/cache/apt/.*|/var/lib/apt/(lists/(auxfiles|lock|partial)|extended_states|periodic.*)|/var/lib/dpkg/.*-old
+                   |/run/airavata-runbook\.lock
+                   |/var/lib/containerd:\ d\ 755.*d\ 700.*)(:|$)|kernel:\ """, re.VERBOSE)
 Picture = dict[str, dict[str, str]]  # section → what → how it is
 BREATHING = ("Event", "Lease", "Node", "Pod")  # kinds that a cluster writes to by itself; of these only the specification counts
 
@@ -128,3 +134,8 @@ def difference(before: Picture, after: Picture) -> list[str]:
             if old.get(what) != new.get(what):
                 lines.append(f"{section}: {what}: {old.get(what, 'absent')} → {new.get(what, 'absent')}")
     return lines
+
+
+def left_by_reset(bare: dict[str, Picture], after: dict[str, Picture]) -> list[str]:
+    """What differs from the bare hosts and is not documented to stay, as lines of host and difference."""
+    return [f"{name}: {line}" for name in bare for line in difference(bare[name], after[name]) if not STAYS.match(line)]

@@ -1,7 +1,13 @@
-"""A site brought up through faults: after each, one more run goes on where the last one stopped, and nothing is left of it."""
+"""A site brought up through faults: after each, one more run goes on where the last one stopped. In the end its hosts have
+what an undisturbed run gives them (`make chaos`), and a reset finds everything that any of the runs has left.
+"""
 
+import re
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -10,27 +16,50 @@ from airavata_runbook.runner import read_steps
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import disconnect
 from tests.chaos.faults import Fault, Scene
+from tests.full_picture import Picture, difference, left_by_reset, pictures
 from tests.site.conftest import COMMAND, PROJECT, actions, report, runbook
+
+# What no two runs have alike: what runs, keeps under names of its own; and keys, what is made of them, the machine's identity.
+MOVING = re.compile(r"(/opt/registry/data|/var/lib/(containerd|kubelet|cni|etcd|airavata)|/var/log|/var/cache|/run)(/|$)")
+RANDOM = re.compile(r"(/etc/(airavata-runbook|kubernetes|ssh|machine-id)|/root/\.ssh)(/|$)")
+
+
+@contextmanager
+def bare_lab(folder: Path) -> Iterator[str]:
+    """The path of a site file like the lab's, with bare hosts of its own."""
+    text = (PROJECT / "parameters" / "lab.yaml").read_text()
+    file = folder / "lab.yaml"
+    file.write_text(text.replace("10.98.0.", "10.88.0.").replace("lab0", "lab11").replace("name: lab\n", "name: lab-chaos\n"))
+    site = Site.load(str(file))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRAVATA_RUNBOOK_STATE", str(folder / "state"))
+        try:
+            lab.up(site)
+            yield str(file)
+        finally:
+            disconnect(site)
+            lab.down(site)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory) -> dict[str, Picture]:
+    """What a run that nothing befalls gives each host, as `alike` has it."""
+    with bare_lab(tmp_path_factory.mktemp("undisturbed")) as site_file:
+        run_to_the_end(site_file)
+        return alike(Site.load(site_file))
 
 
 @pytest.fixture
-def site_file(tmp_path, monkeypatch):
-    """A site file like the lab's, with bare hosts of its own."""
-    monkeypatch.setenv("AIRAVATA_RUNBOOK_STATE", str(tmp_path / "state"))
-    text = (PROJECT / "parameters" / "lab.yaml").read_text()
-    file = tmp_path / "lab.yaml"
-    file.write_text(text.replace("10.98.0.", "10.88.0.").replace("lab0", "lab11").replace("name: lab\n", "name: lab-chaos\n"))
-    site = Site.load(str(file))
-    try:
-        lab.up(site)
-        yield str(file)
-    finally:
-        disconnect(site)
-        lab.down(site)
+def site_file(tmp_path):
+    with bare_lab(tmp_path) as file:
+        yield file
 
 
-def test_a_run_goes_on_where_a_fault_stopped_it(site_file, faults: dict[str, Fault], seed):
+def test_a_run_goes_on_where_a_fault_stopped_it(request, faults: dict[str, Fault], seed):
+    wanted = request.getfixturevalue("undisturbed") if request.config.option.all_faults else None
+    site_file = request.getfixturevalue("site_file")  # after the other lab is gone: both have the same addresses
     site = Site.load(site_file)
+    bare = pictures(site)
     for chapter, fault in faults.items():
         begun = time.monotonic()
         scene = Scene(site, chapter)
@@ -40,10 +69,30 @@ def test_a_run_goes_on_where_a_fault_stopped_it(site_file, faults: dict[str, Fau
         print(f"{chapter}: {fault.name}: status {status} after {time.monotonic() - begun:.0f} s\n{said}", flush=True)
         fault.judge(chapter, status, said)
         fault.mend(scene)
+    run_to_the_end(site_file)
+    run_to_the_end(site_file)
+    assert actions(report(site), "changed") == {}
+    if wanted:
+        got = alike(site)
+        assert {name: difference(wanted[name], got[name]) for name in wanted} == {name: [] for name in wanted}
+    done = runbook("reset", site_file, "--yes", "--data")
+    assert done.returncode == 0, done.stdout + done.stderr
+    started_again = re.compile("[^ ]+ started: ")  # the hosts that lost their power
+    assert [line for line in left_by_reset(bare, pictures(site)) if not started_again.match(line)] == []
+
+
+def run_to_the_end(site_file: str) -> None:
     done = runbook("run", site_file)
     assert done.returncode == 0, done.stdout + done.stderr
-    done = runbook("run", site_file)
-    assert done.returncode == 0 and actions(report(site), "changed") == {}
+
+
+def alike(site: Site) -> dict[str, Picture]:
+    """Of each host's picture, what two runs must have in common: files with what is in them but the random, packages, units."""
+    def kept(section: str, what: str) -> bool:
+        return not MOVING.match(what) and not (section == "contents" and RANDOM.match(what))
+    return {name: {section: {what: how for what, how in whole[section].items() if kept(section, what)}
+                   for section in ("files", "contents", "packages", "marked", "units", "running")}
+            for name, whole in pictures(site).items()}
 
 
 def interrupted_run(site_file: str, scene: Scene, fault: Fault, after: int) -> tuple[int, str]:

@@ -1,15 +1,7 @@
 """The last thing done to a site: a reset, after which its hosts are the bare ones again but for a short list."""
 
-import re
-
-from tests.full_picture import difference, over_ssh, pictures
+from tests.full_picture import left_by_reset, over_ssh, pictures
 from tests.site.conftest import report, runbook
-
-# The documented list (README, "Reset"): logs, the caches of apt and dpkg, the lock's file, the mode of a mount point.
-STAYS = re.compile(r"""(contents|files):\ (/var/log/(apt/.*|dpkg\.log|alternatives\.log)
-                   |/var/cache/apt/.*|/var/lib/apt/(lists/(auxfiles|lock|partial)|extended_states|periodic.*)|/var/lib/dpkg/.*-old
-                   |/run/airavata-runbook\.lock
-                   |/var/lib/containerd:\ d\ 755.*d\ 700.*)(:|$)|kernel:\ """, re.VERBOSE)
 
 
 def test_a_reset_asks_before_it_begins(first, site_file, site):
@@ -34,8 +26,6 @@ def test_a_reset_without_data_keeps_images_databases_and_their_secrets(bare, fir
 def test_a_reset_with_data_leaves_bare_hosts(bare, first, site_file, site):
     done = runbook("reset", site_file, "--yes", "--data")
     assert done.returncode == 0, done.stdout + done.stderr
-    after = pictures(site)
-    assert {name: [line for line in difference(bare[name], after[name]) if not STAYS.match(line)] for name in bare} == \
-        {name: [] for name in bare}
+    assert left_by_reset(bare, pictures(site)) == []
     done = runbook("reset", site_file, "--yes", "--data")
     assert done.returncode == 0 and "nothing was changed" in done.stdout
