@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from airavata_runbook import display, etcd, pki, preflight, probes, report_page, vault
+from airavata_runbook import display, etcd, host_checks, pki, preflight, probes, report_page, vault
 from airavata_runbook.batch import batch, split
 from airavata_runbook.chapters import etcd_flannel, verify
 from airavata_runbook.engine import understood
@@ -266,17 +266,17 @@ def test_what_is_no_fact_does_not_pass_for_an_ordinary_one(name, text):
     "ss fails\n", "bash: ss: command not found\n", "tcp LISTEN 0 128 *:6443", "tcp LISTEN 0 128 *:²  *:*\n",
     "tcp LISTEN 0 128 *:-1 *:*\n", "tcp LISTEN 0 128 *:99999999999 *:*\n", "x" * 1_000_000, "\x1b[2J\n"])
 def test_what_listens_is_read_or_refused(text):
-    seen = {"ports": text, "registry": "", "features": ""}
+    seen = {"ports": text, "registry": "", "features": "", "cgroup": ""}
     try:
-        assert preflight.parse(None, None, seen).listening == {("tcp", 6443): ""}
+        assert host_checks.parse(None, None, seen).listening == {("tcp", 6443): ""}
     except StepFailed as error:
         assert "what listens on the host" in error.message and len(error.found) <= 200
 
 
 @pytest.mark.parametrize("ending", ["", ' users:(("', ' users:((""))', " users:((", ' "'])
 def test_a_program_with_a_strange_name_is_only_a_name(ending):
-    seen = {"ports": f"tcp LISTEN 0 128 *:6443 *:*{ending}\n", "registry": "\n \n", "features": "\0"}
-    assert list(preflight.parse(None, None, seen).listening) == [("tcp", 6443)]
+    seen = {"ports": f"tcp LISTEN 0 128 *:6443 *:*{ending}\n", "registry": "\n \n", "features": "\0", "cgroup": "\0"}
+    assert list(host_checks.parse(None, None, seen).listening) == [("tcp", 6443)]
 
 
 LEASE = (b'{"PublicIP":"10.0.0.1","BackendType":"vxlan"}', b"/flannel/subnets/10.244.5.0-24")

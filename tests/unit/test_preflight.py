@@ -15,7 +15,8 @@ import pytest
 from airavata_runbook import Site, preflight
 from airavata_runbook.errors import HostUnreachable
 from airavata_runbook.facts.host import parse as parse_facts
-from airavata_runbook.preflight import EACH_HOST, FEATURES, Seen, offline, parse, told
+from airavata_runbook.host_checks import CONTROLLERS, EACH_HOST, FEATURES, INDEX, Seen, parse
+from airavata_runbook.preflight import offline, told
 from airavata_runbook.site_fields import CheckName
 
 FIXTURES = Path(__file__).parent / "fixtures" / "facts"
@@ -42,7 +43,8 @@ def seen(site: Site, name: str = "master", texts: dict | None = None, **facts) -
     address = f"{site.node(name).address}/24"
     fit = replace(FACTS, **{"disk_free": 64 << 30, "hostname": name, "machine_id": name * 5,
                             "addresses": {"lo": "127.0.0.1/8", "host0": address, "cni0": "10.244.7.1/24"}} | facts)
-    return parse(site.node(name), fit, {"ports": LISTENING, "features": "\n".join(FEATURES), "registry": ""} | (texts or {}))
+    return parse(site.node(name), fit, {"ports": LISTENING, "features": "\n".join(FEATURES), "cgroup": " ".join(CONTROLLERS),
+                                         "registry": ""} | (texts or {}))
 
 
 def found(site: Site, one: Seen) -> dict[str, str]:
@@ -64,6 +66,7 @@ def test_fit_hosts_pass_bare_and_finished(site):
     ("os", {"os": "rocky", "version": "9.5"}, "rocky 9.5"),
     ("os", {"systemd": 0}, "systemd is not its first process"),
     ("architecture", {"architecture": "riscv64"}, "riscv64"),
+    ("cpu", {"cpus": 1}, "1 CPU"),
     ("memory", {"memory": 512 << 20}, "512 MiB"),
     ("disk", {"disk_free": 2 << 30}, "2 GiB free"),
     ("address", {"mtu": {"lo": 65536, "eth1": 1500}}, "no interface host0; it has eth1, lo"),
@@ -81,6 +84,8 @@ def test_fit_hosts_pass_bare_and_finished(site):
     ("ports", {"texts": {"ports": 'udp UNCONN 0 0 *:8472 *:* users:(("vpn",pid=7,fd=3))\n'}}, "vpn listens on 8472/udp"),
     ("ports", {"texts": {"ports": "tcp LISTEN 0 128 *:5000 *:*\n"}}, "something listens on 5000/tcp"),
     ("kernel", {"texts": {"features": "overlay\nbr_netfilter\nnf_conntrack\n"}}, "no vxlan"),
+    ("cgroup", {"texts": {"cgroup": "cpuset\ncpu\ncpuacct\nblkio\npids\n"}}, "no memory in control groups"),
+    ("cgroup", {"cgroup": 2, "texts": {"cgroup": "cpu io memory\n"}}, "no cpuset, pids in control groups version 2"),
     ("registry-name", {"texts": {"registry": "192.0.2.7 STREAM registry.lab\n"}}, "registry.lab leads to 192.0.2.7"),
 ])
 def test_one_thing_that_is_wrong_is_found_by_its_check_alone(site, check, changes, said):
@@ -90,6 +95,10 @@ def test_one_thing_that_is_wrong_is_found_by_its_check_alone(site, check, change
 
 def test_swap_is_no_matter_where_pods_are_kept_out_of_it(site):
     assert found(site, seen(site, swap=1 << 30, cgroup=2)) == {}
+
+
+def test_a_worker_may_have_one_cpu(site):
+    assert found(site, seen(site, "worker", cpus=1)) == {}
 
 
 def test_a_worker_may_have_the_masters_ports_taken(site):
@@ -146,7 +155,7 @@ def serving(folder: Path):
 
 def index_at(url: str) -> str:
     """What the look for a package index says, run by this machine's shell and apt."""
-    return subprocess.run(["sh"], input=preflight.INDEX.format(url=url).encode(), capture_output=True).stdout.decode()
+    return subprocess.run(["sh"], input=INDEX.format(url=url).encode(), capture_output=True).stdout.decode()
 
 
 @pytest.mark.parametrize("file", ["InRelease", "Packages", "Packages.gz"])
