@@ -14,6 +14,8 @@ from airavata_runbook.step import Target, check, master, step
 from airavata_runbook.vault import PKI
 
 ADMIN = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
+# Of all that the API server says of itself only what fails: "[-]etcd failed: reason withheld".
+READY = f"""said=$({ADMIN} get --raw /readyz 2>&1) || {{ echo "$said" | grep -o '\\[-\\][^\\]*' || echo "$said"; false; }} >&2"""
 
 
 @step("etcd", on=master)
@@ -38,7 +40,9 @@ def control_plane(target: Target) -> Iterator[Resource]:
                                      *_pair("front-proxy-client"), f"{PKI}/service-accounts.key"], package="kubernetes-master")
     # The controllers end when they cannot read this object at their start; the API server makes it a moment after it is ready.
     object_read = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication"
-    yield Condition("the API server to be ready", f"{ADMIN} get --raw /readyz && {ADMIN} get --raw {object_read}", deadline=90,
+    # After an etcd that was away for minutes the API server's two clients try again within 120 s and a fifth at the latest
+    # (gRPC's connection backoff); 56 s were measured after 110 s.
+    yield Condition("the API server to be ready", f"{{ {READY}; }} && {ADMIN} get --raw {object_read}", deadline=180,
                     remedy="journalctl -u kube-apiserver")
     for name in ("controller-manager", "scheduler"):
         yield Service(f"kube-{name}", [common, f"/etc/kubernetes/{name}", f"/etc/kubernetes/{name}.conf", *_pair(name)],

@@ -21,7 +21,8 @@ from tests.site.conftest import COMMAND, PROJECT, actions, report, runbook
 
 # What no two runs have alike: what runs, keeps under names of its own; and keys, what is made of them, the machine's identity.
 MOVING = re.compile(r"(/opt/registry/data|/var/lib/(containerd|kubelet|cni|etcd|airavata)|/var/log|/var/cache|/run)(/|$)")
-RANDOM = re.compile(r"(/etc/(airavata-runbook|kubernetes|ssh|machine-id)|/root/\.ssh)(/|$)")
+RANDOM = re.compile(r"""(/etc/(airavata-runbook|kubernetes|ssh|machine-id|cni/net\.d|containerd/certs\.d)
+                    |/opt/registry/(auth|cert)|/root/\.ssh)(/|$)""", re.VERBOSE)
 
 
 @contextmanager
