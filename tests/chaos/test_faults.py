@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from airavata_runbook import lab
 from airavata_runbook.runner import read_steps
 from airavata_runbook.site import Site
-from airavata_runbook.ssh import disconnect
 from tests.chaos.faults import Fault, Scene
 from tests.full_picture import Picture, difference, left_by_reset, pictures
-from tests.site.conftest import COMMAND, PROJECT, actions, report, runbook
+from tests.labs import COMMAND, PROJECT, lab_hosts, site_like_lab
+from tests.site.conftest import actions, report, runbook
 
 # What no two runs have alike: what runs, keeps under names of its own; and keys, what is made of them, the machine's identity.
 MOVING = re.compile(r"(/opt/registry/data|/var/lib/(containerd|kubelet|cni|etcd|airavata)|/var/log|/var/cache|/run)(/|$)")
@@ -28,18 +27,9 @@ RANDOM = re.compile(r"""(/etc/(airavata-runbook|kubernetes|ssh|machine-id|cni/ne
 @contextmanager
 def bare_lab(folder: Path) -> Iterator[str]:
     """The path of a site file like the lab's, with bare hosts of its own."""
-    text = (PROJECT / "parameters" / "lab.yaml").read_text()
-    file = folder / "lab.yaml"
-    file.write_text(text.replace("10.98.0.", "10.88.0.").replace("lab0", "lab11").replace("name: lab\n", "name: lab-chaos\n"))
-    site = Site.load(str(file))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRAVATA_RUNBOOK_STATE", str(folder / "state"))
-        try:
-            lab.up(site)
-            yield str(file)
-        finally:
-            disconnect(site)
-            lab.down(site)
+    file = site_like_lab(folder, "lab-chaos", "lab11", "10.88.0.")
+    with lab_hosts(file, folder):
+        yield str(file)
 
 
 @pytest.fixture(scope="session")

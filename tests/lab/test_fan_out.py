@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from airavata_runbook import lab
 from airavata_runbook.chapters import install
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.fan_out import Shared, _Server
 from airavata_runbook.mirror import packages
 from airavata_runbook.resources import Upload
 from airavata_runbook.site import Site
-from airavata_runbook.ssh import connect, disconnect
+from airavata_runbook.ssh import connect
 from airavata_runbook.step import step
 from tests.full_picture import over_ssh
+from tests.labs import lab_hosts
 
 FOLDER = "/opt/airavata-runbook/repository"
 HOSTS = ("one", "two", "three")
@@ -35,21 +35,15 @@ find /root /home -path '*.ssh*' -type f | xargs sha256sum"""
 def site(request, tmp_path_factory):
     """A lab of its own: once with root, once with sudo, a closed firewall and a host behind another."""
     plain = request.param == "root"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRAVATA_RUNBOOK_STATE", str(tmp_path_factory.mktemp("state")))
-        made = Site.load({
-            "name": f"fan-out-{request.param}", "ssh": {"user": request.param}, "registry": {"node": "two"},
-            "nodes": [{"name": "one", "address": "10.90.0.11", "interface": "host0", "role": "master"},
-                      {"name": "two", "address": "10.90.0.12", "interface": "host0"},
-                      {"name": "three", "address": "10.90.0.13", "interface": "host0",
-                       "ssh": {} if plain else {"jump": "operator@10.90.0.11"}}],
-            "lab": {"bridge": "lab4", "network": "10.90.0.0/24", "firewall": "open" if plain else "closed"}})
-        try:
-            lab.up(made)
-            yield made
-        finally:
-            disconnect(made)
-            lab.down(made)
+    fields = {
+        "name": f"fan-out-{request.param}", "ssh": {"user": request.param}, "registry": {"node": "two"},
+        "nodes": [{"name": "one", "address": "10.90.0.11", "interface": "host0", "role": "master"},
+                  {"name": "two", "address": "10.90.0.12", "interface": "host0"},
+                  {"name": "three", "address": "10.90.0.13", "interface": "host0",
+                   "ssh": {} if plain else {"jump": "operator@10.90.0.11"}}],
+        "lab": {"bridge": "lab4", "network": "10.90.0.0/24", "firewall": "open" if plain else "closed"}}
+    with lab_hosts(fields, tmp_path_factory.mktemp("lab")) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)

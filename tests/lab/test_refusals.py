@@ -2,16 +2,14 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from airavata_runbook import lab
 from airavata_runbook.site import Site
+from tests.labs import COMMAND, PROJECT, lab_hosts, site_like_lab
 
-PROJECT = Path(__file__).parents[2]
-COMMAND = Path(sys.executable).with_name("airavata-runbook")
 WRONG_KEY = "SHA256:" + "A" * 43
 
 
@@ -19,16 +17,9 @@ WRONG_KEY = "SHA256:" + "A" * 43
 def site_file(tmp_path_factory):
     """The site file of two bare lab hosts."""
     folder = tmp_path_factory.mktemp("refusals")
-    file = folder / "lab.yaml"
-    text = (PROJECT / "parameters" / "lab.yaml").read_text()
-    file.write_text(text.replace("10.98.0.", "10.92.0.").replace("lab0", "lab6").replace("name: lab\n", "name: lab-refusals\n"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRAVATA_RUNBOOK_STATE", str(folder / "state"))
-        try:
-            lab.up(Site.load(file))
-            yield file
-        finally:
-            lab.down(Site.load(file))
+    file = site_like_lab(folder, "lab-refusals", "lab6", "10.92.0.")
+    with lab_hosts(file, folder):
+        yield file
 
 
 def refused(file: Path, *settings: str) -> str:

@@ -8,14 +8,15 @@ import time
 
 import pytest
 
-from airavata_runbook import lab
 from airavata_runbook.errors import HostUnreachable, StepFailed
 from airavata_runbook.pki import Subject
 from airavata_runbook.resources import Authority, Block, Certificate, Condition, File, Generated, Service
 from airavata_runbook.site import Site
-from airavata_runbook.ssh import connect, disconnect
+from airavata_runbook.ssh import connect
 from airavata_runbook.step import master, step
 from airavata_runbook.vault import vault_of
+from tests.full_picture import over_ssh
+from tests.labs import lab_hosts
 
 UNIT = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
 
@@ -40,29 +41,18 @@ def service(target):
 def site(request, tmp_path_factory):
     """A lab of its own: once with root, once with a user who has sudo and a firewall closed to all but SSH."""
     plain = request.param == "root"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRAVATA_RUNBOOK_STATE", str(tmp_path_factory.mktemp("state")))
-        made = Site.load({
-            "name": f"steps-{request.param}", "ssh": {"user": request.param},
-            "nodes": [{"name": "one", "address": "10.96.0.11", "interface": "host0", "role": "master"},
-                      {"name": "two", "address": "10.96.0.12", "interface": "host0"}],
-            "lab": {"bridge": "lab7", "network": "10.96.0.0/24", "firewall": "open" if plain else "closed"}})
-        try:
-            lab.up(made)
-            yield made
-        finally:
-            disconnect(made)
-            lab.down(made)
+    fields = {
+        "name": f"steps-{request.param}", "ssh": {"user": request.param},
+        "nodes": [{"name": "one", "address": "10.96.0.11", "interface": "host0", "role": "master"},
+                  {"name": "two", "address": "10.96.0.12", "interface": "host0"}],
+        "lab": {"bridge": "lab7", "network": "10.96.0.0/24", "firewall": "open" if plain else "closed"}}
+    with lab_hosts(fields, tmp_path_factory.mktemp("lab")) as made:
+        yield made
 
 
 def on(site: Site, name: str, command: str) -> str:
     """What a command prints on a host, by ssh and not by our own connection."""
-    node, folder = site.node(name), site.node(name).ssh
-    become = [] if node.ssh.user == "root" else ["sudo", "-n"]
-    done = subprocess.run(["ssh", "-i", folder.key, "-o", f"UserKnownHostsFile={folder.known_hosts}",
-                           "-o", "StrictHostKeyChecking=yes", f"{node.ssh.user}@{node.address}", *become, "sh", "-s"],
-                          input=command, capture_output=True, text=True, timeout=30)
-    return done.stdout.strip()
+    return over_ssh(site, name, command, timeout=30).strip()
 
 
 def test_plan_then_run_then_nothing_to_do_then_drift(site):

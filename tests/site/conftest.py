@@ -7,17 +7,13 @@ lab of their own on bridge lab3 and run everything from bare hosts.
 import json
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from airavata_runbook.site import VARIABLE, Site
 from airavata_runbook.ssh import connect, disconnect
 from tests.full_picture import over_ssh, pictures
-
-PROJECT = Path(__file__).parents[2]
-COMMAND = Path(sys.executable).with_name("airavata-runbook")
+from tests.labs import COMMAND, PROJECT, lab_hosts, site_like_lab
 
 
 def runbook(*words: str) -> subprocess.CompletedProcess:
@@ -44,17 +40,10 @@ def site_file(tmp_path_factory):
         yield str(known if known.is_file() else named)
         return
     folder = tmp_path_factory.mktemp("site")
-    text = (PROJECT / "parameters" / "lab.yaml").read_text()
-    file = folder / "lab.yaml"
-    file.write_text(text.replace("10.98.0.", "10.83.0.").replace("lab0", "lab3").replace("name: lab\n", "name: lab-run\n"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRAVATA_RUNBOOK_STATE", str(folder / "state"))
-        try:
-            assert runbook("lab", "up", "--site", str(file)).returncode == 0
-            yield str(file)
-        finally:
-            runbook("kubeconfig", str(file), "--stop")
-            runbook("lab", "down", "--site", str(file))
+    file = site_like_lab(folder, "lab-run", "lab3", "10.83.0.")
+    with lab_hosts(file, folder):
+        yield str(file)
+        runbook("kubeconfig", str(file), "--stop")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,40 @@
+"""Lab hosts for tests, each test module with a bridge and a state folder of its own."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from airavata_runbook import lab
+from airavata_runbook.site import Site
+from airavata_runbook.ssh import disconnect
+
+PROJECT = Path(__file__).parents[1]
+COMMAND = Path(sys.executable).with_name("airavata-runbook")  # as a user calls it
+
+
+def site_like_lab(folder: Path, name: str, bridge: str, network: str) -> Path:
+    """A site file in the folder: parameters/lab.yaml by another name, on another bridge and network ("10.98.0.")."""
+    text = (PROJECT / "parameters" / "lab.yaml").read_text()
+    for ours, other in (("name: lab\n", f"name: {name}\n"), ("lab0", bridge), ("10.98.0.", network)):
+        assert ours in text
+        text = text.replace(ours, other)
+    file = folder / "lab.yaml"
+    file.write_text(text)
+    return file
+
+
+@contextmanager
+def lab_hosts(source: Path | Mapping, folder: Path) -> Iterator[Site]:
+    """The site with its bare hosts up, for as long as it lasts; the state is kept below the folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRAVATA_RUNBOOK_STATE", str(folder / "state"))
+        site = Site.load(source)
+        try:
+            lab.up(site)
+            yield site
+        finally:
+            disconnect(site)
+            lab.down(site)
