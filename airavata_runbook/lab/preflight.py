@@ -15,11 +15,13 @@ from airavata_runbook.site import Site
 MEMORY = 1536  # MiB a host: the measured idle cluster of two takes 1.4 GB, Airavata's services about as much
 DISK = 3072    # MiB a host, with images and databases
 IMAGE = 1024   # MiB, once
+WATCHERS = 20  # inotify instances a host: 16 were counted on a worker, 27 on a master; root's hosts share root's limit
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a lab meets on this machine. memory, disk: MiB available. forward_drops: see network.forward_drops.
+    """What a lab meets on this machine. memory, disk: MiB available. watchers: inotify instances that root has left.
+    forward_drops: see network.forward_drops.
     modules: kernel modules that hosts need, that are not loaded, and that they cannot load themselves.
     """
 
@@ -29,6 +31,7 @@ class Facts:
     missing: list[str]
     memory: int
     disk: int
+    watchers: int
     links: list[network.Link]
     routes: list[tuple[IPv4Network, str]]
     forward_drops: bool
@@ -50,7 +53,7 @@ def look(site: Site) -> Facts:
     return Facts(
         system=platform.system(), uid=os.geteuid(), kind=machine.kind() if linux else machine.Kind.UNKNOWN,
         missing=missing, memory=_available_memory() if linux else 0,
-        disk=shutil.disk_usage(state_dir()).free >> 20,
+        disk=shutil.disk_usage(state_dir()).free >> 20, watchers=_free_watchers() if linux else 0,
         links=network.links() if can_ask else [], routes=network.routes() if can_ask else [],
         forward_drops=can_ask and network.forward_drops() and not network.forward_accepted(site.lab.bridge),
         modules=_missing_modules() if linux else [],
@@ -80,6 +83,9 @@ def problems(facts: Facts, site: Site, starting: int) -> list[Problem]:
             found.append(Problem(f"{starting} hosts need {needed} MiB of {what}, {available} MiB are available",
                                  "free some, or use fewer nodes" + (
                                      "" if what == "memory" else ", or set AIRAVATA_RUNBOOK_STATE to a larger disk")))
+    if facts.watchers < (needed := starting * WATCHERS):
+        found.append(Problem(f"{starting} hosts need {needed} inotify instances, {facts.watchers} are available",
+                             "sysctl -w fs.inotify.max_user_instances=1024, or take another lab down"))
     return found + _network_problems(facts, site) + [
         Problem(f"node {node.name} names its interface {node.interface}; a lab host's is host0",
                 f"set interface: host0 for {node.name} in the site file")
@@ -128,6 +134,18 @@ def _missing_modules() -> list[str]:
     present = {"overlay": "\toverlay\n" in Path("/proc/filesystems").read_text(),
                "br_netfilter": Path("/proc/sys/net/bridge").is_dir()}
     return [name for name, there in present.items() if not there]
+
+
+def _free_watchers() -> int:
+    used = sum(_target(file) == "anon_inode:inotify" for file in Path("/proc").glob("[0-9]*/fd/*"))
+    return int(Path("/proc/sys/fs/inotify/max_user_instances").read_text()) - used
+
+
+def _target(file: Path) -> str:
+    try:
+        return os.readlink(file)
+    except OSError:  # it was closed in this moment
+        return ""
 
 
 def _available_memory() -> int:

@@ -1,5 +1,6 @@
 """The lab's command lines, files and explanations, without making a host."""
 
+import ctypes
 import os
 import re
 from dataclasses import replace
@@ -26,7 +27,7 @@ def site(**lab_fields) -> Site:
 
 
 def facts(**changes) -> preflight.Facts:
-    good = preflight.Facts("Linux", 0, machine.Kind.CGROUP_V1, [], 8000, 20000,
+    good = preflight.Facts("Linux", 0, machine.Kind.CGROUP_V1, [], 8000, 20000, 100,
                            [network.Link("eth0", "", (IPv4Interface("192.0.2.7/24"),))],
                            [(IPv4Network("192.0.2.0/24"), "eth0")], False)
     return replace(good, **changes)
@@ -90,6 +91,7 @@ def test_a_good_machine_has_no_problem():
     ({"kind": machine.Kind.UNKNOWN}, {}, "neither systemd", "unified_cgroup_hierarchy"),
     ({"missing": ["systemd-nspawn (systemd-container)"]}, {}, "systemd-nspawn", "apt-get install systemd-container"),
     ({"memory": 2000}, {}, "need 3072 MiB of memory, 2000 MiB", "fewer nodes"),
+    ({"watchers": 30}, {}, "need 40 inotify instances, 30 are", "fs.inotify.max_user_instances"),
     ({"disk": 100}, {}, "disk space, 100 MiB", "AIRAVATA_RUNBOOK_STATE"),
     ({"routes": [(IPv4Network("10.96.0.0/11"), "tun0")]}, {}, "overlaps.*10.96.0.0/11 on tun0", "another lab.network"),
     ({"links": [network.Link("lab0", "", ())]}, {}, "interface lab0 that is not a lab's", "another lab.bridge"),
@@ -200,3 +202,12 @@ def test_a_site_without_a_lab_and_an_unknown_host_are_explained():
             function(real)
     with pytest.raises(SiteError, match="no node 'third'"):
         hosts.lab_host(site(), "third")
+
+
+def test_watchers_in_use_are_counted():
+    before, watchers = preflight._free_watchers(), [ctypes.CDLL(None).inotify_init() for _ in range(20)]
+    try:
+        assert min(watchers) >= 0 and preflight._free_watchers() <= before - 10  # others may end some in the meantime
+    finally:
+        for watcher in watchers:
+            os.close(watcher)
