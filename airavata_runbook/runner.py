@@ -17,7 +17,8 @@ from airavata_runbook.errors import SiteError, StepFailed
 from airavata_runbook.report import Report
 from airavata_runbook.run_progress import ChapterProgress
 from airavata_runbook.run_record import RunRecord
-from airavata_runbook.site import VARIABLE, Site
+from airavata_runbook.site import Site
+from airavata_runbook.site_file import VARIABLE
 from airavata_runbook.step import PLAN, REPORT_FILE
 
 
