@@ -81,8 +81,10 @@ def _words(pid: int) -> bytes:
 
 
 def _cut_ssh(scene: Scene) -> None:
-    for node in scene.site.nodes:  # this very session as well, which is no error
-        scene.on(node.name, "kill $(ps -eo pid,args | awk '/sshd: .*@notty/ && !/awk/ {print $1}')")
+    deadline = time.monotonic() + 5  # again and again, because a run that has nothing under way just connects again
+    while time.monotonic() < deadline and _runs(scene.pid):
+        for node in scene.site.nodes:  # this very session as well, which is no error
+            scene.on(node.name, "kill $(ps -eo pid,args | awk '/sshd: .*@notty/ && !/awk/ {print $1}')")
 
 
 def _power_off(scene: Scene) -> None:
