@@ -31,7 +31,9 @@ class SiteClient(ThriftClient):
 
 @contextmanager
 def connected(host: str, port: int, ca: bytes) -> Iterator[Airavata.Client]:
-    """The API's client (all calls of airavata.api.Airavata). ca: PEM. Raises StepFailed when there is no connection."""
+    """The API's client (all calls of airavata.api.Airavata). ca: PEM. Raises StepFailed when there is no connection,
+    and when it is lost meanwhile.
+    """
     with tempfile.NamedTemporaryFile(suffix=".crt") as file:  # a public certificate; the SDK reads files only
         file.write(ca)
         file.flush()
@@ -42,6 +44,9 @@ def connected(host: str, port: int, ca: bytes) -> Iterator[Airavata.Client]:
                              remedy="look at the pods of api-server and at their logs", retryable=True) from None
     try:
         yield client.client
+    except (OSError, TTransport.TTransportException) as error:
+        raise StepFailed("the connection to the Airavata API was lost", where=f"{host}:{port}", found=str(error),
+                         remedy="look at the pods of api-server, then run again", retryable=True) from None
     finally:
         client.close()
 

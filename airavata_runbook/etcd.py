@@ -19,7 +19,7 @@ TIMEOUT = 10  # seconds for one request
 
 @contextmanager
 def client(site: Site) -> "Iterator[etcd3.Etcd3Client]":  # noqa: F821  (it is imported below)
-    """A client of the site's etcd, closed afterwards. Raises NotYet when etcd does not answer."""
+    """A client of the site's etcd, closed afterwards. Raises NotYet when etcd does not answer, StepFailed when it complains."""
     import etcd3  # it and gRPC take a while to load, and few steps ask etcd
     vault = vault_of(site)
     pair = vault.pair(f"{PKI}/etcd-client", "etcd's client certificate is issued")
@@ -31,8 +31,11 @@ def client(site: Site) -> "Iterator[etcd3.Etcd3Client]":  # noqa: F821  (it is i
         etcd = etcd3.client(host="127.0.0.1", port=port, timeout=TIMEOUT, **paths)
     try:
         yield etcd
-    except etcd3.exceptions.ConnectionFailedError:
+    except (etcd3.exceptions.ConnectionFailedError, etcd3.exceptions.ConnectionTimeoutError):
         raise NotYet("etcd answers") from None
+    except etcd3.exceptions.Etcd3Exception as error:
+        raise StepFailed("etcd did not do what it was asked", found=str(error) or type(error).__name__, retryable=True,
+                         remedy=f"on {site.master.name}: journalctl -u etcd") from None
     finally:
         etcd.close()
 

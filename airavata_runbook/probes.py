@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 
 from airavata.api import Airavata
 from kubernetes.stream import stream
+from websocket import WebSocketException
 
 from airavata_runbook import airavata_client
 from airavata_runbook.chapters.airavata import stack_of
@@ -63,9 +64,13 @@ def netcheck_pods(site: Site) -> dict[str, tuple[str, str]]:
 
 def ask(site: Site, pod: str, targets: list[str]) -> list[dict]:
     """What `netcheck ask` in a pod found for each target. Raises StepFailed when it does not answer within a minute."""
-    answer = stream(kube(site).core.connect_get_namespaced_pod_exec, pod, SYSTEM, command=["netcheck", "ask", *targets],
-                    stderr=False, stdin=False, stdout=True, tty=False, _preload_content=False)
-    answer.run_forever(timeout=60)
+    try:
+        answer = stream(kube(site).core.connect_get_namespaced_pod_exec, pod, SYSTEM, command=["netcheck", "ask", *targets],
+                        stderr=False, stdin=False, stdout=True, tty=False, _preload_content=False)
+        answer.run_forever(timeout=60)
+    except (OSError, WebSocketException) as error:
+        raise StepFailed("the connection to the network check was lost", where=f"pod {pod}", found=str(error), retryable=True,
+                         remedy=f"see that {site.master.name} is up, then run again") from None
     return answers(answer.read_all(), pod, len(targets))
 
 

@@ -63,10 +63,7 @@ class Host:
             command, data = f"{become}sh", ("{\n" + script + "\n} </dev/null\n").encode()
         else:
             command = f"{become}sh -c {shlex.quote(script)}"
-        try:
-            return self._exchange(command, data, timeout)
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            raise self._lost(error) from None
+        return self._exchange(command, data, timeout)
 
     def greet(self) -> None:
         """Begin to connect, without waiting for it; what is wrong is told to whoever uses the host."""
@@ -148,6 +145,12 @@ class Host:
         return self._exchange(f"{become}sh -c {shlex.quote(script)}", stream, 600.0, progress)
 
     def _exchange(self, command: str, data, timeout: float, progress=lambda sent: None) -> Result:
+        try:
+            return self._exchanged(command, data, timeout, progress)
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise self._lost(error) from None
+
+    def _exchanged(self, command: str, data, timeout: float, progress: Callable[[int], None]) -> Result:
         channel = self._open().get_transport().open_session(timeout=CONNECT_TIMEOUT)
         try:
             channel.settimeout(timeout)

@@ -38,6 +38,14 @@ def test_nobody_there_is_one_clear_message():
     assert time.monotonic() - began < 5
 
 
+def test_a_connection_that_is_lost_in_a_call_is_explained(tmp_path):
+    ca = pki.new_ca("Test CA")
+    with started(ca, tmp_path / "tls", IN_MEMORY) as server, pytest.raises(StepFailed, match="to the Airavata API was lost"), \
+            connected("127.0.0.1", server.port, ca.cert) as client:
+        server.process.kill()
+        client.isGatewayExist(token("any"), "default")
+
+
 def test_a_token_carries_the_claims_that_airavata_wants():
     made = token("value", gateway="default", user="someone")
     assert (made.accessToken, made.claimsMap) == ("value", {"userName": "someone", "gatewayID": "default"})

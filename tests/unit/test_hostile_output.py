@@ -10,6 +10,7 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
+from websocket import WebSocketConnectionClosedException
 
 from airavata_runbook import display, etcd, host_checks, pki, preflight, probes, report_page, vault
 from airavata_runbook.batch import batch, split
@@ -277,6 +278,17 @@ def test_what_listens_is_read_or_refused(text):
 def test_a_program_with_a_strange_name_is_only_a_name(ending):
     seen = {"ports": f"tcp LISTEN 0 128 *:6443 *:*{ending}\n", "registry": "\n \n", "features": "\0", "cgroup": "\0"}
     assert list(host_checks.parse(None, None, seen).listening) == [("tcp", 6443)]
+
+
+@pytest.mark.parametrize("error", [WebSocketConnectionClosedException("it was lost"), BrokenPipeError(32)])
+def test_a_network_check_whose_connection_is_cut_is_explained(monkeypatch, error):
+    def cut(*_, **__):
+        raise error
+    monkeypatch.setattr(probes, "kube", lambda site: SimpleNamespace(core=SimpleNamespace(connect_get_namespaced_pod_exec=None)))
+    monkeypatch.setattr(probes, "stream", lambda *_, **__: SimpleNamespace(run_forever=cut))
+    with pytest.raises(StepFailed, match="the connection to the network check was lost") as lost:
+        probes.ask(Site.load("lab"), "netcheck-1", ["http://10.244.1.2:8080/"])
+    assert lost.value.retryable and "see that master is up" in lost.value.remedy
 
 
 LEASE = (b'{"PublicIP":"10.0.0.1","BackendType":"vxlan"}', b"/flannel/subnets/10.244.5.0-24")
