@@ -37,7 +37,7 @@ for unit in $(systemctl list-units --type=service --state=running --plain --no-l
 do printf '%%s\t%%s\n' $unit $(systemctl show -P ExecMainStartTimestampMonotonic $unit); done
 section interfaces
 ip -o addr show | awk '{print $2, $3 "\t" $4}'
-ip -o link show | sed 's/: <.*mtu \([0-9]*\).*/\tmtu \1/; s/^[0-9]*: //'
+ip -o link show | sed 's/: <.*mtu \([0-9]*\).*/\tmtu \1/; s/^[0-9]*: //; s/@if[0-9]*//'  # another number after each start
 section routes
 ip route show table all | grep -v ^local | grep -v ^broadcast | sed 's/$/\troute/'
 section firewall
