@@ -15,7 +15,7 @@ from airavata_runbook.site import Site
 VOLATILE = ("/proc", "/sys", "/dev", "/tmp", "/var/tmp", "/run/systemd", "/run/log", "/run/sshd*", "/run/user", "/run/sudo",
             "/run/utmp", "/run/lock", "/run/udev", "/run/dbus", "/run/motd*", "/run/credentials", "/var/log/journal",
             "/var/log/lastlog", "/var/log/wtmp", "/var/log/btmp", "/var/log/auth.log", "/var/lib/systemd", "/var/lib/sudo",
-            "/root/.bash_history")
+            "/root/.bash_history", "/run/airavata-lab")  # the last: what the lab itself notes at a host's start
 
 SCRIPT = r"""
 section() { echo "=== $1"; }
