@@ -3,7 +3,7 @@
 import urllib3
 from kubernetes.client.exceptions import ApiException
 
-from airavata_runbook.kube import kube
+from airavata_runbook.kube import explained, kube
 from airavata_runbook.site import Site
 
 READ = {"Deployment": "read_namespaced_deployment", "StatefulSet": "read_namespaced_stateful_set",
@@ -15,7 +15,7 @@ def node_missing(site: Site, name: str) -> str:
     try:
         node = kube(site).core.read_node(name)
     except (ApiException, urllib3.exceptions.HTTPError) as error:
-        return f"no node {name} yet ({getattr(error, 'reason', None) or error})"
+        return _not_read(f"node {name}", error, site)
     for condition in node.status.conditions or ():
         if condition.type == "Ready":
             return "" if condition.status == "True" else condition.message
@@ -27,7 +27,7 @@ def workload_missing(site: Site, kind: str, namespace: str, name: str) -> str:
     try:
         live = getattr(kube(site).apps, READ[kind])(name, namespace)
     except (ApiException, urllib3.exceptions.HTTPError) as error:
-        return f"no {kind} {name} yet ({getattr(error, 'reason', None) or error})"
+        return _not_read(f"{kind} {name}", error, site)
     status = live.status
     if (status.observed_generation or 0) < live.metadata.generation:
         return "not yet seen by its controller"
@@ -39,6 +39,13 @@ def workload_missing(site: Site, kind: str, namespace: str, name: str) -> str:
         return "" if wanted or kind != "DaemonSet" else "no host takes its pods"
     trouble = _pods_trouble(site, namespace, live.spec.selector.match_labels)
     return f"{ready or 0} of {wanted} pods ready" + (f": {trouble}" if trouble else "")
+
+
+def _not_read(what: str, error: Exception, site: Site) -> str:
+    if getattr(error, "status", None) == 404:
+        return f"no {what} yet"
+    told = explained(error, site)
+    return f"{told.message}: {told.found} ({told.remedy})"
 
 
 def _pods_trouble(site: Site, namespace: str, labels: dict[str, str]) -> str:

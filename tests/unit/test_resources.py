@@ -4,12 +4,13 @@ import base64
 import hashlib
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import ProtocolError
 
-from airavata_runbook import pki
+from airavata_runbook import pki, workloads
 from airavata_runbook.engine import probe
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.kube import explained
@@ -260,3 +261,18 @@ def test_the_api_servers_own_error_is_explained():
     assert explained(ProtocolError("cut"), site).found == "no answer (ProtocolError)"
     other = KeyError("a defect of ours")
     assert explained(other, site) is other
+
+
+def test_an_api_server_that_does_not_answer_is_no_missing_workload(monkeypatch):
+    site = Site.load({"name": "some", "nodes": [{"name": "head", "address": "192.0.2.11", "role": "master"}]})
+
+    def read(error):
+        def refuse(*_):
+            raise error
+        api = SimpleNamespace(read_node=refuse, read_namespaced_deployment=refuse)
+        monkeypatch.setattr(workloads, "kube", lambda site: SimpleNamespace(core=api, apps=api))
+        return workloads.workload_missing(site, "Deployment", "airavata", "mariadb"), workloads.node_missing(site, "192.0.2.11")
+    assert read(ApiException(status=404, reason="Not Found")) == ("no Deployment mariadb yet", "no node 192.0.2.11 yet")
+    for told in read(ProtocolError("cut")):
+        assert told == ("the API server did not answer as it must: no answer (ProtocolError) "
+                        "(on head: systemctl status etcd kube-apiserver)")
