@@ -75,10 +75,12 @@ def wait(condition: Callable[[], bool], seconds: float, pause: float = 0.02) -> 
 
 def _started(pid: int) -> str | None:
     """When the process started, in clock ticks since boot; None when it has ended (a zombie has)."""
-    with suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)  # a child of ours that has ended is not left behind as a zombie
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if fields[0] in "ZX" else fields[19]
+    if fields[0] not in "ZX":
+        return fields[19]
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # a child of ours that has ended is not left behind as a zombie
+    return None

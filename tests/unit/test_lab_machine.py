@@ -3,6 +3,8 @@
 import ctypes
 import os
 import re
+import signal
+import subprocess
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
@@ -211,3 +213,22 @@ def test_watchers_in_use_are_counted():
     finally:
         for watcher in watchers:
             os.close(watcher)
+
+
+def test_a_child_that_ends_just_after_it_was_looked_at_is_no_zombie_in_the_end(monkeypatch):
+    child, waitpid = subprocess.Popen(["sleep", "60"]), os.waitpid
+
+    def wait_and_end(pid: int, options: int) -> tuple[int, int]:
+        answer = waitpid(pid, options)
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        return answer
+    monkeypatch.setattr(os, "waitpid", lambda pid, options: wait_and_end(pid, options) if pid == child.pid and running()
+                        else waitpid(pid, options))
+
+    def running() -> bool:
+        return Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    assert processes.kill_all(lambda: {child.pid})
+    monkeypatch.undo()
+    assert not Path(f"/proc/{child.pid}").exists()
+    child.returncode = 0  # Popen must not ask for it again
