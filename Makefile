@@ -50,7 +50,7 @@ lab: setup
 down: setup
 	$(BIN)/airavata-runbook lab down
 
-# Every fault in every chapter that it fits, on lab hosts: about half an hour. `make test` takes one a chapter, by a seed.
+# Every fault in every chapter that it fits, on lab hosts: about three quarters of an hour. `make test` takes one a chapter, by a seed.
 chaos: setup mirror
 	$(BIN)/pytest -s -q tests/chaos --all-faults
 
