@@ -18,6 +18,7 @@ from airavata_runbook.site import Node, Site
 from airavata_runbook.ssh_client import CONNECT_TIMEOUT, open_client, parse_jump, watch
 
 T = TypeVar("T")
+TIMEOUT = 600.0  # seconds without any output of a command
 
 
 @dataclass(frozen=True)
@@ -50,20 +51,17 @@ class Host:
         self._lock = threading.RLock()
         self._stop = threading.Event()
 
-    def run(self, script: str, data: bytes | None = None, timeout: float = 600.0) -> Result:
+    def run(self, script: str, data: bytes | None = None, timeout: float = TIMEOUT) -> Result:
         """Run a POSIX shell script as root; returns its Result whatever its exit status.
 
         Without `data` the script travels on standard input, so that nothing of it shows in the host's process
         list. With `data` the script is an argument (it must hold no secret) and reads `data` on its standard
         input. timeout: seconds without any output. Raises HostUnreachable when the connection fails.
         """
-        become = "" if self.node.ssh.user == "root" else "sudo -n "
-        if data is None:
-            # One compound command, so that the shell has read it all before anything in it reads standard input.
-            command, data = f"{become}sh", ("{\n" + script + "\n} </dev/null\n").encode()
-        else:
-            command = f"{become}sh -c {shlex.quote(script)}"
-        return self._exchange(command, data, timeout)
+        if data is not None:
+            return self._exchange(self._shell(script), data, timeout)
+        # One compound command, so that the shell has read it all before anything in it reads standard input.
+        return self._exchange(self._shell(), ("{\n" + script + "\n} </dev/null\n").encode(), timeout)
 
     def greet(self) -> None:
         """Begin to connect, without waiting for it; what is wrong is told to whoever uses the host."""
@@ -77,10 +75,9 @@ class Host:
 
         What the script starts ends with the channel, if it reads to the end of its input. Raises HostUnreachable.
         """
-        become = "" if self.node.ssh.user == "root" else "sudo -n "
         try:
             channel = self._open().get_transport().open_session(timeout=CONNECT_TIMEOUT)
-            channel.exec_command(f"{become}sh -c {shlex.quote(script)}")
+            channel.exec_command(self._shell(script))
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise self._lost(error) from None
         return channel
@@ -93,7 +90,7 @@ class Host:
             quoted = shlex.quote(target)
             script = (f"set -e; umask 022; mkdir -p $(dirname {quoted}); cat > {quoted}.part; "
                       f"echo {digest} {quoted}.part | sha256sum -c --quiet; mv -f {quoted}.part {quoted}")
-            result = self._stream(script, stream, progress)
+            result = self._exchange(self._shell(script), stream, progress=progress)
         if result.status:
             raise HostUnreachable("a file did not arrive whole", where=f"host {self.name}: {target}",
                                   found=result.complaint, remedy="see that the host's disk has room, then run again")
@@ -140,11 +137,12 @@ class Host:
                                found=str(error) or type(error).__name__,
                                remedy="see that the host is up, then run again: it goes on where it stopped")
 
-    def _stream(self, script: str, stream, progress: Callable[[int], None]) -> Result:
-        become = "" if self.node.ssh.user == "root" else "sudo -n "
-        return self._exchange(f"{become}sh -c {shlex.quote(script)}", stream, 600.0, progress)
+    def _shell(self, script: str | None = None) -> str:
+        """The command of root's shell: with a script as its argument, or one that reads it."""
+        shell = "sh" if self.node.ssh.user == "root" else "sudo -n sh"
+        return shell if script is None else f"{shell} -c {shlex.quote(script)}"
 
-    def _exchange(self, command: str, data, timeout: float, progress=lambda sent: None) -> Result:
+    def _exchange(self, command: str, data, timeout: float = TIMEOUT, progress=lambda sent: None) -> Result:
         try:
             return self._exchanged(command, data, timeout, progress)
         except (OSError, EOFError, paramiko.SSHException) as error:
