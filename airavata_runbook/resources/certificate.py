@@ -30,7 +30,8 @@ class Authority:
 
     def change(self, found: Found, context: Context) -> Change | None:
         if not found.absent:
-            if why := _unusable(*_pair(found)):
+            cert, key = _pair(found)
+            if why := pki.problems(cert, key_pem=key, renew_within_days=0):
                 raise StepFailed("a certificate authority cannot be used, and is never made anew over an old one",
                                  where=f"{PKI}/{self.name}.crt and .key", found="; ".join(why),
                                  remedy="restore both files; without a copy, remove them: what it signed is then issued again")
@@ -119,10 +120,6 @@ def _pair(found: Found) -> tuple[bytes, bytes]:
     """Certificate and key as `_look` prints them. Raises ValueError."""
     cert, key, _ = found.stdout.splitlines()
     return base64.b64decode(cert, validate=True), base64.b64decode(key, validate=True)
-
-
-def _unusable(cert: bytes, key: bytes) -> list[str]:
-    return pki.problems(cert, key_pem=key, renew_within_days=0)
 
 
 def _guard(path: str) -> str:
