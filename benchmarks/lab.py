@@ -10,11 +10,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from airavata_runbook import lab, paths
+from airavata_runbook import paths
 from airavata_runbook.site import Site
-from airavata_runbook.ssh import disconnect
+from tests.labs import PROJECT, lab_hosts
 
-PROJECT = Path(__file__).parents[1]
 SITE = PROJECT / "benchmarks" / "hosts.yaml"
 PEERS = {"ansible": "ansible-core==2.19.14", "pyinfra": "pyinfra==3.10.0", "fabric": "fabric==3.2.3",
          "paramiko": "paramiko==4.0.0"}
@@ -23,15 +22,8 @@ PEERS = {"ansible": "ansible-core==2.19.14", "pyinfra": "pyinfra==3.10.0", "fabr
 @contextmanager
 def hosts() -> Iterator[Site]:
     """The bench site with its three hosts up and bare; they are gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="airavata-bench-") as folder:
-        os.environ["AIRAVATA_RUNBOOK_STATE"] = folder
-        site = Site.load(str(SITE))
-        try:
-            lab.up(site)
-            yield site
-        finally:
-            disconnect(site)
-            lab.down(site)
+    with tempfile.TemporaryDirectory(prefix="airavata-bench-") as folder, lab_hosts(SITE, Path(folder)) as site:
+        yield site
 
 
 def peers() -> Path:

@@ -1,4 +1,4 @@
-"""Lab hosts for tests, each test module with a bridge and a state folder of its own."""
+"""Lab hosts for tests and benchmarks, each with a bridge and a state folder of their own."""
 
 import sys
 from collections.abc import Iterator, Mapping

@@ -18,7 +18,7 @@ from tests.full_picture import Picture, difference, left_by_reset, pictures
 from tests.labs import COMMAND, PROJECT, lab_hosts, site_like_lab
 from tests.site.conftest import actions, report, runbook
 
-# What no two runs have alike: what runs, keeps under names of its own; and keys, what is made of them, the machine's identity.
+# What no two runs have alike: names that running parts give; the content of keys, of what holds one, of a host's identity.
 MOVING = re.compile(r"(/opt/registry/data|/var/lib/(containerd|kubelet|cni|etcd|airavata)|/var/log|/var/cache|/run)(/|$)")
 RANDOM = re.compile(r"""(/etc/(airavata-runbook|kubernetes|ssh|machine-id|cni/net\.d|containerd/certs\.d)
                     |/opt/registry/(auth|cert)|/root/\.ssh)(/|$)""", re.VERBOSE)

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -15,6 +14,7 @@ from airavata_runbook.site import Site
 from airavata_runbook.ssh import connect
 from airavata_runbook.step import master, step
 from airavata_runbook.vault import vault_of
+from tests import ctrl_c
 from tests.full_picture import over_ssh
 from tests.labs import lab_hosts
 
@@ -171,26 +171,14 @@ def wait_for(work, seconds: float) -> None:
             assert error.retryable and time.monotonic() < deadline
 
 
-@pytest.fixture
-def ctrl_c():
-    """Somebody presses Ctrl-C after 3 s."""
-    # A shell without job control starts what it puts in the background with Ctrl-C ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    timer = threading.Timer(3, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
-    timer.start()
-    yield
-    timer.cancel()
-    signal.signal(signal.SIGINT, before)
-
-
-def test_ctrl_c_ends_a_step_at_once_and_tells_every_hosts_result(site, ctrl_c):
+def test_ctrl_c_ends_a_step_at_once_and_tells_every_hosts_result(site):
     @step("One waits")
     def waiting(target):
         yield File("/etc/before-the-wait", "done\n")
         yield Condition("what never comes", script="test -e /never" if target.node.name == "two" else "true", deadline=60)
 
     begun = time.monotonic()
-    with pytest.raises(StepFailed, match="two: stopped by the user") as stopped:
+    with ctrl_c.pressed_after(3), pytest.raises(StepFailed, match="two: stopped by the user") as stopped:
         waiting(site)
     assert time.monotonic() - begun < 15 and "one:" not in str(stopped.value)
     assert on(site, "one", "cat /etc/before-the-wait") == on(site, "two", "cat /etc/before-the-wait") == "done"

@@ -37,6 +37,7 @@ from airavata_runbook.resources import secret as secret_module
 from airavata_runbook.site import Node, Site
 from airavata_runbook.ssh import Result
 from airavata_runbook.step import REPORT_FILE, Target, master, step
+from tests import ctrl_c
 from tests.unit.test_interrupted import Fault, Killed, StandIn, make
 
 SITE = Site.load({"name": "resumed", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"},
@@ -351,14 +352,7 @@ def test_ctrl_c_lets_go_of_the_host_that_waits_and_keeps_what_the_other_did(mach
             yield Condition("what never comes", check=lambda host: "nothing", deadline=60)
         else:
             yield from files.resources(target)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    timer = threading.Timer(1.5, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
-    timer.start()
-    try:
-        with pytest.raises(StepFailed, match="stopped by the user") as stopped:
-            waits(SITE)
-    finally:
-        timer.cancel()
-        signal.signal(signal.SIGINT, before)
+    with ctrl_c.pressed_after(1.5), pytest.raises(StepFailed, match="stopped by the user") as stopped:
+        waits(SITE)
     assert [failure.host for failure in stopped.value.report.failures] == ["one"]
     assert {item.status for item in stopped.value.report.hosts["two"]} <= DONE and one.run()[1] is None
