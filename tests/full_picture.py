@@ -76,6 +76,11 @@ def over_ssh(site: Site, name: str, script: str, timeout: int = 120) -> str:
     return done.stdout.decode(errors="surrogateescape")
 
 
+def cut_connections(site: Site, name: str) -> None:
+    """End every SSH connection to a host, this very one as well."""
+    over_ssh(site, name, "kill $(ps -eo pid,args | awk '/sshd: .*@notty/ && !/awk/ {print $1}')")
+
+
 def picture(site: Site, name: str) -> Picture:
     """The host's full picture."""
     skip = " -o ".join(f"-path '{path}'" for path in VOLATILE)

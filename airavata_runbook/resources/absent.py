@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.resources.base import Change, Context, Found, quote
-from airavata_runbook.resources.package import parse_installed
+from airavata_runbook.resources.package import APT_GET, parse_installed, to_its_end
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,10 @@ else echo rpm; rpm -q --qf 'ii %{{NAME}} package\\n' {names} 2>/dev/null | grep 
         if not here:
             return None
         names = quote(*here)
-        remove = (f"DEBIAN_FRONTEND=noninteractive apt-get -qq -y purge -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 {names}"
-                  if manager == "deb" else f"dnf -y -q remove {names}")
+        remove = f"{APT_GET} purge {names}" if manager == "deb" else f"dnf -y -q remove {names}"
         detail = "".join(f"{name}{' (came along)' * (how != 'package')}\n" for name, how in here.items())
         return Change(f"remove {len(here)}", detail, shown=remove,
-                      script=f"{remove} >/dev/null\nsystemctl daemon-reload\nsystemctl reset-failed\n")
+                      script=f"{to_its_end(remove)}systemctl daemon-reload\nsystemctl reset-failed\n")
 
 
 @dataclass(frozen=True)

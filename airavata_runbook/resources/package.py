@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.resources.base import Change, Context, Found, quote
 
+# The timeout, in seconds, is for the end of another's work.
+APT_GET = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0"
+
 
 @dataclass(frozen=True)
 class Packages:
@@ -35,8 +38,8 @@ class Packages:
             return None
         detail = "".join(f"{name} {installed.get(name, 'not installed')} → {version}\n"
                          for name, version in missing.items())
-        return Change(f"install {len(missing)} of {len(self.versions)}", detail,
-                      script=install_script(manager, self.repository, missing),
+        command = install_command(manager, self.repository, missing)
+        return Change(f"install {len(missing)} of {len(self.versions)}", detail, script=to_its_end(command), shown=command,
                       touches=frozenset(f"package {name}" for name in missing))
 
 
@@ -56,14 +59,30 @@ def same_version(installed: str, wanted: str) -> bool:
         else installed.partition("-")[0] == wanted
 
 
-def install_script(manager: str, repository: str, versions: Mapping[str, str]) -> str:
-    """The commands that refresh the one repository and install `versions` from it."""
+def install_command(manager: str, repository: str, versions: Mapping[str, str]) -> str:
+    """The command that refreshes the one repository and installs `versions` from it. No other package is removed for them."""
     if manager == "deb":
         source = f"sources.list.d/{repository}.list"
         wanted = quote(*(f"{name}={version}*" for name, version in versions.items()))
         return (f"apt-get -qq update -o Dir::Etc::sourcelist={source} -o Dir::Etc::sourceparts=- "
-                f"-o APT::Get::List-Cleanup=0\n"
-                f"DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends "
-                f"-o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 {wanted}\n")
+                f"-o APT::Get::List-Cleanup=0 &&\n"
+                f"{APT_GET} install --no-install-recommends --no-remove {wanted}")
     wanted = quote(*(f"{name}-{version}" for name, version in versions.items()))
-    return f"{'yum' if manager == 'yum' else 'dnf'} -y -q install --enablerepo={quote(repository)} {wanted}\n"
+    return f"{'yum' if manager == 'yum' else 'dnf'} -y -q install --enablerepo={quote(repository)} {wanted}"
+
+
+def to_its_end(command: str) -> str:
+    """The script that brings a package manager's command to its end, and prints on stderr what it said if it failed.
+
+    What it says is kept until then: dpkg, writing to the pipe of a lost connection, would be killed in the midst of its
+    work. Where a dpkg was killed otherwise, apt-get names one of two commands without which it refuses any work: both are
+    run, and whether the work can be done then decides.
+    """
+    return f"""export LC_ALL=C
+work() {{ {command}; }}
+mend() {{ dpkg --configure -a; {APT_GET} install --fix-broken --no-remove; }}
+said=$(work 2>&1) || case $said in
+    *'dpkg --configure -a'* | *'--fix-broken install'*) said=$({{ set +e; mend; work; }} 2>&1);;
+    *) false;;
+esac || {{ echo "$said" >&2; exit 1; }}
+"""

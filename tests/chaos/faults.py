@@ -11,7 +11,7 @@ from pathlib import Path
 
 from airavata_runbook.lab.hosts import lab_host
 from airavata_runbook.site import Site
-from tests.full_picture import over_ssh
+from tests.full_picture import cut_connections, over_ssh
 
 CHAPTERS = ("01-network", "02-install", "03-etcd-flannel", "04-registry", "05-deploy-airavata", "06-verify")
 REPOSITORY = "/opt/airavata-runbook/repository"
@@ -83,8 +83,8 @@ def _words(pid: int) -> bytes:
 def _cut_ssh(scene: Scene) -> None:
     deadline = time.monotonic() + 5  # again and again, because a run that has nothing under way just connects again
     while time.monotonic() < deadline and _runs(scene.pid):
-        for node in scene.site.nodes:  # this very session as well, which is no error
-            scene.on(node.name, "kill $(ps -eo pid,args | awk '/sshd: .*@notty/ && !/awk/ {print $1}')")
+        for node in scene.site.nodes:
+            cut_connections(scene.site, node.name)
 
 
 def _power_off(scene: Scene) -> None:
@@ -115,6 +115,10 @@ def _free_disk(scene: Scene) -> None:
 def _corrupt_package(scene: Scene) -> None:
     scene.background(scene.worker, f"until test -s {REPOSITORY}/containerd_*.deb; do :; done; "
                                    f"for file in {REPOSITORY}/containerd_*.deb; do echo x >> $file; done")
+
+
+def _kill_dpkg(scene: Scene) -> None:
+    scene.background(scene.worker, "until test -n \"$(ls /var/lib/dpkg/updates)\"; do :; done; kill -9 $(pgrep -x dpkg)")
 
 
 def _stop_soon(service: str) -> Callable[[Scene], None]:
@@ -165,6 +169,7 @@ FAULTS = (
     Fault("apt-lock", ("02-install",), lambda scene: scene.background(scene.worker, HOLD_DPKG), "", before=True, survives=True),
     Fault("corrupt-package", ("02-install",), _corrupt_package, "still differs|[Hh]ash|[Ss]ize|did not arrive whole",
           before=True),
+    Fault("dpkg-killed", ("02-install",), _kill_dpkg, "could not be changed", before=True),
     Fault("registry-down", ("04-registry", "05-deploy-airavata"), _stop_soon("docker-distribution"),
           "registry|pods ready|not within", survives=True, slow=("05-deploy-airavata",)),
     Fault("etcd-down", ("03-etcd-flannel", "04-registry", "05-deploy-airavata"), _stop_soon("etcd"),

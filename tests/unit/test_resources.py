@@ -31,7 +31,7 @@ from airavata_runbook.resources import (
 )
 from airavata_runbook.resources.base import Found
 from airavata_runbook.resources.file import with_block
-from airavata_runbook.resources.package import install_script, parse_installed, same_version
+from airavata_runbook.resources.package import install_command, parse_installed, same_version
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import Result
 
@@ -123,7 +123,7 @@ def test_only_missing_packages_are_installed_at_their_versions():
 
 def test_package_managers_are_told_apart():
     assert parse_installed("rpm\nii  etcd 3.6.16-1\n") == ("rpm", {"etcd": "3.6.16-1"})
-    assert "dnf -y -q install --enablerepo=ours etcd-3.6.16" in install_script("rpm", "ours", {"etcd": "3.6.16"})
+    assert "dnf -y -q install --enablerepo=ours etcd-3.6.16" in install_command("rpm", "ours", {"etcd": "3.6.16"})
     with pytest.raises(StepFailed, match="no package manager"):
         parse_installed("")
 
