@@ -10,6 +10,7 @@ from ipaddress import IPv4Interface
 from airavata_runbook.batch import batch, split
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.facts.host import HostFacts
+from airavata_runbook.mirror.packages import PACKAGE, PACKAGES, of_host
 from airavata_runbook.site import Node, Site
 from airavata_runbook.ssh import Host
 from airavata_runbook.step import Target
@@ -38,6 +39,10 @@ if unshare -n ip link add v0 type vxlan id 1 dstport 8472 local 127.0.0.1 2>/dev
     # Version 2 names them in the first file, version 1 in the second: name, hierarchy, number of groups, enabled.
     "cgroup": "cat /sys/fs/cgroup/cgroup.controllers 2>/dev/null || awk '$4 == 1 {print $1}' /proc/cgroups",
 }
+# Those of others that cannot be beside ours, and where they are at least in part.
+FRAGMENTS["packages"] = (
+    "dpkg-query -W -f='${db:Status-Abbrev} ${Package}\\n' "
+    f"{' '.join(sorted({other for one in PACKAGES for other in one.conflicts}))} 2>/dev/null | awk '$1 !~ /^.[nc]/ {{print $2}}'")
 # apt's own downloader is there before curl is, and goes the way that apt will go.
 INDEX = """dir=$(mktemp -d)
 for file in Release InRelease Packages Packages.gz; do
@@ -53,14 +58,16 @@ echo "$said" | grep -v '^W:' | head -n 1; rm -rf $dir"""
 @dataclass(frozen=True)
 class Seen:
     """A host for the checks. listening: (protocol, port) → the program's name. registry: addresses that the registry's
-    name leads to there. features: what the kernel has. controllers: of its control groups. repository: "index NAME" that
-    the package repository gave the host, or why it gave none.
+    name leads to there. packages: those of others that are in the way of one of ours. features: what the kernel has.
+    controllers: of its control groups. repository: "index NAME" that the package repository gave the host, or why it
+    gave none.
     """
 
     node: Node
     facts: HostFacts
     listening: dict[tuple[str, int], str]
     registry: tuple[str, ...]
+    packages: frozenset[str]
     features: frozenset[str]
     controllers: frozenset[str]
     repository: str = ""
@@ -151,6 +158,13 @@ def _firewalld(site: Site, seen: Seen) -> Found:
                "systemctl disable --now firewalld, or trust the private network")
 
 
+def _packages(site: Site, seen: Seen) -> Found:
+    for name in of_host(site, seen.node):
+        for other in sorted(seen.packages.intersection(PACKAGE[name].conflicts)):
+            yield (f"{other} is installed, which cannot be beside {name}", "only one of them",
+                   f"apt-get remove {other}, if the host needs it for nothing else")
+
+
 def _clock(site: Site, seen: Seen) -> Found:
     if abs(seen.facts.skew) > SKEW:
         yield (f"{abs(seen.facts.skew):.0f} s {'ahead of' if seen.facts.skew > 0 else 'behind'} this machine",
@@ -189,7 +203,7 @@ def _without_login(text: str) -> str:
 EACH_HOST: dict[str, Callable[[Site, Seen], Found]] = {
     "os": _os, "architecture": _architecture, "cpu": _cpu, "memory": _memory, "disk": _disk, "address": _address, "mtu": _mtu,
     "ports": _ports, "swap": _swap, "kernel": _kernel, "cgroup": _cgroup, "selinux": _selinux, "firewalld": _firewalld,
-    "clock": _clock, "networks": _networks, "registry-name": _registry_name, "sources": _repository}
+    "packages": _packages, "clock": _clock, "networks": _networks, "registry-name": _registry_name, "sources": _repository}
 
 
 def look(site: Site, host: Host) -> Seen:
@@ -206,6 +220,7 @@ def parse(node: Node, facts: HostFacts, texts: dict[str, str]) -> Seen:
     """A host from what the fragments printed. Raises StepFailed when that is something else."""
     return Seen(node, facts, dict(_listeners(texts["ports"])),
                 tuple(sorted({line.split()[0] for line in texts["registry"].splitlines() if line.split()})),
+                frozenset(texts["packages"].split()),
                 frozenset(texts["features"].split()), frozenset(texts["cgroup"].split()), texts.get("repository", "").strip())
 
 

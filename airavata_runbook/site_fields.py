@@ -47,5 +47,5 @@ YesNo = Annotated[bool, Field(strict=True)]
 SecretRef = Annotated[str, AfterValidator(_is_reference)]
 # The checks of preflight.py, which say what each asks.
 CheckName = Literal["reachable", "os", "architecture", "cpu", "memory", "disk", "address", "mtu", "ports", "swap", "kernel",
-                    "cgroup", "selinux", "firewalld", "clock", "networks", "registry-name", "hostname", "machine-id",
-                    "sources", "stack"]
+                    "cgroup", "selinux", "firewalld", "packages", "clock", "networks", "registry-name", "hostname",
+                    "machine-id", "sources", "stack"]

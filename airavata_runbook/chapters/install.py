@@ -17,12 +17,8 @@ from airavata_runbook.resources import (
     Sysctls,
     Upload,
 )
-from airavata_runbook.site import Node, Site
 from airavata_runbook.step import Target, master, step
 from airavata_runbook.vault import PKI
-
-ON_EVERY_HOST = ["containerd", "cri-tools", "flannel", "kubernetes-node"]
-ON_THE_MASTER = ["etcd", "kubernetes"]
 
 
 @step("The package repository on every host")
@@ -30,8 +26,8 @@ def repository(target: Target) -> Iterator[Resource]:
     site = target.site
     if folder := site.repository.folder:
         mirror.check_versions(site.versions)
-        built = mirror.make(package_names(site, target.node))
-        shared = package_names(site, site.registry_node)  # as images, packages go there once, and from there to the others
+        built = mirror.make(mirror.of_host(site, target.node))
+        shared = mirror.of_host(site, site.registry_node)  # as images, packages go there once, and from there to the others
         for one in built:
             yield Upload(f"{folder}/{mirror.file_name(mirror.PACKAGE[one.name])}", one.path, one.sha256,
                          target.fan_out if one.name in shared else None)
@@ -44,7 +40,7 @@ def repository(target: Target) -> Iterator[Resource]:
 def packages(target: Target) -> Iterator[Resource]:
     versions = target.site.versions.model_dump()
     yield Packages({name: versions[mirror.VERSION_KEYS[mirror.PACKAGE[name].component]]
-                    for name in package_names(target.site, target.node)}, target.site.repository.id)
+                    for name in mirror.of_host(target.site, target.node)}, target.site.repository.id)
 
 
 @step("Names and kernel settings")
@@ -101,13 +97,3 @@ def host_files(target: Target) -> Iterator[Resource]:
     yield File("/etc/systemd/system/flanneld.service.d/pod-network.conf", node.pod_network_unit())
     yield File("/etc/airavata-runbook/pod-network.sh", node.pod_network_script(here), "0755")
     yield File("/etc/containerd/config.toml", node.containerd(site, settings))
-
-
-def package_names(site: Site, here: Node) -> list[str]:
-    """The packages of one host: a worker gets no control plane."""
-    names = list(ON_EVERY_HOST)
-    if here == site.master:
-        names += ON_THE_MASTER
-    if here == site.registry_node:
-        names.append("docker-distribution")
-    return mirror.with_needs(names)

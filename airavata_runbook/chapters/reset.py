@@ -8,8 +8,8 @@ the registry's images, the databases' folders, and the secrets that the database
 from collections.abc import Iterator
 
 from airavata_runbook.chapters.airavata import storage_node
-from airavata_runbook.chapters.install import package_names
 from airavata_runbook.chapters.registry import CERTS
+from airavata_runbook.mirror import packages as mirror
 from airavata_runbook.resources import Absent, Cleared, Removed, Resource, Stopped
 from airavata_runbook.stacks import storage_folders
 from airavata_runbook.step import Step, Target, registry_node, step
@@ -90,7 +90,7 @@ def state(target: Target) -> Iterator[Resource]:
 @step("Packages and their repository")
 def packages(target: Target) -> Iterator[Resource]:
     repository = target.site.repository
-    yield Removed(package_names(target.site, target.node))
+    yield Removed(mirror.of_host(target.site, target.node))
     yield Absent(f"/etc/apt/sources.list.d/{repository.id}.list")
     # apt's copy of the repository's index, named by its address (apt_get's own way of writing it).
     yield Absent(f"/var/lib/apt/lists/{repository.baseurl.partition('://')[2].replace('/', '_')}_*")

@@ -20,7 +20,7 @@ from airavata_runbook import paths
 from airavata_runbook.errors import CannotBuild, SiteError
 from airavata_runbook.mirror.build import build, folder
 from airavata_runbook.mirror.components import BY_NAME
-from airavata_runbook.site import Versions
+from airavata_runbook.site import Node, Site, Versions
 
 UNITS = Path(__file__).parent / "units"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -72,9 +72,9 @@ PACKAGES = (
             ("kube-apiserver", "kube-controller-manager", "kube-scheduler"), needs=("kubernetes-client",)),
     Package("kubernetes-node", "kubernetes", "Kubernetes kubelet and proxy, for every host that runs pods",
             _programs("kubernetes", "kubelet", "kube-proxy"), ("kubelet", "kube-proxy"),
-            needs=("containerd", "iptables", "conntrack", "socat", "ethtool")),
+            needs=("containerd", "iptables", "conntrack", "socat", "ethtool"), conflicts=("kubelet", "kubeadm")),
     Package("kubernetes-client", "kubernetes", "kubectl, the command line of Kubernetes",
-            _programs("kubernetes", "kubectl")),
+            _programs("kubernetes", "kubectl"), conflicts=("kubectl",)),
     Package("kubernetes", "kubernetes", "Kubernetes: master, node and client",
             needs=("kubernetes-master", "kubernetes-node", "kubernetes-client")),
     Package("etcd", "etcd", "etcd, the key-value store of Kubernetes and flannel, with its command line",
@@ -85,15 +85,24 @@ PACKAGES = (
     Package("containerd", "containerd", "containerd with runc and the CNI plugins",
             _programs("containerd", "containerd", "containerd-shim-runc-v2", "ctr") + _programs("runc", "runc")
             + _programs("cni", "bridge", "loopback", "host-local", "portmap", "firewall", into=CNI), ("containerd",),
-            conflicts=("docker.io", "containerd.io")),
+            conflicts=("docker.io", "containerd.io", "kubernetes-cni")),
     Package("cri-tools", "cri-tools", "crictl, to look at a host's containers", _programs("cri-tools", "crictl")),
     Package("docker-distribution", "registry", "A private registry of container images",
             _programs("registry", "registry"), ("docker-distribution",), conflicts=("docker-registry",)),
 )
 PACKAGE = {package.name: package for package in PACKAGES}
+ON_EVERY_HOST = ["containerd", "cri-tools", "flannel", "kubernetes-node"]
+ON_THE_MASTER = ["etcd", "kubernetes"]
+ON_THE_REGISTRYS_HOST = ["docker-distribution"]
 # Which key of a site file's `versions:` each component's version answers to.
 VERSION_KEYS = {"kubernetes": "kubernetes", "etcd": "etcd", "flannel": "flannel", "containerd": "containerd",
                 "cri-tools": "cri_tools", "registry": "registry"}
+
+
+def of_host(site: Site, node: Node) -> list[str]:
+    """The names of the packages that a host gets, sorted: a worker gets no control plane."""
+    return with_needs(ON_EVERY_HOST + ON_THE_MASTER * (node == site.master)
+                      + ON_THE_REGISTRYS_HOST * (node == site.registry_node))
 
 
 def with_needs(names: list[str]) -> list[str]:

@@ -92,7 +92,7 @@ def summaries(report, name: str) -> set[str]:
 
 
 def test_packages_cross_the_link_once_and_the_report_says_which_way_each_went(site, capsys):
-    built = {node.name: packages.make(install.package_names(site, node)) for node in site.nodes}
+    built = {node.name: packages.make(packages.of_host(site, node)) for node in site.nodes}
     one_copy = sum({one.path: one.path.stat().st_size for each in built.values() for one in each}.values())
     every_copy = sum(one.path.stat().st_size for each in built.values() for one in each)
     planned, sent = install.repository(site, plan=True), crossed()

@@ -71,6 +71,19 @@ def test_all_that_is_wrong_is_told_at_once_and_what_is_ignored_is_said(site_file
         lab.ssh(site, "worker", ["systemctl stop taken"])
 
 
+def test_packages_that_cannot_be_beside_ours_are_refused_and_stay(site_file):
+    site = Site.load(site_file)
+    fields = "Package: docker.io\\nVersion: 1\\nArchitecture: all\\nMaintainer: test\\nDescription: stand-in\\n"
+    assert lab.ssh(site, "worker", [f"mkdir -p /tmp/docker/DEBIAN && printf '{fields}' > /tmp/docker/DEBIAN/control && "
+                                    "dpkg-deb -b /tmp/docker /tmp/docker.deb && dpkg -i /tmp/docker.deb"]) == 0
+    try:
+        assert "docker.io is installed, which cannot be beside containerd" in refused(site_file)
+        assert lab.ssh(site, "worker", ["dpkg-query -W docker.io"]) == 0
+    finally:
+        lab.ssh(site, "worker", ["dpkg --purge docker.io; rm -r /tmp/docker*"])
+    assert lab.ssh(site, "worker", ["dpkg-query -W -f='${db:Status-Abbrev}' docker.io | grep ^i"]) != 0
+
+
 def test_networks_that_the_hosts_have_already_are_refused(site_file):
     site = Site.load(site_file)
     assert lab.ssh(site, "worker", ["ip link add probe0 type bridge && ip addr add 10.244.3.1/28 dev probe0"]) == 0

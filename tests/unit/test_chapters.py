@@ -13,10 +13,11 @@ from xml.etree import ElementTree
 import pytest
 
 from airavata_runbook import Site
-from airavata_runbook.chapters import airavata, etcd_flannel, install, network, verify
+from airavata_runbook.chapters import airavata, etcd_flannel, network, verify
 from airavata_runbook.configs import registry as registry_configs
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.facts.host import parse
+from airavata_runbook.mirror import packages
 from airavata_runbook.picture import network_picture
 from airavata_runbook.preflight import Finding, offline
 
@@ -54,7 +55,7 @@ def test_what_is_in_the_way_is_a_table_and_an_error_and_what_is_ignored_is_said(
 
 def test_only_the_master_gets_the_control_plane_and_only_the_registrys_host_the_registry():
     site = Site.load(PROJECT / "parameters" / "lab-three.yaml")
-    names = {node.name: set(install.package_names(site, node)) for node in site.nodes}
+    names = {node.name: set(packages.of_host(site, node)) for node in site.nodes}
     assert {"etcd", "kubernetes-master", "kubernetes-client"} <= names["head"]
     assert names["node-b"] == {"containerd", "cri-tools", "flannel", "kubernetes-node"}
     assert names["node-a"] == names["node-b"] | {"docker-distribution"}

@@ -267,7 +267,7 @@ def test_what_is_no_fact_does_not_pass_for_an_ordinary_one(name, text):
     "ss fails\n", "bash: ss: command not found\n", "tcp LISTEN 0 128 *:6443", "tcp LISTEN 0 128 *:²  *:*\n",
     "tcp LISTEN 0 128 *:-1 *:*\n", "tcp LISTEN 0 128 *:99999999999 *:*\n", "x" * 1_000_000, "\x1b[2J\n"])
 def test_what_listens_is_read_or_refused(text):
-    seen = {"ports": text, "registry": "", "features": "", "cgroup": ""}
+    seen = {"ports": text, "registry": "", "features": "", "cgroup": "", "packages": ""}
     try:
         assert host_checks.parse(None, None, seen).listening == {("tcp", 6443): ""}
     except StepFailed as error:
@@ -276,7 +276,8 @@ def test_what_listens_is_read_or_refused(text):
 
 @pytest.mark.parametrize("ending", ["", ' users:(("', ' users:((""))', " users:((", ' "'])
 def test_a_program_with_a_strange_name_is_only_a_name(ending):
-    seen = {"ports": f"tcp LISTEN 0 128 *:6443 *:*{ending}\n", "registry": "\n \n", "features": "\0", "cgroup": "\0"}
+    seen = {"ports": f"tcp LISTEN 0 128 *:6443 *:*{ending}\n", "registry": "\n \n",
+            "features": "\0", "cgroup": "\0", "packages": "\0"}
     assert list(host_checks.parse(None, None, seen).listening) == [("tcp", 6443)]
 
 

@@ -44,7 +44,7 @@ def seen(site: Site, name: str = "master", texts: dict | None = None, **facts) -
     fit = replace(FACTS, **{"disk_free": 64 << 30, "hostname": name, "machine_id": name * 5,
                             "addresses": {"lo": "127.0.0.1/8", "host0": address, "cni0": "10.244.7.1/24"}} | facts)
     return parse(site.node(name), fit, {"ports": LISTENING, "features": "\n".join(FEATURES), "cgroup": " ".join(CONTROLLERS),
-                                         "registry": ""} | (texts or {}))
+                                         "registry": "", "packages": ""} | (texts or {}))
 
 
 def found(site: Site, one: Seen) -> dict[str, str]:
@@ -86,6 +86,8 @@ def test_fit_hosts_pass_bare_and_finished(site):
     ("kernel", {"texts": {"features": "overlay\nbr_netfilter\nnf_conntrack\n"}}, "no vxlan"),
     ("cgroup", {"texts": {"cgroup": "cpuset\ncpu\ncpuacct\nblkio\npids\n"}}, "no memory in control groups"),
     ("cgroup", {"cgroup": 2, "texts": {"cgroup": "cpu io memory\n"}}, "no cpuset, pids in control groups version 2"),
+    ("packages", {"texts": {"packages": "docker.io\n"}}, "docker.io is installed, which cannot be beside containerd"),
+    ("packages", {"texts": {"packages": "kubelet\n"}}, "kubelet is installed, which cannot be beside kubernetes-node"),
     ("registry-name", {"texts": {"registry": "192.0.2.7 STREAM registry.lab\n"}}, "registry.lab leads to 192.0.2.7"),
 ])
 def test_one_thing_that_is_wrong_is_found_by_its_check_alone(site, check, changes, said):
@@ -104,6 +106,11 @@ def test_a_worker_may_have_one_cpu(site):
 def test_a_worker_may_have_the_masters_ports_taken(site):
     taken = 'tcp LISTEN 0 128 *:6443 *:* users:(("nginx",pid=7,fd=3))\n'
     assert found(site, seen(site, "worker", {"ports": taken})) == {}
+
+
+def test_a_worker_may_have_what_is_in_the_masters_way(site):
+    assert found(site, seen(site, "worker", {"packages": "etcd-server docker-registry\n"})) == {}
+    assert len(list(EACH_HOST["packages"](site, seen(site, texts={"packages": "etcd-server docker-registry\n"})))) == 2
 
 
 def of_site(monkeypatch, site: Site, **hosts) -> list[preflight.Finding]:
