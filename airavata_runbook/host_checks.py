@@ -27,6 +27,7 @@ MASTER_PORTS = {("tcp", 6443): "kube-apiserver", ("tcp", 2379): "etcd", ("tcp", 
 NODE_PORTS = {("tcp", 10250): "kubelet", ("tcp", 10256): "kube-proxy", ("udp", 8472): ""}  # vxlan has no program
 FEATURES = ("overlay", "br_netfilter", "vxlan", "nf_conntrack")
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids")  # control groups' that the kubelet limits pods by
+IN_THE_WAY = {other for package in PACKAGES for other in package.conflicts}
 FRAGMENTS = {
     "ports": "ss -Htulnp || echo ss fails",
     # Asked of the running kernel; else whether a module could be loaded. A network namespace of its own, gone at once,
@@ -38,11 +39,10 @@ if test -e /proc/sys/net/netfilter/nf_conntrack_max; then echo nf_conntrack; els
 if unshare -n ip link add v0 type vxlan id 1 dstport 8472 local 127.0.0.1 2>/dev/null; then echo vxlan; else can vxlan; fi""",
     # Version 2 names them in the first file, version 1 in the second: name, hierarchy, number of groups, enabled.
     "cgroup": "cat /sys/fs/cgroup/cgroup.controllers 2>/dev/null || awk '$4 == 1 {print $1}' /proc/cgroups",
+    # The second letter says how a package is: n is not there, of c only the configuration is left.
+    "packages": "dpkg-query -W -f='${db:Status-Abbrev} ${Package}\\n' " + " ".join(sorted(IN_THE_WAY))
+                + " 2>/dev/null | awk '$1 !~ /^.[nc]/ {print $2}'",
 }
-# Those of others that cannot be beside ours, and where they are at least in part.
-FRAGMENTS["packages"] = (
-    "dpkg-query -W -f='${db:Status-Abbrev} ${Package}\\n' "
-    f"{' '.join(sorted({other for one in PACKAGES for other in one.conflicts}))} 2>/dev/null | awk '$1 !~ /^.[nc]/ {{print $2}}'")
 # apt's own downloader is there before curl is, and goes the way that apt will go.
 INDEX = """dir=$(mktemp -d)
 for file in Release InRelease Packages Packages.gz; do
