@@ -60,6 +60,14 @@ STAYS = re.compile(r"""(contents|files):\ (/var/log/(apt/.*|dpkg\.log|alternativ
                    |/var/cache/apt/.*|/var/lib/apt/(lists/(auxfiles|lock|partial)|extended_states|periodic.*)|/var/lib/dpkg/.*-old
                    |/run/airavata-runbook\.lock
                    |/var/lib/containerd:\ d\ 755.*d\ 700.*)(:|$)|kernel:\ """, re.VERBOSE)
+
+# What the services of a finished site write by themselves: data and logs; and, for the moment that the kubelet runs a
+# probe inside a container, containerd's pipes and pid file of that process.
+MOVES = re.compile(r"""contents:\ (/var/log/|/run/airavata-runbook\.lock:)
+                   |(contents|files):\ (/var/lib/etcd/|/var/log/pods/|/var/lib/kubelet/pods/\S*~empty-dir/
+                   |/run/containerd/io\.containerd\.grpc\.v1\.cri/containers/[0-9a-f]{64}/io/\d+(/|:\ )
+                   |/run/containerd/io\.containerd\.runtime\.v2\.task/k8s\.io/[0-9a-f]{64}/[0-9a-f]{64}\.pid:
+                   |/run/containerd/runc/k8s\.io/[0-9a-f]{64}/runc\.)""", re.VERBOSE)
 Picture = dict[str, dict[str, str]]  # section → what → how it is
 BREATHING = ("Event", "Lease", "Node", "Pod")  # kinds that a cluster writes to by itself; of these only the specification counts
 
@@ -144,3 +152,11 @@ def difference(before: Picture, after: Picture) -> list[str]:
 def left_by_reset(bare: dict[str, Picture], after: dict[str, Picture]) -> list[str]:
     """What differs from the bare hosts and is not documented to stay, as lines of host and difference."""
     return [f"{name}: {line}" for name in bare for line in difference(bare[name], after[name]) if not STAYS.match(line)]
+
+
+def moved_by_itself(line: str, storage: str) -> bool:
+    """Whether a line of a difference between two pictures of a finished site is the work of its running services.
+
+    `storage` is the directory of the volumes.
+    """
+    return bool(MOVES.match(line)) or line.startswith((f"contents: {storage}/", f"files: {storage}/"))

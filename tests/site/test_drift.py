@@ -3,16 +3,8 @@
 import time
 
 from airavata_runbook.site import Site
-from tests.full_picture import cluster_picture, difference, etcdctl, kubectl, over_ssh, pictures
+from tests.full_picture import cluster_picture, difference, etcdctl, kubectl, moved_by_itself, over_ssh, pictures
 from tests.site.conftest import actions, report, runbook
-
-# What running services write by themselves.
-ALIVE = ("contents: /var/lib/etcd/", "contents: /var/log/", "files: /var/log/pods/", "~empty-dir/", "files: /var/lib/etcd/",
-         "contents: /run/airavata-runbook.lock", "started: ")
-
-
-def alive(line: str, storage: str) -> bool:
-    return any(part in line for part in (*ALIVE, f" {storage}/"))
 
 
 def settle(site: Site) -> None:
@@ -33,7 +25,7 @@ def test_a_plan_leaves_a_finished_site_as_it_was(first, site_file, site):
     assert (planned["changed"], planned["would_change"]) == (0, 0), actions(planned, "would change")
     after = pictures(site)
     assert [line for name in before for line in difference(before[name], after[name])
-            if not alive(line, site.airavata.storage_path)] == []
+            if not moved_by_itself(line, site.airavata.storage_path)] == []
     assert difference({"": objects}, {"": cluster_picture(site)}) == []
 
 
