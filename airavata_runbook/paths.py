@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from airavata_runbook.errors import SiteError
+
 
 def cache_dir() -> Path:
     """The folder of built components, packages and images; everything in it can be made again."""
@@ -24,6 +26,25 @@ def project_dir(start: Path | None = None) -> Path:
         if (folder / "parameters").is_dir():
             return folder
     raise FileNotFoundError(f"no parameters/ folder in {start} or above it")
+
+
+def given(path: str | Path) -> Path:
+    """A path that a site file gives: ~ is a home folder, and a relative one starts at the project's folder.
+
+    Without a project it starts at the working directory. Raises SiteError for what no path can be.
+    """
+    try:
+        if "\0" in str(path):
+            raise ValueError("a NUL byte is in it")
+        expanded = Path(path).expanduser()
+    except (RuntimeError, ValueError) as error:  # RuntimeError: of a user who is unknown
+        raise SiteError("this can be no path", found=f"{str(path)[:200]!r}: {error}", needed="the path of a file") from None
+    if expanded.is_absolute():
+        return expanded
+    try:
+        return project_dir() / expanded
+    except FileNotFoundError:
+        return Path.cwd() / expanded
 
 
 def _folder(variable: str, default: str, mode: int = 0o755) -> Path:
