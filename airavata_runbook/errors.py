@@ -44,6 +44,14 @@ class HostUnreachable(RunbookError):
     """No verified SSH session to a host: address, host key, user, key or sudo."""
 
 
+class HostKeyRefused(HostUnreachable):
+    """The key that a host showed is not the known one, or none is known of it: nothing was said to it."""
+
+
+class NotRoot(HostUnreachable):
+    """A session whose user is not root and cannot become it: sudo asks for a password, or is not there."""
+
+
 class StepFailed(RunbookError):
     """A step did not reach what it wanted on one host or more.
 

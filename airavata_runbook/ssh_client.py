@@ -11,7 +11,7 @@ from pathlib import Path
 
 import paramiko
 
-from airavata_runbook.errors import HostUnreachable
+from airavata_runbook.errors import HostKeyRefused, HostUnreachable
 from airavata_runbook.site import Ssh
 
 # A refused connection behind a forward is an ordinary answer ("not yet"); paramiko would print it as an error of its own.
@@ -91,20 +91,20 @@ def _prompt_socket(address: str, port: int) -> socket.socket:
 def _unreachable(where: str, ssh: Ssh, address: str, known_hosts: Path, error: Exception) -> HostUnreachable:
     where = f"{where}, {ssh.user}@{address}:{ssh.port}"
     if isinstance(error, paramiko.BadHostKeyException):
-        return HostUnreachable("the host's key is not the known one: another machine may be answering", where=where,
-                               found=f"a {error.key.get_name()} key that differs from {known_hosts}",
-                               remedy="find out why; if the host was set up anew, replace its line in that file")
+        return HostKeyRefused("the host's key is not the known one: another machine may be answering", where=where,
+                              found=f"a {error.key.get_name()} key that differs from {known_hosts}",
+                              remedy="find out why; if the host was set up anew, replace its line in that file")
     if isinstance(error, paramiko.AuthenticationException):
         return HostUnreachable("the host refused the login", where=where, found=str(error),
                                needed=f"the key {ssh.key}" if ssh.key else "a key in ~/.ssh or the agent",
                                remedy="put the public key into the user's ~/.ssh/authorized_keys, or correct ssh.user or ssh.key")
     if isinstance(error, paramiko.SSHException) and "fingerprint" in str(error):
-        return HostUnreachable("the host's key is not the one in the site file", where=where, found=str(error),
-                               remedy="compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host")
+        return HostKeyRefused("the host's key is not the one in the site file", where=where, found=str(error),
+                              remedy="compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host")
     if isinstance(error, paramiko.SSHException) and "not found in known_hosts" in str(error):
-        return HostUnreachable("the host's key is not known", where=where, found=f"no key of it in {known_hosts}",
-                               needed="a verified host key; the runbook never accepts one by itself",
-                               remedy="put ssh.fingerprint into the site file, or connect once by ssh and compare the key")
+        return HostKeyRefused("the host's key is not known", where=where, found=f"no key of it in {known_hosts}",
+                              needed="a verified host key; the runbook never accepts one by itself",
+                              remedy="put ssh.fingerprint into the site file, or connect once by ssh and compare the key")
     if isinstance(error, FileNotFoundError):
         return HostUnreachable("the private key file is missing", where=where, found=str(error.filename or ssh.key),
                                remedy="correct ssh.key; for a lab, run `airavata-runbook lab up`")
