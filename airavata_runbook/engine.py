@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from airavata_runbook import planned
 from airavata_runbook.batch import batch, split
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed
 from airavata_runbook.report import CHANGED, FAILED, OK, SKIPPED, WOULD_CHANGE, Item
@@ -15,9 +16,6 @@ from airavata_runbook.ssh import Host
 from airavata_runbook.vault import vault_of
 
 ASKING = 8  # requests to an API at a time
-
-# What the plans of this process would alter on a host so far: a later step's service would then restart.
-_planned: dict[tuple[str, str], set[str]] = {}
 
 
 @dataclass
@@ -40,7 +38,9 @@ def bring_about(host: Host, resources: Callable[[], list[Resource]], planning: b
         return Outcome([Item("resources", WOULD_CHANGE, f"known after {missing}")])
     work = _Work(host, wanted, planning, progress)
     work.compare_all()
-    if not planning and not work.outcome.error:
+    if planning:
+        planned.tell(host.name, work.context.touched)
+    elif not work.outcome.error:
         work.apply_all()
     return work.outcome
 
@@ -50,8 +50,7 @@ class _Work:
 
     def __init__(self, host: Host, resources: list[Resource], planning: bool, progress: Callable[[str, str], None]):
         self.host, self.resources, self.planning, self.progress = host, resources, planning, progress
-        planned = _planned.setdefault((host.site.name, host.name), set()) if planning else set()
-        self.context = Context(host, planning, planned)
+        self.context = Context(host, planning, planned.altered(host.site.name, host.name) if planning else set())
         self.outcome = Outcome([Item(resource.label, OK) for resource in resources])
         self.changes: list[Change | None] = [None] * len(resources)
         self.later: set[int] = set()  # positions that cannot be compared before an earlier one is changed
@@ -86,7 +85,7 @@ class _Work:
 
     def apply_all(self) -> None:
         """Change what differs, in order; the first failure stops this host and leaves the rest for the next run."""
-        position = 0
+        position = last = 0
         try:
             while position < len(self.resources):
                 last = self._together(position)
@@ -94,9 +93,15 @@ class _Work:
                 position = last
         except Exception as error:
             self.outcome.error = error
-            for item in self.outcome.items[position:]:
-                if item.status == WOULD_CHANGE:
-                    item.status = SKIPPED
+            self._mark_left(range(position, last))
+
+    def _mark_left(self, at_work: range) -> None:
+        """What is not done after a failure: a resource that was at work has failed, unless another of them was named."""
+        items = self.outcome.items
+        named = any(item.status == FAILED for item in items)
+        for position, item in enumerate(items):
+            if item.status == WOULD_CHANGE or (position in self.later and item.status != FAILED):
+                item.status = FAILED if position in at_work and not named else SKIPPED
 
     def _together(self, start: int) -> int:
         """The end of the run of positions from `start` whose changes go to the host in one script."""
@@ -166,6 +171,7 @@ class _Work:
                 raise self._at(position, StepFailed(f"{item.label} was changed and still differs", found=still.summary,
                                                     retryable=True))
             item.status = OK if self.changes[position].waits else CHANGED
+            planned.done(self.host.site.name, self.host.name, self.changes[position].touches)
 
     def _at(self, position: int, error: Exception) -> Exception:
         """The error, with the resource and its command where it does not name its own."""

@@ -1,15 +1,20 @@
 """The engine on this machine's own shell: what it looks at, in which order, and how often."""
 
+import os
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from airavata_runbook import planned
 from airavata_runbook.engine import bring_about
-from airavata_runbook.resources import Cleared, Condition, File
+from airavata_runbook.errors import HostUnreachable
+from airavata_runbook.resources import Cleared, Condition, File, Service
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import Result
 from airavata_runbook.vault import vault_of
+from tests.unit.test_interrupted import make
 
 
 class ThisMachine:
@@ -66,13 +71,64 @@ def test_a_plan_changes_nothing_and_names_what_a_run_does(host, tmp_path):
     files = [File(str(tmp_path / str(number)), "content\n") for number in range(3)]
     (tmp_path / "1").write_text("content\n")
     (tmp_path / "1").chmod(0o644)
-    planned = work(host, *files, planning=True)
+    plan = work(host, *files, planning=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1"]
     done = work(host, *files)
-    assert [item.status for item in planned.items] == ["would change", "ok", "would change"]
+    assert [item.status for item in plan.items] == ["would change", "ok", "would change"]
     assert [item.status for item in done.items] == ["changed", "ok", "changed"]
-    assert [(item.label, item.summary, item.command) for item in planned.items] == [
+    assert [(item.label, item.summary, item.command) for item in plan.items] == [
         (item.label, item.summary, item.command) for item in done.items]
+
+
+@pytest.fixture
+def served(host, tmp_path, monkeypatch):
+    """A service that runs, its stand-in for systemctl on the PATH, and the file that it reads."""
+    root = make(tmp_path / "host")
+    monkeypatch.setenv("PATH", f"{root}/bin:{os.environ['PATH']}")
+    monkeypatch.setenv("UNITS", f"{root}/units")
+    file = File(f"{root}/etc/one.conf", "one = 1\n")
+    service = Service("server", [file.path])
+    planned.clear()
+    yield file, service
+    planned.clear()
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_plan_of_a_later_notebook_knows_what_an_earlier_one_would_alter(host, served, tmp_path, monkeypatch, told):
+    file, service = served
+    work(host, file, service)
+    Path(file.path).write_text("one = by hand\n")
+    os.utime(file.path, (0, 0))  # older than the service's start: by its time alone nothing would restart
+    if told:
+        monkeypatch.setenv(planned.FILE, str(tmp_path / "planned.jsonl"))
+    assert work(host, file, planning=True).items[0].status == "would change"
+    planned.clear()  # the next notebook has a kernel of its own
+    restart = work(host, service, planning=True).items[0]
+    assert (restart.status, restart.summary) == (("would change", "restart: newer " + file.path) if told else ("ok", ""))
+    if told:
+        monkeypatch.delenv(planned.FILE)
+        work(host, file)
+        assert work(host, service).items[0].summary == restart.summary, "what was planned is what is done"
+
+
+def test_what_was_planned_and_then_done_restarts_nothing_in_a_further_plan(host, served):
+    file, service = served
+    assert [item.status for item in work(host, file, service, planning=True).items] == ["would change"] * 2
+    assert [item.status for item in work(host, file, service).items] == ["changed"] * 2
+    assert [item.status for item in work(host, file, service, planning=True).items] == ["ok"] * 2
+
+
+def test_the_item_at_work_when_a_host_is_lost_has_failed_and_the_rest_is_left_for_the_next_run(host, tmp_path, monkeypatch):
+    files = [Condition("a look", "true"), File(str(tmp_path / "1"), "content\n"), Cleared("rest", "echo one", "true")]
+    run = host.run
+
+    def cut(script: str, **words) -> Result:
+        if host.trips == 1:
+            raise HostUnreachable("the connection to the host was lost")
+        return run(script, **words)
+    monkeypatch.setattr(host, "run", cut)
+    outcome = work(host, *files)
+    assert [item.status for item in outcome.items] == ["ok", "failed", "failed"] and outcome.error
 
 
 def test_a_failure_says_what_was_run_and_masks_what_it_knows_to_be_secret(host, monkeypatch):

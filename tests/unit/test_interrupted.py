@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from airavata_runbook import engine, pki
+from airavata_runbook import pki, planned
 from airavata_runbook.engine import Outcome, bring_about
 from airavata_runbook.errors import HostUnreachable, RunbookError
 from airavata_runbook.resources import Block, Condition, File, Folder, Htpasswd, Service, Upload
@@ -121,7 +121,7 @@ def steps(root: Path) -> list:
 
 def run(host: StandIn) -> list:
     """One run in a process of its own: all steps, up to the first that fails. Returns the items of each."""
-    engine._planned.clear()
+    planned.clear()
     reports = []
     for resources in steps(host.root):
         try:

@@ -17,7 +17,7 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from airavata_runbook import engine, lock, pki, ssh, vault
+from airavata_runbook import engine, lock, pki, planned, ssh, vault
 from airavata_runbook.errors import HostUnreachable, StepFailed
 from airavata_runbook.resources import (
     Authority,
@@ -139,7 +139,7 @@ class Machine:
 
     def run(self, host: str = "", **wrong) -> tuple[list, BaseException | None]:
         """All steps, up to the first that fails, as a process of its own; wrong: what is the matter with a host."""
-        engine._planned.clear()
+        planned.clear()
         vault._vaults.clear()
         self.hosts = {node.name: Connected(self.roots[node.name], node=node, **(wrong if node.name == host else {}))
                       for node in SITE.nodes}
