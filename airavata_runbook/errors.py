@@ -4,8 +4,12 @@ import unicodedata
 
 
 def printable(text: str) -> str:
-    """`text` without what would act on a terminal or page instead of being read: control characters, turned directions."""
-    return "".join(letter if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cf") else "�" for letter in text)
+    """`text` without what would act on a terminal or page instead of being read, or cannot be written at all.
+
+    That is control characters, turned directions, and half characters (lone surrogates).
+    """
+    return "".join(letter if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs") else "�"
+                   for letter in text)
 
 
 class RunbookError(Exception):
@@ -52,17 +56,21 @@ class NotRoot(HostUnreachable):
     """A session whose user is not root and cannot become it: sudo asks for a password, or is not there."""
 
 
+class StoppedByUser(HostUnreachable):
+    """Ctrl-C: the host was let go of in the midst of its work."""
+
+
 class StepFailed(RunbookError):
     """A step did not reach what it wanted on one host or more.
 
     retryable: the same call may succeed later. rows: a table of what was found, its head first, for a report.
-    report: the step's whole Report, where there is one.
+    report: the step's whole Report, where there is one. stopped: it was the user who ended it.
     """
 
     def __init__(self, message: str, *, retryable: bool = False, rows: list[list[str]] | None = None, report=None,
-                 **parts: str):
+                 stopped: bool = False, **parts: str):
         super().__init__(message, **parts)
-        self.retryable, self.rows, self.report = retryable, rows or [], report
+        self.retryable, self.rows, self.report, self.stopped = retryable, rows or [], report, stopped
 
 
 class CannotBuild(RunbookError):
