@@ -46,6 +46,6 @@ NodePort = whole(30000, 32767)
 YesNo = Annotated[bool, Field(strict=True)]
 SecretRef = Annotated[str, AfterValidator(_is_reference)]
 # The checks of preflight.py, which say what each asks.
-CheckName = Literal["reachable", "os", "architecture", "cpu", "memory", "disk", "address", "mtu", "ports", "swap", "kernel",
-                    "cgroup", "selinux", "firewalld", "packages", "clock", "networks", "registry-name", "hostname",
-                    "machine-id", "sources", "stack"]
+CheckName = Literal["reachable", "host-key", "sudo", "os", "architecture", "cpu", "memory", "disk", "address", "mtu", "ports",
+                    "swap", "kernel", "cgroup", "selinux", "firewalld", "packages", "clock", "networks", "registry-name",
+                    "settings", "repository", "hostname", "machine-id", "versions", "sources", "stack"]

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, update_wrapper
 
-from airavata_runbook import display, lock
+from airavata_runbook import display, lock, round_trip
 from airavata_runbook.engine import bring_about
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed
 from airavata_runbook.facts.derive import NodeSettings, derive
@@ -46,9 +46,9 @@ class Target:
 
     @cached_property
     def facts(self) -> HostFacts:
-        """Facts of the host, looked up once for each connection."""
+        """Facts of the host, looked up once in a process; chapter 01 looks anew."""
         if not hasattr(self.host, "facts"):
-            self.host.facts = look(lambda script: self.host.run(script).stdout)
+            self.host.facts = look(lambda fragments: round_trip.answers(self.host, fragments))
         return self.host.facts
 
     @cached_property

@@ -18,18 +18,26 @@ def preflight(site: Site) -> list[list[str]]:
     """Rows of check, what it asks, and the verdict. Raises StepFailed with a row for each thing that is wrong."""
     findings = checks.preflight(site)
     refuse(findings)
-    ignored = {one.check: f"ignored: {one.host}: {one.found}" for one in findings}
-    return [["check", "asked", ""], *([name, asked, ignored.get(name, "ok")] for name, asked in checks.QUESTIONS.items())]
+    return [["check", "asked", ""], *([name, asked, verdict] for name, asked in checks.QUESTIONS.items()
+                                      for verdict in _verdicts(name, findings))]
 
 
 def refuse(findings: list[checks.Finding]) -> None:
-    """Raise StepFailed with all findings that are not ignored, as a table; return when there is none."""
+    """Raise StepFailed with all findings as a table, those too that are ignored, when there are others; else return."""
     wrong = [one for one in findings if not one.ignored]
     if wrong:
-        raise StepFailed(f"{len(wrong)} thing{'s are' * (len(wrong) > 1) or ' is'} in the way", found=checks.told(wrong),
+        raise StepFailed(f"{len(wrong)} thing{'s are' * (len(wrong) > 1) or ' is'} in the way", found=checks.told(findings),
                          rows=[["check", "host", "found", "needed", "remedy"],
-                               *([one.check, one.host, one.found, one.needed, one.remedy] for one in wrong)],
+                               *([one.check, one.host, one.found + checks.IGNORED * one.ignored, one.needed, one.remedy]
+                                 for one in findings)],
                          remedy="mend the hosts or the site file, or name the check in ignore_checks; nothing was changed yet")
+
+
+def _verdicts(check: str, findings: list[checks.Finding]) -> list[str]:
+    """Of a check whose findings are all ignored."""
+    ignored = [f"ignored: {one.host}: {one.found}" for one in findings if one.check == check]
+    missed = checks.not_looked_at(findings).get(check)
+    return [*ignored, *([f"not looked at on {', '.join(missed)}"] if missed else [])] or ["ok"]
 
 
 @check("The hosts", before=True)

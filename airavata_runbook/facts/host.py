@@ -4,13 +4,12 @@ Sources: os-release(5), proc(5), capabilities(7), cgroups(7), systemd-detect-vir
 """
 
 import math
-import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
-from airavata_runbook.batch import batch, split
+from airavata_runbook.batch import Answer
 from airavata_runbook.errors import StepFailed
 
 WRITABLE = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops", "net/netfilter/nf_conntrack_max")
@@ -37,22 +36,21 @@ FRAGMENTS = {
                "else echo $name fixed $(cat $path); fi; done",
     "selinux": "cat /sys/fs/selinux/enforce 2>/dev/null || echo absent",
     "firewalld": "systemctl is-active firewalld 2>/dev/null || true",
-    "addresses": "ip -o -4 addr show",
+    "addresses": "ip -o -4 addr show || echo ip fails",
     "links": "ip -o link show",
     "resolved": "systemctl is-active systemd-resolved 2>/dev/null || true",
-    "disk": "df -P -B1 / | tail -n 1",
     "clock": "date +%s.%N",
 }
 
 
 @dataclass(frozen=True)
 class HostFacts:
-    """os: id, version: as in os-release. memory, swap, disk_free (of /): bytes. cgroup: 1 or 2.
+    """os: id, version: as in os-release. memory, swap: bytes. cgroup: 1 or 2.
 
     systemd: its version where it is PID 1, else 0. max_files: the hard limit; nr_open: how far a process with
     CAP_SYS_RESOURCE can raise it. container: what kind of container the host is ("systemd-nspawn"), "" for none.
     sysctls: name → (writable, value), without those that the kernel does not have (yet).
-    selinux: absent, permissive or enforcing. addresses: interface → its first address, "a.b.c.d/n".
+    selinux: absent, permissive or enforcing. addresses: interface → all its IPv4 addresses, "a.b.c.d/n".
     mtu: interface → bytes. clock: seconds since the epoch as the host sees it. skew: by how many seconds its clock is
     certainly ahead of this machine's (negative: behind); what the round trip itself took is not counted.
     """
@@ -66,7 +64,6 @@ class HostFacts:
     cpus: int
     memory: int
     swap: int
-    disk_free: int
     cgroup: int
     systemd: int
     cap_sys_resource: bool
@@ -77,92 +74,119 @@ class HostFacts:
     selinux: str
     firewalld: bool
     resolved: bool
-    addresses: dict[str, str]
+    addresses: dict[str, tuple[str, ...]]
     mtu: dict[str, int]
     clock: float
     skew: float = 0.0
 
 
-def look(run: Callable[[str], bytes]) -> HostFacts:
-    """The facts of a host. run: executes a shell script there as root and gives its standard output."""
-    nonce, asked = secrets.token_hex(8), time.time()
-    answers = split(run(batch(FRAGMENTS, nonce)), nonce, FRAGMENTS)
-    facts = parse({name: answer.text for name, answer in answers.items()})
-    return replace(facts, skew=facts.clock - min(max(facts.clock, asked), time.time()))
+# How a fragment's text is read: the names of the values, and what gives them, in that order.
+Parsers = Mapping[str, tuple[tuple[str, ...], Callable[[str], Iterable[object]]]]
 
 
-def parse(texts: dict[str, str]) -> HostFacts:
+def look(ask: Callable[[Mapping[str, str]], Mapping[str, Answer]]) -> HostFacts:
+    """The facts of a host. ask: runs shell fragments (name → script) there as root and gives their answers by name.
+
+    Raises StepFailed that names the fact which cannot be read.
+    """
+    asked = time.time()
+    answers = ask(FRAGMENTS)
+    return whole(fields({name: answer.text for name, answer in answers.items()}, asked, time.time()))
+
+
+def parse(texts: Mapping[str, str]) -> HostFacts:
     """The facts from what the fragments printed. Raises StepFailed that names the fact which cannot be read."""
-    name = ""
-    try:
-        read = {}
-        for name, parser in PARSERS.items():
-            read |= parser(texts.get(name, ""))
-        return HostFacts(**read)
-    except (ValueError, IndexError, KeyError) as error:
-        raise StepFailed("a fact of the host cannot be read", where=f"fact {name}", found=texts.get(name, "")[:200],
-                         needed=f"the output of: {FRAGMENTS[name]}") from error
+    return whole(fields(texts))
 
 
-def _os(text: str) -> dict:
+def fields(texts: Mapping[str, str], asked: float = -math.inf, answered: float = math.inf) -> dict[str, object]:
+    """Each field of HostFacts by name: its value, or the StepFailed that says why it cannot be read.
+
+    asked, answered: when by this machine's clock the host was asked and had answered, seconds since the epoch.
+    """
+    found = read(texts, FRAGMENTS, PARSERS)
+    clock = found["clock"]
+    return found | {"skew": clock if isinstance(clock, StepFailed) else clock - min(max(clock, asked), answered)}
+
+
+def whole(found: Mapping[str, object]) -> HostFacts:
+    """The facts when all of them could be read. Raises the StepFailed of the first that could not."""
+    for value in found.values():
+        if isinstance(value, StepFailed):
+            raise value
+    return HostFacts(**found)
+
+
+def read(texts: Mapping[str, str], fragments: Mapping[str, str], parsers: Parsers) -> dict[str, object]:
+    """By name every value that the parsers find in what the fragments printed, or the StepFailed that says why not."""
+    found = {}
+    for name, (names, parser) in parsers.items():
+        text = texts.get(name, "")
+        try:
+            found |= zip(names, parser(text), strict=True)
+        except (ValueError, LookupError):
+            found |= dict.fromkeys(names, StepFailed(
+                "a fact of the host cannot be read", where=f"fact {name}", found=text[:200],
+                needed=f"the output of: {fragments[name]}",
+                remedy="run that on the host as root and mend what it says; `ip` and `ss` are of the package iproute2"))
+    return found
+
+
+def _os(text: str) -> tuple[str, str]:
     fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    return {"os": fields["ID"].strip('"'), "version": fields.get("VERSION_ID", "").strip('"')}
+    return fields["ID"].strip('"'), fields.get("VERSION_ID", "").strip('"')
 
 
-def _kernel(text: str) -> dict:
-    kernel, architecture = text.splitlines()
-    return {"kernel": kernel, "architecture": architecture}
-
-
-def _hostname(text: str) -> dict:
+def _hostname(text: str) -> tuple[str, str]:
     hostname, *rest = text.split()
     if len(rest) > 1:
         raise ValueError("more than a name and an id")
-    return {"hostname": hostname, "machine_id": rest[0] if rest else ""}
+    return hostname, rest[0] if rest else ""
 
 
-def _memory(text: str) -> dict:
+def _memory(text: str) -> tuple[int, int]:
     fields = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in text.splitlines() if len(line.split()) > 1}
-    return {"memory": fields["MemTotal"], "swap": fields.get("SwapTotal", 0)}
+    return fields["MemTotal"], fields.get("SwapTotal", 0)
 
 
-def _pid1(text: str) -> dict:
+def _systemd(text: str) -> int:
     comm, *rest = text.splitlines()
     if not comm:
         raise ValueError("PID 1 has no name")
     version = int(rest[0].split()[1].partition(".")[0].partition("~")[0]) if rest else 0
-    return {"systemd": version if comm == "systemd" else 0}
+    return version if comm == "systemd" else 0
 
 
-def _files(text: str) -> dict:
+def _files(text: str) -> tuple[int, int]:
     limit, nr_open = text.split()
-    return {"max_files": int(nr_open) if limit == "unlimited" else int(limit), "nr_open": int(nr_open)}
+    return int(nr_open) if limit == "unlimited" else int(limit), int(nr_open)
 
 
-def _container(text: str) -> dict:
+def _container(text: str) -> str:
     (kind,) = text.split() or ["none"]
-    return {"container": "" if kind == "none" else kind}
+    return "" if kind == "none" else kind
 
 
-def _sysctls(text: str) -> dict:
+def _sysctls(text: str) -> dict[str, tuple[bool, str]]:
     rows = [line.split(maxsplit=2) for line in text.splitlines()]
-    return {"sysctls": {row[0]: (row[1] == "writable", row[2] if len(row) > 2 else "") for row in rows}}
+    return {row[0]: (row[1] == "writable", row[2] if len(row) > 2 else "") for row in rows}
 
 
-def _addresses(text: str) -> dict:
-    rows = [line.split() for line in text.splitlines()]
-    # A point-to-point address is printed without its prefix; it stands for itself alone: /32.
-    found = {row[1]: row[3] if "/" in row[3] else row[3] + "/32" for row in reversed(rows)}
-    for address in found.values():
+def _addresses(text: str) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for row in map(str.split, text.splitlines()):
+        # A point-to-point address is printed without its prefix; it stands for itself alone: /32.
+        address = row[3] if "/" in row[3] else row[3] + "/32"
         IPv4Interface(address)
-    return {"addresses": found}
+        found[row[1]] = (*found.get(row[1], ()), address)
+    return found
 
 
-def _links(text: str) -> dict:
+def _links(text: str) -> dict[str, int]:
     rows = [line.split() for line in text.splitlines()]
     if not rows:
         raise ValueError("no interfaces: even a bare host has lo, so `ip` is missing or failed")
-    return {"mtu": {row[1].rstrip(":").partition("@")[0]: int(row[row.index("mtu") + 1]) for row in rows}}
+    return {row[1].rstrip(":").partition("@")[0]: int(row[row.index("mtu") + 1]) for row in rows}
 
 
 def _active(text: str) -> bool:
@@ -173,30 +197,34 @@ def _active(text: str) -> bool:
     return word == "active"
 
 
-def _clock(text: str) -> dict:
+def _clock(text: str) -> float:
     clock = float(text)
     if not math.isfinite(clock):
         raise ValueError("not a time")
-    return {"clock": clock}
+    return clock
 
 
-PARSERS: dict[str, Callable[[str], dict]] = {
-    "os": _os,
-    "kernel": _kernel,
-    "hostname": _hostname,
-    "cpus": lambda text: {"cpus": int(text)},
-    "memory": _memory,
-    "cgroup": lambda text: {"cgroup": CGROUPS[text.strip()]},
-    "pid1": _pid1,
-    "capabilities": lambda text: {"cap_sys_resource": bool(int(text.split()[1], 16) >> CAP_SYS_RESOURCE & 1)},
-    "files": _files,
-    "container": _container,
-    "sysctls": _sysctls,
-    "selinux": lambda text: {"selinux": SELINUX[text.strip()]},
-    "firewalld": lambda text: {"firewalld": _active(text)},
-    "resolved": lambda text: {"resolved": _active(text)},
-    "addresses": _addresses,
-    "links": _links,
-    "disk": lambda text: {"disk_free": int(text.split()[3])},
-    "clock": _clock,
+def one(field: str, parser: Callable[[str], object]) -> tuple[tuple[str], Callable[[str], tuple[object]]]:
+    """The entry of Parsers for a text that holds one value."""
+    return (field,), lambda text: (parser(text),)
+
+
+PARSERS: Parsers = {
+    "os": (("os", "version"), _os),
+    "kernel": (("kernel", "architecture"), str.splitlines),
+    "hostname": (("hostname", "machine_id"), _hostname),
+    "cpus": one("cpus", int),
+    "memory": (("memory", "swap"), _memory),
+    "cgroup": one("cgroup", lambda text: CGROUPS[text.strip()]),
+    "pid1": one("systemd", _systemd),
+    "capabilities": one("cap_sys_resource", lambda text: bool(int(text.split()[1], 16) >> CAP_SYS_RESOURCE & 1)),
+    "files": (("max_files", "nr_open"), _files),
+    "container": one("container", _container),
+    "sysctls": one("sysctls", _sysctls),
+    "selinux": one("selinux", lambda text: SELINUX[text.strip()]),
+    "firewalld": one("firewalld", _active),
+    "resolved": one("resolved", _active),
+    "addresses": one("addresses", _addresses),
+    "links": one("mtu", _links),
+    "clock": one("clock", _clock),
 }

@@ -47,7 +47,7 @@ def test_bare_hosts_pass(site_file):
     (["airavata.images.portal.archive=/nowhere/portal.tar"], ["airavata.images.portal", "/nowhere/portal.tar"]),
     (["registry.password=env:NOT_SET_ANYWHERE"], ["registry.password", "NOT_SET_ANYWHERE"]),
     (["repository.baseurl=http://10.92.0.1:9/packages"],
-     ["sources        worker", "no package index at http://10.92.0.1:9/packages: Could not connect",
+     ["repository     worker", "no package index at http://10.92.0.1:9/packages: Could not connect",
       "open the host's way to it"]),
     (["nodes.worker.interface=eth7"], ["worker", "no interface eth7; it has host0", "10.92.0.12 on eth7"]),
 ])
@@ -91,7 +91,7 @@ def test_networks_that_the_hosts_have_already_are_refused(site_file):
         message = refused(site_file)
     finally:
         lab.ssh(site, "worker", ["ip link delete probe0"])
-    assert "probe0 has 10.244.3.1/28, inside network.pods 10.244.0.0/16" in message
+    assert "probe0 has 10.244.3.1/28, which overlaps network.pods 10.244.0.0/16" in message
 
 
 def test_a_host_that_is_down_is_named_and_the_others_are_not(site_file):

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from websocket import WebSocketConnectionClosedException
 
-from airavata_runbook import display, etcd, host_checks, pki, preflight, probes, report_page, vault
+from airavata_runbook import display, etcd, host_look, pki, preflight, probes, report_page, vault
 from airavata_runbook.batch import batch, split
 from airavata_runbook.chapters import etcd_flannel, verify
 from airavata_runbook.engine import understood
@@ -267,18 +267,19 @@ def test_what_is_no_fact_does_not_pass_for_an_ordinary_one(name, text):
     "ss fails\n", "bash: ss: command not found\n", "tcp LISTEN 0 128 *:6443", "tcp LISTEN 0 128 *:²  *:*\n",
     "tcp LISTEN 0 128 *:-1 *:*\n", "tcp LISTEN 0 128 *:99999999999 *:*\n", "x" * 1_000_000, "\x1b[2J\n"])
 def test_what_listens_is_read_or_refused(text):
-    seen = {"ports": text, "registry": "", "features": "", "cgroup": "", "packages": ""}
+    seen = host_look.parse(Site.load("lab"), None, {"listening": text, "features": "overlay"})
     try:
-        assert host_checks.parse(None, None, seen).listening == {("tcp", 6443): ""}
+        assert seen.listening == {("tcp", 6443): {""}}
     except StepFailed as error:
-        assert "what listens on the host" in error.message and len(error.found) <= 200
+        assert error.where == "fact listening" and len(error.found) <= 200 and "iproute2" in error.remedy
+    assert seen.features == {"overlay"}
 
 
 @pytest.mark.parametrize("ending", ["", ' users:(("', ' users:((""))', " users:((", ' "'])
 def test_a_program_with_a_strange_name_is_only_a_name(ending):
-    seen = {"ports": f"tcp LISTEN 0 128 *:6443 *:*{ending}\n", "registry": "\n \n",
-            "features": "\0", "cgroup": "\0", "packages": "\0"}
-    assert list(host_checks.parse(None, None, seen).listening) == [("tcp", 6443)]
+    seen = {"listening": f"tcp LISTEN 0 128 *:6443 *:*{ending}\n", "registry": "\n \n",
+            "features": "\0", "controllers": "\0", "packages": "\0"}
+    assert list(host_look.parse(Site.load("lab"), None, seen).listening) == [("tcp", 6443)]
 
 
 @pytest.mark.parametrize("error", [WebSocketConnectionClosedException("it was lost"), BrokenPipeError(32)])

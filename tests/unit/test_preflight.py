@@ -1,26 +1,31 @@
 """Every check finds what it is there for, on facts that are fit but for one thing, and finds nothing on fit ones."""
 
 import http.server
-import json
+import re
 import socket
 import subprocess
 import threading
+import time
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import paramiko
 import pytest
 
-from airavata_runbook import Site, preflight
-from airavata_runbook.errors import HostUnreachable
-from airavata_runbook.facts.host import parse as parse_facts
-from airavata_runbook.host_checks import CONTROLLERS, EACH_HOST, FEATURES, INDEX, Seen, parse
+from airavata_runbook import Site, preflight, ssh_client
+from airavata_runbook.chapters import network
+from airavata_runbook.errors import HostKeyRefused, HostUnreachable, StepFailed
+from airavata_runbook.host_checks import CONTROLLERS, EACH_HOST, FEATURES
+from airavata_runbook.host_look import INDEX, ROOM, Seen, folders, look, parse
 from airavata_runbook.preflight import offline, told
+from airavata_runbook.site import Node
 from airavata_runbook.site_fields import CheckName
+from airavata_runbook.ssh import Host, Result
+from airavata_runbook.step import Target
+from tests.unit.test_facts_host import texts as texts_of
 
-FIXTURES = Path(__file__).parent / "fixtures" / "facts"
-FACTS = parse_facts(json.loads((FIXTURES / "lab-debian-12.json").read_text())["facts"])
+GIB = 1 << 20  # kB
 # Recorded on a lab host of a finished site, 2026-11-23 (ss -Htulnp of iproute2 6.1).
 LISTENING = """\
 udp UNCONN 0      0         0.0.0.0:8472  0.0.0.0:*
@@ -38,13 +43,26 @@ def site() -> Site:
     return Site.load("lab")
 
 
-def seen(site: Site, name: str = "master", texts: dict | None = None, **facts) -> Seen:
-    """A fit host of that name, but for what is given."""
-    address = f"{site.node(name).address}/24"
-    fit = replace(FACTS, **{"disk_free": 64 << 30, "hostname": name, "machine_id": name * 5,
-                            "addresses": {"lo": "127.0.0.1/8", "host0": address, "cni0": "10.244.7.1/24"}} | facts)
-    return parse(site.node(name), fit, {"ports": LISTENING, "features": "\n".join(FEATURES), "cgroup": " ".join(CONTROLLERS),
-                                         "registry": "", "packages": ""} | (texts or {}))
+def room(site: Site, node: Node, free: dict[str, int] | None = None) -> str:
+    """What df prints: 64 GiB free on /, or what is said of a folder (GiB), which is then a file system of its own."""
+    free = free or {}
+    return "".join(f"{folder} /dev/vda1 999999999 1 {free.get(folder, free.get('/', 64)) * GIB} 1% "
+                   f"{folder if folder in free else '/'}\n" for folder in folders(site, node))
+
+
+def answers(site: Site, name: str = "master", **changes: str) -> dict[str, str]:
+    """What the fragments print on a fit host of that name, but for what is given. Its interface is host0."""
+    node = site.node(name)
+    return texts_of("lab-debian-12") | {
+        "hostname": f"{name}\n{name * 5}\n",
+        "addresses": f"1: lo    inet 127.0.0.1/8 scope host lo\n2: host0    inet {node.address}/24 scope global host0\n"
+                     "3: cni0    inet 10.244.7.1/24 scope global cni0\n",
+        "listening": LISTENING, "features": "\n".join(FEATURES), "controllers": " ".join(CONTROLLERS),
+        "registry": "", "packages": "", "room": room(site, node), "repository": ""} | changes
+
+
+def seen(site: Site, name: str = "master", **changes: str) -> Seen:
+    return parse(site, site.node(name), answers(site, name, **changes))
 
 
 def found(site: Site, one: Seen) -> dict[str, str]:
@@ -53,64 +71,141 @@ def found(site: Site, one: Seen) -> dict[str, str]:
 
 def test_every_check_can_be_named_in_a_site_file_and_says_what_it_asks():
     assert set(get_args(CheckName)) == set(preflight.QUESTIONS)
-    assert {*EACH_HOST, *preflight.UNIQUE, "reachable", "sources", "stack"} == set(preflight.QUESTIONS)
+    assert {*EACH_HOST, *preflight.UNIQUE, *preflight.SESSION, "sources", "stack", "versions"} == set(preflight.QUESTIONS)
 
 
 def test_fit_hosts_pass_bare_and_finished(site):
     assert found(site, seen(site)) == {}
-    assert found(site, seen(site, texts={"ports": ""})) == {}
-    assert found(site, seen(site, "worker", {"registry": "10.98.0.11      STREAM registry.lab\n10.98.0.11      DGRAM\n"})) == {}
+    assert found(site, seen(site, listening="")) == {}
+    assert found(site, seen(site, "worker", registry="10.98.0.11      STREAM registry.lab\n10.98.0.11      DGRAM\n")) == {}
+
+
+OS = 'ID={}\nVERSION_ID="{}"\n'
+ADDRESSES = "1: lo    inet 127.0.0.1/8 scope host lo\n2: host0    inet 10.98.0.11/24 scope global host0\n"
+LINKS = "2: host0@if101: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu {} qdisc noqueue state UP\n"
+ETCD, NGINX = 'users:(("etcd",pid=1,fd=8))', 'users:(("nginx",pid=7,fd=3))'
 
 
 @pytest.mark.parametrize(("check", "changes", "said"), [
-    ("os", {"os": "rocky", "version": "9.5"}, "rocky 9.5"),
-    ("os", {"systemd": 0}, "systemd is not its first process"),
-    ("architecture", {"architecture": "riscv64"}, "riscv64"),
-    ("cpu", {"cpus": 1}, "1 CPU"),
-    ("memory", {"memory": 512 << 20}, "512 MiB"),
-    ("disk", {"disk_free": 2 << 30}, "2 GiB free"),
-    ("address", {"mtu": {"lo": 65536, "eth1": 1500}}, "no interface host0; it has eth1, lo"),
-    ("address", {"addresses": {"host0": "10.98.0.99/24"}}, "host0 has address 10.98.0.99/24"),
-    ("address", {"addresses": {}}, "host0 has address none"),
-    ("mtu", {"mtu": {"host0": 1280}}, "host0 has MTU 1280"),
-    ("swap", {"swap": 1 << 30, "cgroup": 1}, "1024 MiB of swap"),
-    ("selinux", {"selinux": "enforcing"}, "SELinux enforces"),
-    ("firewalld", {"firewalld": True}, "firewalld is active"),
-    ("clock", {"skew": -3600.0}, "3600 s behind"),
-    ("clock", {"skew": 90.0}, "90 s ahead of"),
-    ("networks", {"addresses": {"host0": "10.98.0.11/24", "tun0": "10.254.3.1/30"}},
-     "tun0 has 10.254.3.1/30, inside network.services"),
-    ("ports", {"texts": {"ports": 'tcp LISTEN 0 128 *:6443 *:* users:(("nginx",pid=7,fd=3))\n'}}, "nginx listens on 6443/tcp"),
-    ("ports", {"texts": {"ports": 'udp UNCONN 0 0 *:8472 *:* users:(("vpn",pid=7,fd=3))\n'}}, "vpn listens on 8472/udp"),
-    ("ports", {"texts": {"ports": "tcp LISTEN 0 128 *:5000 *:*\n"}}, "something listens on 5000/tcp"),
-    ("kernel", {"texts": {"features": "overlay\nbr_netfilter\nnf_conntrack\n"}}, "no vxlan"),
-    ("cgroup", {"texts": {"cgroup": "cpuset\ncpu\ncpuacct\nblkio\npids\n"}}, "no memory in control groups"),
-    ("cgroup", {"cgroup": 2, "texts": {"cgroup": "cpu io memory\n"}}, "no cpuset, pids in control groups version 2"),
-    ("packages", {"texts": {"packages": "docker.io\n"}}, "docker.io is installed, which cannot be beside containerd"),
-    ("packages", {"texts": {"packages": "kubelet\n"}}, "kubelet is installed, which cannot be beside kubernetes-node"),
-    ("registry-name", {"texts": {"registry": "192.0.2.7 STREAM registry.lab\n"}}, "registry.lab leads to 192.0.2.7"),
+    ("os", {"os": OS.format("rocky", "9.5")}, "rocky 9.5"),
+    ("os", {"os": OS.format("debian", "11")}, "debian 11"),
+    ("os", {"os": OS.format("ubuntu", "22.04")}, "ubuntu 22.04"),
+    ("os", {"os": "ID=debian\n"}, "debian without a version"),
+    ("os", {"pid1": "init\n"}, "systemd is not its first process"),
+    ("architecture", {"kernel": "6.1.0\nriscv64\n"}, "riscv64"),
+    ("architecture", {"kernel": "6.1.0\naarch64\n"}, "aarch64"),
+    ("cpu", {"cpus": "1\n"}, "1 CPU"),
+    ("memory", {"memory": "MemTotal:  524288 kB\n"}, "512 MiB"),
+    ("address", {"links": "2: eth1: <UP> mtu 1500 qdisc noqueue\n3: lo: <UP> mtu 65536 qdisc noqueue\n"},
+     "no interface host0; it has eth1, lo"),
+    ("address", {"addresses": ADDRESSES.replace(".11/", ".99/")}, "host0 has address 10.98.0.99/24"),
+    ("address", {"addresses": ""}, "host0 has address none"),
+    ("mtu", {"links": LINKS.format(1280)}, "host0 has MTU 1280"),
+    ("swap", {"memory": "MemTotal: 4194304 kB\nSwapTotal: 1048576 kB\n"}, "1024 MiB of swap"),
+    ("selinux", {"selinux": "1\n"}, "SELinux enforces"),
+    ("firewalld", {"firewalld": "active\n"}, "firewalld is active"),
+    ("networks", {"addresses": ADDRESSES + "3: tun0    inet 10.254.3.1/30 scope global tun0\n"},
+     "tun0 has 10.254.3.1/30, which overlaps network.services"),
+    ("networks", {"addresses": ADDRESSES + "2: host0    inet 10.244.9.9/24 scope global secondary host0\n"},
+     "host0 has 10.244.9.9/24, which overlaps network.pods"),
+    ("ports", {"listening": f"tcp LISTEN 0 128 *:6443 *:* {NGINX}\n"}, "nginx listens on 6443/tcp"),
+    ("ports", {"listening": 'udp UNCONN 0 0 *:8472 *:* users:(("vpn",pid=7,fd=3))\n'}, "vpn listens on 8472/udp"),
+    ("ports", {"listening": "tcp LISTEN 0 128 *:5000 *:*\n"}, "something listens on 5000/tcp"),
+    ("ports", {"listening": f"tcp LISTEN 0 128 10.98.0.11:2379 *:* {NGINX}\ntcp LISTEN 0 128 127.0.0.1:2379 *:* {ETCD}\n"},
+     "nginx listens on 2379/tcp"),
+    ("ports", {"listening": f"tcp LISTEN 0 128 10.98.0.11:2379 *:* {ETCD}\ntcp LISTEN 0 128 127.0.0.1:2379 *:* {NGINX}\n"},
+     "nginx listens on 2379/tcp"),
+    ("kernel", {"features": "overlay\nbr_netfilter\nnf_conntrack\n"}, "no vxlan"),
+    ("cgroup", {"controllers": "cpuset\ncpu\ncpuacct\nblkio\npids\n"}, "no memory in control groups"),
+    ("cgroup", {"cgroup": "cgroup2fs\n", "controllers": "cpu io memory\n"}, "no cpuset, pids in control groups version 2"),
+    ("packages", {"packages": "docker.io\n"}, "docker.io is installed, which cannot be beside containerd"),
+    ("packages", {"packages": "kubelet\n"}, "kubelet is installed, which cannot be beside kubernetes-node"),
+    ("registry-name", {"registry": "192.0.2.7 STREAM registry.lab\n"}, "registry.lab leads to 192.0.2.7"),
+    ("settings", {"capabilities": "nonsense\n"}, "a fact of the host cannot be read: nonsense"),
 ])
-def test_one_thing_that_is_wrong_is_found_by_its_check_alone(site, check, changes, said):
-    (name, what), = found(site, seen(site, **changes)).items()
-    assert name == check and said in what
+def test_one_thing_that_is_wrong_is_found_by_its_check_alone(site, monkeypatch, check, changes, said):
+    (finding,) = of_site(monkeypatch, site, master=seen(site, **changes))
+    assert finding.check == check and said in finding.found and finding.needed and finding.remedy
+
+
+@pytest.mark.parametrize(("ahead", "said"), [(-3600, "3600 s behind"), (90, "90 s ahead of")])
+def test_a_clock_that_is_wrong_is_found(site, ahead, said):
+    texts = answers(site, clock=f"{1_800_000_000 + ahead}\n")
+    assert said in found(site, parse(site, site.master, texts, 1_800_000_000, 1_800_000_000))["clock"]
+
+
+@pytest.mark.parametrize("changes", [
+    {"os": OS.format("debian", "13")}, {"os": OS.format("ubuntu", "24.04")}, {"os": OS.format("ubuntu", "25.10")},
+    {"memory": "MemTotal: 983040 kB\n"},  # what the kernel of a machine of 1 GiB shows
+    {"addresses": "2: host0    inet 203.0.113.9/24 scope global host0\n2: host0    inet 10.98.0.11/24 secondary host0\n"},
+])
+def test_what_will_do_is_not_refused(site, changes):
+    assert found(site, seen(site, **changes)) == {}
+
+
+@pytest.mark.parametrize(("free", "said"), [
+    ({"/": 7}, "7.0 GiB free on /, for /usr, /var/lib, /var/lib/containerd, /opt/airavata-runbook/repository, /opt/registry"),
+    ({"/var/lib/containerd": 7}, "7.0 GiB free on /var/lib/containerd, for /var/lib/containerd"),
+    ({"/var/lib": 1}, "1.0 GiB free on /var/lib, for /var/lib"),
+    ({"/opt/registry": 1}, "1.0 GiB free on /opt/registry, for /opt/registry"),
+    ({"/opt/airavata-runbook/repository": 1}, "1.0 GiB free on /opt/airavata-runbook/repository, for"),
+])
+def test_room_is_looked_for_wherever_the_runbook_fills_a_folder(site, free, said):
+    (what,) = found(site, seen(site, room=room(site, site.master, free))).values()
+    assert what.startswith(said)
+
+
+def test_the_storage_s_room_is_looked_for_on_its_host_alone(site):
+    assert "1.0 GiB free on /var/lib/airavata" in found(site, seen(site, "worker", room=room(
+        site, site.node("worker"), {"/var/lib/airavata": 1})))["disk"]
+    assert "/var/lib/airavata" not in folders(site, site.master) and "/opt/registry" not in folders(site, site.node("worker"))
+
+
+def test_of_a_host_that_is_a_node_already_less_room_is_asked(site):
+    node = LISTENING + 'tcp LISTEN 0 4096 *:10250 *:* users:(("kubelet",pid=9,fd=5))\n'
+    assert found(site, seen(site, listening=node, room=room(site, site.master, {"/": 3}))) == {}
+    assert "1.0 GiB free on /" in found(site, seen(site, listening=node, room=room(site, site.master, {"/": 1})))["disk"]
+
+
+def test_room_is_measured_where_a_folder_will_lie(tmp_path):
+    (tmp_path / "there").mkdir()
+    asked = [str(tmp_path / "there"), str(tmp_path / "not" / "yet"), "/nowhere-at-all/deep"]
+    said = subprocess.run(["sh"], input=ROOM.format(folders=" ".join(asked)).encode(), capture_output=True).stdout.decode()
+    told = parse(Site.load("lab"), None, {"room": said}).room
+    assert list(told) == asked and told[asked[0]][0] == told[asked[1]][0] and told[asked[2]][0] == "/"
+    assert all(free > 0 for _, free in told.values())
+
+
+def test_one_answer_that_cannot_be_read_hides_no_other_finding(site, monkeypatch):
+    # A host without iproute2.
+    bare = seen(site, listening="ss fails\n", addresses="ip fails\n", links="", memory="MemTotal: 1 kB\n", cpus="1\n")
+    findings = of_site(monkeypatch, site, master=bare)
+    assert {"memory", "cpu", "ports", "address", "mtu", "networks"} <= {one.check for one in findings}
+    (ports,) = [one for one in findings if one.check == "ports"]
+    assert "ss fails" in ports.found and "ss -Htulnp" in ports.needed and "iproute2" in ports.remedy
+
+
+def test_a_host_network_around_those_of_pods_and_services_overlaps_both(site):
+    wide = seen(site, addresses=ADDRESSES.replace("10.98.0.11/24", "10.98.0.11/8"))
+    assert [parts[0].partition("which ")[2] for parts in EACH_HOST["networks"](site, wide)] == [
+        "overlaps network.pods 10.244.0.0/16", "overlaps network.services 10.254.0.0/16"]
 
 
 def test_swap_is_no_matter_where_pods_are_kept_out_of_it(site):
-    assert found(site, seen(site, swap=1 << 30, cgroup=2)) == {}
+    assert found(site, seen(site, memory="MemTotal: 4194304 kB\nSwapTotal: 1048576 kB\n", cgroup="cgroup2fs\n")) == {}
 
 
 def test_a_worker_may_have_one_cpu(site):
-    assert found(site, seen(site, "worker", cpus=1)) == {}
+    assert found(site, seen(site, "worker", cpus="1\n")) == {}
 
 
 def test_a_worker_may_have_the_masters_ports_taken(site):
-    taken = 'tcp LISTEN 0 128 *:6443 *:* users:(("nginx",pid=7,fd=3))\n'
-    assert found(site, seen(site, "worker", {"ports": taken})) == {}
+    assert found(site, seen(site, "worker", listening=f"tcp LISTEN 0 128 *:6443 *:* {NGINX}\n")) == {}
 
 
 def test_a_worker_may_have_what_is_in_the_masters_way(site):
-    assert found(site, seen(site, "worker", {"packages": "etcd-server docker-registry\n"})) == {}
-    assert len(list(EACH_HOST["packages"](site, seen(site, texts={"packages": "etcd-server docker-registry\n"})))) == 2
+    assert found(site, seen(site, "worker", packages="etcd-server docker-registry\n")) == {}
+    assert len(list(EACH_HOST["packages"](site, seen(site, packages="etcd-server docker-registry\n")))) == 2
 
 
 def of_site(monkeypatch, site: Site, **hosts) -> list[preflight.Finding]:
@@ -120,25 +215,121 @@ def of_site(monkeypatch, site: Site, **hosts) -> list[preflight.Finding]:
 
 
 def test_hosts_that_were_cloned_are_told_apart_by_nothing_and_said_so(site, monkeypatch):
-    findings = of_site(monkeypatch, site, master=seen(site, hostname="same", machine_id="1"),
-                       worker=seen(site, "worker", hostname="same", machine_id="1"))
+    same = {"hostname": "same\n1\n"}
+    findings = of_site(monkeypatch, site, master=seen(site, **same), worker=seen(site, "worker", **same))
     assert [(one.check, one.host) for one in findings] == [
         ("hostname", "master"), ("hostname", "worker"), ("machine-id", "master"), ("machine-id", "worker")]
     assert findings[0].found == "same, as worker"
 
 
+def test_hosts_whose_packets_differ_in_size_are_found(site, monkeypatch):
+    findings = of_site(monkeypatch, site, master=seen(site, links=LINKS.format(9000)), worker=seen(site, "worker"))
+    assert [(one.check, one.host, one.found) for one in findings] == [
+        ("mtu", "master", "host0 has MTU 9000, worker has 1500"), ("mtu", "worker", "host0 has MTU 1500, master has 9000")]
+
+
+SMALL = "MemTotal: 1 kB\n"
+DOWN = HostUnreachable("the host does not answer", where="host worker, root@10.98.0.12:22", found="no answer",
+                       remedy="see that it is up")
+
+
 def test_a_host_that_cannot_be_reached_does_not_hide_the_others_trouble(site, monkeypatch):
-    down = HostUnreachable("the host does not answer", where="host worker, root@10.98.0.12:22", found="no answer",
-                           remedy="see that it is up")
-    findings = of_site(monkeypatch, site, master=seen(site, memory=1), worker=down)
+    findings = of_site(monkeypatch, site, master=seen(site, memory=SMALL), worker=DOWN)
     assert [(one.check, one.host) for one in findings] == [("reachable", "worker"), ("memory", "master")]
     assert findings[0].found == "the host does not answer (root@10.98.0.12:22): no answer"
 
 
 def test_a_check_is_left_out_by_its_name_and_still_reported(site, monkeypatch):
     ignoring = Site.load("lab", {"ignore_checks": ["memory"]})
-    (finding,) = of_site(monkeypatch, ignoring, master=seen(site, memory=1), worker=seen(site, "worker"))
+    (finding,) = of_site(monkeypatch, ignoring, master=seen(site, memory=SMALL), worker=seen(site, "worker"))
     assert finding.ignored and "(ignored)" in told([finding])
+
+
+def test_each_ignored_finding_has_a_row_also_beside_what_is_refused(site, monkeypatch):
+    ignoring = Site.load("lab", {"ignore_checks": ["memory"]})
+    hosts = {"master": seen(site, memory=SMALL), "worker": seen(site, "worker", memory=SMALL)}
+    of_site(monkeypatch, ignoring, **hosts)
+    assert [row[2] for row in network.preflight.look(ignoring) if row[0] == "memory"] == [
+        "ignored: master: 0 MiB", "ignored: worker: 0 MiB"]
+    of_site(monkeypatch, ignoring, **hosts | {"master": seen(site, memory=SMALL, cpus="1\n")})
+    with pytest.raises(StepFailed, match="1 thing is in the way") as refused:
+        network.preflight.look(ignoring)
+    assert [row[:3] for row in refused.value.rows[1:]] == [
+        ["cpu", "master", "1 CPU"], ["memory", "master", "0 MiB  (ignored)"], ["memory", "worker", "0 MiB  (ignored)"]]
+
+
+def test_what_was_not_looked_at_is_never_called_ok(site, monkeypatch):
+    ignoring = Site.load("lab", {"ignore_checks": ["reachable", "host-key"]})
+    of_site(monkeypatch, ignoring, master=HostKeyRefused("the host's key is not known"), worker=DOWN)
+    rows = [(row[0], row[2]) for row in network.preflight.look(ignoring)]
+    assert rows[1][0] == "reachable" and rows[1][1].startswith("ignored: worker: the host does not answer")
+    assert rows[2][1].startswith("ignored: master: the host's key is not known") and rows[3][1] == "not looked at on worker"
+    assert {name for name, verdict in rows if verdict == "ok"} == {"versions", "stack", "sources"}
+    assert ("memory", "not looked at on master, worker") in rows and ("sudo", "not looked at on master, worker") in rows
+
+
+class Answering:
+    """Hosts that answer like fit ones, but for `changes`; scripts: those that they were given, by host."""
+
+    def __init__(self, monkeypatch, **changes: str):
+        self.changes, self.scripts = changes, []
+        monkeypatch.setattr(Host, "run", lambda host, script: self.run(host, script))
+
+    def run(self, host: Host, script: str) -> Result:
+        self.scripts.append(host.name)
+        nonce = re.search("^echo ([0-9a-f]{16}) ", script, re.MULTILINE)[1]
+        told = answers(host.site, host.name, clock=f"{time.time()}\n", **self.changes)
+        names = re.findall(rf"^echo {nonce} (\S+);", script, re.MULTILINE)
+        return Result(0, "".join(f"{nonce} {name}\n{told[name]}\n{nonce} {name} 0 .\n" for name in names).encode(), b"")
+
+
+def test_a_mended_host_is_looked_at_anew_in_one_round_trip(site, monkeypatch):
+    hosts = Answering(monkeypatch, memory=SMALL)
+    assert {one.check for one in preflight.preflight(site)} == {"memory"} and sorted(hosts.scripts) == ["master", "worker"]
+    hosts.changes = {"memory": "MemTotal: 4194304 kB\n"}
+    assert preflight.preflight(site) == [] and len(hosts.scripts) == 4
+    target = Target(site, preflight.connect(site)["master"])
+    assert target.facts.memory == 4 << 30 and len(hosts.scripts) == 4, "the steps that follow take what was seen"
+
+
+def test_facts_of_a_host_that_is_gone_are_not_kept(site, monkeypatch):
+    Answering(monkeypatch)
+    host = Host(site, site.master)
+    look(site, host)
+    monkeypatch.setattr(Host, "run", lambda host, script: (_ for _ in ()).throw(DOWN))
+    with pytest.raises(HostUnreachable):
+        look(site, host)
+    with pytest.raises(HostUnreachable):
+        Target(site, host).facts  # noqa: B018
+
+
+@pytest.mark.parametrize("status, said", [(1, "sudo: a password is required"), (127, "sh: 1: sudo: not found"),
+                                          (1, "operator is not in the sudoers file.")])
+def test_a_user_who_cannot_become_root_is_told_as_that(monkeypatch, status, said):
+    site = Site.load("lab-three")
+    monkeypatch.setattr(Host, "run", lambda host, script: Result(status, b"", said.encode()))
+    findings = preflight.preflight(site)
+    assert [(one.check, one.host) for one in findings] == [("sudo", "head"), ("sudo", "node-a"), ("sudo", "node-b")]
+    assert said in findings[0].found and findings[0].needed == "root, or sudo without a password"
+    assert "operator ALL=(ALL) NOPASSWD: ALL" in findings[0].remedy and "/etc/sudoers.d" in findings[0].remedy
+    with pytest.raises(HostUnreachable, match="as root"):  # a step that is run without the check
+        Target(site, preflight.connect(site)["head"]).facts  # noqa: B018
+
+
+@pytest.mark.parametrize(("error", "check"), [
+    (paramiko.BadHostKeyException("one", paramiko.ECDSAKey.generate(), paramiko.ECDSAKey.generate()), "host-key"),
+    (paramiko.SSHException("host key has fingerprint SHA256:B, the site file says SHA256:A"), "host-key"),
+    (paramiko.SSHException("Server '10.98.0.11' not found in known_hosts"), "host-key"),
+    (paramiko.AuthenticationException("Authentication failed."), "reachable"), (TimeoutError(), "reachable"),
+])
+def test_a_key_that_is_refused_and_a_host_that_is_not_reached_have_names_of_their_own(monkeypatch, error, check):
+    site = Site.load({"name": "refusing", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}]})
+    def refuse(*_, **__):
+        raise error
+    monkeypatch.setattr(ssh_client, "_prompt_socket", lambda *_: None)
+    monkeypatch.setattr(paramiko.SSHClient, "connect", refuse)
+    (finding,) = preflight.preflight(site)
+    assert (finding.check, finding.host) == (check, "one") and finding.needed and finding.remedy
 
 
 def test_a_site_is_checked_without_a_host(monkeypatch):
@@ -180,5 +371,5 @@ def test_why_there_is_no_package_index_is_said_without_the_url_s_password(site, 
     said = index_at(url)
     assert "Connection refused" in said
     one = Site.load("lab", {"repository.baseurl": url})
-    problem, *_ = next(iter(EACH_HOST["sources"](one, seen(one, texts={"repository": said}))))
+    problem, *_ = next(iter(EACH_HOST["repository"](one, seen(one, repository=said))))
     assert "Connection refused" in problem and "canary" not in problem
