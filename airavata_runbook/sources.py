@@ -1,17 +1,20 @@
-"""What a site file points to on this machine: certificates, images and secrets. Looked at before anything is touched."""
+"""What a site file points to on this machine: SSH keys, certificates, images and secrets. Looked at before anything is touched.
 
-from collections.abc import Iterator
+No host is asked for any of it: what the master generates is not looked at here.
+"""
+
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from airavata_runbook import images, pki, vault
+from airavata_runbook import images, paths, pki, vault
 from airavata_runbook.errors import RunbookError, SiteError
 from airavata_runbook.image_files import BadImage
-from airavata_runbook.site import ImageSource, Site
-from airavata_runbook.site_images import folder
+from airavata_runbook.site import Certificate, ImageSource, Site
 
 ASKING = 8  # registries asked at a time
+HERE = ("env", "file", "keyring")  # kinds of references to secrets that can be read now, by nobody's help
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,12 @@ def sources(site: Site, ask: bool = False) -> Iterator[Source]:
 
     ask: also ask the registries that images are pulled from whether they have them, side by side.
     """
-    yield _secret(site, "registry.password", site.registry.password)
+    yield from _ssh_files(site)
+    yield _secret(site, "registry.password", site.registry.password, lambda value: pki.htpasswd_entry(
+        site.registry.user, value, rounds=4))  # the cost does not matter: it is thrown away
     for name, reference in site.airavata.secrets.items():
         yield _secret(site, f"airavata.secrets.{name}", reference)
-    own = site.registry.certificate
-    if own:
-        yield _looked_at("registry.certificate", own.certificate, "in order, within its dates, key fits",
-                         lambda: own_certificate(site))
+    yield from _certificate(site)
     with ThreadPoolExecutor(ASKING) as pool:
         for found in pool.map(lambda one: _image(site, *one, ask), list(site.airavata.images.items())):
             yield from found
@@ -48,54 +50,107 @@ def sources(site: Site, ask: bool = False) -> Iterator[Source]:
 
 def own_certificate(site: Site) -> tuple[bytes, bytes]:
     """The admin's own certificate with its chain, and its key, for the registry (POC row 10). Raises SiteError."""
-    own = site.registry.certificate
-    content = pki.bundle(read(own.certificate, "registry.certificate.certificate"),
-                         read(own.chain, "registry.certificate.chain") if own.chain else b"")
-    key = vault.vault_of(site).secret(own.key).encode() + b"\n"
+    content = _with_chain(site.registry.certificate)
+    key = vault.vault_of(site).secret(site.registry.certificate.key).encode() + b"\n"
     if problems := pki.check_chain(content, key, site.registry.name):
         raise SiteError("the registry's certificate cannot be used", where="registry.certificate",
                         found="; ".join(map(str, problems)))
     return content, key
 
 
+def _with_chain(own: Certificate) -> bytes:
+    return pki.bundle(read(own.certificate, "registry.certificate.certificate"),
+                      read(own.chain, "registry.certificate.chain") if own.chain else b"")
+
+
 def read(path: str, field: str) -> bytes:
-    """A file that the site names; relative paths start at the project's folder. Raises SiteError."""
+    """A file that the site names. Raises SiteError."""
     try:
-        return (folder() / Path(path).expanduser()).read_bytes()
+        return paths.given(path).read_bytes()
     except OSError as error:
         raise SiteError("a file that the site names cannot be read", where=field, found=str(error)) from None
+
+
+def _ssh_files(site: Site) -> Iterator[Source]:
+    """Keys and known_hosts that the site names, or a node of it otherwise than the site."""
+    if site.lab:
+        return  # `lab up` makes its own
+    for kind in ("key", "known_hosts"):
+        shared = getattr(site.ssh, kind)
+        named = {f"ssh.{kind}": shared} | {f"nodes.{node.name}.ssh.{kind}": own for node in site.nodes
+                                           if (own := getattr(node.ssh, kind)) != shared}
+        for field, path in named.items():
+            if path:
+                yield _looked_at(field, path, "there", read, path, field)
+
+
+def _certificate(site: Site) -> Iterator[Source]:
+    field, own = "registry.certificate", site.registry.certificate
+    if own and _kind(own.key) in HERE:
+        yield _looked_at(field, own.certificate, "in order, within its dates, key fits", own_certificate, site)
+    elif own:
+        yield _looked_at(field, own.certificate, "there", _with_chain, own)
+        yield _given(site, f"{field}.key", own.key)
 
 
 def _image(site: Site, name: str, source: ImageSource, ask: bool) -> list[Source]:
     field, auth = f"airavata.images.{name}", []
     if source.auth:
-        auth = [_secret(site, f"{field}.auth", source.auth)]
+        auth = [_given(site, f"{field}.auth", source.auth)]
         # A password that is typed in is asked for once, when the image is pulled; one that is missing is said already.
-        ask = ask and not source.auth.startswith("prompt:") and not auth[0].problem
+        ask = ask and _kind(source.auth) in HERE and not auth[0].problem
     return [*auth, _looked_at(field, source.archive or source.build or source.pull or "",
                               "pulled by its digest" if source.pull else "there", _usable, site, source, ask)]
 
 
-def _secret(site: Site, field: str, reference: str) -> Source:
-    if reference.startswith("generated:"):
-        return Source(field, reference, "made on the master, once")
-    if reference.startswith("prompt:"):
-        return _looked_at(field, reference, "asked for when it is needed", vault.need_somebody_to_ask, reference)
-    return _looked_at(field, reference, "there", vault.vault_of(site).secret, reference)
-
-
 def _usable(site: Site, source: ImageSource, ask: bool) -> None:
-    if source.build and not (folder() / Path(source.build).expanduser()).is_dir():
+    if source.pull:
+        images.Reference.parse(source.pull)
+        if ask:
+            images.ask(source, vault.vault_of(site).secret(source.auth) if source.auth else None)
+    elif source.archive:
+        images.resolve(source, folder=paths.given("."))  # an archive is only opened, and compared with its digest
+    else:
+        _can_be_built(source, paths.given(source.build))
+
+
+def _can_be_built(source: ImageSource, context: Path) -> None:
+    if not context.is_dir():
         raise BadImage("there is no such folder to build an image from")
-    images.tag(source, folder=folder())
-    if ask and source.pull:
-        images.ask(source, vault.vault_of(site).secret(source.auth) if source.auth else None)
+    if not any((context / name).is_file() for name in ("Dockerfile", "Containerfile")):
+        raise BadImage("a folder holds nothing to build an image from", needed="a Dockerfile or Containerfile")
+    content = images.tag(source, folder=paths.given(".")).removeprefix("sha-")
+    if not any((paths.cache_dir() / "images" / "built").glob(f"{content}*.tar")):
+        images._engine(context)
 
 
-def _looked_at(field: str, names: str, state: str, look, *arguments) -> Source:
+def _given(site: Site, field: str, reference: str) -> Source:
+    """A secret that comes from elsewhere: what the master makes up is none."""
+    if _kind(reference) == "generated":
+        return Source(field, reference, "cannot be used", "what the master generates is known nowhere else",
+                      f"{', '.join(f'{kind}:NAME' for kind in HERE)} or prompt:NAME", "name where your own is")
+    return _secret(site, field, reference)
+
+
+def _secret(site: Site, field: str, reference: str, fits: Callable[[str], object] = lambda value: None) -> Source:
+    """A secret. fits: raises RunbookError for a value that cannot be used; only what can be read now is looked at."""
+    if _kind(reference) == "generated":
+        return Source(field, reference, "made on the master, once")
+    if _kind(reference) == "prompt":
+        return _looked_at(field, reference, "asked for when it is needed", vault.need_somebody_to_ask, reference)
+    return _looked_at(field, reference, "there", lambda: fits(vault.vault_of(site).secret(reference)))
+
+
+def _kind(reference: str) -> str:
+    return reference.partition(":")[0]
+
+
+def _looked_at(field: str, names: str, state: str, look: Callable[..., object], *arguments) -> Source:
     try:
         look(*arguments)
     except RunbookError as error:
         return Source(field, names, "cannot be used", error.message + (f": {error.found}" if error.found else ""),
                       error.needed, error.remedy)
+    except OSError as error:
+        return Source(field, names, "cannot be used", str(error))
     return Source(field, names, state)

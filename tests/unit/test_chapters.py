@@ -126,13 +126,14 @@ def test_what_a_site_file_points_to_is_looked_at_before_anything_is_touched(site
     broken = tmp_path / "portal.tar"
     broken.write_text("no archive")
     wrong = Site.load("poc-2017", {
+        "ssh.key": "/nowhere/id_rsa",
         "airavata.images": {"api-server": {"archive": "/nowhere/api.tar"}, "portal": {"archive": str(broken)},
                             "gfac": {"build": "/nowhere/gfac"}},
         "airavata.secrets": {"airavata-server": f"file:{loose}"}})
     found = [one.found for one in offline(wrong) if one.check == "sources"]
     told = dict(line.split(": ", 1) for line in found)
     assert sorted(told) == ["airavata.images.api-server", "airavata.images.gfac", "airavata.images.portal",
-                            "airavata.secrets.airavata-server", "registry.certificate", "registry.password"]
+                            "airavata.secrets.airavata-server", "registry.certificate", "registry.password", "ssh.key"]
     assert "/nowhere/api.tar" in told["airavata.images.api-server"] and "open to others" in str(found)
     assert "canary" not in str(found)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from airavata_runbook import images
+from airavata_runbook import images, vault
 from airavata_runbook.errors import RunbookError
 from airavata_runbook.image_files import BadImage
 from airavata_runbook.registry_http import RegistryError
-from airavata_runbook.site import ImageSource, Site
+from airavata_runbook.site import Certificate, ImageSource, Site
 from airavata_runbook.sources import sources
 from tests.unit import image_samples as samples
 from tests.unit.image_samples import sha
@@ -383,6 +383,60 @@ def test_a_registry_is_not_asked_with_a_password_that_is_missing_or_still_to_be_
                           "airavata": {"images": {"portal": {"pull": pull, "auth": auth}}}})
         found = {one.field: one for one in sources(site, ask=True)}
         assert found["airavata.images.portal"].problem == "" and found["airavata.images.portal.auth"].problem
+
+
+def of_images(**named: dict) -> dict[str, str]:
+    """Field → problem of a site with these images, registries not asked."""
+    site = Site.load({"name": "far", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}],
+                      "airavata": {"images": named}})
+    return {one.field.removeprefix("airavata.images."): one.problem for one in sources(site) if "images" in one.field}
+
+
+def test_an_archive_that_is_not_there_or_another_is_found_though_its_digest_is_given(tmp_path, good):
+    path = str(samples.write_tar(tmp_path / "api.tar", samples.files_of(*good)))
+    assert of_images(api={"archive": path, "digest": sha(good[0])}) == {"api": ""}
+    found = of_images(gone={"archive": "/nowhere/api.tar", "digest": sha(good[0])},
+                      other={"archive": path, "digest": f"sha256:{'0' * 64}"})
+    assert "no such image archive" in found["gone"] and "not the one that the site file asks for" in found["other"]
+
+
+def test_a_folder_that_cannot_be_built_is_found_before_it_is_wanted(tmp_path, context, tools, good):
+    (tmp_path / "empty").mkdir()
+    found = of_images(empty={"build": str(tmp_path / "empty")}, whole={"build": str(context)})
+    assert "nothing to build an image from" in found["empty"]
+    assert "nothing on this machine can build an image" in found["whole"]
+    made = samples.write_tar(tmp_path / "made.tar", samples.files_of(*good))
+    engine(tools, "buildah", f'''case "$1" in
+build) echo sha256:cafe > "$3" ;;
+push) cp {made} "${{3#oci-archive:}}" ;;
+esac''')
+    assert of_images(whole={"build": str(context)}) == {"whole": ""}
+    images.resolve(ImageSource(build=str(context)), folder=tmp_path)
+    (tools / "buildah").unlink()
+    assert of_images(whole={"build": str(context)}) == {"whole": ""}, "what was built once needs no engine any more"
+
+
+def test_a_reference_that_is_none_is_found_without_asking():
+    assert "no reference of an image" in of_images(api={"pull": "Team/API", "digest": f"sha256:{'0' * 64}"})["api"]
+
+
+@pytest.mark.parametrize("ask", [False, True])
+def test_no_host_is_asked_for_a_secret_whatever_the_reference(monkeypatch, tmp_path, ask):
+    monkeypatch.setattr(vault, "connect", lambda site: pytest.fail("a host was asked"))
+    site = Site.load({"name": "far", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}],
+                      "airavata": {"images": {"portal": {"pull": f"127.0.0.1:1/portal@sha256:{'0' * 64}"}}}})
+    for kind in ("generated", "env", "file", "prompt", "keyring"):
+        # As if the model let every kind through.
+        own = Certificate.model_construct(certificate="/nowhere/my.crt", chain=None, key=f"{kind}:not-there")
+        image = site.airavata.images["portal"].model_copy(update={"auth": f"{kind}:not-there"})
+        wrong = site.model_copy(update={
+            "registry": site.registry.model_copy(update={"certificate": own}),
+            "airavata": site.airavata.model_copy(update={"images": {"portal": image}})})
+        found = {one.field: one.problem for one in sources(wrong, ask)}
+        assert "/nowhere/my.crt" in found["registry.certificate"] and found["airavata.images.portal.auth"], kind
+        assert found["airavata.images.portal"] == "", "a registry is not asked without its password"
+        if kind == "generated":
+            assert "known nowhere else" in found["registry.certificate.key"]
 
 
 def test_an_unreachable_registry_is_found_by_a_check_and_not_by_an_offline_one():

@@ -340,6 +340,35 @@ def test_a_site_is_checked_without_a_host(monkeypatch):
     assert finding.check == "stack" and "airavata.images.portl: unknown here; needed: portal" in finding.found
 
 
+def of_file(check: str, **changes) -> dict[str, str]:
+    """The findings of a check on a site that is no lab, by the field that they begin with."""
+    site = Site.load({"name": "far", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}],
+                      "airavata": {"stand_in": True}}, changes)
+    return {one.found.partition(": ")[0]: one.found for one in offline(site) if one.check == check}
+
+
+@pytest.mark.parametrize("password", ["", "x" * 73, "é" * 37])
+def test_a_password_that_the_registry_cannot_have_is_found(tmp_path, password):
+    (tmp_path / "password").write_text(password)
+    (tmp_path / "password").chmod(0o600)
+    found = of_file("sources", **{"registry.password": f"file:{tmp_path / 'password'}"})
+    assert "does not fit bcrypt: " in found["registry.password"] and "xx" not in str(found) and "éé" not in str(found)
+
+
+def test_ssh_files_that_are_named_and_not_there_are_found(tmp_path):
+    (tmp_path / "id").write_text("a key")
+    found = of_file("sources", **{"ssh.key": "/nowhere/id", "ssh.known_hosts": str(tmp_path / "hosts"),
+                                            "nodes.one.ssh": {"key": str(tmp_path / "id"), "known_hosts": "/nowhere/hosts"}})
+    assert found.keys() == {"ssh.key", "ssh.known_hosts", "nodes.one.ssh.known_hosts"}
+    assert "/nowhere/id" in found["ssh.key"]
+
+
+def test_versions_that_the_mirror_does_not_build_are_found_unless_a_repository_has_them():
+    old = {"versions.etcd": "3.4.1"}
+    assert "3.4.1 (the mirror has" in of_file("versions", **old)["etcd"]
+    assert of_file("versions", **old, **{"repository.baseurl": "https://packages.example.org/debian"}) == {}
+
+
 @contextmanager
 def serving(folder: Path):
     """The URL of a server of the folder's files on this machine."""
