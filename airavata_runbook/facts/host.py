@@ -125,11 +125,15 @@ def read(texts: Mapping[str, str], fragments: Mapping[str, str], parsers: Parser
         try:
             found |= zip(names, parser(text), strict=True)
         except (ValueError, LookupError):
-            found |= dict.fromkeys(names, StepFailed(
-                "a fact of the host cannot be read", where=f"fact {name}", found=text[:200],
-                needed=f"the output of: {fragments[name]}",
-                remedy="run that on the host as root and mend what it says; `ip` and `ss` are of the package iproute2"))
+            found |= dict.fromkeys(names, _unread(name, text, fragments[name]))
     return found
+
+
+def _unread(name: str, text: str, script: str) -> StepFailed:
+    tool = script.split()[0]
+    remedy = "apt-get install iproute2" if tool in ("ip", "ss") else "run that on the host as root, and mend what it says"
+    return StepFailed("a fact of the host cannot be read", where=f"fact {name}", found=text[:200],
+                      needed=f"the output of: {script}", remedy=remedy)
 
 
 def _os(text: str) -> tuple[str, str]:
