@@ -32,10 +32,11 @@ FETCH = 3600.0  # seconds for what a host fetches at a time
 SERVE = """umask 022
 sshd=$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v sshd) || { echo it has no sshd; exit; }
 dir=$(mktemp -d /run/airavata-runbook.XXXXXX) || exit
+server=
 end() {
     trap '' HUP INT TERM
     # The listener's children serve one host each.
-    [ ! -s $dir/pid ] || kill $(cat $dir/pid) $(cat /proc/$(cat $dir/pid)/task/*/children) 2>/dev/null
+    [ -z "$server" ] || kill $server $(cat /proc/$server/task/*/children) 2>/dev/null
     wait
     rm -rf $dir
 }
@@ -57,12 +58,14 @@ Subsystem sftp internal-sftp
 ForceCommand internal-sftp -R
 MaxStartups 200
 END
+ended() { [ ! -e /proc/$server ] || grep -q '^State:.[ZX]' /proc/$server/status; }
 for port in %(ports)s; do
-    { $sshd -D -e -f $dir/sshd_config -p $port; echo ended; } </dev/null >$dir/log 2>&1 &
-    until [ -s $dir/pid ] || grep -q '^ended' $dir/log; do sleep 0.05; done  # it listens before it writes that file
+    $sshd -D -e -f $dir/sshd_config -p $port </dev/null >$dir/log 2>&1 &
+    server=$!
+    until [ -s $dir/pid ] || ended; do sleep 0.05; done  # it listens before it writes that file
     [ ! -s $dir/pid ] || break
 done
-if [ -s $dir/pid ]; then echo port $port; else grep -v '^ended' $dir/log | tail -n 1; exit; fi
+if [ -s $dir/pid ]; then echo port $port; else tail -n 1 $dir/log; exit; fi
 %(listen)s
 """
 

@@ -1,8 +1,12 @@
 """Who fetches what from whom, and when nobody can: hosts that only remember what they were asked."""
 
+import os
+import signal
+import subprocess
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -138,3 +142,40 @@ def test_an_upload_says_which_way_it_goes_and_what_went_otherwise(hosts, way, tm
     hosts.two.answer = Result(1, b"it has no sftp\n", b"")
     assert upload.change(missing, Context(hosts.two)).call() == "sent from this machine (from source: it has no sftp)"
     assert hosts.two.sent == [FIRST.path]
+
+
+SSHD = """#!/bin/sh
+# Stands in for sshd: a taken port ends it, else it takes a while to listen, and writes its pid then.
+while [ $# -gt 0 ]; do case $1 in -p) port=$2;; -f) config=$2;; esac; shift; done
+case $port in 5000|22022) echo "Address already in use"; exit 255;; esac
+echo $$ > $STARTED; sleep $SLOW; echo $$ > ${config%/*}/pid; exec sleep 60
+"""
+
+
+@pytest.mark.parametrize(("slow", "end"), [(0.3, "closed"), (30, "killed")])
+def test_the_servers_shell_finds_the_port_that_is_free_and_leaves_nothing_whenever_it_ends(tmp_path, slow, end):
+    program, started = tmp_path / "bin" / "sshd", tmp_path / "started"
+    program.parent.mkdir()
+    program.write_text(SSHD)
+    program.chmod(0o755)
+    script = fan_out._Server(Remembers("source"))._script().replace("/run/", f"{tmp_path}/")
+    shell = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, env={
+        **os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "SLOW": str(slow), "STARTED": str(started)})
+    try:
+        shell.stdin.write(fan_out._Server(Remembers("source")).host_key.private.encode())
+        shell.stdin.flush()
+        if end == "closed":
+            assert shell.stdout.readline() == b"port 22023\n"
+            shell.stdin.close()
+        else:
+            deadline = time.monotonic() + 20
+            while not started.exists() or not started.read_text():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            shell.terminate()
+        shell.wait(timeout=20)
+        assert not Path(f"/proc/{int(started.read_text())}").exists() and list(tmp_path.glob("airavata*")) == []
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGKILL)
+        shell.wait()
