@@ -189,4 +189,4 @@ def _content(context: Path) -> str:
 
 
 def _below(folder: Path, path: str) -> Path:
-    return folder / Path(path).expanduser()
+    return paths.given(path if path.startswith("~") else folder / path)

@@ -7,27 +7,38 @@ wrong type or a contradiction is refused before any host is touched, with the fi
 import os
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from airavata_runbook import site_file
 from airavata_runbook.errors import SiteError
-from airavata_runbook.site_errors import explain
+from airavata_runbook.site_contradictions import contradictions
+from airavata_runbook.site_errors import explain, refusal
 from airavata_runbook.site_fields import (
     Bridge,
     CheckName,
+    CommonName,
     Digest,
     Domain,
     Fingerprint,
     Folder,
+    GivenSecret,
+    Host,
+    HostAddress,
+    HostNetwork,
+    ImageReference,
     Interface,
     Jump,
+    KeyFile,
+    Line,
+    LocalPath,
     Name,
     NodePort,
     Port,
     Prefix,
     SecretRef,
+    SiteName,
     Url,
     Version,
     Word,
@@ -50,20 +61,20 @@ class Ssh(Model):
     else known_hosts (default ~/.ssh/known_hosts) must have it: keys are never added by themselves.
     """
 
-    host: str | None = None
+    host: Host | None = None
     port: Port = 22
     user: Word = "root"
-    key: str | None = None
+    key: LocalPath | None = None
     jump: Jump | None = None
     fingerprint: Fingerprint | None = None
-    known_hosts: str | None = None
+    known_hosts: LocalPath | None = None
 
 
 class Node(Model):
     """A host of the cluster. address: its IPv4 address on the private network that all hosts share."""
 
     name: Name
-    address: IPv4Address
+    address: HostAddress
     interface: Interface = "eth0"
     role: Literal["master", "worker"] = "worker"
     ssh: Ssh = Ssh()
@@ -72,8 +83,8 @@ class Node(Model):
 class Network(Model):
     """Addresses of pods and services, and how flannel hands them to hosts (POC rows 2, 6 and 8)."""
 
-    pods: IPv4Network = IPv4Network("10.244.0.0/16")
-    services: IPv4Network = IPv4Network("10.254.0.0/16")
+    pods: HostNetwork = IPv4Network("10.244.0.0/16")
+    services: HostNetwork = IPv4Network("10.254.0.0/16")
     subnet_length: whole(8, 28) = 24
     backend: Literal["vxlan"] = "vxlan"
     etcd_prefix: Prefix = "/kube-centos/network"
@@ -91,24 +102,21 @@ class Network(Model):
 
 
 class Repository(Model):
-    """The package repository on each host (POC row 3). A `file://` baseurl is filled over SSH by 02-install."""
+    """The package repository on each host (POC row 3). A `file://` baseurl is filled over SSH by 02-install.
+
+    gpgkey: the absolute path of the repository's public key on the hosts, where gpgcheck is true; nothing downloads one.
+    """
 
     id: Word = "airavata-runbook"
-    name: str = "Airavata runbook packages"
+    name: Line = "Airavata runbook packages"
     baseurl: Url = "file:///opt/airavata-runbook/repository"
     gpgcheck: YesNo = False
-    gpgkey: str | None = None
+    gpgkey: KeyFile | None = None
 
     @property
     def folder(self) -> str | None:
         """The folder on each host that a file:// repository lives in, else None."""
         return self.baseurl.removeprefix("file://") if self.baseurl.startswith("file://") else None
-
-    @model_validator(mode="after")
-    def _key_for_check(self) -> Self:
-        if self.gpgcheck and not self.gpgkey:
-            raise ValueError("gpgcheck: true needs gpgkey: the path or URL of the repository's public key")
-        return self
 
 
 class Versions(Model):
@@ -125,9 +133,9 @@ class Versions(Model):
 class Certificate(Model):
     """The admin's own certificate for the registry (POC row 10): paths on the notebook's machine."""
 
-    certificate: str
-    chain: str | None = None
-    key: SecretRef
+    certificate: LocalPath
+    chain: LocalPath | None = None
+    key: GivenSecret
 
 
 class Registry(Model):
@@ -135,7 +143,7 @@ class Registry(Model):
 
     node: Name | None = None
     port: Port = 5000
-    name: Domain = "registry.internal"
+    name: CommonName = "registry.internal"
     root: Folder = "/opt/registry"
     user: Word = "admin"
     password: SecretRef = "generated:registry-password"
@@ -143,21 +151,16 @@ class Registry(Model):
 
 
 class ImageSource(Model):
-    """Where an image comes from: exactly one of archive (path), pull (reference) or build (folder)."""
+    """Where an image comes from: exactly one of archive (path), pull (reference) or build (folder).
 
-    archive: str | None = None
-    pull: str | None = None
-    build: str | None = None
+    digest: of what is pulled, unless its reference has one; of an archive it is compared. auth: `user:password`.
+    """
+
+    archive: LocalPath | None = None
+    pull: ImageReference | None = None
+    build: LocalPath | None = None
     digest: Digest | None = None
-    auth: SecretRef | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if sum(value is not None for value in (self.archive, self.pull, self.build)) != 1:
-            raise ValueError("needs exactly one of archive, pull or build")
-        if self.pull and not (self.digest or "@sha256:" in self.pull):
-            raise ValueError("an image that is pulled needs its digest: images are brought in by digest")
-        return self
+    auth: GivenSecret | None = None
 
 
 class Airavata(Model):
@@ -183,10 +186,13 @@ class Airavata(Model):
 
 
 class Lab(Model):
-    """Only for hosts that `airavata-runbook lab up` makes on this machine. memory: MiB a host, a soft bound."""
+    """Only for hosts that `airavata-runbook lab up` makes on this machine. memory: MiB a host, a soft bound.
+
+    `lab: {}` takes all defaults; a key `lab:` with nothing below it is refused, for it could mean either kind of hosts.
+    """
 
     bridge: Bridge = "lab0"
-    network: IPv4Network = IPv4Network("10.98.0.0/24")
+    network: HostNetwork = IPv4Network("10.98.0.0/24")
     firewall: Literal["open", "closed"] = "open"
     memory: whole(1024) | None = None
 
@@ -197,7 +203,7 @@ class Site(Model):
     ignore_checks: names of checks of the first chapter whose findings do not stop a run.
     """
 
-    name: Name
+    name: SiteName
     ssh: Ssh = Ssh()
     nodes: Annotated[list[Node], Field(min_length=1)]
     network: Network = Network()
@@ -206,7 +212,7 @@ class Site(Model):
     registry: Registry = Registry()
     airavata: Airavata = Airavata()
     ignore_checks: list[CheckName] = []
-    lab: Lab | None = None
+    lab: Lab = None  # when it is not given; null is no value of it
 
     @classmethod
     def load(cls, source: "Site | Mapping | str | os.PathLike | None" = None,
@@ -225,16 +231,12 @@ class Site(Model):
         for dotted, value in (overrides or {}).items():
             site_file.put(data, dotted, value)
         try:
-            return cls.model_validate(site_file.with_defaults(data))
+            site = cls.model_validate(site_file.with_defaults(data))
         except ValidationError as error:
             raise explain(error, data, cls, where) from None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        problems = contradictions(self)
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
+        if problems := contradictions(site):
+            raise refusal(problems, where)
+        return site
 
     @property
     def master(self) -> Node:
@@ -276,39 +278,3 @@ class Site(Model):
 
     __str__ = __repr__
 
-
-def contradictions(site: Site) -> list[str]:
-    """What in a well-formed site cannot be true together; an empty list when all is well."""
-    problems = []
-    masters = [node.name for node in site.nodes if node.role == "master"]
-    if len(masters) != 1:
-        problems.append(f"nodes: exactly one needs role: master, found {len(masters)}")
-    for field in ("name", "address"):
-        values = [str(getattr(node, field)) for node in site.nodes]
-        for value in sorted({value for value in values if values.count(value) > 1}):
-            problems.append(f"nodes: {field} {value} is given to more than one node")
-    names = {node.name for node in site.nodes}
-    for field, name in (("registry.node", site.registry.node), ("airavata.storage_node", site.airavata.storage_node)):
-        if name and name not in names:
-            problems.append(f"{field}: {name} is no node of this site (it has {', '.join(sorted(names))})")
-    network = site.network
-    if network.pods.overlaps(network.services):
-        problems.append(f"network: pods {network.pods} and services {network.services} overlap")
-    for node in site.nodes:
-        for field in ("pods", "services"):
-            if node.address in getattr(network, field):
-                problems.append(f"nodes: {node.name}'s address {node.address} lies inside network.{field} "
-                                f"{getattr(network, field)}")
-    if not network.pods.prefixlen < network.subnet_length:
-        problems.append(f"network.subnet_length: /{network.subnet_length} does not fit into pods {network.pods}")
-    elif 2 ** (network.subnet_length - network.pods.prefixlen) < len(site.nodes) + 1:
-        problems.append(f"network: pods {network.pods} has too few /{network.subnet_length} leases for "
-                        f"{len(site.nodes)} nodes (flannel leaves the first one unused)")
-    if network.services.num_addresses < 256:
-        problems.append(f"network.services: {network.services} is smaller than /24")
-    if site.airavata.portal_node_port == site.airavata.api_node_port:
-        problems.append(f"airavata: portal_node_port and api_node_port are both {site.airavata.api_node_port}")
-    if site.lab:
-        problems += [f"nodes: {node.name}'s address {node.address} is not in lab.network {site.lab.network}"
-                     for node in site.nodes if node.address not in site.lab.network]
-    return problems

@@ -1,31 +1,40 @@
-"""pydantic's findings about a site file, told as one message: every field with what is wrong and the nearest name."""
+"""What is wrong with a site file, told as one message: a line a problem, with the field and what would be right."""
 
+import datetime
 import difflib
+from types import UnionType
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 
 from airavata_runbook.errors import SiteError
-from airavata_runbook.site_fields import PATTERNS
+from airavata_runbook.site_fields import PATTERNS, without_login
+
+LONGEST = 80  # characters of a value that are shown
 
 
-def explain(error: ValidationError, data: dict, model: type[BaseModel], where: str) -> SiteError:
-    """One SiteError with all findings of `error` about `data`. where: the file, for the message."""
-    lines = [_line(finding, data, model) for finding in error.errors(include_url=False)]
+def refusal(lines: list[str], where: str) -> SiteError:
+    """One SiteError with all the problems, a line each. where: the file, for the message."""
     count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
     return SiteError(f"the site file has {count}:\n" + "\n".join(f"  - {line}" for line in lines), where=where,
                      remedy="parameters/lab.yaml shows a complete site; nothing was touched")
 
 
+def explain(error: ValidationError, data: dict, model: type[BaseModel], where: str) -> SiteError:
+    """One SiteError with all of pydantic's findings about `data`, which is the file's content as it stands there."""
+    findings = error.errors(include_url=False)
+    return refusal([_line(finding, data, model) for finding in findings if not _inherited(finding["loc"], data)], where)
+
+
 # pydantic's finding → what would be right; {…}: the finding's own bounds.
 NEEDED = {
     "missing": "is missing; it has no default",
-    "string_type": "needs text (in quotes where YAML would take it for a number)",
-    "int_type": "needs a whole number",
+    "string_type": "needs text (in quotes where YAML would take it for a number, a date or yes or no)",
+    "string_unicode": "needs text; it holds half a character",
+    "string_too_long": "needs at most {max_length} characters",
+    "int_type": "needs a whole number, in decimal digits alone",
     "bool_type": "needs true or false",
     "list_type": "needs a list: lines that start with -",
-    "model_type": "needs keys below it",
-    "model_attributes_type": "needs keys below it",
     "dict_type": "needs keys below it",
     "ip_v4_address": "needs an IPv4 address such as 10.0.0.11",
     "ip_v4_network": "needs an IPv4 network such as 10.244.0.0/16, its host bits zero",
@@ -33,48 +42,65 @@ NEEDED = {
     "less_than_equal": "needs at most {le}",
     "literal_error": "needs {expected}",
     "too_short": "needs at least {min_length}",
-    "extra_forbidden": "unknown key",
+    "invalid_key": "needs text as a key (in quotes where YAML would take it for a number, a date or yes or no)",
 }
 
 
 def _line(finding: dict, data: dict, model: type[BaseModel]) -> str:
-    path = ".".join(str(part) for part in finding["loc"])
-    needed = NEEDED[finding["type"]].format(**finding.get("ctx", {})) if finding["type"] in NEEDED \
-        else finding["msg"].removeprefix("Value error, ")
+    loc = finding["loc"]
     if finding["type"] == "extra_forbidden":
-        known = _fields(model, finding["loc"][:-1])
-        near = difflib.get_close_matches(str(finding["loc"][-1]), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(known)
-        return f"{path}: {needed}; {hint}"
-    if finding["type"] == "string_pattern_mismatch":
-        pattern = finding["ctx"]["pattern"]
-        needed = f"needs {PATTERNS[pattern]}"
-    if not path:
-        return needed
-    return f"{path}: {needed}" + _shown(path, _value(data, finding["loc"]))
+        known = list(_model_at(model, loc[:-1]).model_fields)
+        near = difflib.get_close_matches(str(loc[-1]), known, n=1)
+        return f"{_path(loc)}: unknown key; " + (f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(known))
+    if loc[-1] == "[key]":  # of a mapping whose keys are names that the site chooses
+        return f"{_path(loc[:-2])}: the key {_shown(loc[-2])} {_needed(finding, model)}"
+    shown = "" if finding["type"] in ("missing", "invalid_key") else _found(loc, data)
+    return f"{_path(loc)}: {_needed(finding, model)}{shown}"
 
 
-def _shown(path: str, value) -> str:
+def _needed(finding: dict, model: type[BaseModel]) -> str:
+    kind, bounds = finding["type"], finding.get("ctx", {})
+    if kind == "string_pattern_mismatch":
+        return f"needs {PATTERNS[bounds['pattern']]}"
+    if kind == "model_type":
+        section = hasattr(_model_at(model, finding["loc"][:-1]), "model_fields")  # neither an item of a list nor of a mapping
+        required = any(field.is_required() for field in _model_at(model, finding["loc"]).model_fields.values())
+        return "needs keys below it" + ("; {} takes all defaults" if section and not required else "")
+    return NEEDED[kind].format(**bounds) if kind in NEEDED else finding["msg"].removeprefix("Value error, ")
+
+
+def _found(loc: tuple, data: dict) -> str:
     """The value as it stands in the site file, but for one that may be a password put there by mistake."""
-    if value is None or _may_be_secret(path):
-        return ""
-    kind = {dict: "keys", list: "a list"}.get(type(value))
-    return f" (found {kind or repr(value)})"
+    return "" if _may_be_secret(_path(loc)) else f" (found {_shown(_value(data, loc))})"
 
 
-def _fields(model: type, loc: tuple) -> list[str]:
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        shown = "keys: " + ", ".join(map(str, value)) if value else "no keys"
+    elif value is None or isinstance(value, list):
+        shown = "nothing" if value is None else "a list"
+    else:
+        shown = str(value) if isinstance(value, datetime.date) else repr(value)
+    shown = without_login(shown)
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
+
+
+def _path(loc: tuple) -> str:
+    return ".".join(str(part) or "''" for part in loc)
+
+
+def _inherited(loc: tuple, data: dict) -> bool:
+    """Whether a finding is about what a node has from the site's own `ssh:`, where it is told already."""
+    return len(loc) > 3 and loc[0] == "nodes" and loc[2] == "ssh" and loc[3] not in _value(data, loc[:2]).get("ssh", {})
+
+
+def _model_at(model: type[BaseModel], loc: tuple) -> type[BaseModel]:
+    """The model of what stands at `loc`, below `model`."""
+    kind = model
     for part in loc:
-        if isinstance(part, int):
-            continue
-        field = getattr(model, "model_fields", {}).get(part)
-        model = _model_in(field.annotation) if field else model
-    return list(getattr(model, "model_fields", {}))
-
-
-def _model_in(annotation) -> type | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for item in get_args(annotation) if (found := _model_in(item))), None)
+        kind = kind.model_fields[part].annotation if hasattr(kind, "model_fields") else get_args(kind)[-1]
+        kind = get_args(kind)[0] if isinstance(kind, UnionType) else kind
+    return kind
 
 
 def _value(data, loc: tuple):

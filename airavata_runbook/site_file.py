@@ -4,10 +4,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from airavata_runbook import paths
 from airavata_runbook.errors import SiteError
+from airavata_runbook.site_yaml import parse
 
 VARIABLE = "AIRAVATA_RUNBOOK_SITE"
 
@@ -23,31 +22,48 @@ def read(source: Mapping | str | os.PathLike | None) -> tuple[dict, str]:
     if isinstance(source, Mapping):
         return _copy(source), "the site given"
     path = _find(Path(source))
+    where = str(path)
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SiteError("the site file cannot be read", where=str(path), found=str(error)) from None
-    if not isinstance(content, dict) or list(content) != ["site"] or not isinstance(content["site"], dict):
-        found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        raise SiteError("a site file has exactly one top-level key, `site:`", where=str(path), found=found,
-                        remedy="put everything below `site:`, as parameters/lab.yaml does")
-    return content["site"], str(path)
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SiteError("the site file cannot be read", where=where, found=str(error)) from None
+    return _copy(_below_site(parse(text, where), where)), where
+
+
+def _below_site(content: object, where: str) -> dict:
+    remedy = "put everything below `site:`, as parameters/lab.yaml does"
+    if content is None:
+        raise SiteError("the site file is empty", where=where, needed="the key `site:` with keys below it", remedy=remedy)
+    if not isinstance(content, dict) or list(content) != ["site"]:
+        raise SiteError("a site file has exactly one top-level key, `site:`", where=where, found=_kind(content), remedy=remedy)
+    if not isinstance(content["site"], dict):
+        raise SiteError(f"there is {_kind(content['site'])} below `site:`", where=where, needed="keys: name, nodes and others",
+                        remedy=remedy)
+    return content["site"]
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, dict):
+        return "the keys " + ", ".join(map(str, value)) if value else "no key"
+    return {type(None): "nothing", list: "a list"}.get(type(value), "a single value")
 
 
 def _find(source: Path) -> Path:
-    source = source.expanduser()
-    candidates = [source]
+    candidates = [source, paths.given(source)]
     try:
-        project = paths.project_dir()
-        candidates += [project / source, project / "parameters" / f"{source}.yaml"]
+        known = paths.project_dir() / "parameters"
+        candidates.append(known / f"{source}.yaml")
     except FileNotFoundError:
-        project = None
+        known = None
     for path in candidates:
-        if path.is_file():
-            return path.resolve()
-    known = sorted(path.stem for path in (project / "parameters").glob("*.yaml")) if project else []
-    raise SiteError(f"there is no site {str(source)!r}", where=str(project / "parameters") if project else "",
-                    needed="a path, or one of " + ", ".join(known) if known else "the path of a site file")
+        try:
+            if path.is_file():
+                return path.resolve()
+        except OSError as error:  # its name is too long, or a folder may not be entered
+            raise SiteError("the site file cannot be read", where=str(path)[:200], found=error.strerror) from None
+    names = sorted(path.stem for path in known.glob("*.yaml")) if known else []
+    raise SiteError(f"there is no site {str(source)!r}", where=str(known or ""),
+                    needed="a path, or one of " + ", ".join(names) if names else "the path of a site file")
 
 
 def with_defaults(data: dict) -> dict:
@@ -82,9 +98,9 @@ def put(data: dict, dotted: str, value: object) -> None:
 
 def _position(items: list, key: str, dotted: str) -> int:
     names = [str(item.get("name")) if isinstance(item, dict) else "" for item in items]
-    if key in names:
-        return names.index(key)
-    if key.isdigit() and int(key) < len(items):
-        return int(key)
+    numbers = [str(number) for number in range(len(items))]
+    for known in (names, numbers):
+        if key in known:
+            return known.index(key)
     raise SiteError("the list has no such item", where=f"--set {dotted}", found=key,
                     needed=f"a number below {len(items)}" + (f", or one of {', '.join(names)}" if all(names) else ""))
