@@ -10,7 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import paramiko
+from paramiko.hostkeys import HostKeyEntry, HostKeys
 
+from airavata_runbook import paths
 from airavata_runbook.errors import HostKeyRefused, HostUnreachable
 from airavata_runbook.site import Ssh
 
@@ -24,23 +26,23 @@ KEEPALIVE = 15.0  # seconds between two questions whether the host is still ther
 def open_client(where: str, ssh: Ssh, address: str, sock=None) -> paramiko.SSHClient:
     """A client that is logged in. where: the host, for a message. sock: a channel through a jump host, else none.
 
-    Raises HostUnreachable when the host does not answer, its key is not the known one, or the user is refused.
+    Raises HostUnreachable when the host does not answer, its key is not the known one, or the user is refused; SiteError for
+    a path of the site file that can be none.
     """
     client = paramiko.SSHClient()
-    known_hosts = Path(ssh.known_hosts or "~/.ssh/known_hosts").expanduser()
+    known_hosts = paths.given(ssh.known_hosts or "~/.ssh/known_hosts")
+    key = str(paths.given(ssh.key)) if ssh.key else None
     if ssh.fingerprint:
         client.set_missing_host_key_policy(_Pinned(ssh.fingerprint))
     else:
         client.set_missing_host_key_policy(paramiko.RejectPolicy())
         if known_hosts.is_file():
-            client.load_host_keys(str(known_hosts))
+            _load(client, known_hosts, where, address)
     try:
         client.connect(address, port=ssh.port, username=ssh.user, sock=sock or _prompt_socket(address, ssh.port),
-                       timeout=CONNECT_TIMEOUT,
-                       key_filename=str(Path(ssh.key).expanduser()) if ssh.key else None,
-                       look_for_keys=not ssh.key, allow_agent=not ssh.key, auth_timeout=CONNECT_TIMEOUT,
-                       banner_timeout=CONNECT_TIMEOUT)
-    except (OSError, paramiko.SSHException) as error:
+                       timeout=CONNECT_TIMEOUT, key_filename=key, look_for_keys=not key, allow_agent=not key,
+                       auth_timeout=CONNECT_TIMEOUT, banner_timeout=CONNECT_TIMEOUT)
+    except (OSError, ValueError, paramiko.SSHException) as error:
         client.close()
         raise _unreachable(where, ssh, address, known_hosts, error) from None
     return client
@@ -81,6 +83,36 @@ class _Pinned(paramiko.MissingHostKeyPolicy):
             raise paramiko.SSHException(f"host key has fingerprint {found}, the site file says {self.fingerprint}")
 
 
+def _load(client: paramiko.SSHClient, known_hosts: Path, where: str, address: str) -> None:
+    """Give the client the known hosts. Raises HostUnreachable that names the line which cannot be read."""
+    try:
+        client.load_host_keys(str(known_hosts))
+        client.get_host_keys().lookup(address)  # compared with each name, hashed ones too
+    except Exception as error:  # a broken line makes paramiko raise anything from InvalidHostKey to AssertionError
+        line = None if isinstance(error, OSError) else _broken_line(known_hosts)
+        raise HostUnreachable("the file of known hosts cannot be read", where=where,
+                              found=f"{known_hosts}{f', line {line}' if line else ''}: {type(error).__name__}",
+                              needed="lines as `ssh-keyscan` prints them, in a file that may be read",
+                              remedy="correct or remove that line, name another file by ssh.known_hosts, or state "
+                                     "ssh.fingerprint") from None
+
+
+def _broken_line(known_hosts: Path) -> int | None:
+    """The number of the first line that paramiko cannot take, from 1."""
+    for number, line in enumerate(known_hosts.read_bytes().splitlines(), 1):
+        try:
+            text = line.decode().strip()
+            entry = None if text.startswith("#") else HostKeyEntry.from_line(text, number)
+            for name in entry.hostnames if entry else ():
+                if name.startswith("|1|"):
+                    HostKeys.hash_host("", name)
+        except paramiko.SSHException:
+            continue  # a kind of key that paramiko leaves out
+        except Exception:
+            return number
+    return None
+
+
 def _prompt_socket(address: str, port: int) -> socket.socket:
     """A connection that sends at once. Held back for acknowledgements (Nagle), each command took 80 ms more in the lab."""
     sock = socket.create_connection((address, port), CONNECT_TIMEOUT)
@@ -108,6 +140,9 @@ def _unreachable(where: str, ssh: Ssh, address: str, known_hosts: Path, error: E
     if isinstance(error, FileNotFoundError):
         return HostUnreachable("the private key file is missing", where=where, found=str(error.filename or ssh.key),
                                remedy="correct ssh.key; for a lab, run `airavata-runbook lab up`")
+    if isinstance(error, ValueError) or getattr(error, "filename", None):  # an error of the connection names no file
+        return HostUnreachable("the private key file cannot be read", where=where, found=f"{ssh.key or '~/.ssh'}: {error}",
+                               needed="the text of a private key, in a file that you may read", remedy="correct ssh.key")
     found = "no answer" if isinstance(error, socket.timeout) else str(error)
     return HostUnreachable("the host does not answer", where=where, found=found,
                            remedy="see that it is up and that ssh.host, ssh.port and ssh.jump are right")
