@@ -22,6 +22,8 @@ CHAINS = "KUBE-|FLANNEL-|CNI-"
 PROCESSES = "grep -lE 'kubepods|containerd\\.service' /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3"
 MOUNTS = ("awk '$2 ~ \"^(/var/lib/kubelet/|/var/lib/containerd/|/run/containerd/|/run/netns/cni-)\" {print $2}' /proc/mounts "
           "| sort -ru")
+INDEX = ("Packages", "Release")  # mirror.index's files
+OWN_FOLDER = "/opt/airavata-runbook"  # above the repository, where a site names no other folder for it
 GROUPS = "find /sys/fs/cgroup -depth -type d -path '*kubepods*' 2>/dev/null"
 
 
@@ -95,7 +97,22 @@ def packages(target: Target) -> Iterator[Resource]:
     # apt's copy of the repository's index, named by its address (apt_get's own way of writing it).
     yield Absent(f"/var/lib/apt/lists/{repository.baseurl.partition('://')[2].replace('/', '_')}_*")
     if repository.folder:
-        yield Absent(repository.folder, parents=("/opt/airavata-runbook",))
+        yield _brought(repository.folder)
+
+
+def _brought(folder: str) -> Resource:
+    """What chapter 02 brings to a repository's folder: the packages, in any version, and their index, whole or in part.
+
+    The folder, and the runbook's own above it, go with them when nothing else is in them; a link or mount point stays.
+    """
+    ours = f"(({'|'.join(mirror.PACKAGE)})_[^/]*[.]deb|{'|'.join(INDEX)})([.]part|[.]new)?"
+    files = f"test ! -d {folder} || find {folder}/ -maxdepth 1 ! -type d -regextype posix-extended -regex '.*/({ours})'"
+    look, remove = f"{files}\n", f"{files} -delete\n"
+    for path in (folder, *(above for above in (OWN_FOLDER,) if folder.startswith(f"{above}/"))):
+        kept = f"test ! -d {path} || test -L {path} || mountpoint -q {path} ||"
+        look += f"{kept} test -n \"$(ls -A {path})\" || echo '{path} (empty)'\n"
+        remove += f"{kept} rmdir --ignore-fail-on-non-empty {path}\n"
+    return Cleared(f"package of the runbook in {folder}", look, remove)
 
 
 @step("The registry's images", on=registry_node)

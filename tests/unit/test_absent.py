@@ -2,11 +2,15 @@
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from airavata_runbook import Site
+from airavata_runbook.chapters import reset
 from airavata_runbook.engine import bring_about
-from airavata_runbook.errors import StepFailed
+from airavata_runbook.errors import SiteError, StepFailed
+from airavata_runbook.mirror import packages as mirror
 from airavata_runbook.resources import Absent, Cleared, Context, Removed, Stopped
 from airavata_runbook.resources.base import Found
 from tests.unit.test_engine import ThisMachine
@@ -81,6 +85,20 @@ def test_things_are_told_one_by_one_and_taken_together(tmp_path):
     assert take_away(cleared).items[0].status == "changed" and not list(tmp_path.iterdir())
 
 
+def test_a_look_that_fails_has_not_seen_that_there_is_nothing(tmp_path):
+    save = tmp_path / "iptables-save"
+    save.write_text("#!/bin/sh\ncat " + str(tmp_path / "rules") + "\n")
+    save.chmod(0o755)
+    cleared = Cleared("rule of the cluster", str(save), f"sed -i /KUBE-/d {tmp_path}/rules", only="KUBE-|CNI-")
+    outcome = take_away(cleared)  # the rules cannot be read
+    assert isinstance(outcome.error, StepFailed) and "(exit status 1)" in outcome.error.found
+    (tmp_path / "rules").write_text("-A INPUT \\n -j KUBE-FIREWALL\n-A INPUT -j ACCEPT\n")
+    assert take_away(cleared, planning=True).items[0].detail == "-A INPUT \\n -j KUBE-FIREWALL\n"
+    assert take_away(cleared).items[0].status == "changed"
+    assert (tmp_path / "rules").read_text() == "-A INPUT -j ACCEPT\n" and take_away(cleared).items[0].status == "ok"
+    assert isinstance(take_away(Cleared("interface", "exit 127", "true")).error, StepFailed)
+
+
 @pytest.mark.parametrize("state, summary", [
     ("LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n", "stop, disable"),
     ("LoadState=loaded\nActiveState=activating\nUnitFileState=disabled\n", "stop"),
@@ -103,3 +121,65 @@ def test_packages_go_with_what_came_along_and_nothing_else():
     assert (change.summary, change.detail) == ("remove 2", "etcd\nconntrack (came along)\n")
     assert change.shown.endswith(" purge etcd conntrack") and change.shown in change.script
     assert removed.change(Found(b"deb\n"), Context(None)) is None
+
+
+def repository(folder: Path):
+    """What a reset takes back of a site's repository in this folder."""
+    site = Site.load("lab", {"repository.baseurl": f"file://{folder}"})
+    resources = reset.packages.resources(SimpleNamespace(site=site, node=site.master))
+    return next(one for one in resources if one.label.endswith(f" in {folder}"))
+
+
+def filled(folder: Path, *others: str) -> list[str]:
+    """A repository's folder as chapter 02 and an interrupted run of it leave it, with files of others; the runbook's names."""
+    ours = [*map(mirror.file_name, mirror.PACKAGES), *mirror.index([]), "kubernetes-node_1.30.0-1_amd64.deb",
+            "etcd_3.6.16-1_amd64.deb.part", "Packages.new"]
+    folder.mkdir(parents=True)
+    for name in (*ours, *others):
+        (folder / name).write_text("x")
+    return ours
+
+
+def test_of_a_repository_s_folder_all_goes_that_was_brought_and_the_folder_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(reset, "OWN_FOLDER", str(tmp_path / "own"))
+    folder = tmp_path / "own" / "repository"
+    ours = filled(folder)
+    planned = take_away(repository(folder), planning=True).items[0]
+    assert planned.summary == f"remove {len(ours)}" and set(planned.detail.split()) == {f"{folder}/{name}" for name in ours}
+    assert take_away(repository(folder)).items[0].status == "changed" and not list(tmp_path.iterdir())
+    assert take_away(repository(folder)).items[0].status == "ok"
+
+
+def test_what_others_have_in_a_repository_s_folder_stays_and_so_does_the_folder(tmp_path):
+    others = ["etcd-client_3.4.23_amd64.deb", "my-etcd_1_amd64.deb", "Packages.gz", "InRelease", "notes.txt", "etcd.deb"]
+    filled(tmp_path / "shared" / "debs", *others)
+    (tmp_path / "shared" / "debs" / "etcd_folder.deb").mkdir()
+    take_away(repository(tmp_path / "shared" / "debs"))
+    assert sorted(path.name for path in (tmp_path / "shared" / "debs").iterdir()) == sorted([*others, "etcd_folder.deb"])
+    assert take_away(repository(tmp_path / "shared" / "debs")).items[0].status == "ok"
+
+
+def test_empty_folders_of_an_interrupted_reset_are_swept_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(reset, "OWN_FOLDER", str(tmp_path / "own"))
+    folder = tmp_path / "own" / "repository"
+    folder.mkdir(parents=True)
+    assert take_away(repository(folder)).items[0].detail == f"{folder} (empty)\n" and not list(tmp_path.iterdir())
+    folder.parent.mkdir()
+    assert take_away(repository(folder)).items[0].detail == f"{folder.parent} (empty)\n" and not list(tmp_path.iterdir())
+
+
+def test_a_repository_behind_a_link_or_on_its_own_file_system_is_emptied_and_stays(tmp_path, mounted):
+    mounted.joinpath("data").rename(mounted / "Packages")
+    filled(tmp_path / "elsewhere")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    for folder in (mounted, tmp_path / "link"):
+        assert take_away(repository(folder)).items[0].status == "changed"
+        assert folder.is_dir() and not list(folder.iterdir())
+        assert take_away(repository(folder)).items[0].status == "ok"
+
+
+@pytest.mark.parametrize("folder", ["/etc", "/", "/opt", "/etc/apt", "/usr/share/packages", "/opt/x/../../etc", "/var/lib",
+                                    "/opt/containerd/packages", "/opt/x/*", "/opt/$(reboot)/x", "opt/x", "/opt/x/", "/opt//x"])
+def test_a_folder_that_is_not_the_repository_s_alone_is_no_repository(folder):
+    with pytest.raises(SiteError, match="repository.baseurl: needs "):
+        Site.load("lab", {"repository.baseurl": f"file://{folder}"})
