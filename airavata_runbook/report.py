@@ -1,9 +1,10 @@
 """Report: what a step found and did, per host and resource. Data first; text and HTML are views of it."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 
 OK, CHANGED, WOULD_CHANGE, FAILED, SKIPPED = "ok", "changed", "would change", "failed", "skipped"
 STATUSES = (CHANGED, WOULD_CHANGE, FAILED, SKIPPED, OK)
+STOPPED_BY_USER = "stopped by the user"  # how the message of a host or chapter begins that Ctrl-C ended
 
 
 @dataclass
@@ -26,6 +27,11 @@ class Failure:
     message: str
     retryable: bool = False
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the user stopped the work on the host."""
+        return self.message.startswith(STOPPED_BY_USER)
+
 
 @dataclass
 class Report:
@@ -46,25 +52,41 @@ class Report:
         return sum(item.status == status for items in self.hosts.values() for item in items)
 
     @property
+    def failed(self) -> int:
+        """How many resources failed. A host that failed without one (it was lost) counts as one more.
+
+        A host that the user stopped is no failure, nor is what was at work there.
+        """
+        stopped = {one.host for one in self.failures if one.stopped}
+        found = {host: sum(item.status == FAILED for item in items) for host, items in self.hosts.items() if host not in stopped}
+        return sum(found.values()) + sum(not found.get(one.host) for one in self.failures if not one.stopped)
+
+    @property
+    def stopped(self) -> int:
+        """On how many hosts the user stopped the step."""
+        return sum(one.stopped for one in self.failures)
+
+    @property
     def verdict(self) -> str:
         """One line: "2 hosts: 6 changed, 3 ok"."""
         if not self.hosts and not self.failures:
             return "would be checked" if self.plan else "checked"
-        counts = [f"{self.count(status)} {status}" for status in STATUSES if self.count(status)]
+        found = {status: self.count(status) for status in STATUSES} | {FAILED: self.failed, "stopped": self.stopped}
+        counts = [f"{number} {status}" for status, number in found.items() if number]
         hosts = f"{len(self.hosts)} host" + ("s" if len(self.hosts) != 1 else "")
         return f"{hosts}: {', '.join(counts) or 'nothing to do'}"
 
     def as_dict(self) -> dict:
         """The whole report as plain data, for report.json."""
         return {**asdict(self), "changed": self.count(CHANGED), "would_change": self.count(WOULD_CHANGE),
-                "failed": self.count(FAILED) + sum(not self.hosts.get(one.host) for one in self.failures)}
+                "failed": self.failed, "stopped": self.stopped}
 
     @classmethod
     def from_dict(cls, data: dict) -> "Report":
         """The Report that `as_dict` told of."""
-        fields = {name: value for name, value in data.items() if name not in ("changed", "would_change", "failed")}
-        fields["hosts"] = {host: [Item(**item) for item in items] for host, items in data["hosts"].items()}
-        return cls(**{**fields, "failures": [Failure(**one) for one in data["failures"]]})
+        own = {one.name: data[one.name] for one in fields(cls)}
+        hosts = {host: [Item(**item) for item in items] for host, items in data["hosts"].items()}
+        return cls(**own | {"hosts": hosts, "failures": [Failure(**one) for one in data["failures"]]})
 
     def without_ok(self) -> "Report":
         """The same report of those hosts and resources only that are not simply as they should be."""

@@ -3,29 +3,37 @@
 import json
 import os
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from airavata_runbook import report_page
+from airavata_runbook import paths, report_page
+from airavata_runbook.errors import SiteError
 
 
 class RunRecord:
     """The record of one run, plan or reset of a site.
 
     what: "run", "plan" or "reset"; plans and resets bear it in their folder's name, and `latest-plan` or `latest-reset`
-    points to the newest. folder: the run's own. report: what report.json holds.
+    points to the newest. asked: the chapters that it is to go through. settings: the site's fields that were set for it
+    alone. folder: the run's own. report: what report.json holds. Raises SiteError whenever it cannot be written.
     """
 
-    def __init__(self, site: str, project: Path, what: str = "run"):
+    def __init__(self, site: str, project: Path, what: str = "run", asked: Sequence[str] = (),
+                 settings: Mapping[str, object] | None = None):
         self.project, self.outputs = project, project / "outputs" / site
         self.end = "" if what == "run" else f"-{what}"
         self.started = time.time()
-        self.folder = self._new_folder()
+        with written(self.outputs):
+            self.folder = self._new_folder()
         started = datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds")
         self.report = {"site": site, "run": self.folder.name, "what": what, "plan": what == "plan", "started": started,
-                       "outcome": "running", "seconds": 0.0, "changed": 0, "would_change": 0, "failed": 0, "chapters": []}
+                       "asked": list(asked), "set": dict(settings or {}), "outcome": "running", "seconds": 0.0, "changed": 0,
+                       "would_change": 0, "failed": 0, "chapters": []}
         self.write()
-        _point(self.outputs / f"latest{self.end}", self.folder.name)
+        with written(self.folder):
+            _point(self.outputs / f"latest{self.end}", self.folder.name)
 
     def begin(self, chapter: str, notebook: str = "") -> dict:
         """A new chapter in the report."""
@@ -38,7 +46,7 @@ class RunRecord:
         chapter["steps"], chapter["seconds"] = steps, round(seconds, 3)
         for name in ("changed", "would_change", "failed"):
             chapter[name] = sum(step[name] for step in steps)
-        if chapter["error"] and not chapter["failed"]:
+        if report_page.chapter_state(chapter) == "failed" and not chapter["failed"]:
             chapter["failed"] = 1  # a cell that failed outside any step is a failure as well
         self.write()
 
@@ -49,13 +57,15 @@ class RunRecord:
         report["seconds"] = round(time.time() - self.started, 3)
         for name in ("changed", "would_change", "failed"):
             report[name] = sum(chapter[name] for chapter in report["chapters"])
-        _replace(self.folder / "report.json", json.dumps(report, indent=1))
-        _replace(self.folder / "report.html", report_page.render(report))
+        with written(self.folder):
+            _replace(self.folder / "report.json", json.dumps(report, indent=1, default=str))
+            _replace(self.folder / "report.html", report_page.render(report))
 
     @property
     def verdict(self) -> str:
         """Two lines: what came of the run, and where its report is."""
-        return f"site {self.report['site']}: {report_page.verdict(self.report)}\n{self.short(self.folder)}/report.html"
+        stopped = "stopped, " if self.report["outcome"] == "stopped" else ""
+        return f"site {self.report['site']}: {stopped}{report_page.verdict(self.report)}\n{self.short(self.folder)}/report.html"
 
     def short(self, path: Path) -> str:
         """A path as seen from the project's folder."""
@@ -71,10 +81,28 @@ class RunRecord:
                 time.sleep(0.2)  # another run or plan of this very second
 
 
+def project() -> Path:
+    """The project's folder, in which the runs are kept. Raises SiteError outside a project."""
+    try:
+        return paths.project_dir()
+    except FileNotFoundError as error:
+        raise SiteError("the project is not here", found=str(error), remedy="start in the folder that holds notebooks/") from None
+
+
+@contextmanager
+def written(folder: Path) -> Iterator[None]:
+    """Raises SiteError when what is kept of a run in `folder` cannot be written there."""
+    try:
+        yield
+    except OSError as error:
+        raise SiteError("the run's record cannot be written", where=str(folder), found=error.strerror or str(error),
+                        remedy="see that the disk has room and that the folder is yours, then run again") from None
+
+
 def _replace(path: Path, text: str) -> None:
     """Write whole or not at all: a reader never sees half a report."""
     part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
+    part.write_text(text, encoding="utf-8")
     os.replace(part, path)
 
 

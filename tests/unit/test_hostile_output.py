@@ -351,10 +351,11 @@ def test_what_a_host_says_does_no_harm_where_it_is_shown():
     report = Report("c", "s", "t", False, {"one": [Item(evil, "failed", evil, evil, evil)]}, [Failure("one", evil)],
                     rows=[["head"], [evil]])
     step = report.as_dict()
+    chapter = {"chapter": "02", "notebook": "n", "seconds": 1.0, "changed": 0, "would_change": 0, "failed": 1,
+               "error": {"cell": 1, "source": evil, "message": evil}, "steps": [step]}
     page = report_page.render({"site": "s", "run": "r", "what": "run", "plan": False, "started": "s", "outcome": "failed",
-                               "changed": 0, "would_change": 0, "failed": 1, "seconds": 1.0, "chapters": [{
-                                   "chapter": "02", "notebook": "n", "seconds": 1.0, "changed": 0, "would_change": 0, "failed": 1,
-                                   "error": {"cell": 1, "source": evil, "message": evil}, "steps": [step]}]})
+                               "asked": [evil], "set": {evil: evil}, "changed": 0, "would_change": 0, "failed": 1,
+                               "seconds": 1.0, "chapters": [chapter]})
     finding = preflight.told([preflight.Finding("memory", "one", evil, evil, evil)])
     for shown in (display.report_html(report), page, str(report), finding, str(StepFailed(evil, found=evil, where=evil))):
         assert not set("\x1b\x07\r\x9b\u202e") & set(shown)
