@@ -1,10 +1,11 @@
 """The command line: thin, one function a command."""
 
 import argparse
-import signal
+import os
 import sys
+from contextlib import suppress
 
-from airavata_runbook import lab
+from airavata_runbook import interrupts, lab
 from airavata_runbook.errors import RunbookError, SiteError
 from airavata_runbook.site import Site
 
@@ -12,14 +13,24 @@ from airavata_runbook.site import Site
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit status. A RunbookError is one message on stderr and status 1."""
     options = _parser().parse_args(arguments)
+    interrupts.end_the_command()
     try:
-        return options.command(options) or 0
+        status = options.command(options) or 0
+        sys.stdout.flush()
+        return status
     except RunbookError as error:
-        print(f"airavata-runbook: {error}", file=sys.stderr)
-        return 1
+        return _ended(str(error), 1)
     except KeyboardInterrupt:
-        print("airavata-runbook: stopped; run it again, it goes on where it stopped", file=sys.stderr)
-        return 130
+        return _ended("stopped; run it again, it goes on where it stopped", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python itself complains of it once more
+        return _ended("stopped: nobody reads what is printed any more", 141)
+
+
+def _ended(why: str, status: int) -> int:
+    with suppress(OSError):  # the terminal may be gone
+        print(f"airavata-runbook: {why}", file=sys.stderr)
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,22 +51,18 @@ def _parser() -> argparse.ArgumentParser:
     for name, text, command in (("run", "execute the notebooks for a site", _run),
                                 ("plan", "show what a run would change; change nothing", _plan)):
         runner_parser = commands.add_parser(name, help=text)
-        runner_parser.add_argument("site", help="a name in parameters/ or the path of a site file")
-        runner_parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings",
-                                   help="change a field of the site for this run; may be repeated")
+        _add_site(runner_parser)
         runner_parser.add_argument("--from", metavar="CHAPTER", dest="start", help="begin with this chapter, for example 03")
         runner_parser.add_argument("--to", metavar="CHAPTER", help="end with this chapter")
         runner_parser.add_argument("--only", metavar="CHAPTER", help="this chapter alone")
         runner_parser.set_defaults(command=command)
     reset_parser = commands.add_parser("reset", help="take back from the hosts what the runbook did; shows it and asks first")
-    reset_parser.add_argument("site", help="a name in parameters/ or the path of a site file")
+    _add_site(reset_parser)
     reset_parser.add_argument("--data", action="store_true", help="also the registry's images, the databases and their secrets")
     reset_parser.add_argument("--yes", action="store_true", help="do not ask")
     reset_parser.set_defaults(command=_reset)
     check_parser = commands.add_parser("check", help="look for everything that is wrong with a site; change nothing")
-    check_parser.add_argument("site", help="a name in parameters/ or the path of a site file")
-    check_parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings",
-                              help="change a field of the site for this check; may be repeated")
+    _add_site(check_parser)
     check_parser.add_argument("--offline", action="store_true", help="the site file alone; no host is touched")
     check_parser.set_defaults(command=_check)
     runs_parser = commands.add_parser("runs", help="list the runs and plans of a site that this machine has kept")
@@ -68,6 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("schema", help="print the JSON Schema of site files").set_defaults(command=_schema)
     commands.add_parser("mirror", help="build and pack all components and images").set_defaults(command=_mirror)
     return parser
+
+
+def _add_site(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("site", help="a name in parameters/ or the path of a site file")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings",
+                        help="change a field of the site for this call; may be repeated")
 
 
 def _lab_up(options: argparse.Namespace) -> None:
@@ -90,8 +103,7 @@ def _lab_ssh(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace, plan: bool = False) -> None:
     from airavata_runbook import runner  # papermill takes a second to import: only runs pay for it
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kernel never outlives its run
-    if options.only and (options.start or options.to):
+    if options.only is not None and (options.start is not None or options.to is not None):
         raise SiteError("--only goes neither with --from nor with --to")
     runner.run(options.site, runner.parse_settings(options.settings), start=options.start, to=options.to, only=options.only,
                plan=plan)
@@ -102,8 +114,8 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _reset(options: argparse.Namespace) -> None:
-    from airavata_runbook import reset
-    reset.reset(Site.load(options.site), options.data, options.yes)
+    from airavata_runbook import reset, runner
+    reset.reset(Site.load(options.site, runner.parse_settings(options.settings)), options.data, options.yes)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ import json
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from airavata_runbook import report_page
@@ -44,7 +45,7 @@ class ChapterProgress:
                     return  # still being written
                 self.offset += len(line)
                 self._rewrite("")
-                self.stream.write(f"  {report_page.step_line(json.loads(line))}\n")
+                self._write(f"  {report_page.step_line(json.loads(line))}\n")
 
     def _watch(self) -> None:
         while not self._stop.wait(INTERVAL):
@@ -52,6 +53,10 @@ class ChapterProgress:
             self._rewrite(f"{self.chapter} … {time.monotonic() - self.started:.0f} s")
 
     def _rewrite(self, text: str) -> None:
-        self.stream.write("\r" + text.ljust(self.width) + ("" if text else "\r"))
-        self.stream.flush()
+        self._write("\r" + text.ljust(self.width) + ("" if text else "\r"))
         self.width = len(text)
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):  # the terminal was closed: that is no reason to lose the chapter, whose record tells all
+            self.stream.write(text)
+            self.stream.flush()

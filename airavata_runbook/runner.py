@@ -12,11 +12,11 @@ from pathlib import Path
 
 import yaml
 
-from airavata_runbook import lock, notebook, paths, report_page
+from airavata_runbook import lock, notebook, planned, report_page, run_record
 from airavata_runbook.errors import SiteError, StepFailed
-from airavata_runbook.report import Report
+from airavata_runbook.report import STOPPED_BY_USER, Report
 from airavata_runbook.run_progress import ChapterProgress
-from airavata_runbook.run_record import RunRecord
+from airavata_runbook.run_record import RunRecord, written
 from airavata_runbook.site import Site
 from airavata_runbook.site_file import VARIABLE
 from airavata_runbook.step import PLAN, REPORT_FILE
@@ -29,23 +29,26 @@ def run(source, overrides: Mapping[str, object] | None = None, *, start: str | N
     source, overrides: as Site.load takes them. start, to, only: a chapter, as "3", "03" or "03-etcd-flannel"; from there
     on, up to it, or that one alone. plan: show what would change, change nothing; such a run is kept as outputs/SITE/RUN-plan
     and `latest-plan`. project: the folder with notebooks/ and parameters/ (default: found from the working directory).
-    Raises SiteError before anything is executed; StepFailed, naming chapter and cell, when a chapter fails.
+    Raises SiteError before anything is executed; StepFailed, naming chapter and cell, when a chapter fails;
+    KeyboardInterrupt when the user stops it, and its report says then how far each host got.
     """
     site = Site.load(source, overrides)
-    project = project or _project()
+    project = project or run_record.project()
     chapters = choose(sorted((project / "notebooks").glob("[0-9][0-9]-*.ipynb")), start, to, only)
     if plan:
-        return _Run(site, project, plan).through(chapters)
+        return _Run(site, project, chapters, overrides, plan).through()
     with lock.held(site, "airavata-runbook run") as locked:
-        return _Run(site, project, plan, locked).through(chapters)
+        return _Run(site, project, chapters, overrides, plan, locked).through()
 
 
 def choose(notebooks: list[Path], start: str | None = None, to: str | None = None, only: str | None = None) -> list[Path]:
     """The notebooks to execute: all, those from `start` up to and with `to`, or `only` one. Raises SiteError."""
     if not notebooks:
         raise SiteError("there are no notebooks to run", needed="notebooks/01-….ipynb beside parameters/")
-    first = _position(notebooks, only or start) if only or start else 0
-    last = _position(notebooks, only or to) if only or to else len(notebooks) - 1
+    if only is not None:
+        start = to = only
+    first = 0 if start is None else _position(notebooks, start)
+    last = len(notebooks) - 1 if to is None else _position(notebooks, to)
     if last < first:
         raise SiteError("no chapter lies between the two", where=f"--from {start} --to {to}", remedy="exchange them")
     return notebooks[first:last + 1]
@@ -69,25 +72,26 @@ def parse_settings(settings: list[str]) -> dict[str, object]:
 class _Run:
     """One run: its record so far, and the chapters one after the other."""
 
-    def __init__(self, site: Site, project: Path, plan: bool, locked: bool = False):
-        self.site, self.project, self.plan, self.locked = site, project, plan, locked
+    def __init__(self, site: Site, project: Path, chapters: list[Path], overrides: Mapping[str, object] | None, plan: bool,
+                 locked: bool = False):
+        self.site, self.project, self.chapters, self.plan, self.locked = site, project, chapters, plan, locked
         self.parameters = {"site": site.model_dump(mode="json", exclude_unset=True)} | ({"plan": True} if plan else {})
-        self.record = RunRecord(site.name, project, "plan" if plan else "run")
+        self.record = RunRecord(site.name, project, "plan" if plan else "run", [path.stem for path in chapters], overrides)
         self.folder = self.record.folder
 
-    def through(self, chapters: list[Path]) -> dict:
+    def through(self) -> dict:
         """All chapters, up to the first that fails."""
-        print(f"site {self.site.name}: {'plan, nothing is changed' if self.plan else 'run'}, "
-              f"{self.record.short(self.folder)}", flush=True)
-        for path in chapters:
-            try:
+        try:
+            print(f"site {self.site.name}: {'plan, nothing is changed' if self.plan else 'run'}, "
+                  f"{self.record.short(self.folder)}", flush=True)
+            for path in self.chapters:
                 self._chapter(path)
-            except notebook.Failed as failed:
-                self.record.write("failed")
-                raise self._explain(path, failed) from None
-            except BaseException:
-                self.record.write("stopped")
-                raise
+        except BaseException as end:
+            failed = any(report_page.chapter_state(chapter) == "failed" for chapter in self.record.report["chapters"])
+            self.record.write("failed" if failed else "stopped")
+            if isinstance(end, KeyboardInterrupt):
+                _tell_stopped(self.record)
+            raise
         self.record.write("ok")
         print(self.record.verdict, flush=True)
         return self.record.report
@@ -97,14 +101,17 @@ class _Run:
         chapter = self.record.begin(path.stem, path.name)
         started = time.time()
         try:
-            with ChapterProgress(path.stem, steps):
+            with ChapterProgress(path.stem, steps), written(self.folder):
                 notebook.execute(path, output, self.parameters, self._environment(steps), self.project)
         except notebook.Failed as failed:
             chapter["error"] = {"cell": failed.cell, "source": failed.source, "message": failed.message}
+            raise self._explain(path, failed) from None
+        except SiteError as unwritten:
+            chapter["error"] = {"cell": 0, "source": "", "message": str(unwritten)}
             raise
         except KeyboardInterrupt:
             cell, source = notebook.reached(output)
-            chapter["error"] = {"cell": cell, "source": source, "message": "stopped by the user"}
+            chapter["error"] = {"cell": cell, "source": source, "message": STOPPED_BY_USER}
             raise
         finally:
             self.record.fill(chapter, read_steps(steps), time.time() - started)
@@ -114,9 +121,9 @@ class _Run:
 
     def _environment(self, steps: Path) -> dict[str, str]:
         """The kernel's environment: the site comes as a parameter and from nowhere else."""
-        environment = {name: value for name, value in os.environ.items() if name not in (VARIABLE, PLAN)}
-        return (environment | {REPORT_FILE: str(steps)} | ({PLAN: "1"} if self.plan else {})
-                | ({lock.HELD: "1"} if self.locked else {}))
+        environment = {name: value for name, value in os.environ.items() if name not in (VARIABLE, PLAN, planned.FILE)}
+        return (environment | {REPORT_FILE: str(steps)} | ({lock.HELD: "1"} if self.locked else {})
+                | ({PLAN: "1", planned.FILE: str(self.folder / "planned.jsonl")} if self.plan else {}))
 
     def _explain(self, path: Path, failed: notebook.Failed) -> StepFailed:
         executed = self.record.short(self.folder / path.name)
@@ -130,7 +137,7 @@ class _Run:
 
 def read_steps(steps: Path) -> list[dict]:
     """The steps that a chapter recorded, in order; a line that was cut off by a kernel's death is left out."""
-    lines = steps.read_text().splitlines(keepends=True) if steps.is_file() else []
+    lines = steps.read_text(encoding="utf-8").splitlines(keepends=True) if steps.is_file() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
@@ -141,6 +148,15 @@ def _tell(chapter: dict) -> None:
             print(Report.from_dict(step).without_ok(), flush=True)
 
 
+def _tell_stopped(record: RunRecord) -> None:
+    """Print how far each host got in the step that was stopped, and where the report is."""
+    for step in record.report["chapters"][-1]["steps"] if record.report["chapters"] else []:
+        if step["stopped"]:
+            hosts = "".join(f"\n    {host}: {report_page.host_line(step, host)}" for host in sorted(step["hosts"]))
+            print(f"  {step['title']}{hosts}")
+    print(record.verdict, flush=True)
+
+
 def _position(notebooks: list[Path], chapter: str) -> int:
     wanted = chapter.removesuffix(".ipynb").replace("_", "-")
     for position, path in enumerate(notebooks):
@@ -148,10 +164,3 @@ def _position(notebooks: list[Path], chapter: str) -> int:
         if wanted in (path.stem, name, number, number.lstrip("0")):
             return position
     raise SiteError(f"there is no chapter {chapter!r}", needed="one of " + ", ".join(path.stem for path in notebooks))
-
-
-def _project() -> Path:
-    try:
-        return paths.project_dir()
-    except FileNotFoundError as error:
-        raise SiteError("the project is not here", found=str(error), remedy="start in the folder that holds notebooks/") from None
