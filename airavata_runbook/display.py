@@ -11,7 +11,11 @@ from airavata_runbook.errors import printable
 from airavata_runbook.report import CHANGED, FAILED, OK, SKIPPED, WOULD_CHANGE, Item, Report
 
 MARKS = {OK: "=", CHANGED: "+", WOULD_CHANGE: "~", FAILED: "!", SKIPPED: "-"}
-COLOURS = {OK: "#57606a", CHANGED: "#1a7f37", WOULD_CHANGE: "#9a6700", FAILED: "#cf222e", SKIPPED: "#8c959f"}
+# Jupyter's own colours (elsewhere the ones named here), mixed with the text's: so they can be read on white and on black.
+MIX = "color:color-mix(in srgb, var(--jp-{}-color1, {}) 50%, currentColor)"
+QUIET = "opacity:.75"
+STYLES = {OK: QUIET, CHANGED: MIX.format("success", "#2da44e"), WOULD_CHANGE: MIX.format("warn", "#bf8700"),
+          FAILED: MIX.format("error", "#cf222e"), SKIPPED: QUIET}
 WIDTH = 110
 
 
@@ -32,9 +36,9 @@ def report_text(report: Report) -> str:
 def report_html(report: Report) -> str:
     """The report for a notebook: one table, a row for each resource; differences and commands fold out."""
     parts = [f"<div><b>{_e(('Plan: ' if report.plan else '') + report.title)}</b> "
-             f"<span style='color:#57606a'>{_e(report.verdict)}</span></div>"]
+             f"<span style='{QUIET}'>{_e(report.verdict)}</span></div>"]
     for failure in report.failures:
-        parts.append(f"<pre style='color:{COLOURS[FAILED]};white-space:pre-wrap'>{_e(failure.host)}: {_e(failure.message)}</pre>")
+        parts.append(f"<pre style='{STYLES[FAILED]};white-space:pre-wrap'>{_e(failure.host)}: {_e(failure.message)}</pre>")
     if report.rows:
         parts.append(table_html(report.rows))
     if any(report.hosts.values()):
@@ -62,13 +66,13 @@ def _host_rows(host: str, items: list[Item]) -> str:
     rows = []
     for position, item in enumerate(items):
         name = f"<td rowspan='{len(items)}' style='vertical-align:top'><b>{_e(host)}</b></td>" if not position else ""
-        rows.append(f"<tr>{name}<td style='color:{COLOURS[item.status]};text-align:left;vertical-align:top'>"
+        rows.append(f"<tr>{name}<td style='{STYLES[item.status]};text-align:left;vertical-align:top'>"
                     f"{_e(item.status)}</td><td style='text-align:left'>{_item(item)}</td></tr>")
     return "".join(rows)
 
 
 def _item(item: Item) -> str:
-    head = _e(item.label) + (f" <span style='color:#57606a'>{_e(item.summary)}</span>" if item.summary else "")
+    head = _e(item.label) + (f" <span style='{QUIET}'>{_e(item.summary)}</span>" if item.summary else "")
     inside = "".join(f"<pre style='margin:2px 0 2px 1em'>{_e(text)}</pre>"
                      for text in (item.detail.rstrip(), item.command.rstrip()) if text and item.status != OK)
     return f"<details><summary>{head}</summary>{inside}</details>" if inside else head

@@ -1,0 +1,56 @@
+"""How a report looks in a notebook: every word can be read, in Jupyter's light theme and in its dark one."""
+
+import re
+
+import pytest
+
+from airavata_runbook import display
+from airavata_runbook.report import STATUSES, Failure, Item, Report
+
+# JupyterLab 4: theme → the text of tables on its page and on a table's even row, and its colours for what went well or not.
+THEMES = {
+    "light": ("#212121", ["#ffffff", "#f5f5f5"], {"success": "#388e3c", "warn": "#f57c00", "error": "#d32f2f"}),
+    "dark": ("#dfdfdf", ["#111111", "#212121"], {"success": "#4caf50", "warn": "#ff9800", "error": "#f44336"}),
+    "none, white": ("#000000", ["#ffffff"], {}),
+    "none, black": ("#ffffff", ["#000000"], {}),
+}
+READABLE = 4.5  # WCAG 2, contrast of ordinary text
+
+
+def channels(colour: str) -> list[int]:
+    return [int(colour[place:place + 2], 16) for place in (1, 3, 5)]
+
+
+def mixed(share: float, colour: str, other: str) -> str:
+    return "#" + "".join(f"{round(share * one + (1 - share) * two):02x}"
+                         for one, two in zip(channels(colour), channels(other), strict=True))
+
+
+def luminance(colour: str) -> float:
+    parts = [one / 255 / 12.92 if one / 255 <= 0.03928 else ((one / 255 + 0.055) / 1.055) ** 2.4 for one in channels(colour)]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), parts, strict=True))
+
+
+def shown(style: str, text: str, page: str, named: dict[str, str]) -> str:
+    """The colour that a browser makes of a style."""
+    if opacity := re.fullmatch(r"opacity:([.\d]+)", style):
+        return mixed(float(opacity[1]), text, page)
+    name, own, share = re.fullmatch(r"color:color-mix\(in srgb, var\(--jp-(\w+)-color1, (#\w{6})\) (\d+)%, currentColor\)",
+                                    style).groups()
+    return mixed(int(share) / 100, named.get(name, own), text)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("status", STATUSES)
+def test_every_status_can_be_read(status, theme):
+    text, pages, named = THEMES[theme]
+    for page in pages:
+        darker, lighter = sorted(luminance(colour) for colour in (page, shown(display.STYLES[status], text, page, named)))
+        assert (lighter + 0.05) / (darker + 0.05) >= READABLE
+
+
+def test_no_other_colours_are_used():
+    items = [Item("file /etc/a", status, "summary", "- a\n+ b", "install a") for status in STATUSES]
+    page = display.report_html(Report("c", "s", "Files", False, {"one": items}, [Failure("one", "it broke")], [["a"], ["b"]]))
+    colours = {style for style in re.findall(r"(?<![-\w])(?:color:color-mix\([^;']*|color:[^;']*|opacity:[^;']*)", page)}
+    assert colours == set(display.STYLES.values())
