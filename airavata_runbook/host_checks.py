@@ -9,6 +9,7 @@ from airavata_runbook.facts.derive import derive
 from airavata_runbook.host_look import CONTAINERS, Seen
 from airavata_runbook.mirror.packages import PACKAGE, of_host
 from airavata_runbook.site import Site
+from airavata_runbook.site_fields import without_login
 
 SYSTEMS = {"debian": (12,), "ubuntu": (24, 4)}  # os-release's id → the oldest version that will do
 OLDEST = "Debian 12 or Ubuntu 24.04, or a later one"
@@ -175,13 +176,9 @@ def _settings(site: Site, seen: Seen) -> Found:
 def _repository(site: Site, seen: Seen) -> Found:
     if not site.repository.folder and not re.fullmatch("index [A-Za-z.]+", seen.repository):
         why = re.sub("^E: (Failed to fetch \\S+ +)?", "", seen.repository)[:200] or "nothing was said"
-        yield (_without_login(f"no package index at {site.repository.baseurl}: {why}"),
+        yield (without_login(f"no package index at {site.repository.baseurl}: {why}"),
                "the site's package repository, as the host reaches it",
                "correct repository.baseurl, or open the host's way to it")
-
-
-def _without_login(text: str) -> str:
-    return re.sub("//[^/@ ]*@", "//", text)
 
 
 EACH_HOST: dict[str, Callable[[Site, Seen], Found]] = {
