@@ -5,6 +5,7 @@ The official client is imported where it is used: it takes a while to load, and 
 
 import json
 import os
+import ssl
 import tempfile
 import threading
 from pathlib import Path
@@ -17,8 +18,9 @@ from airavata_runbook.vault import PKI, vault_of
 
 PORT = 6443
 FIELD_MANAGER = "airavata-runbook"
+CONNECTIONS = 8  # kept open at a time: as many as the engine asks by
 
-_clients: dict[str, tuple[int, "Kube"]] = {}
+_clients: dict[str, tuple[tuple[int, bytes], "Kube"]] = {}
 _lock = threading.Lock()
 
 
@@ -47,20 +49,39 @@ class Kube:
 
 def kube(site: Site) -> Kube:
     """A client of the site's API server, as its admin. Raises NotYet when there is no API server yet."""
-    import urllib3
-    from kubernetes.config import new_client_from_config
+    vault = vault_of(site)
     with _lock:
-        port = connect(site)[site.master.name].forward(PORT)
+        pair, port = _admin(site), connect(site)[site.master.name].forward(PORT)
         known = _clients.get(site.name)
-        if known is None or known[0] != port:
-            path = write_kubeconfig(site, f"https://127.0.0.1:{port}", f"forward-{os.getpid()}")
-            try:
-                api = new_client_from_config(str(path))
-            finally:
-                path.unlink()
-            api.configuration.retries = urllib3.Retry(total=3, backoff_factor=0.1, allowed_methods=None)
-            _clients[site.name] = known = (port, Kube(api))
+        if known is None or known[0] != (port, pair.cert):  # of another forward, or of a cluster that was reset since
+            _clients[site.name] = known = (port, pair.cert), Kube(_api(port, vault.authority().cert, pair))
         return known[1]
+
+
+def _admin(site: Site) -> pki.Pair:
+    return vault_of(site).pair(f"{PKI}/admin", "the admin's certificate is issued")
+
+
+def _api(port: int, authority: bytes, pair: pki.Pair):
+    """The official client for an API server behind a local port, with TLS that trusts `authority` alone."""
+    import urllib3
+    from kubernetes import client
+    api = client.ApiClient(client.Configuration(host=f"https://127.0.0.1:{port}"))
+    # The client itself would keep the admin's key in a file for as long as this process lives, and longer when it is killed.
+    api.rest_client.pool_manager = urllib3.PoolManager(
+        num_pools=4, maxsize=CONNECTIONS, ssl_context=client_context(authority, pair),
+        retries=urllib3.Retry(total=3, backoff_factor=0.1, allowed_methods=None))
+    return api
+
+
+def client_context(authority: bytes, pair: pki.Pair) -> ssl.SSLContext:
+    """TLS of a client that trusts `authority` alone and shows `pair`. No file of it is left."""
+    context = ssl.create_default_context(cadata=authority.decode())
+    with tempfile.NamedTemporaryFile(dir=paths.state_dir()) as file:  # of mode 600; Python reads a key from a file only
+        file.write(pair.cert + pair.key)
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
 
 
 def explained(error: Exception, site: Site) -> Exception:
@@ -82,9 +103,7 @@ def explained(error: Exception, site: Site) -> Exception:
 
 def write_kubeconfig(site: Site, server: str, name: str = "kubeconfig") -> Path:
     """The path of a kubeconfig for the site's admin, mode 600, in the state folder, made anew from the master."""
-    vault = vault_of(site)
-    pair = vault.pair(f"{PKI}/admin", "the admin's certificate is issued")
-    text = pki.kubeconfig(server, vault.authority().cert, pair, "admin", site.name)
+    text = pki.kubeconfig(server, vault_of(site).authority().cert, _admin(site), "admin", site.name)
     folder = paths.state_dir() / "sites" / site.name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:  # mode 600 from the start

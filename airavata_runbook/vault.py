@@ -1,21 +1,22 @@
 """What the master keeps for the site: certificate authorities, keys and generated secrets.
 
-Hosts are the only state: these are made once, on the master, root only; this machine reads them over SSH when it
-needs them and keeps them in memory.
+Hosts are the only state: these are made once, on the master, root only; this machine reads them over SSH when a step
+needs them, and keeps them in memory for as long as that step lasts.
 """
 
 import base64
 import getpass
+import json
 import os
-import secrets
 import shlex
 import sys
+import threading
 from collections.abc import Iterable
-from pathlib import Path
+from urllib.parse import quote
 
-from airavata_runbook import pki
-from airavata_runbook.batch import batch, split
+from airavata_runbook import pki, round_trip
 from airavata_runbook.errors import NotYet, SiteError, StepFailed
+from airavata_runbook.paths import given
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import connect
 
@@ -23,16 +24,25 @@ PKI = "/etc/kubernetes/pki"
 SECRETS = "/etc/airavata-runbook/secrets"
 
 
+SHORT = 6  # letters; a shorter value is not masked, for it is part of many a word
+
+
 class Vault:
-    """The keys and secrets of one site, each read at most once. Its repr shows none."""
+    """The keys and secrets of one site, each read at most once in a step. Its repr shows none."""
 
     def __init__(self, site: Site):
         self.site = site
         self._read: dict[str, bytes] = {}
-        self._told: set[str] = set()  # every value that was asked for, so that it can be masked
+        self._answered: dict[str, str] = {}  # what the user was asked for, once in this process
+        self._asking = threading.Lock()
+        self._told: set[str] = set()  # every value and line of a key that was read, so that it can be masked
 
     def __repr__(self) -> str:
         return f"Vault of site {self.site.name}"
+
+    def forget(self) -> None:
+        """A step begins: what earlier ones read may have been made anew since, by a reset and a run from elsewhere."""
+        self._read = {}
 
     def authority(self, name: str = "ca") -> pki.Pair:
         """Certificate and key of a certificate authority of the site. Raises NotYet before it is made."""
@@ -49,19 +59,24 @@ class Vault:
             result = connect(self.site)[self.site.master.name].run(f"cat {shlex.quote(path)}")
             if result.status or not result.stdout:
                 raise NotYet(made)
-            self._read[path] = result.stdout
+            self._keep(path, result.stdout)
         return self._read[path]
+
+    def _keep(self, path: str, content: bytes) -> None:
+        self._read[path] = content
+        if path.endswith(".key"):
+            self._told.update(line.strip() for line in content.decode(errors="replace").splitlines() if "-----" not in line)
 
     def fetch(self, stems: Iterable[str], references: Iterable[str]) -> None:
         """Read pairs (as `pair` names them) and generated secrets in one round trip; what is not made yet stays unread."""
         paths = [stem + end for stem in stems for end in (".crt", ".key")]
         paths += [f"{SECRETS}/{reference.partition(':')[2]}" for reference in references if reference.startswith("generated:")]
         wanted = {str(number): path for number, path in enumerate(paths) if path not in self._read}
-        nonce = secrets.token_hex(8)
-        script = batch({number: f"cat {shlex.quote(path)}" for number, path in wanted.items()}, nonce)
-        answers = split(connect(self.site)[self.site.master.name].run(script).stdout, nonce, wanted)
-        self._read |= {wanted[number]: answer.stdout for number, answer in answers.items()
-                       if answer.stdout and not answer.status}
+        answers = round_trip.answers(connect(self.site)[self.site.master.name],
+                                     {number: f"cat {shlex.quote(path)}" for number, path in wanted.items()})
+        for number, answer in answers.items():
+            if answer.stdout and not answer.status:
+                self._keep(wanted[number], answer.stdout)
 
     def secret(self, reference: str) -> str:
         """The value that a reference of the site file stands for. Raises NotYet, SiteError."""
@@ -70,10 +85,9 @@ class Vault:
         return value
 
     def mask(self, text: str) -> str:
-        """`text` without the secrets that this process has read so far, plain or in base64: for the output of a command."""
-        keys = [content.decode(errors="replace").strip() for path, content in self._read.items() if path.endswith(".key")]
-        for value in sorted({*self._told, *keys} - {""}, key=len, reverse=True):
-            for form in (value, base64.b64encode(value.encode()).decode()):
+        """`text` without the secrets that this process has read so far, plain, in base64, or as JSON or a URL has them."""
+        for value in sorted((value for value in self._told if len(value) >= SHORT), key=len, reverse=True):
+            for form in (value, base64.b64encode(value.encode()).decode(), json.dumps(value)[1:-1], quote(value, safe="")):
                 text = text.replace(form, "(a secret)")
         return text
 
@@ -81,10 +95,11 @@ class Vault:
         kind, _, name = reference.partition(":")
         if kind == "generated":
             return _text(self.read(f"{SECRETS}/{name}", f"the secret {name} is generated"), f"{SECRETS}/{name} on the master")
-        if kind == "prompt":  # asked once
-            if reference not in self._read:
-                self._read[reference] = _from_prompt(name).encode()
-            return self._read[reference].decode()
+        if kind == "prompt":
+            with self._asking:  # hosts that want it at the same time wait for the one answer
+                if reference not in self._answered:
+                    self._answered[reference] = _from_prompt(name)
+            return self._answered[reference]
         return {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}[kind](name)
 
 
@@ -113,15 +128,15 @@ def _from_environment(name: str) -> str:
 
 
 def _from_file(name: str) -> str:
-    path = Path(name).expanduser()
+    path = given(name)
     try:
         mode = path.stat().st_mode & 0o077
         value = path.read_text().rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: no text, or a name that cannot be one of a file
         raise SiteError("a secret's file cannot be read", where=f"file:{name}", found=str(error)) from None
     if mode:
         raise SiteError("a secret's file is open to others", where=f"file:{name}", needed="mode 600",
-                        remedy=f"chmod 600 {name}")
+                        remedy=f"chmod 600 {path}")
     return value
 
 

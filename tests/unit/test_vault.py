@@ -1,0 +1,161 @@
+"""What of the master's keys and secrets this machine remembers, and for how long."""
+
+import http.server
+import ssl
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from airavata_runbook import kube, lock, pki, ssh, step, vault
+from airavata_runbook.site import Site
+from airavata_runbook.ssh import Result
+
+
+class Master:
+    """Stands in for the master: files by path, and a command that reads one of them."""
+
+    name = "one"
+
+    def __init__(self, site: Site):
+        self.site, self.node, self.files = site, site.master, {}
+
+    def run(self, script: str, **_) -> Result:
+        content = self.files.get(script.removeprefix("cat "))
+        return Result(1, b"", b"No such file") if content is None else Result(0, content, b"")
+
+    def greet(self) -> None:
+        pass
+
+
+@pytest.fixture
+def site(monkeypatch):
+    loaded = Site.load({"name": "vaulted", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}]})
+    monkeypatch.setitem(ssh._hosts, loaded.name, (loaded, {"one": Master(loaded)}))
+    monkeypatch.setenv(lock.HELD, "1")
+    yield loaded
+    vault._vaults.pop(loaded.name)
+
+
+@pytest.fixture
+def master(site):
+    return ssh.connect(site)["one"]
+
+
+def test_a_step_finds_what_a_reset_and_a_run_from_elsewhere_have_made_anew(site, master):
+    seen = []
+
+    @step.step("Reads")
+    def reads(target):
+        seen.append((target.vault.secret("generated:password"), target.vault.authority().cert))
+        return ()
+    master.files = {f"{vault.SECRETS}/password": b"first\n", f"{vault.PKI}/ca.crt": b"old", f"{vault.PKI}/ca.key": b"old key"}
+    reads(site)
+    master.files = {f"{vault.SECRETS}/password": b"second\n", f"{vault.PKI}/ca.crt": b"new", f"{vault.PKI}/ca.key": b"new key"}
+    reads(site)
+    assert seen == [("first", b"old"), ("second", b"new")]
+
+
+def test_a_secret_is_masked_in_every_form_and_after_the_step_that_read_it(site, master):
+    key = pki.new_ca("Test CA").key
+    master.files = {f"{vault.SECRETS}/password": b'it is "s3cret" / 100 %\n',
+                    f"{vault.PKI}/ca.crt": b"a certificate", f"{vault.PKI}/ca.key": key}
+    ours = vault.vault_of(site)
+    ours.secret("generated:password")
+    ours.authority()
+    ours.forget()
+    for form in ('it is "s3cret" / 100 %', 'it is \\"s3cret\\" / 100 %', "it%20is%20%22s3cret%22%20%2F%20100%20%25"):
+        assert ours.mask(f"no login with {form}.") == "no login with (a secret)."
+    indented = "\n".join(f"    {line}" for line in key.decode().splitlines())
+    assert not any(line in ours.mask(indented) for line in key.decode().splitlines()[1:-1])
+
+
+def test_a_value_that_is_part_of_many_words_masks_none(site, monkeypatch):
+    monkeypatch.setenv("SHORT", "1")
+    ours = vault.vault_of(site)
+    ours.secret("env:SHORT")
+    assert ours.mask("1 of 10 items") == "1 of 10 items"
+
+
+def test_the_user_is_asked_once_by_hosts_that_want_the_answer_at_the_same_time(site, monkeypatch):
+    asked = []
+
+    def slowly(name: str) -> str:
+        asked.append(name)
+        time.sleep(0.2)
+        return f"answer {len(asked)}"
+    monkeypatch.setattr(vault, "_from_prompt", slowly)
+    answers: list[str] = []
+    threads = [threading.Thread(target=lambda: answers.append(vault.vault_of(site).secret("prompt:registry"))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert asked == ["registry"] and answers == ["answer 1"] * 4
+
+
+@contextmanager
+def api_server(folder: Path, authority: pki.Pair):
+    """The port of a TLS server on loopback that wants a client of the authority; it answers with the client's name."""
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            name = dict(pair[0] for pair in self.connection.getpeercert()["subject"])["commonName"].encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(name)))
+            self.end_headers()
+            self.wfile.write(name)
+
+        def log_message(self, *_):
+            pass
+    server = pki.issue(authority, pki.Subject("server", ips=("127.0.0.1",), usages=("server",)))
+    (folder / "server.pem").write_bytes(server.cert + server.key)
+    (folder / "ca.pem").write_bytes(authority.cert)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=folder / "ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(folder / "server.pem")
+    listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    listener.socket = context.wrap_socket(listener.socket, server_side=True)
+    threading.Thread(target=listener.serve_forever, daemon=True).start()
+    try:
+        yield listener.server_port
+    finally:
+        listener.shutdown()
+        listener.server_close()
+
+
+def test_the_client_of_the_api_shows_the_admins_certificate_and_leaves_its_key_in_no_file(tmp_path, monkeypatch):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("AIRAVATA_RUNBOOK_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    authority = pki.new_ca("Test CA")
+    admin = pki.issue(authority, pki.Subject("admin", usages=("client",)))
+    with api_server(tmp_path / "files", authority) as port:
+        api = kube._api(port, authority.cert, admin)
+        for _ in range(2):
+            said = api.call_api("GET", f"https://127.0.0.1:{port}/version").read()
+            assert said == b"admin"
+        left = [path for folder in ("state", "tmp") for path in (tmp_path / folder).rglob("*") if path.is_file()]
+        assert left == [], "a kernel that is killed would leave them for good"
+        import urllib3
+        with pytest.raises(urllib3.exceptions.MaxRetryError):
+            kube._api(port, pki.new_ca("Another").cert, admin).call_api("GET", f"https://127.0.0.1:{port}/version")
+
+
+def test_a_cluster_that_was_made_anew_gets_another_client(site, master, monkeypatch):
+    authority, made = pki.new_ca("Test CA"), []
+    master.forward = lambda port: 6443
+    monkeypatch.setattr(kube, "_api", lambda port, ca, pair: made.append(pair.cert))
+
+    @step.step("Asks the API")
+    def asks(target):
+        kube.kube(site), kube.kube(site)
+        return ()
+    pairs = [pki.issue(authority, pki.Subject("admin", usages=("client",))) for _ in range(2)]
+    for pair in (pairs[0], pairs[0], pairs[1]):
+        master.files = {f"{vault.PKI}/{name}.{end}": content for name, one in (("ca", authority), ("admin", pair))
+                        for end, content in (("crt", one.cert), ("key", one.key))}
+        asks(site)
+    assert made == [pairs[0].cert, pairs[1].cert]
