@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from airavata_runbook import planned
+from airavata_runbook import planned, round_trip
 from airavata_runbook.batch import batch, split
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed
 from airavata_runbook.report import CHANGED, FAILED, OK, SKIPPED, WOULD_CHANGE, Item
 from airavata_runbook.resources import Change, Condition, Context, Resource
 from airavata_runbook.resources.base import Found
 from airavata_runbook.ssh import Host
-from airavata_runbook.vault import vault_of
 
 ASKING = 8  # requests to an API at a time
 
@@ -154,9 +153,9 @@ class _Work:
             if result is None or result.status:
                 self.outcome.items[position].status = FAILED
                 said = f"{result.stdout.decode(errors='replace').strip() if result else ''}\n{answer.complaint}".strip()
-                raise self._at(position, StepFailed(f"{self.resources[position].label} could not be changed",
-                                                    found=vault_of(self.host.site).mask(said) or "nothing was said",
-                                                    needed=self.changes[position].summary))
+                what = f"{self.resources[position].label} could not be changed ({self.changes[position].summary})"
+                raise self._at(position, StepFailed(what, found=said or "nothing was said", needed="exit status 0" + (
+                    f", not {result.status}" if result else "")))
             self.outcome.items[position].status = CHANGED
 
     def _verify(self, positions: list[int]) -> None:
@@ -178,8 +177,8 @@ class _Work:
         change = self.changes[position]
         if isinstance(error, RunbookError):
             error.where = error.where or self.resources[position].label
-            if change and not change.waits and not error.command:
-                error.command = vault_of(self.host.site).mask(change.command.strip())
+            if change and not error.command:
+                error.command = change.command.strip()
         return error
 
 
@@ -217,11 +216,6 @@ def _printed(resources: list[Resource], host: Host) -> list[Found]:
     fragments = {str(position): script for position, resource in enumerate(resources) if (script := resource.probe())}
     if not fragments:
         return [Found() for _ in resources]
-    nonce = secrets.token_hex(8)
-    answer = host.run(batch(fragments, nonce))
-    if answer.status and not answer.stdout:
-        raise StepFailed("the host could not be looked at", where=f"host {host.name}", found=answer.complaint,
-                         needed="root, or sudo without a password", retryable=True)
-    seen = split(answer.stdout, nonce, fragments)
+    seen = round_trip.answers(host, fragments)
     return [Found(seen[str(position)].stdout, seen[str(position)].status) if str(position) in seen else Found()
             for position in range(len(resources))]

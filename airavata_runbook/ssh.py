@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import paramiko
 
-from airavata_runbook.errors import HostUnreachable
+from airavata_runbook.errors import HostUnreachable, StoppedByUser
 from airavata_runbook.forward import Forward
 from airavata_runbook.site import Node, Site
 from airavata_runbook.ssh_client import CONNECT_TIMEOUT, open_client, parse_jump, watch
@@ -131,8 +131,8 @@ class Host:
     def _lost(self, error: Exception | None) -> HostUnreachable:
         self.close()
         if self._stop.is_set():
-            return HostUnreachable("stopped by the user", where=f"host {self.name}",
-                                   remedy="run the step again: what is done stays done, and it goes on where it stopped")
+            return StoppedByUser("stopped by the user", where=f"host {self.name}",
+                                 remedy="run the step again: what is done stays done, and it goes on where it stopped")
         return HostUnreachable("the connection to the host was lost", where=f"host {self.name}",
                                found=str(error) or type(error).__name__,
                                remedy="see that the host is up, then run again: it goes on where it stopped")
@@ -145,6 +145,12 @@ class Host:
     def _exchange(self, command: str, data, timeout: float = TIMEOUT, progress=lambda sent: None) -> Result:
         try:
             return self._exchanged(command, data, timeout, progress)
+        except TimeoutError:
+            if self._stop.is_set():
+                raise self._lost(None) from None
+            raise HostUnreachable("nothing was heard of a command on the host for a long time", where=f"host {self.name}",
+                                  found=f"no output for {timeout:.0f} s", needed="an answer",
+                                  remedy="it may still be at work there (see ps); run again when it has ended") from None
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise self._lost(error) from None
 
@@ -155,7 +161,7 @@ class Host:
             channel.exec_command(command)
             feeder = threading.Thread(target=_feed, args=(channel, data, progress), daemon=True)
             errors: list[bytes] = []
-            reader = threading.Thread(target=lambda: errors.append(channel.makefile_stderr("rb").read()), daemon=True)
+            reader = threading.Thread(target=_read_errors, args=(channel, errors), daemon=True)
             feeder.start()
             reader.start()
             output = channel.makefile("rb").read()
@@ -218,7 +224,7 @@ def disconnect(site: Site) -> None:
 def side_by_side(hosts: list[Host], work: Callable[[Host], T]) -> dict[str, T | Exception]:
     """`work(host)` for all hosts at once; a host's exception is its result, so that no other result is lost.
 
-    Ctrl-C lets go of the hosts that are still at work; their result is then HostUnreachable, stopped by the user.
+    Ctrl-C lets go of the hosts that are still at work; their result is then StoppedByUser.
     """
     def guarded(host: Host) -> T | Exception:
         try:
@@ -232,12 +238,19 @@ def side_by_side(hosts: list[Host], work: Callable[[Host], T]) -> dict[str, T | 
         try:
             wait(results.values())
         except KeyboardInterrupt:
-            for host in hosts:
-                host.stop()
-            wait(results.values())
-            for host in hosts:
-                host.resume()
+            try:
+                for host in hosts:
+                    host.stop()
+                wait(results.values())
+            finally:  # a second Ctrl-C as well leaves hosts that the next step can use
+                for host in hosts:
+                    host.resume()
     return {name: result.result() for name, result in results.items()}
+
+
+def _read_errors(channel: paramiko.Channel, errors: list[bytes]) -> None:
+    with suppress(OSError):  # silent for too long, or cut: what it prints on standard output tells
+        errors.append(channel.makefile_stderr("rb").read())
 
 
 def _feed(channel: paramiko.Channel, data, progress: Callable[[int], None]) -> None:

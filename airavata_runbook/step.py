@@ -3,14 +3,16 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, update_wrapper
+from itertools import chain
+from textwrap import indent
 
 from airavata_runbook import display, lock, round_trip
 from airavata_runbook.engine import bring_about
-from airavata_runbook.errors import NotYet, RunbookError, StepFailed
+from airavata_runbook.errors import NotYet, RunbookError, StepFailed, StoppedByUser
 from airavata_runbook.facts.derive import NodeSettings, derive
 from airavata_runbook.facts.host import HostFacts, look
 from airavata_runbook.fan_out import FanOut
@@ -78,36 +80,38 @@ class Step:
         self.chapter = resources.__module__.rpartition(".")[2]
         update_wrapper(self, resources)
 
-    def __call__(self, site: Site, plan: bool = False) -> Report:
-        """Look, compare and (unless planning) change, on all hosts side by side.
+    def __call__(self, site: Site, plan: bool = False, leave_out: Collection[str] = ()) -> Report:
+        """Look, compare and (unless planning) change, on all hosts side by side but those that are left out (names).
 
         Raises StepFailed when a host did not get through; the report of all hosts is shown first.
         """
+        vault_of(site).forget()
         plan = plan or bool(os.environ.get(PLAN))
         if plan:
-            return self._on_all_hosts(site, plan)
-        for node in self.on(site):
-            connect(site)[node.name].greet()  # while the lock is taken on the master
+            return self._on_all_hosts(site, plan, leave_out)
+        for host in self._hosts(site, leave_out):
+            host.greet()  # while the lock is taken on the master
         with lock.held(site, f"step {self.title!r} of chapter {self.chapter}"):
-            return self._on_all_hosts(site, plan)
+            return self._on_all_hosts(site, plan, leave_out)
 
-    def _on_all_hosts(self, site: Site, plan: bool) -> Report:
+    def _on_all_hosts(self, site: Site, plan: bool, leave_out: Collection[str]) -> Report:
         started = time.time()
-        hosts = [connect(site)[node.name] for node in self.on(site)]
+        hosts = self._hosts(site, leave_out)
         with display.StepProgress(self.title, [host.name for host in hosts]) as progress, \
                 FanOut(connect(site)[site.registry_node.name], hosts) as fan_out:
             results = side_by_side(fan_out.first(hosts), lambda host: fan_out.watched(host, lambda: bring_about(
                 host, lambda: list(self.resources(Target(site, host, fan_out))), plan, progress)))
         report = Report(self.chapter, self.name, self.title, plan, {}, started=started, seconds=time.time() - started)
+        errors = {}
         for host in hosts:
             outcome = results[host.name]
-            if isinstance(outcome, Exception):
-                report.hosts[host.name] = []
-                report.failures.append(failure(host.name, explained(outcome, site)))
-            else:
-                report.hosts[host.name] = outcome.items
-                report.failures += [failure(host.name, explained(outcome.error, site))] if outcome.error else []
-        return finish(report)
+            report.hosts[host.name] = [] if isinstance(outcome, Exception) else outcome.items
+            if error := outcome if isinstance(outcome, Exception) else outcome.error:
+                errors[host.name] = explained(error, site)
+        return finish(report, errors, vault_of(site).mask)
+
+    def _hosts(self, site: Site, leave_out: Collection[str] = ()) -> list[Host]:
+        return [connect(site)[node.name] for node in self.on(site) if node.name not in leave_out]
 
 
 def step(title: str, on: Callable[[Site], list[Node]] = everywhere):
@@ -128,8 +132,9 @@ class Check:
 
     def __call__(self, site: Site, plan: bool = False) -> Report:
         """Raises StepFailed when something is not as it must be."""
+        vault_of(site).forget()
         plan = plan or bool(os.environ.get(PLAN))
-        report = Report(self.chapter, self.name, self.title, plan, {}, started=time.time())
+        report, errors = Report(self.chapter, self.name, self.title, plan, {}, started=time.time()), {}
         if plan and not self.before:
             report.rows = [["in a run"], ["looked at when the steps before it have run"]]
             return finish(report)
@@ -142,9 +147,9 @@ class Check:
                 if not isinstance(error, (RunbookError, NotYet)):
                     raise
                 report.rows = getattr(error, "rows", [])
-                report.failures.append(failure(site.name, error))
+                errors[site.name] = error
         report.seconds = time.time() - report.started
-        return finish(report)
+        return finish(report, errors, vault_of(site).mask)
 
 
 def check(title: str, before: bool = False):
@@ -152,23 +157,36 @@ def check(title: str, before: bool = False):
     return lambda look_at: Check(title, look_at, before)
 
 
-def failure(host: str, error: Exception) -> Failure:
-    """The Failure for an exception. One that the runbook did not foresee keeps its type's name."""
-    message = str(error) if isinstance(error, RunbookError) else f"{type(error).__name__}: {error}"
-    return Failure(host, message, getattr(error, "retryable", False))
+def finish(report: Report, errors: Mapping[str, Exception] | None = None,
+           mask: Callable[[str], str] = lambda text: text) -> Report:
+    """Record the report for the runner; with errors (host → why it did not get through) show it, and raise StepFailed.
 
-
-def finish(report: Report) -> Report:
-    """Record the report for the runner, and raise StepFailed when a host failed (the report is shown first)."""
+    mask: takes the secrets that are known out of a text, before it is kept or shown.
+    """
+    errors = errors or {}
+    report.failures += [_failure(host, error, mask) for host, error in errors.items()]
+    for item in chain.from_iterable(report.hosts.values()):
+        item.summary, item.detail, item.command = map(mask, (item.summary, item.detail, item.command))
     if path := os.environ.get(REPORT_FILE):
-        with open(path, "a") as file:
+        with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(report.as_dict()) + "\n")
     if report.failures:
         display.show(report)
-        told = "\n".join(f"{one.host}: {one.message}" for one in report.failures)
-        hosts = ", ".join(one.host for one in report.failures)
-        heading = f"{report.title} did not succeed on {hosts}" if report.hosts else f"Check failed: {report.title}"
-        raise StepFailed(f"{heading}\n{told}", where=f"chapter {report.chapter}, step {report.step}",
-                         retryable=all(one.retryable for one in report.failures), report=report,
-                         remedy="" if "remedy:" in told else "mend the cause and run the step again: what is done stays done")
+        raise _failed(report, stopped=any(isinstance(error, StoppedByUser) for error in errors.values()))
     return report
+
+
+def _failure(host: str, error: Exception, mask: Callable[[str], str]) -> Failure:
+    """The Failure for an exception. One that the runbook did not foresee keeps its type's name."""
+    message = str(error) if isinstance(error, RunbookError) else f"{type(error).__name__}: {error}"
+    return Failure(host, mask(message), getattr(error, "retryable", False))
+
+
+def _failed(report: Report, stopped: bool) -> StepFailed:
+    hosts = ", ".join(one.host for one in report.failures)
+    heading = f"{report.title} did not succeed on {hosts}" if report.hosts else f"Check failed: {report.title}"
+    told = "".join("\n" + indent(f"{one.host}: {one.message}", "  ") for one in report.failures)
+    # The runner tells how to go on, with the chapter to begin at.
+    remedy = "" if os.environ.get(REPORT_FILE) else "mend the cause and run the step again: what is done stays done"
+    return StepFailed(f"{heading} (chapter {report.chapter}, step {report.step}){told}", remedy=remedy, report=report,
+                      retryable=all(one.retryable for one in report.failures), stopped=stopped)

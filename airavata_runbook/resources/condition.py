@@ -36,9 +36,8 @@ class Condition:
             return Change("wait", call=lambda: self._poll_on(context.host), shown=self.script,
                           waits=True) if found.status else None
         if context.planning:
-            return Change("wait", shown=self.label, waits=True)
-        return Change("wait", call=lambda: self._poll(context.host), shown=self.label, waits=True) \
-            if self.check(context.host) else None
+            return Change("wait", waits=True)
+        return Change("wait", call=lambda: self._poll(context.host), waits=True) if self.check(context.host) else None
 
     def _poll_on(self, host: Host) -> None:
         # The host looks by itself, so that a far host answers as soon as a near one.

@@ -7,13 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from airavata_runbook import planned
+from airavata_runbook import lock, planned, ssh
 from airavata_runbook.engine import bring_about
-from airavata_runbook.errors import HostUnreachable
+from airavata_runbook.errors import HostUnreachable, StepFailed
+from airavata_runbook.report import Report
 from airavata_runbook.resources import Cleared, Condition, File, Service
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import Result
-from airavata_runbook.vault import vault_of
+from airavata_runbook.step import REPORT_FILE, finish, step
 from tests.unit.test_interrupted import make
 
 
@@ -131,13 +132,51 @@ def test_the_item_at_work_when_a_host_is_lost_has_failed_and_the_rest_is_left_fo
     assert [item.status for item in outcome.items] == ["ok", "failed", "failed"] and outcome.error
 
 
-def test_a_failure_says_what_was_run_and_masks_what_it_knows_to_be_secret(host, monkeypatch):
-    secret = "s3cret-of-the-site"
-    monkeypatch.setenv("LOUD", secret)
-    site = Site.load({"name": "loud", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}]})
-    host.site = site
-    vault_of(site).secret("env:LOUD")
-    loud = Cleared("file", "echo there", f"echo it is {secret} >&2; printf %s {secret} | base64 >&2; exit 3")
-    error = work(host, loud).error
-    assert "found:  it is (a secret)\n          (a secret)" in str(error) and secret not in str(error)
-    assert "where:  no file" in str(error) and "ran:    echo it is (a secret)" in str(error)
+SECRET = 's3cret "of" the site'
+
+
+def said_and_failed(host):
+    raise RuntimeError(f"the client has said {SECRET}")
+
+
+@pytest.mark.parametrize("loud", [
+    Cleared("file", "echo there", f"echo 'it is {SECRET}' >&2; printf %s '{SECRET}' | base64 >&2; exit 3"),
+    Condition("peace", f"echo 'no login with {SECRET}' >&2; false", deadline=1),
+    Condition("an answer", check=said_and_failed),
+    File("/proc/nothing", lambda: f"a = {SECRET}\n")], ids=["change", "condition", "check", "difference"])
+def test_a_failure_says_what_was_run_and_nowhere_a_secret_that_the_run_knows(host, monkeypatch, tmp_path, capsys, loud):
+    monkeypatch.setenv("LOUD", SECRET)
+    monkeypatch.setenv(lock.HELD, "1")
+    monkeypatch.setenv(REPORT_FILE, str(tmp_path / "record"))
+    host.site = site = Site.load({"name": "loud", "nodes": [{"name": "here", "address": "192.0.2.11", "role": "master"}]})
+    host.node, host.greet = site.master, lambda: None
+    monkeypatch.setitem(ssh._hosts, "loud", (site, {"here": host}))
+
+    @step("A loud step")
+    def told(target):
+        target.vault.secret("env:LOUD")
+        yield loud
+    with pytest.raises(StepFailed) as failed:
+        told(site)
+    everything = [str(failed.value), (tmp_path / "record").read_text(), *capsys.readouterr()]
+    assert all("s3cret" not in text and "czNjcmV0" not in text for text in everything)
+    assert "(chapter test_engine, step told)" in str(failed.value)
+    if loud.label == "no file":
+        assert "ran:    echo 'it is (a secret)'" in str(failed.value)
+        assert "found:  it is (a secret)\n            (a secret)" in str(failed.value)
+    if loud.label == "wait for peace":
+        assert "ran:    echo 'no login with (a secret)'" in str(failed.value)
+
+
+@pytest.mark.parametrize("runner", [True, False])
+def test_every_failed_host_is_told_whole_and_by_hand_how_to_go_on(monkeypatch, tmp_path, capsys, runner):
+    if runner:
+        monkeypatch.setenv(REPORT_FILE, str(tmp_path / "record"))
+    report = Report("install", "files", "Files", False, {"one": [], "two": []})
+    errors = {"one": StepFailed("it is full", where="/dev", remedy="make room"), "two": StepFailed("it is open")}
+    with pytest.raises(StepFailed) as failed:
+        finish(report, errors)
+    assert str(failed.value).splitlines()[:5] == [
+        "Files did not succeed on one, two (chapter install, step files)", "  one: it is full", "    where:  /dev",
+        "    remedy: make room", "  two: it is open"]
+    assert ("run the step again" in str(failed.value)) != runner

@@ -62,6 +62,7 @@ class StandIn:
     name: str = "here"
     trips: int = 0
     site: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(name="interrupted"))
+    node: object = field(default_factory=lambda: SimpleNamespace(ssh=SimpleNamespace(user="root")))
 
     def run(self, script: str, data: bytes | None = None, timeout: float = 600.0) -> Result:
         return self._trip(lambda text: self._shell(text), script)
