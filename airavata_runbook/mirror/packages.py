@@ -24,7 +24,7 @@ from airavata_runbook.site import Node, Site, Versions
 
 UNITS = Path(__file__).parent / "units"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-RELEASE = "1"
+RELEASE = "1"  # the Debian release; each package's own has its recipe behind it
 EPOCH = "1767225600"  # 2026-01-01: every file's time, so that the same input gives the same package
 CNI = "/opt/cni/bin"
 
@@ -45,6 +45,16 @@ class Package:
     @property
     def version(self) -> str:
         return BY_NAME[self.component].version
+
+    @property
+    def release(self) -> str:
+        """Tells the recipe, so that for apt another build of one version is another version."""
+        return f"{RELEASE}+{_recipe(self)[:8]}"
+
+    @property
+    def whole_version(self) -> str:
+        """As dpkg and apt know it: "1.36.3-1+721a3a5e"."""
+        return f"{self.version}-{self.release}"
 
     @property
     def components(self) -> list[str]:
@@ -85,7 +95,7 @@ PACKAGES = (
     Package("containerd", "containerd", "containerd with runc and the CNI plugins",
             _programs("containerd", "containerd", "containerd-shim-runc-v2", "ctr") + _programs("runc", "runc")
             + _programs("cni", "bridge", "loopback", "host-local", "portmap", "firewall", into=CNI), ("containerd",),
-            conflicts=("docker.io", "containerd.io", "kubernetes-cni")),
+            conflicts=("docker.io", "containerd.io", "runc", "kubernetes-cni")),
     Package("cri-tools", "cri-tools", "crictl, to look at a host's containers", _programs("cri-tools", "crictl")),
     Package("docker-distribution", "registry", "A private registry of container images",
             _programs("registry", "registry"), ("docker-distribution",), conflicts=("docker-registry",)),
@@ -113,6 +123,18 @@ def with_needs(names: list[str]) -> list[str]:
     return sorted(wanted)
 
 
+def versions_of(site: Site, node: Node) -> dict[str, str]:
+    """Package name → the version that a host gets. Raises SiteError.
+
+    Of a folder that this mirror fills it is the whole one, of a repository of the site's own the upstream one.
+    """
+    names = of_host(site, node)
+    if site.repository.folder:
+        check_versions(site.versions)
+        return {name: PACKAGE[name].whole_version for name in names}
+    return {name: getattr(site.versions, VERSION_KEYS[PACKAGE[name].component]) for name in names}
+
+
 def check_versions(versions: Versions) -> None:
     """Raises SiteError when the site asks for versions that this mirror does not build."""
     wrong = [f"{key}: {getattr(versions, key)} (the mirror has {BY_NAME[component].version})"
@@ -138,8 +160,9 @@ def _make(package: Package, kind: str) -> Built:
 
 
 def _recipe(package: Package) -> str:
-    """What identifies a package's content: its description, its units and what its binaries are built from."""
-    recipe = hashlib.sha256(repr((package, description(package, Path("/"), Path("/")), EPOCH)).encode())
+    """What identifies a package's content on any machine: its description, its units and what its binaries are built from."""
+    described = _described(package, Path("/"), Path("/"), release="")
+    recipe = hashlib.sha256(repr((package, described, EPOCH)).encode())
     for unit in package.units:
         recipe.update((UNITS / f"{unit}.service").read_bytes())
     for component in package.components:
@@ -152,6 +175,10 @@ def description(package: Package, binaries: Path, units: Path = UNITS) -> dict:
 
     binaries: folder with one folder a component. units: folder of the unit files.
     """
+    return _described(package, binaries, units, package.release)
+
+
+def _described(package: Package, binaries: Path, units: Path, release: str) -> dict:
     exact = {name for name in package.needs if name in PACKAGE and PACKAGE[name].component == package.component}
     contents = [{"src": str(binaries / component / name), "dst": f"{into}/{name}", "file_info": {"mode": 0o755}}
                 for component, name, into in package.programs]
@@ -163,18 +190,14 @@ def description(package: Package, binaries: Path, units: Path = UNITS) -> dict:
                 contents.append({"src": str(binaries / component / name),
                                  "dst": f"/usr/share/doc/{package.name}/{component}-{name}", "file_info": {"mode": 0o644}})
     return {
-        "name": package.name, "version": package.version, "release": RELEASE, "arch": architecture(), "platform": "linux",
+        "name": package.name, "version": package.version, "release": release, "arch": architecture(), "platform": "linux",
         "section": "admin", "priority": "optional", "license": "Apache-2.0",
         "maintainer": "airavata-runbook <runbook@localhost>", "description": package.summary,
-        "depends": [_exactly(name, package) if name in exact else name for name in package.needs],
+        "depends": [f"{name} (= {PACKAGE[name].whole_version})" if name in exact else name for name in package.needs],
         "conflicts": list(package.conflicts), "contents": contents, "mtime": "2026-01-01T00:00:00Z",
         "deb": {"compression": "zstd"}, "rpm": {"compression": "zstd"},
         "overrides": {"rpm": {"depends": [_for_rpm(name) for name in package.needs]}},
     }
-
-
-def _exactly(name: str, package: Package) -> str:
-    return f"{name} (= {package.version}-{RELEASE})"
 
 
 def _for_rpm(name: str) -> str:
@@ -203,7 +226,7 @@ def _pack(package: Package, kind: str, target: Path) -> None:
 
 def _control(package: Package, path: Path, digest: str) -> str:
     described = description(package, Path("/"))
-    fields = {"Package": package.name, "Version": f"{package.version}-{RELEASE}", "Architecture": described["arch"],
+    fields = {"Package": package.name, "Version": package.whole_version, "Architecture": described["arch"],
               "Maintainer": described["maintainer"], "Section": described["section"], "Priority": described["priority"],
               "Depends": ", ".join(described["depends"]), "Conflicts": ", ".join(described["conflicts"]),
               "Filename": f"./{file_name(package)}", "Size": path.stat().st_size, "SHA256": digest,
@@ -212,7 +235,7 @@ def _control(package: Package, path: Path, digest: str) -> str:
 
 
 def file_name(package: Package) -> str:
-    """As Debian names package files."""
+    """As Debian names package files, but without the recipe: a package that is built anew takes the old one's place."""
     return f"{package.name}_{package.version}-{RELEASE}_{architecture()}.deb"
 
 

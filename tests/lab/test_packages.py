@@ -28,6 +28,7 @@ def test_a_deb_says_what_the_repositorys_index_says_of_it(built, name):
     listed = dict(line.split(": ", 1) for line in built[name].control.splitlines())
     for field in ("Package", "Version", "Architecture", "Depends", "Conflicts"):
         assert fields.get(field) == listed.get(field)
+    assert fields["Version"] == PACKAGE[name].whole_version
 
 
 @pytest.mark.parametrize("name", sorted(PACKAGE))

@@ -1,6 +1,10 @@
 """Packages as they are described: what is in them, what they need, and how a repository lists them."""
 
 import hashlib
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,8 @@ from airavata_runbook.configs.repository import apt_source
 from airavata_runbook.errors import SiteError
 from airavata_runbook.mirror import packages
 from airavata_runbook.mirror.packages import PACKAGE, PACKAGES, Built, check_versions, description, index, with_needs
+
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
@@ -25,12 +31,39 @@ def test_a_package_starts_nothing_when_it_is_installed(package):
 
 def test_packages_of_one_component_go_together_at_one_version():
     described = description(PACKAGE["kubernetes"], Path("/built"))
-    assert described["depends"] == [f"kubernetes-{part} (= {described['version']}-1)" for part in ("master", "node", "client")]
+    assert described["depends"] == [f"kubernetes-{part} (= {PACKAGE[f'kubernetes-{part}'].whole_version})"
+                                    for part in ("master", "node", "client")]
 
 
 def test_a_name_that_differs_between_the_families_is_each_familys_own():
     described = description(PACKAGE["kubernetes-node"], Path("/built"))
     assert "conntrack" in described["depends"] and "conntrack-tools" in described["overrides"]["rpm"]["depends"]
+
+
+# What packages of others put where ours do, from their file lists (dpkg-deb --contents): Debian 12's, and those of
+# download.docker.com and pkgs.k8s.io, in 2026-11. /lib is /usr/lib there.
+OTHERS = {
+    "containerd": "/usr/bin/containerd /usr/bin/containerd-shim-runc-v2 /usr/bin/ctr /usr/lib/systemd/system/containerd.service",
+    "containerd.io": "/usr/bin/containerd /usr/bin/containerd-shim-runc-v2 /usr/bin/ctr /usr/bin/runc "
+                     "/usr/lib/systemd/system/containerd.service",
+    "runc": "/usr/bin/runc /usr/sbin/runc", "crun": "/usr/bin/crun",
+    "containernetworking-plugins": "/usr/lib/cni/bridge /usr/lib/cni/host-local /usr/lib/cni/loopback /usr/lib/cni/portmap",
+    "kubernetes-cni": "/opt/cni/bin/bridge /opt/cni/bin/host-local /opt/cni/bin/loopback /opt/cni/bin/portmap",
+    "etcd-server": "/usr/bin/etcd /usr/lib/systemd/system/etcd.service", "etcd-client": "/usr/bin/etcdctl",
+    "docker-registry": "/usr/bin/docker-registry /usr/lib/systemd/system/docker-registry.service",
+    "kubernetes-client": "/usr/bin/kubectl", "kubectl": "/usr/bin/kubectl", "cri-tools": "/usr/bin/crictl",
+    "kubelet": "/usr/bin/kubelet /usr/lib/systemd/system/kubelet.service",
+}
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_what_would_overwrite_a_file_of_another_package_is_said_to_conflict_with_it(package):
+    """Else dpkg stops in the midst of its work: "trying to overwrite '/usr/bin/runc', which is also in package runc"."""
+    ours = {content["dst"] for content in description(package, Path("/built"))["contents"]}
+    for other, files in OTHERS.items():
+        # One of the same name is replaced, as by any newer version.
+        if ours.intersection(files.split()) and other != package.name:
+            assert other in description(package, Path("/built"))["conflicts"], other
 
 
 def test_what_a_package_needs_comes_with_it():
@@ -53,6 +86,43 @@ def test_the_cache_key_of_a_package_does_not_depend_on_where_the_project_lies(mo
     assert packages._recipe(PACKAGE["etcd"]) == before
     (tmp_path / "etcd.service").write_text("[Unit]\n")
     assert packages._recipe(PACKAGE["etcd"]) != before
+
+
+def test_another_recipe_is_another_version_for_apt_also_of_what_needs_it_exactly(monkeypatch, tmp_path):
+    before = {package.name: package.whole_version for package in PACKAGES}
+    assert all(re.fullmatch(r"\d[\d.]+-1\+[0-9a-f]{8}", version) for version in before.values())
+    shutil.copytree(packages.UNITS, tmp_path / "units")
+    monkeypatch.setattr(packages, "UNITS", tmp_path / "units")
+    with (tmp_path / "units" / "kube-scheduler.service").open("a") as unit:
+        unit.write("# mended\n")
+    changed = {package.name for package in PACKAGES if package.whole_version != before[package.name]}
+    assert changed == {"kubernetes-master", "kubernetes"}
+
+
+def test_the_version_does_not_tell_the_machine_that_built_it(tmp_path):
+    """The notebooks' outputs have it, and hosts compare it: another checkout and another user's cache make no other one."""
+    shutil.copytree(PROJECT / "airavata_runbook", tmp_path / "elsewhere" / "airavata_runbook",
+                    ignore=shutil.ignore_patterns("__pycache__"))
+    told = "from airavata_runbook.mirror.packages import PACKAGES; print(*(package.whole_version for package in PACKAGES))"
+    there = subprocess.run([sys.executable, "-c", told], cwd=tmp_path / "elsewhere", capture_output=True, text=True, check=True,
+                           env={"HOME": str(tmp_path), "AIRAVATA_RUNBOOK_CACHE": str(tmp_path / "cache"), "PYTHONHASHSEED": "7",
+                                "PYTHONPATH": str(tmp_path / "elsewhere"), "TZ": "Asia/Tokyo"})
+    assert there.stdout.split() == [package.whole_version for package in PACKAGES]
+
+
+def test_a_host_gets_whole_versions_of_what_the_mirror_builds_and_the_sites_own_of_another_repository():
+    site = Site.load("lab")
+    worker = packages.versions_of(site, site.workers[0])
+    assert sorted(worker) == packages.of_host(site, site.workers[0])
+    assert worker["flannel"] == PACKAGE["flannel"].whole_version
+    with pytest.raises(SiteError, match="does not build"):
+        packages.versions_of(Site.load("lab", {"versions.flannel": "0.27.0"}), site.workers[0])
+    own = Site.load("lab", {"versions.flannel": "0.27.0", "repository.baseurl": "https://packages.example.org/debian"})
+    assert packages.versions_of(own, own.workers[0])["flannel"] == "0.27.0"
+
+
+def test_a_package_that_is_built_anew_takes_the_old_ones_place_in_the_folder():
+    assert packages.file_name(PACKAGE["etcd"]) == f"etcd_{PACKAGE['etcd'].version}-1_{packages.architecture()}.deb"
 
 
 def test_a_repositorys_index_lists_each_package_and_is_itself_vouched_for():
