@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.resources.base import Change, Context, Found, quote
-from airavata_runbook.resources.package import APT_GET, parse_installed, to_its_end
+from airavata_runbook.resources.package import ALSO, APT_GET, parse_installed, to_its_end
+
+PURGE = (f"{ALSO}# When it fails half-way, what is left is noted as to be purged: dpkg --set-selections\n"
+         f"{APT_GET} --allow-change-held-packages purge")
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,10 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Removed:
-    """Packages, with their configuration and with what came along for them alone; nothing else that is unused goes."""
+    """Packages, with their configuration and with what came along for them alone; nothing else that is unused goes.
+
+    A package that depends on them goes too where apt has it as installed automatically; the admin's own is never removed.
+    """
 
     names: Sequence[str]
 
@@ -45,27 +51,59 @@ class Removed:
 
     def probe(self) -> str:
         names = quote(*sorted(self.names))
-        # Unused before and unused afterwards: the difference came along with these packages.
-        unused = "LC_ALL=C apt-get -s autoremove 2>/dev/null | awk '$1 == \"Remv\" {print $2}'"
         return f"""if command -v apt-get >/dev/null; then echo deb
-here=$(dpkg-query -W -f='${{db:Status-Abbrev}} ${{Package}}\\n' {names} 2>/dev/null | awk '$1 != "un" {{print $2}}')
-test -n "$here" || exit 0
-for name in $here; do echo "ii $name package"; done
-before=" $({unused} | tr '\\n' ' ') "
-LC_ALL=C apt-get -s --auto-remove purge $here | awk '$1 == "Purg" || $1 == "Remv" {{print $2}}' | sort -u | while read -r name; do
-    case " $(echo $here) $before" in *" $name "*) ;; *) echo "ii $name came-along" ;; esac
-done
+{_debs(names)}
 else echo rpm; rpm -q --qf 'ii %{{NAME}} package\\n' {names} 2>/dev/null | grep '^ii'; true; fi"""
 
     def change(self, found: Found, context: Context) -> Change | None:
+        if found.status:
+            raise ValueError("the packages could not be looked at")
         manager, here = parse_installed(found.text)
+        if theirs := [name for name, how in here.items() if how == "theirs"]:
+            raise StepFailed("packages of the host's own depend on those that a reset takes back", found=", ".join(theirs),
+                             needed="none that does", remedy=f"apt-get remove {quote(*theirs)}, or, if they may go with the "
+                                                             f"others, apt-mark auto {quote(*theirs)}; then reset again")
         if not here:
             return None
         names = quote(*here)
-        remove = f"{APT_GET} purge {names}" if manager == "deb" else f"dnf -y -q remove {names}"
+        remove = f"{PURGE} {names}" if manager == "deb" else f"dnf -y -q remove {names}"
+        # When dpkg fails, apt-get takes its note back, but does not mark again what came automatically.
+        note = (f"note() {{ test $? = 0 || dpkg -s {names} > /dev/null 2>&1 || printf '%s purge\\n' {names} "
+                "| dpkg --set-selections; }\ntrap note EXIT\n") if manager == "deb" else ""
         detail = "".join(f"{name}{' (came along)' * (how != 'package')}\n" for name, how in here.items())
         return Change(f"remove {len(here)}", detail, shown=remove,
-                      script=f"{to_its_end(remove)}systemctl daemon-reload\nsystemctl reset-failed\n")
+                      script=f"{note}{to_its_end(remove)}systemctl daemon-reload\nsystemctl reset-failed\n")
+
+
+def _debs(names: str) -> str:
+    """Shell that prints "ii NAME package" for each of the packages, and "came-along" or "theirs" for what goes with them.
+
+    What depends on them goes, and what is unused afterwards and was not before. What a purge that was killed has left is
+    known by its state: apt-get has dpkg note what is to be purged (the first letter, p) before it begins. It also forgets
+    then that these came automatically, so apt is asked with a copy of its marks in which they are as they were.
+    """
+    return f"""list=$(dpkg-query -W -f='${{db:Status-Abbrev}} ${{Package}}\\n') && test -n "$list" || exit 1
+among() {{ case " $(echo $2) " in *" $1 "*) ;; *) false ;; esac; }}
+here=$(for name in {names}; do echo "$list" | awk -v name="$name" '$2 == name && $1 !~ /^.n/ {{print name}}'; done)
+left=$(for name in $(echo "$list" | awk '$1 ~ /^p[^nc]/ {{print $2}}'); do among "$name" "$here" || echo "$name"; done)
+test -n "$here$left" || exit 0
+marks=
+if test -n "$left"; then
+    copy=$(mktemp) && eval "$(apt-config shell own Dir::State::extended_states/f)" || exit 1
+    trap 'rm -f "$copy"' EXIT
+    test ! -e "$own" || cat "$own" > "$copy" || exit 1
+    marks="-o Dir::State::extended_states=$copy"
+    apt-mark $marks auto $left > /dev/null || exit 1
+fi
+removed() {{ said=$(apt-get -s --fix-broken $marks "$@") && echo "$said" | awk '$1 == "Purg" || $1 == "Remv" {{print $2}}'; }}
+auto=$(apt-mark $marks showauto) && unused=$(removed autoremove) || exit 1
+depend=$(removed purge $here) && gone=$(removed --auto-remove purge $here) || exit 1
+for name in $here; do echo "ii $name package"; done
+for name in $(echo "$gone" | sort -u); do
+    if among "$name" "$here"; then continue; fi
+    if among "$name" "$unused" && ! among "$name" "$depend $left"; then continue; fi
+    if among "$name" "$auto"; then echo "ii $name came-along"; else echo "ii $name theirs"; fi
+done"""
 
 
 @dataclass(frozen=True)
@@ -109,20 +147,29 @@ done
 
 @dataclass(frozen=True)
 class Cleared:
-    """Things of one kind that are not there any more. look: shell that prints a line for each; remove: takes them away."""
+    """Things of one kind that are not there any more. look: shell that prints a line for each; remove: takes them away.
+
+    only: an extended regular expression; what else is printed is of others. A look that fails has not seen that there is
+    nothing: a pipe in it would hide that, and `grep` fails where it finds nothing; hence `only`.
+    """
 
     what: str
     look: str
     remove: str
+    only: str = ""
 
     @property
     def label(self) -> str:
         return f"no {self.what}"
 
     def probe(self) -> str:
-        return self.look
+        if not self.only:
+            return self.look
+        return f"seen=$({self.look}) || exit; printf '%s\\n' \"$seen\" | grep -E {quote(self.only)} || test $? = 1"
 
     def change(self, found: Found, context: Context) -> Change | None:
+        if found.status:
+            raise ValueError(f"exit status {found.status}")
         lines = found.text.splitlines()
         if not lines:
             return None
