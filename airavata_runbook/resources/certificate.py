@@ -12,6 +12,8 @@ from airavata_runbook.resources.base import ABSENT, Change, Context, Found, NotY
 from airavata_runbook.resources.file import File
 from airavata_runbook.vault import PKI, vault_of
 
+LOST = "its key is not there"
+
 
 @dataclass(frozen=True)
 class Authority:
@@ -26,12 +28,11 @@ class Authority:
         return f"certificate authority {self.name}"
 
     def probe(self) -> str:
-        return _look(f"{PKI}/{self.name}")
+        return _lost_key(f"{PKI}/{self.name}", "crt") + _look(f"{PKI}/{self.name}")
 
     def change(self, found: Found, context: Context) -> Change | None:
         if not found.absent:
-            cert, key = _pair(found)
-            if why := pki.problems(cert, key_pem=key, renew_within_days=0):
+            if why := _unusable(found):
                 raise StepFailed("a certificate authority cannot be used, and is never made anew over an old one",
                                  where=f"{PKI}/{self.name}.crt and .key", found="; ".join(why),
                                  remedy="restore both files; without a copy, remove them: what it signed is then issued again")
@@ -53,18 +54,21 @@ class SigningKey:
 
     def probe(self) -> str:
         stem = f"{PKI}/{self.name}"
-        return f"test -s {stem}.pub && test -s {stem}.key || exit {ABSENT}; {_guard(f'{stem}.key')}"
+        return f"{_lost_key(stem, 'pub')}test -s {stem}.pub && test -s {stem}.key || exit {ABSENT}; {_guard(f'{stem}.key')}"
 
     def change(self, found: Found, context: Context) -> Change | None:
         if not found.absent:
+            if found.text.strip() == LOST:
+                raise StepFailed("the key that signs tokens is lost, and is never made anew over an old one",
+                                 where=f"{PKI}/{self.name}.key", found=LOST,
+                                 remedy=f"restore it; without a copy, remove {self.name}.pub: tokens are then signed anew")
             return _guard_key(found, f"{PKI}/{self.name}.key")
         return Change("create", call=lambda: self._make(context), shown=f"make {PKI}/{self.name}.key and .pub",
                       touches=frozenset({f"{PKI}/{self.name}.key", f"{PKI}/{self.name}.pub"}))
 
     def _make(self, context: Context) -> None:
-        key = pki.new_signing_key()
-        _write_file(context, f"{PKI}/{self.name}.pub", key.public, "0644")
-        _write_file(context, f"{PKI}/{self.name}.key", key.private, "0600")
+        key, stem = pki.new_signing_key(), f"{PKI}/{self.name}"
+        _write(context, (f"{stem}.key", key.private, "0600"), (f"{stem}.pub", key.public, "0644"))
 
 
 @dataclass(frozen=True)
@@ -91,13 +95,14 @@ class Certificate:
 
     def change(self, found: Found, context: Context) -> Change | None:
         authority = _or_none(lambda: vault_of(context.host.site).authority(self.authority))
-        if authority is None and not context.planning:
+        # That one which is not there will be issued is known in a plan all the same.
+        if authority is None and not (context.planning and found.absent):
             raise NotYet(f"the certificate authority {self.authority} is made")
         if found.absent:
             why = ["create"]
         else:
             cert, key = _pair(found)
-            why = pki.problems(cert, key_pem=key, ca_pem=authority.cert if authority else None, subject=self.subject)
+            why = pki.problems(cert, key_pem=key, ca_pem=authority.cert, subject=self.subject)
         if not why:
             return _guard_key(found, f"{self.stem}.key", self.owner)
         return Change("; ".join(why), _describe(self.subject), call=lambda: self._issue(context, authority),
@@ -110,6 +115,13 @@ class Certificate:
         _write_pair(context, self.stem, pair, self.owner)
 
 
+def _lost_key(stem: str, end: str) -> str:
+    """Shell that says so when the public half STEM.END is there without its key. A key alone is what an interrupted making
+    leaves, for it is written first."""
+    stem = quote(stem)
+    return f"test ! -s {stem}.{end} || test -s {stem}.key || {{ echo {LOST}; exit; }}; "
+
+
 def _look(stem: str) -> str:
     stem = quote(stem)
     return (f"test -s {stem}.crt && test -s {stem}.key || exit {ABSENT}; "
@@ -120,6 +132,14 @@ def _pair(found: Found) -> tuple[bytes, bytes]:
     """Certificate and key as `_look` prints them. Raises ValueError."""
     cert, key, _ = found.stdout.splitlines()
     return base64.b64decode(cert, validate=True), base64.b64decode(key, validate=True)
+
+
+def _unusable(found: Found) -> list[str]:
+    """Why an authority cannot sign."""
+    if found.text.strip() == LOST:
+        return [LOST]
+    cert, key = _pair(found)
+    return pki.problems(cert, key_pem=key, renew_within_days=0)
 
 
 def _guard(path: str) -> str:
@@ -149,17 +169,13 @@ def _or_none(make: Callable[[], pki.Pair]) -> pki.Pair | None:
 
 
 def _write_pair(context: Context, stem: str, pair: pki.Pair, owner: str = "root:root") -> None:
-    # Both are written in one go: a key whose certificate is lost on the way would only be made again.
-    script = "".join(File(f"{stem}.{end}", content, mode, owner, secret=True).change(Found(status=ABSENT), context).script
-                     for end, content, mode in (("key", pair.key, "0600"), ("crt", pair.cert, "0644")))
-    _run(context, script)
+    _write(context, (f"{stem}.key", pair.key, "0600"), (f"{stem}.crt", pair.cert, "0644"), owner=owner)
 
 
-def _write_file(context: Context, path: str, content: bytes, mode: str) -> None:
-    _run(context, File(path, content, mode, secret=True).change(Found(status=ABSENT), context).script)
-
-
-def _run(context: Context, script: str) -> None:
+def _write(context: Context, *files: tuple[str, bytes, str], owner: str = "root:root") -> None:
+    # In one go: a key whose public half is lost on the way would only be made again.
+    script = "".join(File(path, content, mode, owner, secret=True).change(Found(status=ABSENT), context).script
+                     for path, content, mode in files)
     result = context.host.run("set -e\n" + script)
     if result.status:
         raise StepFailed("files could not be written", found=result.complaint)

@@ -85,7 +85,7 @@ class File:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder with its owner (names or numbers); what is in it is left alone."""
+    """A folder with its owner (numbers), or a link to one, which is then the folder meant; what is in it is left alone."""
 
     path: str
     mode: str = "0755"
@@ -96,7 +96,7 @@ class Folder:
         return f"folder {self.path}"
 
     def probe(self) -> str:
-        return f"test -e {quote(self.path)} || exit {ABSENT}; stat -c '%a %u:%g %F' {quote(self.path)}"
+        return f"test -e {quote(self.path)} || exit {ABSENT}; stat -L -c '%a %u:%g %F' {quote(self.path)}"
 
     def change(self, found: Found, context: Context) -> Change | None:
         wanted = f"{self.mode.lstrip('0')} {self.owner} directory"
@@ -106,8 +106,10 @@ class Folder:
         if state == wanted:
             return None
         user, group = self.owner.split(":")
+        # Only with a fifth digit is the group taken away that a new folder has from the one above it (chmod(1), setgid).
         return Change("create" if found.absent else f"{state} → {wanted}", touches=frozenset({self.path}),
-                      script=f"install -d -m {self.mode} -o {user} -g {group} {quote(self.path)}\n")
+                      script=f"install -d -m {self.mode} -o {user} -g {group} {quote(self.path)}\n"
+                             f"chmod {self.mode:0>5} {quote(self.path)}\n")
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ def _readable(content: bytes) -> str:
 def _write(install: str, path: str, content: bytes) -> str:
     # The new file is complete before it takes the old one's place; an interrupted run leaves the old one.
     part = quote(path + ".new")
-    return _feed(f"umask 077; {install.removesuffix(quote(path))}{part}", content) + f"mv -f {part} {quote(path)}\n"
+    return _feed(f"umask 077; {install.removesuffix(quote(path))}{part}", content) + f"mv -fT {part} {quote(path)}\n"
 
 
 def _feed(command: str, content: bytes) -> str:

@@ -10,14 +10,15 @@ import pytest
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import ProtocolError
 
-from airavata_runbook import pki, workloads
-from airavata_runbook.engine import probe
+from airavata_runbook import pki, ssh, vault, workloads
+from airavata_runbook.engine import Outcome, bring_about, probe
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.kube import explained
 from airavata_runbook.registry_http import RegistryError
 from airavata_runbook.resources import (
     Authority,
     Block,
+    Certificate,
     Context,
     File,
     Folder,
@@ -29,11 +30,13 @@ from airavata_runbook.resources import (
     Sysctls,
     Upload,
 )
+from airavata_runbook.resources import certificate as certificate_module
 from airavata_runbook.resources.base import Found
 from airavata_runbook.resources.file import with_block
 from airavata_runbook.resources.package import install_command, parse_installed, same_version
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import Result
+from tests.unit.test_engine import ThisMachine
 
 SERVICE = """Type=notify
 ExecMainStartTimestamp=Mon 2026-11-23 09:00:00.500000 UTC
@@ -72,6 +75,17 @@ def test_a_changed_file_is_told_as_a_difference_and_a_secret_one_is_not(tmp_path
     assert "canary" not in change.detail + change.command + change.summary
     path.write_text("canary-hunter2\n")
     assert secret.change(on_this_machine(secret), Context(None)) is None
+
+
+def test_a_file_takes_the_place_of_a_link_to_a_folder_and_leaves_the_folder_alone(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").symlink_to(tmp_path / "folder")
+    file = File(str(tmp_path / "file"), "content\n")
+    change = file.change(on_this_machine(file), Context(None))
+    assert change.summary == "replace a symbolic link"
+    subprocess.run(["sh", "-ec", change.script], check=True)
+    assert file.change(on_this_machine(file), Context(None)) is None
+    assert not list((tmp_path / "folder").iterdir()) and (tmp_path / "file").read_text() == "content\n"
 
 
 def test_a_wrong_mode_alone_is_a_change(tmp_path):
@@ -132,6 +146,15 @@ def test_versions_compare_whole():
     assert same_version("1:1.36.3-1", "1.36.3") and not same_version("1.36.30-1", "1.36.3")
 
 
+def test_a_version_with_its_release_is_another_when_the_build_is_another():
+    assert same_version("1.36.3-1+721a3a5e", "1.36.3-1+721a3a5e") and same_version("1.36.3-1+721a3a5e", "1.36.3")
+    assert not same_version("1.36.3-1", "1.36.3-1+721a3a5e") and not same_version("1.36.3-1+721a3a5f", "1.36.3-1+721a3a5e")
+    change = Packages({"etcd": "3.6.16-1+aa"}, "ours").change(Found(b"deb\nii  etcd 3.6.16-1+bb\n"), Context(None))
+    assert change.shown.endswith(" --allow-downgrades etcd=3.6.16-1+aa")
+    fresh = Packages({"etcd": "3.6.16-1+aa"}, "ours").change(Found(b"deb\n"), Context(None))
+    assert "--allow-downgrades" not in fresh.shown
+
+
 def test_a_folder_is_made_with_its_mode_and_keeps_what_is_in_it(tmp_path):
     folder = Folder(str(tmp_path / "data"), "0700")
     change = folder.change(on_this_machine(folder), Context(None))
@@ -144,6 +167,30 @@ def test_a_folder_is_made_with_its_mode_and_keeps_what_is_in_it(tmp_path):
     assert change.summary == "755 0:0 directory → 700 0:0 directory"
     subprocess.run(["sh", "-ec", change.script], check=True)
     assert folder.change(on_this_machine(folder), Context(None)) is None and (tmp_path / "data" / "kept").exists()
+
+
+def test_a_folder_below_one_that_gives_its_group_on_gets_the_mode_that_it_should_have(tmp_path):
+    tmp_path.chmod(0o2775)
+    folder = Folder(str(tmp_path / "data"), "0700")
+    subprocess.run(["sh", "-ec", folder.change(on_this_machine(folder), Context(None)).script], check=True)
+    assert folder.change(on_this_machine(folder), Context(None)) is None
+    (tmp_path / "data").chmod(0o2700)
+    change = folder.change(on_this_machine(folder), Context(None))
+    assert change.summary == "2700 0:0 directory → 700 0:0 directory"
+    subprocess.run(["sh", "-ec", change.script], check=True)
+    assert folder.change(on_this_machine(folder), Context(None)) is None
+
+
+def test_a_link_to_a_folder_is_the_folder_that_it_leads_to(tmp_path):
+    (tmp_path / "bulk").mkdir(mode=0o755)
+    (tmp_path / "data").symlink_to(tmp_path / "bulk")
+    folder = Folder(str(tmp_path / "data"), "0700", "12:34")
+    change = folder.change(on_this_machine(folder), Context(None))
+    assert change.summary == "755 0:0 directory → 700 12:34 directory"
+    subprocess.run(["sh", "-ec", change.script], check=True)
+    assert folder.change(on_this_machine(folder), Context(None)) is None and (tmp_path / "data").is_symlink()
+    now = (tmp_path / "bulk").stat()
+    assert (now.st_mode & 0o7777, now.st_uid, now.st_gid) == (0o700, 12, 34)
 
 
 def test_a_password_file_is_written_anew_only_when_its_password_is_another(tmp_path):
@@ -179,6 +226,78 @@ def test_a_private_key_that_others_may_read_is_taken_back_and_not_made_anew(key)
         change = key.change(Found(content + state.encode() + b"\n", 0), Context(None))
         assert change.summary == f"{state} → 600 root:root" and change.call is None
         assert "chmod 600 /etc/kubernetes/pki/" in change.script and "chown root:root" in change.script
+
+
+@pytest.fixture
+def keys(tmp_path, monkeypatch):
+    """A folder for what is under /etc/kubernetes/pki, and a host whose scripts run here; nothing is remembered of either."""
+    for module in (certificate_module, vault):
+        monkeypatch.setattr(module, "PKI", str(tmp_path))
+    site = Site.load({"name": "keys", "nodes": [{"name": "head", "address": "192.0.2.11", "role": "master"}]})
+
+    class Head(ThisMachine):
+        def __init__(self):
+            super().__init__()
+            self.site = site
+    monkeypatch.setitem(ssh._hosts, "keys", (site, {"head": Head()}))
+    return tmp_path
+
+
+def brought_about(resource, planning: bool = False) -> Outcome:
+    """What comes of it on the host of `keys`, for a process that knows nothing yet."""
+    vault._vaults.clear()
+    return bring_about(ssh._hosts["keys"][1]["head"], lambda: [resource], planning, lambda *_: None)
+
+
+CA, TOKENS = Authority("ca", "a site's authority"), SigningKey("service-accounts")
+SERVER = pki.Subject("server", dns=("one",), usages=("server",))
+
+
+@pytest.mark.parametrize(("made", "public"), [(CA, "ca.crt"), (TOKENS, "service-accounts.pub")])
+def test_a_lost_key_is_said_and_never_made_anew_over_what_it_belongs_to(keys, made, public):
+    assert brought_about(made).items[0].status == "changed" and brought_about(made).items[0].status == "ok"
+    before, key = (keys / public).read_bytes(), (keys / public).with_suffix(".key")
+    kept = key.read_bytes()
+    for lose in (key.unlink, key.touch):  # moved away; or empty, as a host may keep it that lost its power
+        lose()
+        for planning in (True, False):
+            error = brought_about(made, planning).error
+            assert isinstance(error, StepFailed) and "never made anew" in error.message and "restore" in error.remedy
+            assert "its key is not there" in error.found
+    assert (keys / public).read_bytes() == before and sorted(path.name for path in keys.iterdir()) == sorted([public, key.name])
+    key.write_bytes(kept)
+    key.chmod(0o600)
+    assert brought_about(made).items[0].status == "ok"
+
+
+@pytest.mark.parametrize(("made", "public"), [(CA, "ca.crt"), (TOKENS, "service-accounts.pub")])
+def test_what_an_interrupted_first_making_leaves_is_finished(keys, made, public):
+    assert brought_about(made).items[0].status == "changed"
+    (keys / public).unlink()
+    assert brought_about(made).items[0].status == "changed" and brought_about(made).items[0].status == "ok"
+
+
+@pytest.mark.parametrize("made", [CA, TOKENS])
+def test_a_key_is_written_before_its_public_half(keys, made):
+    host, scripts = ssh._hosts["keys"][1]["head"], []
+    run = host.run
+    host.run = lambda script, **_: scripts.append(script) or run(script)
+    brought_about(made)
+    making = "".join(script for script in scripts if "mv -f" in script)
+    assert making.index(".key.new") < making.index(".crt.new" if made is CA else ".pub.new")
+
+
+def test_a_plan_does_not_call_a_certificate_right_whose_authority_is_yet_to_be_made(keys):
+    server = Certificate(f"{keys}/server", SERVER)
+    planned = brought_about(server, planning=True).items[0]
+    assert (planned.status, planned.summary) == ("would change", "create"), "nothing is there: that it is issued is known"
+    brought_about(CA)
+    assert brought_about(server).items[0].status == "changed"
+    assert brought_about(server, planning=True).items[0].status == "ok"
+    for name in ("ca.crt", "ca.key"):
+        (keys / name).unlink()
+    planned = brought_about(server, planning=True).items[0]
+    assert (planned.status, planned.summary) == ("would change", "known after the certificate authority ca is made")
 
 
 def test_an_upload_is_sent_when_the_hosts_file_is_another(tmp_path):
