@@ -2,11 +2,13 @@
 
 The lock is flock(2) on a file in the master's /run, held by a shell that listens to this process. It ends with that
 shell, whatever happens here: the process ends or is killed (its connection closes), the network goes (no sign of life for
-SILENCE seconds), or the master restarts. So nobody ever has to remove a stale lock by hand.
+SILENCE seconds), or the master restarts. So nobody ever has to remove a stale lock by hand. A run that goes on after its
+connection was lost takes the lock again; where another run was quicker, it stops.
 """
 
 import getpass
 import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ HELD = "AIRAVATA_RUNBOOK_LOCK"  # set for the kernels of a run: the runner holds
 BEAT = 15  # seconds between two signs of life
 SILENCE = 60  # seconds without one, after which the lock is free
 ANSWER = 30.0  # seconds
+AGAIN = 1  # seconds between two tries to take a lock again that was lost
 LISTEN = 'while [ "$(timeout %(silence)d dd bs=1 count=1 2>/dev/null 9>&-)" = . ]; do :; done'  # on the host, for `beat`
 
 _held: set[str] = set()  # sites that this process holds
@@ -33,7 +36,8 @@ def held(site: Site, doing: str) -> Iterator[bool]:
     """Hold the site's lock; yields whether it is held. doing: in words, for whoever finds it taken.
 
     A process that holds it already, or runs for one that does, goes on. A master that does not answer cannot be locked:
-    then False, and the work itself tells what is wrong. Raises StepFailed, naming the holder, when another run has it.
+    then False, and the work itself tells what is wrong. Raises StepFailed, naming the holder, when another run has it: at
+    once, or in the midst of the work, which is interrupted then.
     """
     if os.environ.get(HELD) or site.name in _held:
         yield True
@@ -44,15 +48,76 @@ def held(site: Site, doing: str) -> Iterator[bool]:
     except HostUnreachable:
         yield False
         return
-    done = threading.Event()
-    threading.Thread(target=beat, args=(channel, done), daemon=True).start()
+    keeper = _Keeper(host, doing, channel)
     _held.add(site.name)
     try:
         yield True
+    except BaseException:
+        if keeper.lost:
+            raise keeper.lost from None
+        raise
     finally:
         _held.discard(site.name)
-        done.set()
-        channel.close()
+        keeper.release()
+
+
+class _Keeper:
+    """Holds on to a lock that was taken, until `release`. lost: why it is another's, else None."""
+
+    def __init__(self, host: Host, doing: str, channel: paramiko.Channel):
+        self.host, self.doing, self.channel = host, doing, channel
+        self.lost: StepFailed | None = None
+        self._done, self._changing = threading.Event(), threading.Lock()
+        threading.Thread(target=self._keep, daemon=True).start()
+
+    def release(self) -> None:
+        """Let go of it."""
+        self._done.set()
+        with self._changing:
+            self.channel.close()
+
+    def _keep(self) -> None:
+        while not self._done.is_set() and not self.lost:
+            self._listen()
+            if not self._done.is_set():
+                self._take_again()
+
+    def _listen(self) -> None:
+        """Give signs of life until the other end is gone."""
+        self.channel.settimeout(BEAT)
+        with suppress(OSError):
+            while True:
+                try:
+                    if not self.channel.recv(1):
+                        return
+                except TimeoutError:
+                    self.channel.sendall(b".")
+
+    def _take_again(self) -> None:
+        while not self._done.wait(AGAIN):
+            try:
+                channel = _take(self.host, self.doing)
+            except HostUnreachable:
+                continue  # the work itself tells
+            except StepFailed as error:
+                if error.found.startswith(_who(self.doing)):
+                    continue  # ours: its shell has not noticed yet that the connection is gone
+                self.lost = StepFailed("the site's lock was lost with a connection, and could not be taken again",
+                                       where=error.where, found=f"{error.message}: {error.found}", retryable=True,
+                                       remedy="let the other run end, then run again: it goes on where this one stopped")
+                _interrupt_main()
+                return
+            with self._changing:
+                self.channel = channel
+                if self._done.is_set():
+                    channel.close()
+            return
+
+
+def _interrupt_main() -> None:
+    # In a notebook only SIGINT is heeded; a command heeds SIGTERM even where its shell has it ignore SIGINT.
+    which = signal.SIGTERM if callable(signal.getsignal(signal.SIGTERM)) else signal.SIGINT
+    signal.pthread_kill(threading.main_thread().ident, which)
 
 
 def _take(host: Host, doing: str) -> paramiko.Channel:
@@ -60,7 +125,7 @@ def _take(host: Host, doing: str) -> paramiko.Channel:
     channel.settimeout(ANSWER)
     output = channel.makefile("rb")
     try:
-        channel.sendall(f"{_who()}, {doing}\n".encode())
+        channel.sendall(f"{_who(doing)}\n".encode())
         answer = output.readline().strip()
         if answer == b"held":
             return channel
@@ -88,12 +153,12 @@ echo held
 """
 
 
-def _who() -> str:
+def _who(doing: str) -> str:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a user id without a name
         user = f"user {os.getuid()}"
-    return f"{user}@{socket.gethostname()}, process {os.getpid()}"
+    return f"{user}@{socket.gethostname()}, process {os.getpid()}, {doing}"
 
 
 def beat(channel: paramiko.Channel, done: threading.Event) -> None:

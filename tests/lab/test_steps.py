@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from airavata_runbook import lock
 from airavata_runbook.errors import HostUnreachable, StepFailed
 from airavata_runbook.pki import Subject
 from airavata_runbook.resources import Authority, Block, Certificate, Condition, File, Generated, Service
@@ -15,7 +16,7 @@ from airavata_runbook.ssh import connect
 from airavata_runbook.step import master, step
 from airavata_runbook.vault import vault_of
 from tests import ctrl_c
-from tests.full_picture import over_ssh
+from tests.full_picture import cut_connections, over_ssh
 from tests.labs import lab_hosts
 
 UNIT = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
@@ -144,10 +145,8 @@ with lock.held(Site.model_validate_json(sys.argv[1]), "a test that holds on"):
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_second_run_is_refused_until_the_first_ends_or_falls_silent(site, end):
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, site.model_dump_json(exclude_unset=True)],
-                              stdout=subprocess.PIPE, text=True)
+    holder = holder_of(site)
     try:
-        assert holder.stdout.readline() == "held\n"
         begun = time.monotonic()
         told = rf"(?s)another run is under way.*process {holder.pid}, a test that holds on, since 20\d\d-"
         with pytest.raises(StepFailed, match=told):
@@ -158,8 +157,46 @@ def test_a_second_run_is_refused_until_the_first_ends_or_falls_silent(site, end)
         wait_for(lambda: service(site), 15)
     finally:
         holder.kill()
-        holder.wait()
+        holder.communicate()
     assert on(site, "one", "cat /run/airavata-runbook.lock; stat -c %a /run/airavata-runbook.lock") == "600"
+
+
+def holder_of(site) -> subprocess.Popen:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, site.model_dump_json(exclude_unset=True)],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    return holder
+
+
+def test_a_run_whose_connection_was_cut_takes_its_lock_again(site):
+    holder = holder_of(site)
+    try:
+        cut_connections(site, "one")
+        deadline = time.monotonic() + 20
+        while "a test that holds on" not in (told := over_ssh(site, "one", f"cat {lock.PATH}; fuser {lock.PATH} 2>&1")):
+            assert time.monotonic() < deadline, told
+            time.sleep(0.2)
+        with pytest.raises(StepFailed, match=f"process {holder.pid}, a test that holds on"):
+            service(site)
+        assert holder.poll() is None
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def test_a_run_that_finds_its_lock_taken_by_another_stops_and_names_it(site):
+    holder = holder_of(site)
+    try:
+        # In the moment when its connection is cut somebody else is waiting for the lock.
+        over_ssh(site, "one", f"systemd-run -q --collect --unit=other sh -c 'exec 9>>{lock.PATH}; flock 9; "
+                              f"echo somebody else > {lock.PATH}; sleep 60'")
+        cut_connections(site, "one")
+        _, said = holder.communicate(timeout=30)
+        assert holder.returncode and "could not be taken again" in said and "somebody else" in said
+    finally:
+        holder.kill()
+        holder.wait()
+        over_ssh(site, "one", f"systemctl stop other; : > {lock.PATH}")
 
 
 def wait_for(work, seconds: float) -> None:
