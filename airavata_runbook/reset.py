@@ -20,50 +20,77 @@ def reset(site: Site, data: bool = False, yes: bool = False) -> None:
     """Take back what the runbook did on the site's hosts.
 
     data: with images, databases and their secrets. yes: do not ask. What stays in any case: chapters/reset.py.
-    Raises SiteError when there is nobody to ask, StepFailed when a host did not get through; the other hosts go on.
+    A host that fails is left as it is from there on, and the others go on. Raises SiteError when there is nobody to ask,
+    StepFailed in the end when a host did not get through.
     """
     if not yes and not sys.stdin.isatty():
         raise SiteError("a reset asks before it begins, and nobody is there to answer", needed="a terminal, or --yes")
     print(f"site {site.name}: what a reset takes back")
-    planned = [_run(step, site, plan=True) for step in steps(data)]
-    if failed := [report for report in planned if report.failures]:
-        raise _failure(failed)
-    count = sum(report.count(WOULD_CHANGE) for report in planned)
-    print(f"site {site.name}: {count} to take back" + ("" if data else f"; kept: {KEPT}"))
+    planned = _Reports()
+    for step in steps(data):
+        planned.add(step, site, plan=True)
+    if len(planned.lost) == len(site.nodes):
+        raise planned.failure()
+    count = sum(report.count(WOULD_CHANGE) for report in planned.reports)
+    print(f"site {site.name}: {count} to take back" + ("" if data else f"; kept: {KEPT}")
+          + (f"; left out, see above: {', '.join(sorted(planned.lost))}" if planned.lost else ""))
     if not count or not (yes or _agreed(site)):
         print("nothing was changed")
         return
     with lock.held(site, "airavata-runbook reset"):
-        _take_back(site, data)
+        _take_back(site, data, planned)
 
 
-def _take_back(site: Site, data: bool) -> None:
+class _Reports:
+    """The reports of a reset's steps so far. lost: the hosts that failed in one, or in the plan before; they are left out."""
+
+    def __init__(self, before: "_Reports | None" = None):
+        self.reports: list[Report] = []
+        self.lost: set[str] = set(before.lost) if before else set()
+        self.failures: list[str] = list(before.failures) if before else []
+
+    def add(self, step: Step, site: Site, plan: bool = False) -> None:
+        """Run a step, or plan it. Raises KeyboardInterrupt when the user stops it, with its report kept."""
+        try:
+            report = step(site, plan=plan, leave_out=frozenset(self.lost))
+        except StepFailed as error:  # shown already
+            if error.report is None:
+                raise
+            self.reports.append(error.report)
+            self.lost |= {one.host for one in error.report.failures}
+            self.failures += [f"{step.title}: {one.host}: {one.message}" for one in error.report.failures]
+            if error.stopped:
+                raise KeyboardInterrupt from None
+            return
+        self.reports.append(report)
+        if plan and report.count(WOULD_CHANGE):
+            print(report.without_ok(), flush=True)
+
+    def failure(self) -> StepFailed | None:
+        """What kept hosts from getting through, None when nothing did."""
+        if not self.failures:
+            return None
+        return StepFailed(f"the reset did not get through on {', '.join(sorted(self.lost))}", found="\n".join(self.failures),
+                          remedy="mend the cause and reset again: what is taken back stays so")
+
+
+def _take_back(site: Site, data: bool, planned: _Reports) -> None:
     record = RunRecord(site.name, folder(), "reset")
-    chapter, done, started = record.begin("reset"), [], time.time()
-    outcome = "stopped"
+    chapter, done, started = record.begin("reset"), _Reports(planned), time.time()
+    outcome, message = "stopped", "stopped by the user"
     try:
         for step in steps(data):
-            done.append(_run(step, site))
-            print(step_line(done[-1].as_dict()), flush=True)
-        outcome = "failed" if any(report.failures for report in done) else "ok"
+            done.add(step, site)
+            print(step_line(done.reports[-1].as_dict()), flush=True)
+        failed = done.failure()
+        outcome, message = ("failed", str(failed)) if failed else ("ok", "")
     finally:
-        record.fill(chapter, [report.as_dict() for report in done], time.time() - started)
+        chapter["error"] = {"cell": 0, "source": "", "message": message} if message else None
+        record.fill(chapter, [report.as_dict() for report in done.reports], time.time() - started)
         record.write(outcome)
-    print(record.verdict)
-    if failed := [report for report in done if report.failures]:
-        raise _failure(failed)
-
-
-def _run(step: Step, site: Site, plan: bool = False) -> Report:
-    try:
-        report = step(site, plan=plan)
-    except StepFailed as error:  # shown already; the other hosts' next steps do not depend on the one that failed
-        if error.report is None:
-            raise
-        return error.report
-    if plan and report.count(WOULD_CHANGE):
-        print(report.without_ok(), flush=True)
-    return report
+        print(record.verdict)
+    if failed:
+        raise failed
 
 
 def _agreed(site: Site) -> bool:
@@ -71,11 +98,3 @@ def _agreed(site: Site) -> bool:
         return input(f"Type the site's name ({site.name}) to go on: ").strip() == site.name
     except EOFError:
         return False
-
-
-def _failure(reports: list[Report]) -> StepFailed:
-    hosts = sorted({one.host for report in reports for one in report.failures})
-    return StepFailed(f"the reset did not get through on {', '.join(hosts)}",
-                      found="\n".join(f"{report.title}: {one.host}: {one.message}"
-                                      for report in reports for one in report.failures),
-                      remedy="mend the cause and reset again: what is taken back stays so")

@@ -1,0 +1,116 @@
+"""A reset over two hosts: one that fails is left as it is from there on, and Ctrl-C stops it before the next step."""
+
+import json
+import signal
+
+import pytest
+
+from airavata_runbook import lock, reset, ssh
+from airavata_runbook.errors import HostUnreachable, StepFailed
+from airavata_runbook.resources import Absent, Cleared
+from airavata_runbook.site import Site
+from airavata_runbook.ssh import Host
+from airavata_runbook.step import step
+from tests import ctrl_c
+from tests.unit.test_interrupted import StandIn
+
+
+class Machine(StandIn):
+    """Stands in for a host. gone: it does not answer. halted: its user has pressed Ctrl-C, as Host.stop notes."""
+
+    gone = False
+
+    def run(self, script, data=None, timeout=600.0):
+        if self.gone:
+            raise HostUnreachable("the host does not answer", where=f"host {self.name}")
+        return super().run(script, data, timeout)
+
+    def greet(self):
+        pass
+
+
+@pytest.fixture
+def hosts(tmp_path, monkeypatch):
+    """Two hosts with the folders one and two, and a reset of two steps on them."""
+    monkeypatch.setenv(lock.HELD, "1")
+    monkeypatch.setattr(reset, "folder", lambda: tmp_path)
+    site = Site.load({"name": "taken", "nodes": [{"name": "head", "address": "192.0.2.11", "role": "master"},
+                                                 {"name": "other", "address": "192.0.2.12"}]})
+    made = {}
+    for node in site.nodes:
+        machine = made[node.name] = Machine(tmp_path / node.name)
+        machine.name, machine.site, machine.node = node.name, site, node
+        for name in ("first", "second"):
+            (machine.root / name).mkdir(parents=True)
+    monkeypatch.setitem(ssh._hosts, site.name, (site, made))
+
+    def take(name):
+        def resources(target):
+            yield Absent(str(target.host.root / name))
+        return step(name)(resources)
+    monkeypatch.setattr(reset, "steps", lambda data: [take("first"), take("second")])
+    return made
+
+
+def left(hosts, name: str) -> list[str]:
+    return sorted(path.name for path in hosts[name].root.iterdir())
+
+
+def record(hosts) -> dict:
+    return json.loads((hosts["head"].root.parent / "outputs" / "taken" / "latest-reset" / "report.json").read_text())
+
+
+def test_everything_is_taken_back_on_all_hosts(hosts, capsys):
+    reset.reset(hosts["head"].site, yes=True)
+    assert left(hosts, "head") == left(hosts, "other") == [] and record(hosts)["outcome"] == "ok"
+    assert "4 to take back" in capsys.readouterr().out
+
+
+def test_a_host_that_does_not_answer_is_left_out_and_told_and_the_others_are_reset(hosts, capsys):
+    hosts["other"].gone = True
+    with pytest.raises(StepFailed, match="(?s)did not get through on other.*the host does not answer"):
+        reset.reset(hosts["head"].site, yes=True)
+    assert left(hosts, "head") == [] and left(hosts, "other") == ["first", "second"]
+    assert "2 to take back" in (said := capsys.readouterr().out) and "left out, see above: other" in said
+    assert record(hosts)["outcome"] == "failed" and "other" in record(hosts)["chapters"][0]["error"]["message"]
+
+
+def test_when_no_host_answers_nothing_is_begun(hosts):
+    for host in hosts.values():
+        host.gone = True
+    with pytest.raises(StepFailed, match="did not get through on head, other"):
+        reset.reset(hosts["head"].site, yes=True)
+    assert left(hosts, "head") == left(hosts, "other") == ["first", "second"]
+
+
+def test_a_host_that_fails_in_one_step_meets_none_of_the_next(hosts, monkeypatch):
+    @step("Processes")
+    def processes(target):
+        stays = target.host.name == "other"
+        yield Cleared("process", f"test ! -d {target.host.root}/first || echo 4711", "true" if stays else
+                      f"rmdir {target.host.root}/first")
+    steps = reset.steps(False)
+    monkeypatch.setattr(reset, "steps", lambda data: [processes, steps[1]])
+    with pytest.raises(StepFailed, match="did not get through on other"):
+        reset.reset(hosts["head"].site, yes=True)
+    assert left(hosts, "head") == [] and left(hosts, "other") == ["first", "second"], "a process may still write there"
+
+
+def test_ctrl_c_stops_a_reset_before_its_next_step_and_keeps_what_was_done(hosts, monkeypatch):
+    @step("Long work")
+    def long_work(target):
+        yield Cleared("file", f"test ! -d {target.host.root}/first || echo there", f"sleep 30; rmdir {target.host.root}/first")
+    steps = reset.steps(False)
+    monkeypatch.setattr(reset, "steps", lambda data: [long_work, steps[1]])
+    for host in hosts.values():
+        real = Host(host.site, host.node)  # whose stop, pause and resume these are
+        real._shell = lambda script=None: "sh"
+        host.stop, host.resume = real.stop, real.resume
+        waits = host._shell
+        host._shell = lambda script, waits=waits, real=real: waits(script) if "sleep" not in script else real.pause(30)
+    with ctrl_c.pressed_after(1.5), pytest.raises(KeyboardInterrupt):
+        reset.reset(hosts["head"].site, yes=True)
+    assert left(hosts, "head") == left(hosts, "other") == ["first", "second"]
+    assert record(hosts)["outcome"] == "stopped"
+    assert [one["title"] for one in record(hosts)["chapters"][0]["steps"]] == ["Long work"]
+    assert signal.getsignal(signal.SIGINT)
