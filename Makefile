@@ -54,7 +54,7 @@ down: setup
 chaos: setup mirror
 	$(BIN)/pytest -s -q tests/chaos --all-faults
 
-# How long it takes, beside ansible-core, pyinfra, fabric and kubeadm: benchmarks/README.md. About ten minutes.
+# How long it takes, beside ansible-core, pyinfra, fabric and kubeadm: benchmarks/README.md. About a quarter of an hour.
 bench: setup mirror
 	$(BIN)/python -m benchmarks.reapply
 	$(BIN)/python -m benchmarks.ready

@@ -39,9 +39,24 @@ def peers() -> Path:
 def machine() -> dict[str, object]:
     """What the figures were measured on, and with which versions."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    processor = next((line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines()
-                      if line.startswith("model name")), platform.machine())
-    return {"date": f"{datetime.now(UTC):%Y-%m-%d}", "cores": os.cpu_count(), "memory_gib": round(memory / 2**30),
-            "processor": processor, "kernel": platform.release().partition("-")[0], "python": platform.python_version(),
+    return {"date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": _commit(), "cores": os.cpu_count(),
+            "memory_gib": round(memory / 2**30), "processor": _processor(),
+            "kernel": platform.release().partition("-")[0], "python": platform.python_version(),
             "versions": {"airavata_runbook": version("airavata-runbook"), "paramiko": version("paramiko"),
                          **{f"peers: {name}": pin.partition("==")[2] for name, pin in PEERS.items()}}}
+
+
+def _commit() -> str:
+    """The project's commit, in short."""
+    try:
+        said = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, capture_output=True, text=True).stdout
+    except FileNotFoundError:  # a machine without git
+        said = ""
+    return said.strip() or "unknown"
+
+
+def _processor() -> str:
+    """The model as /proc/cpuinfo tells it: a virtual machine's name alone may say little, its numbers tell the rest."""
+    told = dict(map(str.strip, line.split(":", 1)) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
+    numbers = [f"{name} {told[name]}" for name in ("cpu family", "model", "stepping") if name in told]
+    return ", ".join([told.get("model name", platform.machine()), *numbers])

@@ -46,7 +46,7 @@ def _tools(site: Site, folder: Path) -> dict[str, Callable[[], str]]:
     inventory = folder / "inventory.py"
     inventory.write_text("hosts = " + repr([(str(node.address), {
         "ssh_user": "root", "ssh_key": ssh.key, "ssh_known_hosts_file": ssh.known_hosts, "ssh_strict_host_key_checking": "yes",
-    }) for node in site.nodes]) + "\n")
+    }) for node in site.nodes]) + "\n", encoding="utf-8")
     playbook = ansible_files.write(folder, site)
     addresses = [str(node.address) for node in site.nodes]
     script = PROJECT / "benchmarks" / "peers"
@@ -87,6 +87,6 @@ def _refuse_changes(name: str, said: str, site: Site, before: dict[str, str]) ->
 if __name__ == "__main__":
     measured = measure()
     medians = {name: round(statistics.median(times), 3) for name, times in measured.items()}
-    results.keep({**machine(), "reapply": medians, "reapply_runs": measured,
-                  "reapply_of": f"{items.COUNT} items on each of 3 hosts"})
-    print(results.table("reapply", medians))
+    kept = {**machine(), "reapply": medians, "reapply_runs": measured, "reapply_of": f"{items.COUNT} items on each of 3 hosts"}
+    results.keep(kept)
+    print(results.table("reapply", medians), results.conditions(kept), sep="\n")

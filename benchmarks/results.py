@@ -9,9 +9,16 @@ FOLDER = Path(__file__).parent / "results"
 def keep(measured: dict) -> Path:
     """Add what was measured to the day's file; returns its path."""
     path = FOLDER / f"{measured['date']}.json"
-    known = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps(known | measured, indent=1) + "\n")
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    path.write_text(json.dumps(known | measured, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def conditions(measured: dict) -> str:
+    """Under which conditions it was measured, in two lines: the machine, and the versions."""
+    return (f"{measured['date']}, commit {measured['commit']}, {measured['cores']} cores ({measured['processor']}), "
+            f"{measured['memory_gib']} GiB, kernel {measured['kernel']}, Python {measured['python']}\n"
+            + ", ".join(f"{name} {version}" for name, version in measured["versions"].items()))
 
 
 def table(name: str, medians: dict[str, float]) -> str:

@@ -20,10 +20,11 @@ def write(folder: Path, site: Site) -> Path:
               {"ansible.builtin.command": {"cmd": "dpkg-query -W " + " ".join(items.PACKAGES)}, "changed_when": False}]
     tasks += [{"ansible.builtin.systemd_service": {"name": name, "state": "started", "enabled": True}} for name in items.SERVICES]
     playbook = folder / "playbook.yml"
-    playbook.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}], sort_keys=False))
+    playbook.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}], sort_keys=False),
+                        encoding="utf-8")
     ssh = site.master.ssh
     (folder / "hosts.ini").write_text("".join(f"{node.name} ansible_host={node.address} ansible_user=root\n"
-                                              for node in site.nodes))
+                                              for node in site.nodes), encoding="utf-8")
     (folder / "ansible.cfg").write_text(f"""[defaults]
 inventory = {folder}/hosts.ini
 host_key_checking = True
@@ -34,5 +35,5 @@ interpreter_python = /usr/bin/python3
 pipelining = True
 ssh_args = -o ControlMaster=auto -o ControlPersist=60s -o UserKnownHostsFile={ssh.known_hosts} -o StrictHostKeyChecking=yes
 control_path_dir = {folder}/control
-""")
+""", encoding="utf-8")
     return playbook
