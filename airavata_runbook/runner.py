@@ -10,8 +10,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from airavata_runbook import lock, notebook, planned, report_page, run_record
 from airavata_runbook.errors import SiteError, StepFailed
 from airavata_runbook.report import STOPPED_BY_USER, Report
@@ -19,6 +17,7 @@ from airavata_runbook.run_progress import ChapterProgress
 from airavata_runbook.run_record import RunRecord, written
 from airavata_runbook.site import Site
 from airavata_runbook.site_file import VARIABLE
+from airavata_runbook.site_yaml import parse
 from airavata_runbook.step import PLAN, REPORT_FILE
 
 
@@ -61,11 +60,7 @@ def parse_settings(settings: list[str]) -> dict[str, object]:
         field, equals, value = setting.partition("=")
         if not equals or not all(field.split(".")):
             raise SiteError("--set needs FIELD=VALUE", found=field, remedy="for example --set airavata.api_replicas=3")
-        try:
-            overrides[field] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise SiteError("a value of --set is not valid YAML", where=f"--set {field}",
-                            remedy="put the value into quotes") from None
+        overrides[field] = parse(value, f"--set {field}")
     return overrides
 
 

@@ -67,6 +67,8 @@ def _networks(site: "Site") -> Iterator[str]:
                "(flannel leaves the first one unused)")
     if network.services.num_addresses < 256:
         yield f"network.services: {network.services} is smaller than /24"
+    if network.services.prefixlen < 12:  # the API server's own limit (cmd/kube-apiserver/app/options/validation.go)
+        yield f"network.services: {network.services} is larger than /12, which the API server refuses"
 
 
 def _lab(site: "Site") -> Iterator[str]:

@@ -97,15 +97,18 @@ Digest = text(r"^sha256:[0-9a-f]{64}$", "a digest: sha256: and 64 hexadecimal di
 Fingerprint = text(r"^SHA256:[A-Za-z0-9+/]{43}=?$", "a fingerprint as ssh-keygen -lf prints it: SHA256:…")
 Prefix = text(r"^(/[a-z0-9-]+)+$", "a key such as /kube-centos/network")
 Bridge = text(r"^[a-z][a-z0-9]{0,9}$", "a letter and at most nine letters and digits")
-ImageReference = text("^[!-~]+$", "an image's reference such as registry.example.org/team/api@sha256:…")
+ImageReference = text("^[!-?A-~]+(@sha256:[0-9a-f]{64})?$",
+                      "an image's reference such as registry.example.org/team/api@sha256:… with 64 hexadecimal digits; a login "
+                      "stands in auth")
 LocalPath = text(f"^{PRINTABLE}+$", "a path on this machine")
 HostPath = text(f"^(/{PART})+$", "an absolute path on the hosts: letters, digits, dots, underscores and hyphens, no .. in it and "
                                  "no / at its end")
 KeyFile = text(f"^/({PART}/)*{PART}$", "the absolute path of a key file on the hosts; nothing is downloaded from an address")
 Folder = Annotated[HostPath, AfterValidator(_own_folder)]
-Url = Annotated[text(rf"^(file://(/{PART}){{2,}}|https?://([!-.0-~]*@)?({HOST}|\[{IPV6}\])(:{TCP_PORT})?(/[!-~]*)?)$",
-                     "an address that starts with https:// or http:// and a host, or with file:// and the absolute path of a "
-                     "folder, two levels deep at least (letters, digits, dots, underscores and hyphens)"),
+Url = Annotated[text(rf"^(file://(/{PART}){{2,}}|https?://({HOST}|\[{IPV6}\])(:{TCP_PORT})?(/[!-~]*)?)$",
+                     "an address that starts with https:// or http:// and a host, without a login (apt reads one from "
+                     "/etc/apt/auth.conf.d on the hosts), or with file:// and the absolute path of a folder, two levels deep at "
+                     "least (letters, digits, dots, underscores and hyphens)"),
                 AfterValidator(_own_folder)]
 Port = whole(1, 65535)
 NodePort = whole(30000, 32767)

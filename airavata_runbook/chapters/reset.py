@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from airavata_runbook.chapters.airavata import storage_node
 from airavata_runbook.chapters.registry import CERTS
+from airavata_runbook.configs.repository import apt_lists
 from airavata_runbook.mirror import packages as mirror
 from airavata_runbook.resources import Absent, Cleared, Removed, Resource, Stopped
 from airavata_runbook.stacks import storage_folders
@@ -94,8 +95,7 @@ def packages(target: Target) -> Iterator[Resource]:
     repository = target.site.repository
     yield Removed(mirror.of_host(target.site, target.node))
     yield Absent(f"/etc/apt/sources.list.d/{repository.id}.list")
-    # apt's copy of the repository's index, named by its address (apt_get's own way of writing it).
-    yield Absent(f"/var/lib/apt/lists/{repository.baseurl.partition('://')[2].replace('/', '_')}_*")
+    yield Absent(apt_lists(repository))
     if repository.folder:
         yield _brought(repository.folder)
 

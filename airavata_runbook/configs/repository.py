@@ -1,6 +1,11 @@
 """The package repository's entry on a host (POC row 3)."""
 
+import re
+
 from airavata_runbook.site import Repository
+
+LISTS = "/var/lib/apt/lists"
+QUOTED = re.compile(r'[\\|{}\[\]<>"^~_=!@#$%&*]')  # by apt's URItoFileName (apt-pkg/contrib/strutl.cc)
 
 
 def apt_source(repository: Repository) -> str:
@@ -10,3 +15,9 @@ def apt_source(repository: Repository) -> str:
         "packages carry no signature; those of a file:// repository came over SSH and were compared by SHA-256"
     return f"# {repository.id}: {repository.name}\n" + f"# gpgcheck={int(repository.gpgcheck)}: {why}\n" \
         f"deb [{option}] {repository.baseurl} ./\n"
+
+
+def apt_lists(repository: Repository) -> str:
+    """The names of apt's copies of the repository's index, `*` for any end: its address, without the scheme, as apt writes it."""
+    place = repository.baseurl.partition("://")[2].rstrip("/") + "/./"
+    return f"{LISTS}/" + QUOTED.sub(lambda letter: f"%{ord(letter[0]):02x}", place).replace("/", "_") + "*"

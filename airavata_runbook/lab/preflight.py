@@ -65,7 +65,7 @@ def problems(facts: Facts, site: Site, starting: int) -> list[Problem]:
     if facts.system != "Linux":
         return [Problem(f"this machine runs {facts.system}; lab hosts are Linux containers",
                         "use a Linux machine or a Linux virtual machine, or point the site at real hosts")]
-    lab, found = site.lab, []
+    found = []
     if facts.uid != 0:
         found.append(Problem("lab hosts can only be made by root", "run the same command with sudo"))
     if facts.kind is machine.Kind.UNKNOWN:
@@ -90,11 +90,6 @@ def problems(facts: Facts, site: Site, starting: int) -> list[Problem]:
         Problem(f"node {node.name} names its interface {node.interface}; a lab host's is host0",
                 f"set interface: host0 for {node.name} in the site file")
         for node in site.nodes if node.interface != "host0"
-    ] + [
-        Problem(f"node {node.name} has {node.address}, an address that the lab's machine or the network itself has",
-                f"give it another address of {lab.network}")
-        for node in site.nodes if node.address in (lab.network.network_address, lab.network.network_address + 1,
-                                                   lab.network.broadcast_address)
     ]
 
 

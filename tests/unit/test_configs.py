@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ import yaml
 
 from airavata_runbook import Site
 from airavata_runbook.configs import control_plane, node
+from airavata_runbook.configs.repository import apt_lists, apt_source
 from airavata_runbook.facts.derive import derive
 from airavata_runbook.facts.host import parse
+from airavata_runbook.site import Repository
 
 FACTS = sorted((Path(__file__).parent / "fixtures" / "facts").glob("*.json"))
 
@@ -101,3 +104,17 @@ def test_a_kubelets_certificate_names_its_host_by_address(site):
     assert subject.common_name == "system:node:10.98.0.12" and subject.organization == "system:nodes"
     assert "--hostname-override=10.98.0.12" in words(node.kubelet_arguments(site, site.workers[0]))
     assert str(site.network.api_address) in control_plane.certificates(site)["apiserver"].ips
+
+
+@pytest.mark.parametrize("baseurl", ["file:///opt/airavata-runbook/repository", "file:///srv/my_repo/a-b.c",
+                                     "https://packages.example.org:8443/deb_x/~u/y.z/"])
+def test_apts_copies_of_the_repositorys_index_are_named_as_apt_names_them(tmp_path, baseurl):
+    (tmp_path / "lists" / "partial").mkdir(parents=True)
+    (tmp_path / "one.list").write_text(apt_source(Repository(baseurl=baseurl)))
+    settings = {"Dir::Etc::sourcelist": tmp_path / "one.list", "Dir::Etc::sourceparts": "-",
+                "Dir::State::lists": tmp_path / "lists"}
+    done = subprocess.run(["apt-get", "--print-uris", "update", *(f"-o{name}={value}" for name, value in settings.items())],
+                          capture_output=True, text=True, check=True)
+    names = [line.split()[1] for line in done.stdout.splitlines()]
+    ours = apt_lists(Repository(baseurl=baseurl)).removeprefix("/var/lib/apt/lists/")
+    assert len(names) > 1 and all(fnmatch(name, ours) for name in names), (ours, names)

@@ -195,10 +195,19 @@ def test_a_host_is_reached_by_a_name_or_an_address(tmp_path, host):
     assert loaded(tmp_path, GOOD.replace("role: master}", f"role: master, ssh: {{host: '{host}'}}}}")).master.ssh.host == host
 
 
-@pytest.mark.parametrize("url", ["https://packages.example.org", "http://u:p@10.0.0.1:8080/debian/x86_64/os/", "http://[fd00::1]/x",
+@pytest.mark.parametrize("url", ["https://packages.example.org", "http://10.0.0.1:8080/debian/x86_64/os/", "http://[fd00::1]/x",
                                  "file:///srv/debs.d/airavata_1"])
 def test_a_repository_is_at_an_address_or_in_a_folder(tmp_path, url):
     assert loaded(tmp_path, GOOD + f"  repository: {{baseurl: '{url}'}}\n").repository.baseurl == url
+
+
+@pytest.mark.parametrize(("section", "remedy"), [
+    ("repository: {baseurl: 'https://ci:hunter2@packages.example.org'}", "/etc/apt/auth.conf.d"),
+    (f"airavata: {{images: {{portal: {{pull: 'ci:hunter2@registry.example.org/a@sha256:{'1' * 64}'}}}}}}", "stands in auth")])
+def test_a_login_in_an_address_is_refused_unsaid_because_papermill_would_write_it_into_notebooks(tmp_path, section, remedy):
+    with pytest.raises(SiteError) as refused:
+        loaded(tmp_path, GOOD + f"  {section}\n")
+    assert remedy in str(refused.value) and "hunter2" not in str(refused.value)
 
 
 def test_relative_paths_start_at_the_project_s_folder(tmp_path, monkeypatch):
