@@ -125,8 +125,9 @@ class _Run:
         kind = "" if failed.explained else f"\nThis was not foreseen; the traceback is in {executed}"
         code = "\n".join(f"    {line}" for line in failed.source.splitlines())
         where = f"in cell {failed.cell} of" if failed.cell else "before the first cell of"
+        later = "" if path == self.chapters[-1] else "Later chapters were not run. "
         return StepFailed(f"chapter {path.stem} failed {where} notebooks/{path.name}\n{code}\n{failed.message}{kind}\n"
-                          f"Later chapters were not run. Executed notebook: {executed}; report: report.html beside it\n"
+                          f"{later}Executed notebook: {executed}; report: report.html beside it\n"
                           f"When the cause is mended, run again: what is done stays done (--from {path.stem[:2]} begins here)")
 
 

@@ -44,7 +44,7 @@ def test_a_failing_chapter_ends_the_run_with_one_message(project, capsys):
 
     message = capsys.readouterr().err
     assert "chapter 02-second failed in cell 5 of notebooks/02-second.ipynb" in message
-    assert 'report = step("two"' in message and "disk full" in message
+    assert 'report = step("two"' in message and "disk full" in message and "Later chapters were not run. Exec" in message
     assert not any(word in message for word in ("Traceback", "papermill", "not foreseen"))
     report = report_of(project)
     assert [chapter["chapter"] for chapter in report["chapters"]] == ["01-first", "02-second"]
@@ -58,8 +58,9 @@ def test_a_failing_chapter_ends_the_run_with_one_message(project, capsys):
 
 def test_an_unforeseen_error_and_a_dead_kernel_name_their_cell(project):
     write(project, "01-first", "1 / 0")
-    with pytest.raises(StepFailed, match=r"(?s)cell 5 of.*1 / 0.*ZeroDivisionError.*not foreseen"):
+    with pytest.raises(StepFailed, match=r"(?s)cell 5 of.*1 / 0.*ZeroDivisionError.*not foreseen") as failed:
         runner.run("small")
+    assert "Later chapters" not in str(failed.value)
     assert report_of(project)["failed"] == 1
     write(project, "01-first", 'step("one", "ok")', "import os; os._exit(7)")
     with pytest.raises(StepFailed, match=r"(?s)cell 6 of.*os\._exit.*kernel"):
