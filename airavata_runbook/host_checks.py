@@ -142,6 +142,9 @@ def _packages(site: Site, seen: Seen) -> Found:
         for other in sorted(seen.packages.intersection(PACKAGE[name].conflicts)):
             yield (f"{other} is installed, which cannot be beside {name}", "only one of them",
                    f"apt-get remove {other}, if the host needs it for nothing else")
+        if site.repository.folder and name in seen.packages:  # else the site's own repository may well have it
+            yield (f"{name} of another maker is installed; ours would replace it, and a reset remove it",
+                   "none, or the runbook's own", f"apt-get remove {name}, if the host needs it for nothing else")
 
 
 def _clock(site: Site, seen: Seen) -> Found:

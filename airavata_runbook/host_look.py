@@ -10,12 +10,12 @@ from airavata_runbook import round_trip
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.facts import host as host_facts
 from airavata_runbook.facts.host import HostFacts
-from airavata_runbook.mirror.packages import PACKAGES
+from airavata_runbook.mirror.packages import MAINTAINER, PACKAGES
 from airavata_runbook.site import Node, Site
 from airavata_runbook.ssh import Host
 
 PROGRAMS, STATE, CONTAINERS = "/usr", "/var/lib", "/var/lib/containerd"  # what packages, etcd and kubelet, and images fill
-IN_THE_WAY = {other for package in PACKAGES for other in package.conflicts}
+IN_THE_WAY = {other for package in PACKAGES for other in (package.name, *package.conflicts)}
 LISTENING = "ss -Htulnp || echo ss fails"
 # Asked of the running kernel; else whether a module could be loaded. A network namespace of its own, gone at once, shows
 # whether vxlan works.
@@ -26,9 +26,10 @@ if test -e /proc/sys/net/netfilter/nf_conntrack_max; then echo nf_conntrack; els
 if unshare -n ip link add v0 type vxlan id 1 dstport 8472 local 127.0.0.1 2>/dev/null; then echo vxlan; else can vxlan; fi"""
 # Version 2 names them in the first file, version 1 in the second: name, hierarchy, number of groups, enabled.
 CONTROLLERS = "cat /sys/fs/cgroup/cgroup.controllers 2>/dev/null || awk '$4 == 1 {print $1}' /proc/cgroups"
-# The second letter says how a package is: n is not there, of c only the configuration is left.
-INSTALLED = ("dpkg-query -W -f='${db:Status-Abbrev} ${Package}\\n' " + " ".join(sorted(IN_THE_WAY))
-             + " 2>/dev/null | awk '$1 !~ /^.[nc]/ {print $2}'")
+# Of others only: what is made by the runbook says so. The second letter says how a package is: n is not there, of c only the
+# configuration is left.
+INSTALLED = ("dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\t${Maintainer}\\n' " + " ".join(sorted(IN_THE_WAY))
+             + f" 2>/dev/null | awk -F'\\t' '$1 !~ /^.[nc]/ && $3 != \"{MAINTAINER}\" {{print $2}}'")
 # A folder that is still to be made will lie where the nearest one above it does.
 ROOM = ('for folder in {folders}; do at="$folder"; until test -e "$at"; do at=$(dirname "$at"); done; '
         'echo "$folder $(df -Pk "$at" | tail -n 1)"; done')
@@ -48,10 +49,10 @@ class Seen:
     """A host for the checks. What cannot be read is raised as StepFailed by the check that asks for it, and by no other.
 
     node: of the site file. Each fact has its name in HostFacts, and beside them are: listening: (protocol, port) → the
-    programs' names. registry: addresses that the registry's name leads to there. packages: those of others that are in
-    the way of one of ours. features: what the kernel has. controllers: of its control groups. room: folder → where its
-    file system is mounted, and the bytes free there. repository: "index NAME" that the package repository gave the
-    host, or why it gave none.
+    programs' names. registry: addresses that the registry's name leads to there. packages: those of others that are in the
+    way of one of ours, or are called like it. features: what the kernel has. controllers: of its control groups. room:
+    folder → where its file system is mounted, and the bytes free there. repository: "index NAME" that the package
+    repository gave the host, or why it gave none.
     """
 
     def __init__(self, node: Node, facts: Mapping[str, object], looks: Mapping[str, object]):

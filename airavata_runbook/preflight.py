@@ -47,7 +47,7 @@ QUESTIONS = {
     "swap": "none where pods could not be kept out of it", "kernel": f"has {', '.join(FEATURES)}",
     "cgroup": f"limits {', '.join(CONTROLLERS)}",
     "selinux": "does not enforce", "firewalld": "not between the hosts",
-    "packages": "none that cannot be beside those of the runbook",
+    "packages": "of others none that cannot be beside those of the runbook, or is called like one",
     "clock": f"within {SKEW:.0f} s of this machine's",
     "networks": "of pods and services overlap no address of a host",
     "registry-name": "leads to the registry's host or nowhere yet",

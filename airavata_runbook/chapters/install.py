@@ -25,7 +25,6 @@ from airavata_runbook.vault import PKI
 def repository(target: Target) -> Iterator[Resource]:
     site = target.site
     if folder := site.repository.folder:
-        mirror.check_versions(site.versions)
         built = mirror.make(mirror.of_host(site, target.node))
         shared = mirror.of_host(site, site.registry_node)  # as images, packages go there once, and from there to the others
         for one in built:
@@ -38,9 +37,7 @@ def repository(target: Target) -> Iterator[Resource]:
 
 @step("Kubernetes, etcd and flannel")
 def packages(target: Target) -> Iterator[Resource]:
-    versions = target.site.versions.model_dump()
-    yield Packages({name: versions[mirror.VERSION_KEYS[mirror.PACKAGE[name].component]]
-                    for name in mirror.of_host(target.site, target.node)}, target.site.repository.id)
+    yield Packages(mirror.versions_of(target.site, target.node), target.site.repository.id)
 
 
 @step("Names and kernel settings")

@@ -25,7 +25,7 @@ MOUNTS = ("awk '$2 ~ \"^(/var/lib/kubelet/|/var/lib/containerd/|/run/containerd/
           "| sort -ru")
 INDEX = ("Packages", "Release")  # mirror.index's files
 OWN_FOLDER = "/opt/airavata-runbook"  # above the repository, where a site names no other folder for it
-GROUPS = "find /sys/fs/cgroup -depth -type d -path '*kubepods*' 2>/dev/null"
+GROUPS = "find /sys/fs/cgroup -ignore_readdir_race -depth -type d -path '*kubepods*'"
 
 
 @step("Services")
@@ -51,10 +51,12 @@ def pods(target: Target) -> Iterator[Resource]:
 @step("The pod network")
 def network(target: Target) -> Iterator[Resource]:
     for name in ("cni0", "flannel.1"):
-        yield Cleared(f"interface {name}", f"ip -o link show {name} 2>/dev/null | cut -d' ' -f2", f"ip link delete {name}")
+        yield Cleared(f"interface {name}", f"test ! -e /sys/class/net/{name} || echo {name}", f"ip link delete {name}")
     for tool in ("iptables", "ip6tables"):
-        yield Cleared(f"rule of the cluster in {tool}", f"{tool}-save 2>/dev/null | grep -E '{CHAINS}'",
-                      f"{tool}-save -c | grep -vE '{CHAINS}' | {tool}-restore -c")
+        # Where the tool is gone, so are the rules: an earlier reset took them before the packages.
+        look = f"! command -v {tool}-save > /dev/null || {tool}-save"
+        remove = f"rules=$({tool}-save -c)\nprintf '%s\\n' \"$rules\" | grep -vE '{CHAINS}' | {tool}-restore -c"
+        yield Cleared(f"rule of the cluster in {tool}", look, remove, only=CHAINS)
 
 
 @step("Files")

@@ -25,6 +25,7 @@ from airavata_runbook.site import Node, Site, Versions
 UNITS = Path(__file__).parent / "units"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 RELEASE = "1"  # the Debian release; each package's own has its recipe behind it
+MAINTAINER = "airavata-runbook <runbook@localhost>"
 EPOCH = "1767225600"  # 2026-01-01: every file's time, so that the same input gives the same package
 CNI = "/opt/cni/bin"
 
@@ -192,7 +193,7 @@ def _described(package: Package, binaries: Path, units: Path, release: str) -> d
     return {
         "name": package.name, "version": package.version, "release": release, "arch": architecture(), "platform": "linux",
         "section": "admin", "priority": "optional", "license": "Apache-2.0",
-        "maintainer": "airavata-runbook <runbook@localhost>", "description": package.summary,
+        "maintainer": MAINTAINER, "description": package.summary,
         "depends": [f"{name} (= {PACKAGE[name].whole_version})" if name in exact else name for name in package.needs],
         "conflicts": list(package.conflicts), "contents": contents, "mtime": "2026-01-01T00:00:00Z",
         "deb": {"compression": "zstd"}, "rpm": {"compression": "zstd"},

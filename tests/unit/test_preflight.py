@@ -1,6 +1,7 @@
 """Every check finds what it is there for, on facts that are fit but for one thing, and finds nothing on fit ones."""
 
 import http.server
+import os
 import re
 import socket
 import subprocess
@@ -13,13 +14,14 @@ from typing import get_args
 import paramiko
 import pytest
 
-from airavata_runbook import Site, preflight, ssh_client
+from airavata_runbook import Site, host_look, preflight, ssh_client
 from airavata_runbook.chapters import network
 from airavata_runbook.errors import HostKeyRefused, HostUnreachable, StepFailed
 from airavata_runbook.host_checks import CONTROLLERS, EACH_HOST, FEATURES
 from airavata_runbook.host_look import INDEX, ROOM, Seen, folders, look, parse
+from airavata_runbook.mirror.packages import MAINTAINER
 from airavata_runbook.preflight import offline, told
-from airavata_runbook.site import Node
+from airavata_runbook.site import Node, Repository
 from airavata_runbook.site_fields import CheckName
 from airavata_runbook.ssh import Host, Result
 from airavata_runbook.step import Target
@@ -120,6 +122,7 @@ ETCD, NGINX = 'users:(("etcd",pid=1,fd=8))', 'users:(("nginx",pid=7,fd=3))'
     ("cgroup", {"cgroup": "cgroup2fs\n", "controllers": "cpu io memory\n"}, "no cpuset, pids in control groups version 2"),
     ("packages", {"packages": "docker.io\n"}, "docker.io is installed, which cannot be beside containerd"),
     ("packages", {"packages": "kubelet\n"}, "kubelet is installed, which cannot be beside kubernetes-node"),
+    ("packages", {"packages": "containerd\n"}, "containerd of another maker is installed"),
     ("registry-name", {"registry": "192.0.2.7 STREAM registry.lab\n"}, "registry.lab leads to 192.0.2.7"),
     ("settings", {"capabilities": "nonsense\n"}, "a fact of the host cannot be read: nonsense"),
 ])
@@ -206,6 +209,23 @@ def test_a_worker_may_have_the_masters_ports_taken(site):
 def test_a_worker_may_have_what_is_in_the_masters_way(site):
     assert found(site, seen(site, "worker", packages="etcd-server docker-registry\n")) == {}
     assert len(list(EACH_HOST["packages"](site, seen(site, packages="etcd-server docker-registry\n")))) == 2
+
+
+def test_of_the_packages_on_a_host_those_of_others_count(tmp_path, monkeypatch):
+    """As dpkg-query prints them: the runbook's own, one of another maker by the same name, one in the way, one removed."""
+    rows = (("ii ", "etcd", MAINTAINER), ("hi ", "containerd", "Debian Go <x@example.org>"), ("ii ", "runc", "Debian <y@z>"),
+            ("rc ", "docker.io", "Debian <y@z>"), ("un ", "kubelet", ""))
+    (tmp_path / "rows").write_text("".join("\t".join(row) + "\n" for row in rows))
+    (tmp_path / "dpkg-query").write_text(f"#!/bin/sh\ncase $2 in *'\\t${{Maintainer}}\\n'*) cat {tmp_path}/rows;; esac\n")
+    (tmp_path / "dpkg-query").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    done = subprocess.run(["sh", "-c", host_look.INSTALLED], capture_output=True, text=True)
+    assert done.stdout.split() == ["containerd", "runc"]
+
+
+def test_a_site_s_own_repository_may_have_brought_packages_of_these_names(site):
+    own = site.model_copy(update={"repository": Repository(baseurl="https://packages.example.org")})
+    assert list(EACH_HOST["packages"](own, seen(own, packages="containerd\n"))) == []
 
 
 def of_site(monkeypatch, site: Site, **hosts) -> list[preflight.Finding]:
@@ -396,7 +416,7 @@ def test_why_there_is_no_package_index_is_said_without_the_url_s_password(site, 
     with serving(tmp_path) as url:
         assert "404" in index_at(url)
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        url = f"http://admin:canary@127.0.0.1:{taken.getsockname()[1]}"
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/debs?token=canary"
     said = index_at(url)
     assert "Connection refused" in said
     one = Site.load("lab", {"repository.baseurl": url})
