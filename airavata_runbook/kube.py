@@ -5,7 +5,6 @@ The official client is imported where it is used: it takes a while to load, and 
 
 import json
 import os
-import ssl
 import tempfile
 import threading
 from pathlib import Path
@@ -18,7 +17,6 @@ from airavata_runbook.vault import PKI, vault_of
 
 PORT = 6443
 FIELD_MANAGER = "airavata-runbook"
-CONNECTIONS = 8  # kept open at a time: as many as the engine asks by
 
 _clients: dict[str, tuple[tuple[int, bytes], "Kube"]] = {}
 _lock = threading.Lock()
@@ -66,22 +64,21 @@ def _api(port: int, authority: bytes, pair: pki.Pair):
     """The official client for an API server behind a local port, with TLS that trusts `authority` alone."""
     import urllib3
     from kubernetes import client
-    api = client.ApiClient(client.Configuration(host=f"https://127.0.0.1:{port}"))
-    # The client itself would keep the admin's key in a file for as long as this process lives, and longer when it is killed.
-    api.rest_client.pool_manager = urllib3.PoolManager(
-        num_pools=4, maxsize=CONNECTIONS, ssl_context=client_context(authority, pair),
-        retries=urllib3.Retry(total=3, backoff_factor=0.1, allowed_methods=None))
-    return api
+    configuration = client.Configuration(host=f"https://127.0.0.1:{port}")
+    configuration.proxy = None
+    configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file = map(_in_memory, (authority, pair.cert, pair.key))
+    configuration.retries = urllib3.Retry(total=3, backoff_factor=0.1, allowed_methods=None)
+    return client.ApiClient(configuration)
 
 
-def client_context(authority: bytes, pair: pki.Pair) -> ssl.SSLContext:
-    """TLS of a client that trusts `authority` alone and shows `pair`. No file of it is left."""
-    context = ssl.create_default_context(cadata=authority.decode())
-    with tempfile.NamedTemporaryFile(dir=paths.state_dir()) as file:  # of mode 600; Python reads a key from a file only
-        file.write(pair.cert + pair.key)
-        file.flush()
-        context.load_cert_chain(file.name)
-    return context
+def _in_memory(content: bytes) -> str:
+    """The path of a file that this process alone has, and that ends with it (memfd_create(2)).
+
+    The client wants paths. By a kubeconfig it would keep the admin's key in /tmp, for good where its process is killed.
+    """
+    file = os.memfd_create("airavata-runbook")
+    os.write(file, content)
+    return f"/proc/self/fd/{file}"
 
 
 def explained(error: Exception, site: Site) -> Exception:
