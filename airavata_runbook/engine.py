@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from airavata_runbook import planned, round_trip
 from airavata_runbook.batch import batch, split
-from airavata_runbook.errors import NotYet, RunbookError, StepFailed
+from airavata_runbook.errors import NotYet, RunbookError, StepFailed, StoppedByUser
 from airavata_runbook.report import CHANGED, FAILED, OK, SKIPPED, WOULD_CHANGE, Item
 from airavata_runbook.resources import Change, Condition, Context, Resource
 from airavata_runbook.resources.base import Found
@@ -95,9 +95,9 @@ class _Work:
             self._mark_left(range(position, last))
 
     def _mark_left(self, at_work: range) -> None:
-        """What is not done after a failure: a resource that was at work has failed, unless another of them was named."""
+        """What is not done after a failure: what was at work has failed, unless one of it was named, or the user stopped it."""
         items = self.outcome.items
-        named = any(item.status == FAILED for item in items)
+        named = any(item.status == FAILED for item in items) or isinstance(self.outcome.error, StoppedByUser)
         for position, item in enumerate(items):
             if item.status == WOULD_CHANGE or (position in self.later and item.status != FAILED):
                 item.status = FAILED if position in at_work and not named else SKIPPED
@@ -137,7 +137,7 @@ class _Work:
         try:
             told = self.changes[position].call()
         except Exception as error:
-            self.outcome.items[position].status = FAILED
+            self.outcome.items[position].status = SKIPPED if isinstance(error, StoppedByUser) else FAILED
             raise self._at(position, error) from None
         if told:
             self.outcome.items[position].summary += f", {told}"

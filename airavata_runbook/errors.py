@@ -2,6 +2,8 @@
 
 import unicodedata
 
+STOPPED_BY_USER = "stopped by the user"  # how the message of a host or chapter begins that Ctrl-C ended
+
 
 def printable(text: str) -> str:
     """`text` without what would act on a terminal or page instead of being read, or cannot be written at all.
@@ -57,20 +59,20 @@ class NotRoot(HostUnreachable):
 
 
 class StoppedByUser(HostUnreachable):
-    """Ctrl-C: the host was let go of in the midst of its work."""
+    """Ctrl-C: the host was let go of in the midst of its work. Its message is STOPPED_BY_USER."""
 
 
 class StepFailed(RunbookError):
     """A step did not reach what it wanted on one host or more.
 
     retryable: the same call may succeed later. rows: a table of what was found, its head first, for a report.
-    report: the step's whole Report, where there is one. stopped: it was the user who ended it.
+    report: the step's whole Report, where there is one.
     """
 
     def __init__(self, message: str, *, retryable: bool = False, rows: list[list[str]] | None = None, report=None,
-                 stopped: bool = False, **parts: str):
+                 **parts: str):
         super().__init__(message, **parts)
-        self.retryable, self.rows, self.report, self.stopped = retryable, rows or [], report, stopped
+        self.retryable, self.rows, self.report = retryable, rows or [], report
 
 
 class CannotBuild(RunbookError):

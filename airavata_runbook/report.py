@@ -2,9 +2,10 @@
 
 from dataclasses import asdict, dataclass, field, fields, replace
 
+from airavata_runbook.errors import STOPPED_BY_USER
+
 OK, CHANGED, WOULD_CHANGE, FAILED, SKIPPED = "ok", "changed", "would change", "failed", "skipped"
 STATUSES = (CHANGED, WOULD_CHANGE, FAILED, SKIPPED, OK)
-STOPPED_BY_USER = "stopped by the user"  # how the message of a host or chapter begins that Ctrl-C ended
 
 
 @dataclass

@@ -5,7 +5,7 @@ import time
 
 from airavata_runbook import lock
 from airavata_runbook.chapters.reset import steps
-from airavata_runbook.errors import SiteError, StepFailed
+from airavata_runbook.errors import STOPPED_BY_USER, SiteError, StepFailed
 from airavata_runbook.report import WOULD_CHANGE, Report
 from airavata_runbook.report_page import step_line
 from airavata_runbook.run_record import RunRecord
@@ -59,7 +59,7 @@ class _Reports:
             self.reports.append(error.report)
             self.lost |= {one.host for one in error.report.failures}
             self.failures += [f"{step.title}: {one.host}: {one.message}" for one in error.report.failures]
-            if error.stopped:
+            if error.report.stopped:
                 raise KeyboardInterrupt from None
             return
         self.reports.append(report)
@@ -77,7 +77,7 @@ class _Reports:
 def _take_back(site: Site, data: bool, planned: _Reports) -> None:
     record = RunRecord(site.name, folder(), "reset")
     chapter, done, started = record.begin("reset"), _Reports(planned), time.time()
-    outcome, message = "stopped", "stopped by the user"
+    outcome, message = "stopped", STOPPED_BY_USER
     try:
         for step in steps(data):
             done.add(step, site)

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from airavata_runbook import lock, notebook, planned, report_page, run_record
-from airavata_runbook.errors import SiteError, StepFailed
-from airavata_runbook.report import STOPPED_BY_USER, Report
+from airavata_runbook.errors import STOPPED_BY_USER, SiteError, StepFailed
+from airavata_runbook.report import Report
 from airavata_runbook.run_progress import ChapterProgress
 from airavata_runbook.run_record import RunRecord, written
 from airavata_runbook.site import Site

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import paramiko
 
-from airavata_runbook.errors import HostUnreachable, StoppedByUser
+from airavata_runbook.errors import STOPPED_BY_USER, HostUnreachable, StoppedByUser
 from airavata_runbook.forward import Forward
 from airavata_runbook.site import Node, Site
 from airavata_runbook.ssh_client import CONNECT_TIMEOUT, open_client, parse_jump, watch
@@ -131,7 +131,7 @@ class Host:
     def _lost(self, error: Exception | None) -> HostUnreachable:
         self.close()
         if self._stop.is_set():
-            return StoppedByUser("stopped by the user", where=f"host {self.name}",
+            return StoppedByUser(STOPPED_BY_USER, where=f"host {self.name}",
                                  remedy="run the step again: what is done stays done, and it goes on where it stopped")
         return HostUnreachable("the connection to the host was lost", where=f"host {self.name}",
                                found=str(error) or type(error).__name__,

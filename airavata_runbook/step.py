@@ -12,7 +12,7 @@ from textwrap import indent
 
 from airavata_runbook import display, lock, round_trip
 from airavata_runbook.engine import bring_about
-from airavata_runbook.errors import NotYet, RunbookError, StepFailed, StoppedByUser
+from airavata_runbook.errors import NotYet, RunbookError, StepFailed
 from airavata_runbook.facts.derive import NodeSettings, derive
 from airavata_runbook.facts.host import HostFacts, look
 from airavata_runbook.fan_out import FanOut
@@ -172,7 +172,7 @@ def finish(report: Report, errors: Mapping[str, Exception] | None = None,
             file.write(json.dumps(report.as_dict()) + "\n")
     if report.failures:
         display.show(report)
-        raise _failed(report, stopped=any(isinstance(error, StoppedByUser) for error in errors.values()))
+        raise _failed(report)
     return report
 
 
@@ -182,11 +182,11 @@ def _failure(host: str, error: Exception, mask: Callable[[str], str]) -> Failure
     return Failure(host, mask(message), getattr(error, "retryable", False))
 
 
-def _failed(report: Report, stopped: bool) -> StepFailed:
+def _failed(report: Report) -> StepFailed:
     hosts = ", ".join(one.host for one in report.failures)
     heading = f"{report.title} did not succeed on {hosts}" if report.hosts else f"Check failed: {report.title}"
     told = "".join("\n" + indent(f"{one.host}: {one.message}", "  ") for one in report.failures)
     # The runner tells how to go on, with the chapter to begin at.
     remedy = "" if os.environ.get(REPORT_FILE) else "mend the cause and run the step again: what is done stays done"
     return StepFailed(f"{heading} (chapter {report.chapter}, step {report.step}){told}", remedy=remedy, report=report,
-                      retryable=all(one.retryable for one in report.failures), stopped=stopped)
+                      retryable=all(one.retryable for one in report.failures))
