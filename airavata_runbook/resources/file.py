@@ -47,13 +47,22 @@ class File:
         summary = self._difference(found, wanted)
         if not summary:
             return None
-        old = None if found.absent or self.secret else self._look(found)[3]
-        detail = "" if self.secret else text_diff(old, wanted, self.path)
         user, group = self.owner.split(":")
         install = f"install -D -m {self.mode} -o {user} -g {group} /dev/stdin {quote(self.path)}"
-        return Change(summary, detail, script=_write(install, self.path, wanted),
-                      shown=install + ("   # a secret" if self.secret else ""),
+        return Change(summary, self._detail(found, wanted), script=_write(install, self.path, wanted), shown=install + (
+            "   # a secret" if self.secret else "   # with the content above on its standard input"),
                       touches=frozenset({self.path}))
+
+    def _detail(self, found: Found, wanted: bytes) -> str:
+        """The difference to read. What others could not read on the host is not shown: it may hold somebody's key."""
+        if self.secret:
+            return ""
+        if found.absent:
+            return text_diff(None, wanted, self.path)
+        mode, _, _, old = self._look(found)
+        if old != wanted and not int(mode, 8) & 0o044:
+            return f"(what was there is not shown: mode {mode})\n" + text_diff(None, wanted, self.path)
+        return text_diff(old, wanted, self.path)
 
     def _bytes(self) -> bytes:
         content = self.content() if callable(self.content) else self.content

@@ -77,6 +77,18 @@ def test_a_changed_file_is_told_as_a_difference_and_a_secret_one_is_not(tmp_path
     assert secret.change(on_this_machine(secret), Context(None)) is None
 
 
+def test_what_others_could_not_read_on_the_host_is_not_shown_in_a_difference(tmp_path):
+    path = tmp_path / "admin.conf"
+    path.write_text("client-key-data: canary\n")
+    path.chmod(0o600)
+    ours = File(str(path), "client-key: /etc/kubernetes/pki/admin.key\n", "0600")
+    change = ours.change(on_this_machine(ours), Context(None))
+    assert "canary" not in change.detail and "not shown" in change.detail and "+client-key: /etc" in change.detail
+    path.write_text("client-key: /etc/kubernetes/pki/admin.key\n")
+    path.chmod(0o644)
+    assert ours.change(on_this_machine(ours), Context(None)).summary == "mode 644 → 600"
+
+
 def test_a_file_takes_the_place_of_a_link_to_a_folder_and_leaves_the_folder_alone(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").symlink_to(tmp_path / "folder")
