@@ -12,10 +12,12 @@ from airavata_runbook.report import CHANGED, FAILED, OK, SKIPPED, WOULD_CHANGE, 
 
 MARKS = {OK: "=", CHANGED: "+", WOULD_CHANGE: "~", FAILED: "!", SKIPPED: "-"}
 # Jupyter's own colours (elsewhere the ones named here), mixed with the text's: so they can be read on white and on black.
-MIX = "color:color-mix(in srgb, var(--jp-{}-color1, {}) 50%, currentColor)"
+# A notebook that was not run here yet is shown with the first colour alone, for Jupyter takes all but plain ones out of it.
+MIX = "color:{plain};color:color-mix(in srgb, var(--jp-{name}-color1, {own}) 50%, currentColor)"
 QUIET = "opacity:.75"
-STYLES = {OK: QUIET, CHANGED: MIX.format("success", "#2da44e"), WOULD_CHANGE: MIX.format("warn", "#bf8700"),
-          FAILED: MIX.format("error", "#cf222e"), SKIPPED: QUIET}
+STYLES = {OK: QUIET, CHANGED: MIX.format(plain="#238636", name="success", own="#2da44e"),
+          WOULD_CHANGE: MIX.format(plain="#9a6700", name="warn", own="#bf8700"),
+          FAILED: MIX.format(plain="#d83b46", name="error", own="#cf222e"), SKIPPED: QUIET}
 WIDTH = 110
 
 

@@ -99,6 +99,15 @@ def ask(source: ImageSource, auth: str | None = None, ca: bytes | str | Path | N
                        remedy="correct the reference, or push the image")
 
 
+def check_build(context: Path) -> None:
+    """See whether a folder could be built into an image here; one that was built already needs no engine.
+
+    Raises BadImage when there is nothing to build, RunbookError when nothing here can build it.
+    """
+    if not _built_into(context).exists():
+        _engine(context)
+
+
 def tag(source: ImageSource, *, folder: Path) -> str:
     """A tag that changes exactly when the source does, found without fetching or building: `sha-` and 16 digits."""
     if source.build:
@@ -127,11 +136,18 @@ def _pulled_into(digest: str, platform: str) -> Path:
     return paths.cache_dir() / "images" / "pulled" / f"{digest.replace(':', '-')}-{platform.replace('/', '-')}"
 
 
-def _built(context: Path, platform: str) -> Layout:
+def _built_into(context: Path) -> Path:
+    """Where the image of a folder's present content is kept, built or still to be built. Raises BadImage."""
+    if not context.is_dir():
+        raise BadImage("there is no such folder to build an image from", where=str(context))
     if not any((context / name).is_file() for name in ("Dockerfile", "Containerfile")):
         raise BadImage("a folder holds nothing to build an image from", where=str(context),
                        needed="a Dockerfile or Containerfile")
-    archive = paths.cache_dir() / "images" / "built" / f"{_content(context)}.tar"
+    return paths.cache_dir() / "images" / "built" / f"{_content(context)}.tar"
+
+
+def _built(context: Path, platform: str) -> Layout:
+    archive = _built_into(context)
     if not archive.exists():
         archive.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=archive.parent) as work:

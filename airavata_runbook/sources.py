@@ -10,7 +10,6 @@ from pathlib import Path
 
 from airavata_runbook import images, paths, pki, vault
 from airavata_runbook.errors import RunbookError, SiteError
-from airavata_runbook.image_files import BadImage
 from airavata_runbook.site import Certificate, ImageSource, Site
 
 ASKING = 8  # registries asked at a time
@@ -111,17 +110,7 @@ def _usable(site: Site, source: ImageSource, ask: bool) -> None:
     elif source.archive:
         images.resolve(source, folder=paths.given("."))  # an archive is only opened, and compared with its digest
     else:
-        _can_be_built(source, paths.given(source.build))
-
-
-def _can_be_built(source: ImageSource, context: Path) -> None:
-    if not context.is_dir():
-        raise BadImage("there is no such folder to build an image from")
-    if not any((context / name).is_file() for name in ("Dockerfile", "Containerfile")):
-        raise BadImage("a folder holds nothing to build an image from", needed="a Dockerfile or Containerfile")
-    content = images.tag(source, folder=paths.given(".")).removeprefix("sha-")
-    if not any((paths.cache_dir() / "images" / "built").glob(f"{content}*.tar")):
-        images._engine(context)
+        images.check_build(paths.given(source.build))
 
 
 def _given(site: Site, field: str, reference: str) -> Source:

@@ -35,7 +35,7 @@ def shown(style: str, text: str, page: str, named: dict[str, str]) -> str:
     """The colour that a browser makes of a style."""
     if opacity := re.fullmatch(r"opacity:([.\d]+)", style):
         return mixed(float(opacity[1]), text, page)
-    name, own, share = re.fullmatch(r"color:color-mix\(in srgb, var\(--jp-(\w+)-color1, (#\w{6})\) (\d+)%, currentColor\)",
+    name, own, share = re.fullmatch(r"color:#\w{6};color:color-mix\(in srgb, var\(--jp-(\w+)-color1, (#\w{6})\) (\d+)%, currentColor\)",
                                     style).groups()
     return mixed(int(share) / 100, named.get(name, own), text)
 
@@ -49,8 +49,18 @@ def test_every_status_can_be_read(status, theme):
         assert (lighter + 0.05) / (darker + 0.05) >= READABLE
 
 
+@pytest.mark.parametrize(("page", "least"), [("#ffffff", READABLE), ("#111111", 3.8)])
+@pytest.mark.parametrize("status", STATUSES)
+def test_every_status_can_be_told_in_a_notebook_that_was_not_run_here_yet(status, page, least):
+    if plain := re.match(r"color:(#\w{6});", display.STYLES[status]):
+        darker, lighter = sorted((luminance(plain[1]), luminance(page)))
+        assert (lighter + 0.05) / (darker + 0.05) >= least
+    else:
+        assert display.STYLES[status] == display.QUIET
+
+
 def test_no_other_colours_are_used():
     items = [Item("file /etc/a", status, "summary", "- a\n+ b", "install a") for status in STATUSES]
     page = display.report_html(Report("c", "s", "Files", False, {"one": items}, [Failure("one", "it broke")], [["a"], ["b"]]))
-    colours = {style for style in re.findall(r"(?<![-\w])(?:color:color-mix\([^;']*|color:[^;']*|opacity:[^;']*)", page)}
-    assert colours == set(display.STYLES.values())
+    colours = set(re.findall(r"(?<![-\w])(?:color:|opacity:)[^;']*", page))
+    assert colours == {part for style in display.STYLES.values() for part in style.split(";")}
