@@ -6,7 +6,6 @@ No host is asked for any of it: what the master generates is not looked at here.
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from airavata_runbook import images, paths, pki, vault
 from airavata_runbook.errors import RunbookError, SiteError
