@@ -15,7 +15,7 @@ run: setup
 	$(BIN)/airavata-runbook run lab
 
 test: setup lint
-	$(BIN)/pytest -q tests/unit
+	$(BIN)/pytest -q -n auto tests/unit
 	$(BIN)/airavata-runbook mirror
 	$(BIN)/pytest -q tests/lab
 	$(BIN)/pytest -q -s tests/chaos
@@ -32,7 +32,7 @@ $(VENV)/.ready: pyproject.toml
 	touch $@
 
 unit: setup
-	$(BIN)/pytest -q tests/unit
+	$(BIN)/pytest -q -n auto tests/unit
 
 lint: setup
 	$(BIN)/ruff check -q airavata_runbook benchmarks tests
