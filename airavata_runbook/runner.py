@@ -123,10 +123,10 @@ class _Run:
     def _explain(self, path: Path, failed: notebook.Failed) -> StepFailed:
         executed = self.record.short(self.folder / path.name)
         kind = "" if failed.explained else f"\nThis was not foreseen; the traceback is in {executed}"
-        code = "\n".join(f"    {line}" for line in failed.source.splitlines())
+        code = "".join(f"\n    {line}" for line in failed.source.splitlines())
         where = f"in cell {failed.cell} of" if failed.cell else "before the first cell of"
         later = "" if path == self.chapters[-1] else "Later chapters were not run. "
-        return StepFailed(f"chapter {path.stem} failed {where} notebooks/{path.name}\n{code}\n{failed.message}{kind}\n"
+        return StepFailed(f"chapter {path.stem} failed {where} notebooks/{path.name}{code}\n{failed.message}{kind}\n"
                           f"{later}Executed notebook: {executed}; report: report.html beside it\n"
                           f"When the cause is mended, run again: what is done stays done (--from {path.stem[:2]} begins here)")
 
