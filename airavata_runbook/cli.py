@@ -115,7 +115,8 @@ def _plan(options: argparse.Namespace) -> None:
 
 def _reset(options: argparse.Namespace) -> None:
     from airavata_runbook import reset, runner
-    reset.reset(Site.load(options.site, runner.parse_settings(options.settings)), options.data, options.yes)
+    settings = runner.parse_settings(options.settings)
+    reset.reset(Site.load(options.site, settings), options.data, options.yes, settings)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping
 
 from airavata_runbook import lock
 from airavata_runbook.chapters.reset import steps
@@ -16,10 +17,11 @@ from airavata_runbook.step import Step
 KEPT = "the registry's images, the databases' folders and the secrets that they were made with (--data takes them too)"
 
 
-def reset(site: Site, data: bool = False, yes: bool = False) -> None:
+def reset(site: Site, data: bool = False, yes: bool = False, settings: Mapping[str, object] | None = None) -> None:
     """Take back what the runbook did on the site's hosts.
 
-    data: with images, databases and their secrets. yes: do not ask. What stays in any case: chapters/reset.py.
+    data: with images, databases and their secrets. yes: do not ask. settings: the site's fields that were set for it alone,
+    for its record. What stays in any case: chapters/reset.py.
     A host that fails is left as it is from there on, and the others go on. Raises SiteError when there is nobody to ask,
     StepFailed in the end when a host did not get through.
     """
@@ -38,7 +40,7 @@ def reset(site: Site, data: bool = False, yes: bool = False) -> None:
         print("nothing was changed")
         return
     with lock.held(site, "airavata-runbook reset"):
-        _take_back(site, data, planned)
+        _take_back(site, data, planned, RunRecord(site.name, folder(), "reset", settings=settings))
 
 
 class _Reports:
@@ -74,8 +76,7 @@ class _Reports:
                           remedy="mend the cause and reset again: what is taken back stays so")
 
 
-def _take_back(site: Site, data: bool, planned: _Reports) -> None:
-    record = RunRecord(site.name, folder(), "reset")
+def _take_back(site: Site, data: bool, planned: _Reports, record: RunRecord) -> None:
     chapter, done, started = record.begin("reset"), _Reports(planned), time.time()
     outcome, message = "stopped", STOPPED_BY_USER
     try:

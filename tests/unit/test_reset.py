@@ -61,8 +61,9 @@ def record(hosts) -> dict:
 
 
 def test_everything_is_taken_back_on_all_hosts(hosts, capsys):
-    reset.reset(hosts["head"].site, yes=True)
+    reset.reset(hosts["head"].site, yes=True, settings={"registry.root": "/data"})
     assert left(hosts, "head") == left(hosts, "other") == [] and record(hosts)["outcome"] == "ok"
+    assert record(hosts)["set"] == {"registry.root": "/data"}
     assert "4 to take back" in capsys.readouterr().out
 
 

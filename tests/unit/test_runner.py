@@ -195,6 +195,6 @@ def test_a_terminal_sees_each_step_as_it_ends(tmp_path):
 
 def test_a_reset_is_of_the_site_that_was_run(project, monkeypatch):
     seen = []
-    monkeypatch.setattr("airavata_runbook.reset.reset", lambda site, data, yes: seen.append(site))
+    monkeypatch.setattr("airavata_runbook.reset.reset", lambda site, data, yes, settings: seen.append((site, settings)))
     assert cli.main(["reset", "small", "--yes", "--set", "network.pods=10.60.0.0/16"]) == 0
-    assert seen == [Site.load("small", {"network.pods": "10.60.0.0/16"})]
+    assert seen == [(Site.load("small", wanted := {"network.pods": "10.60.0.0/16"}), wanted)]
