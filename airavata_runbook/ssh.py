@@ -19,6 +19,7 @@ from airavata_runbook.ssh_client import CONNECT_TIMEOUT, open_client, parse_jump
 
 T = TypeVar("T")
 TIMEOUT = 600.0  # seconds without any output of a command
+SESSIONS = 7  # commands at a time; sshd takes 10 on a connection (MaxSessions), and the lock and a fan-out hold one each
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Host:
         self._forwards: dict[tuple[str, int], Forward] = {}
         self._lock = threading.RLock()
         self._stop = threading.Event()
+        self._sessions = threading.BoundedSemaphore(SESSIONS)
 
     def run(self, script: str, data: bytes | None = None, timeout: float = TIMEOUT) -> Result:
         """Run a POSIX shell script as root; returns its Result whatever its exit status.
@@ -75,11 +77,12 @@ class Host:
 
         What the script starts ends with the channel, if it reads to the end of its input. Raises HostUnreachable.
         """
+        client = self._open()
         try:
-            channel = self._open().get_transport().open_session(timeout=CONNECT_TIMEOUT)
+            channel = client.get_transport().open_session(timeout=CONNECT_TIMEOUT)
             channel.exec_command(self._shell(script))
         except (OSError, EOFError, paramiko.SSHException) as error:
-            raise self._lost(error) from None
+            raise self._lost(error, client) from None
         return channel
 
     def send(self, source: Path, target: str, progress: Callable[[int], None] = lambda sent: None) -> None:
@@ -128,8 +131,14 @@ class Host:
                     client.close()
             self._client = self._jump = None
 
-    def _lost(self, error: Exception | None) -> HostUnreachable:
-        self.close()
+    def _lost(self, error: Exception | None, client: paramiko.SSHClient | None = None) -> HostUnreachable:
+        """What became of the connection `client`, or of whichever there is, as an error. It is closed, but no newer one."""
+        if isinstance(error, paramiko.ChannelException):  # the connection is well; another thread may be at work on it
+            return HostUnreachable("the host refuses one more session", where=f"host {self.name}", found=str(error),
+                                   remedy="raise MaxSessions in the configuration of its sshd to 10, its default, or more")
+        with self._lock:
+            if client in (None, self._client):
+                self.close()
         if self._stop.is_set():
             return StoppedByUser(STOPPED_BY_USER, where=f"host {self.name}",
                                  remedy="run the step again: what is done stays done, and it goes on where it stopped")
@@ -143,36 +152,18 @@ class Host:
         return shell if script is None else f"{shell} -c {shlex.quote(script)}"
 
     def _exchange(self, command: str, data, timeout: float = TIMEOUT, progress=lambda sent: None) -> Result:
-        try:
-            return self._exchanged(command, data, timeout, progress)
-        except TimeoutError:
-            if self._stop.is_set():
-                raise self._lost(None) from None
-            raise HostUnreachable("nothing was heard of a command on the host for a long time", where=f"host {self.name}",
-                                  found=f"no output for {timeout:.0f} s", needed="an answer",
-                                  remedy="it may still be at work there (see ps); run again when it has ended") from None
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            raise self._lost(error) from None
-
-    def _exchanged(self, command: str, data, timeout: float, progress: Callable[[int], None]) -> Result:
-        channel = self._open().get_transport().open_session(timeout=CONNECT_TIMEOUT)
-        try:
-            channel.settimeout(timeout)
-            channel.exec_command(command)
-            feeder = threading.Thread(target=_feed, args=(channel, data, progress), daemon=True)
-            errors: list[bytes] = []
-            reader = threading.Thread(target=_read_errors, args=(channel, errors), daemon=True)
-            feeder.start()
-            reader.start()
-            output = channel.makefile("rb").read()
-            reader.join(timeout)
-            feeder.join(timeout)
-            status = channel.recv_exit_status()
-            if status == -1 and not channel.get_transport().is_active():
-                raise EOFError("it ended before the command did")
-            return Result(status, output, b"".join(errors))
-        finally:
-            channel.close()
+        with self._sessions:
+            client = self._open()
+            try:
+                return _exchanged(client.get_transport(), command, data, timeout, progress)
+            except TimeoutError:
+                if self._stop.is_set():
+                    raise self._lost(None, client) from None
+                raise HostUnreachable("nothing was heard of a command on the host for a long time", where=f"host {self.name}",
+                                      found=f"no output for {timeout:.0f} s", needed="an answer",
+                                      remedy="it may still be at work there (see ps); run again when it has ended") from None
+            except (OSError, EOFError, paramiko.SSHException) as error:
+                raise self._lost(error, client) from None
 
     def _open(self) -> paramiko.SSHClient:
         with self._lock:
@@ -246,6 +237,27 @@ def side_by_side(hosts: list[Host], work: Callable[[Host], T]) -> dict[str, T | 
                 for host in hosts:
                     host.resume()
     return {name: result.result() for name, result in results.items()}
+
+
+def _exchanged(transport: paramiko.Transport, command: str, data, timeout: float, progress: Callable[[int], None]) -> Result:
+    channel = transport.open_session(timeout=CONNECT_TIMEOUT)
+    try:
+        channel.settimeout(timeout)
+        channel.exec_command(command)
+        feeder = threading.Thread(target=_feed, args=(channel, data, progress), daemon=True)
+        errors: list[bytes] = []
+        reader = threading.Thread(target=_read_errors, args=(channel, errors), daemon=True)
+        feeder.start()
+        reader.start()
+        output = channel.makefile("rb").read()
+        reader.join(timeout)
+        feeder.join(timeout)
+        status = channel.recv_exit_status()
+        if status == -1 and not transport.is_active():
+            raise EOFError("it ended before the command did")
+        return Result(status, output, b"".join(errors))
+    finally:
+        channel.close()
 
 
 def _read_errors(channel: paramiko.Channel, errors: list[bytes]) -> None:

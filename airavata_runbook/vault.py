@@ -34,7 +34,7 @@ class Vault:
         self.site = site
         self._read: dict[str, bytes] = {}
         self._answered: dict[str, str] = {}  # what the user was asked for, once in this process
-        self._asking = threading.Lock()
+        self._asking, self._reading = threading.Lock(), threading.Lock()
         self._told: set[str] = set()  # every value and line of a key that was read, so that it can be masked
 
     def __repr__(self) -> str:
@@ -55,12 +55,13 @@ class Vault:
 
     def read(self, path: str, made: str) -> bytes:
         """A file on the master, as bytes. made: in words, what has to happen before it exists, for NotYet."""
-        if path not in self._read:
-            result = connect(self.site)[self.site.master.name].run(f"cat {shlex.quote(path)}")
-            if result.status or not result.stdout:
-                raise NotYet(made)
-            self._keep(path, result.stdout)
-        return self._read[path]
+        with self._reading:  # by one of the threads that want it; the others find it then
+            if path not in self._read:
+                result = connect(self.site)[self.site.master.name].run(f"cat {shlex.quote(path)}")
+                if result.status or not result.stdout:
+                    raise NotYet(made)
+                self._keep(path, result.stdout)
+            return self._read[path]
 
     def _keep(self, path: str, content: bytes) -> None:
         self._read[path] = content

@@ -1,6 +1,9 @@
 """A connection that is lost, whatever was under way: one error that names the host. On real hosts: tests/lab, tests/chaos."""
 
 import io
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import paramiko
@@ -9,7 +12,7 @@ import pytest
 from airavata_runbook import ssh_client
 from airavata_runbook.errors import HostUnreachable, SiteError
 from airavata_runbook.site import Site, Ssh
-from airavata_runbook.ssh import Host
+from airavata_runbook.ssh import SESSIONS, Host
 from airavata_runbook.ssh_client import open_client
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOarEmxFbFIsYZQ9XOzF5G8Wyis4sGsySBlVNf0FBqRz"
@@ -41,11 +44,69 @@ class CutChannel:
     def recv_exit_status(self):
         return -1  # what paramiko says when there never was one
 
-    def get_transport(self):
-        return SimpleNamespace(is_active=lambda: False)
-
     def close(self):
         self.closed = True
+
+
+def client(open_session, active=True) -> SimpleNamespace:
+    """Stands in for paramiko's client."""
+    transport = SimpleNamespace(open_session=open_session, is_active=lambda: active)
+    return SimpleNamespace(get_transport=lambda: transport, close=lambda: None)
+
+
+class Working(CutChannel):
+    """A channel of a command that takes a moment. most: how many were open at a time."""
+
+    open, most, lock = 0, 0, threading.Lock()
+
+    def __init__(self):
+        super().__init__()
+        with Working.lock:
+            Working.open += 1
+            Working.most = max(Working.most, Working.open)
+
+    def recv_exit_status(self):
+        time.sleep(0.05)
+        return 0
+
+    def close(self):
+        with Working.lock:
+            Working.open -= 1
+
+
+def test_no_more_commands_run_at_a_time_than_a_server_lets(monkeypatch):
+    site = Site.load("lab")
+    host = Host(site, site.master)
+    monkeypatch.setattr(host, "_open", lambda: client(lambda timeout: Working()))
+    with ThreadPoolExecutor(30) as pool:
+        assert [result.status for result in pool.map(lambda _: host.run("true"), range(30))] == [0] * 30
+    assert 1 < Working.most <= SESSIONS < 10 and Working.open == 0
+
+
+def test_a_session_that_is_refused_leaves_the_connection_to_the_others(monkeypatch):
+    site = Site.load("lab")
+    host = Host(site, site.master)
+
+    def refused(timeout):
+        raise paramiko.ChannelException(1, "Administratively prohibited")
+    host._client = client(refused)
+    with pytest.raises(HostUnreachable, match="(?s)refuses one more session.*MaxSessions"):
+        host.run("true")
+    assert host._client is not None
+
+
+def test_a_connection_that_was_lost_earlier_takes_no_newer_one_with_it(monkeypatch):
+    site = Site.load("lab")
+    host = Host(site, site.master)
+    newer = client(lambda timeout: Working())
+
+    def lost_meanwhile(timeout):
+        host._client = newer  # another thread has connected again
+        raise EOFError
+    host._client = client(lost_meanwhile)
+    with pytest.raises(HostUnreachable, match="was lost"):
+        host.run("true")
+    assert host._client is newer and host.run("true").status == 0
 
 
 def refusing(timeout):
@@ -57,7 +118,7 @@ def test_a_lost_connection_is_one_error_that_names_the_host(monkeypatch, tmp_pat
     site = Site.load("lab")
     host, channel = Host(site, site.master), CutChannel()
     opened = refusing if "no channel" in what else lambda timeout: channel
-    monkeypatch.setattr(host, "_open", lambda: SimpleNamespace(get_transport=lambda: SimpleNamespace(open_session=opened)))
+    monkeypatch.setattr(host, "_open", lambda: client(opened, active=False))
     (tmp_path / "file").write_bytes(b"content")
     with pytest.raises(HostUnreachable, match="the connection to the host was lost") as lost:
         if what.startswith("send"):

@@ -4,6 +4,7 @@ import http.server
 import ssl
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -94,6 +95,22 @@ def test_the_user_is_asked_once_by_hosts_that_want_the_answer_at_the_same_time(s
     for thread in threads:
         thread.join()
     assert asked == ["registry"] and answers == ["answer 1"] * 4
+
+
+def test_threads_that_want_the_same_file_of_the_master_read_it_once(site, master, monkeypatch):
+    """An SSH server takes few commands at a time on one connection."""
+    trips = []
+    run = master.run
+
+    def slowly(script: str, **_) -> Result:
+        trips.append(script)
+        time.sleep(0.05)
+        return run(script)
+    monkeypatch.setattr(master, "run", slowly)
+    master.files = {f"{vault.SECRETS}/password": b"word\n"}
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: vault.vault_of(site).secret("generated:password"), range(8))) == {"word"}
+    assert len(trips) == 1
 
 
 @contextmanager
