@@ -132,7 +132,8 @@ class Fault:
     """told: what the message must have, in each chapter; "" where the user is told nothing, because the run is dead.
 
     before: it is there before the run begins. survives: the run may get through, the fault being one that it waits out or
-    never meets. slow: chapters in which only the deadline of a waiting step ends the run.
+    never meets. slow: chapters in which only the deadline of a waiting step ends the run. check: which check of chapter 01
+    finds it.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Fault:
     before: bool = False
     survives: bool = False
     slow: tuple[str, ...] = ()
+    check: str = ""
 
     def slow_in(self, chapter: str) -> bool:
         return chapter in self.slow
@@ -165,7 +167,7 @@ FAULTS = (
     Fault("power-off", CHAPTERS, _power_off, "worker|2 hosts|pods ready|no .* yet|not within", mend=_power_on, survives=True,
           slow=("05-deploy-airavata", "04-registry", "03-etcd-flannel", "06-verify")),
     Fault("disk-full", ("02-install", "03-etcd-flannel", "04-registry"), _fill_disk,
-          "No space left|no space left|disk|room|could not be changed|not within", mend=_free_disk, before=True),
+          "[Nn]o space left|disk has room", mend=_free_disk, before=True, check="disk"),
     Fault("apt-lock", ("02-install",), lambda scene: scene.background(scene.worker, HOLD_DPKG), "", before=True, survives=True),
     Fault("corrupt-package", ("02-install",), _corrupt_package, "still differs|[Hh]ash|[Ss]ize|did not arrive whole",
           before=True),

@@ -90,8 +90,9 @@ def interrupted_run(site_file: str, scene: Scene, fault: Fault, after: int) -> t
     """Status and message of a run that meets the fault in the scene's chapter, `after` so many of its steps, and ends with it:
     the next fault's chapter has still all to do."""
     before = newest(scene.site)
-    process = subprocess.Popen([COMMAND, "run", site_file, "--to", scene.chapter], cwd=PROJECT, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, start_new_session=True)
+    unchecked = ["--set", f"ignore_checks=[{fault.check}]"] if fault.check else []  # 01 would find it, and begin nothing
+    process = subprocess.Popen([COMMAND, "run", site_file, "--to", scene.chapter, *unchecked], cwd=PROJECT,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     scene.pid = process.pid
     try:
         if not fault.before:

@@ -35,8 +35,8 @@ def shown(style: str, text: str, page: str, named: dict[str, str]) -> str:
     """The colour that a browser makes of a style."""
     if opacity := re.fullmatch(r"opacity:([.\d]+)", style):
         return mixed(float(opacity[1]), text, page)
-    name, own, share = re.fullmatch(r"color:#\w{6};color:color-mix\(in srgb, var\(--jp-(\w+)-color1, (#\w{6})\) (\d+)%, currentColor\)",
-                                    style).groups()
+    mix = r"color:color-mix\(in srgb, var\(--jp-(\w+)-color1, (#\w{6})\) (\d+)%, currentColor\)"
+    name, own, share = re.fullmatch(rf"color:#\w{{6}};{mix}", style).groups()
     return mixed(int(share) / 100, named.get(name, own), text)
 
 
