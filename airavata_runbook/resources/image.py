@@ -42,7 +42,7 @@ class Image:
         try:
             return self.registry().has_manifest(self.repository, self.tag)
         except RegistryError as error:
-            if error.retryable:
+            if error.retryable and context.planning:
                 raise NotYet("the registry answers") from None
             raise
 

@@ -341,9 +341,10 @@ class Answers:
         self.pushed.append((repository, tag, layout))
 
 
-def compared(resource):
-    found, = probe([resource], Context(None))
-    return resource.change(found, Context(None))
+def compared(resource, planning=False):
+    context = Context(None, planning)
+    found, = probe([resource], context)
+    return resource.change(found, context)
 
 
 def test_an_image_is_pushed_when_its_tag_is_not_there():
@@ -356,10 +357,12 @@ def test_an_image_is_pushed_when_its_tag_is_not_there():
     assert compared(image) is None
 
 
-def test_an_image_waits_for_a_registry_that_is_not_up_and_fails_for_one_that_refuses():
-    waiting = Image("portal", "sha-1", lambda: None, lambda: Answers(RegistryError("connection refused", retryable=True)))
+def test_a_plan_knows_of_an_image_once_the_registry_is_up_and_a_run_says_that_it_is_not():
+    down = Image("portal", "sha-1", lambda: None, lambda: Answers(RegistryError("connection refused", retryable=True)))
     with pytest.raises(NotYet):
-        compared(waiting)
+        compared(down, planning=True)
+    with pytest.raises(RegistryError, match="connection refused"):
+        compared(down)
     refused = Image("portal", "sha-1", lambda: None, lambda: Answers(RegistryError("wrong password")))
     with pytest.raises(RegistryError, match="wrong password"):
         compared(refused)
