@@ -62,12 +62,10 @@ def _admin(site: Site) -> pki.Pair:
 
 def _api(port: int, authority: bytes, pair: pki.Pair):
     """The official client for an API server behind a local port, with TLS that trusts `authority` alone."""
-    import urllib3
     from kubernetes import client
     configuration = client.Configuration(host=f"https://127.0.0.1:{port}")
     configuration.proxy = None
     configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file = map(_in_memory, (authority, pair.cert, pair.key))
-    configuration.retries = urllib3.Retry(total=3, backoff_factor=0.1, allowed_methods=None)
     return client.ApiClient(configuration)
 
 
