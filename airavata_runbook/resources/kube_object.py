@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import yaml
 
 from airavata_runbook.errors import NotYet, StepFailed
-from airavata_runbook.kube import FIELD_MANAGER, kube
+from airavata_runbook.kube import FIELD_MANAGER, explained, kube
 from airavata_runbook.resources.base import Change, Context, Found
 from airavata_runbook.resources.file import text_diff
 
@@ -46,7 +46,7 @@ class KubeObject:
         except urllib3.exceptions.HTTPError:
             raise NotYet("the API server answers") from None
         except ApiException as error:
-            raise self._refused(error) from None
+            raise self._refused(error, context) from None
 
     def change(self, found: Found, context: Context) -> Change | None:
         live, wanted = found.answered()
@@ -81,7 +81,7 @@ class KubeObject:
         try:
             self._send(context)
         except ApiException as error:
-            raise self._refused(error) from None
+            raise self._refused(error, context) from None
 
     def _send(self, context: Context, dry_run: bool = False) -> dict:
         resource = kube(context.host.site).resource(self.manifest)
@@ -89,14 +89,15 @@ class KubeObject:
         return resource.server_side_apply(body=self.manifest, name=self.name, namespace=self.namespace,
                                           field_manager=FIELD_MANAGER, force_conflicts=True, **options).to_dict()
 
-    def _refused(self, error) -> StepFailed:
+    def _refused(self, error, context: Context) -> Exception:
+        if (error.status or 500) >= 500:  # it is in trouble itself, and says nothing of the object
+            return explained(error, context.host.site)
         try:
             reason = json.loads(error.body)["message"]
         except (TypeError, ValueError, KeyError):
             reason = str(error.reason)
         return StepFailed("the API server refused the object", where=self.label,
-                          found="its content is not shown" if self.manifest["kind"] == "Secret" else reason,
-                          retryable=(error.status or 500) >= 500)
+                          found="its content is not shown" if self.manifest["kind"] == "Secret" else reason)
 
 
 def _plain(manifest: dict) -> dict:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,15 +25,18 @@ from airavata_runbook.resources import (
     Folder,
     Htpasswd,
     Image,
+    KubeObject,
     Packages,
     Service,
     SigningKey,
     Sysctls,
     Upload,
+    kube_object,
 )
 from airavata_runbook.resources import certificate as certificate_module
 from airavata_runbook.resources.base import Found
 from airavata_runbook.resources.file import with_block
+from airavata_runbook.resources.kube_object import secret_manifest
 from airavata_runbook.resources.package import install_command, parse_installed, same_version
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import Result
@@ -410,3 +414,22 @@ def test_an_api_server_that_does_not_answer_is_no_missing_workload(monkeypatch):
     for told in read(ProtocolError("cut")):
         assert told == ("the API server did not answer as it must: no answer (ProtocolError) "
                         "(on head: systemctl status etcd kube-apiserver)")
+
+
+@pytest.mark.parametrize(("status", "told", "untold"), [
+    (500, "(?s)did not answer as it must.*etcdserver: request timed out.*systemctl status etcd", "refused"),
+    (422, "(?s)refused the object.*Secret kube-system/login.*content is not shown", "canary")])
+def test_an_api_server_in_trouble_is_told_from_one_that_refuses_a_secret(monkeypatch, status, told, untold):
+    said = "etcdserver: request timed out" if status == 500 else "data: Invalid value: canary"
+
+    def answers(**_):
+        error = ApiException(status=status, reason="it is so")
+        error.body = json.dumps({"message": said})
+        raise error
+    api = SimpleNamespace(resource=lambda manifest: SimpleNamespace(get=answers, server_side_apply=answers))
+    monkeypatch.setattr(kube_object, "kube", lambda site: api)
+    secret = KubeObject(secret_manifest("login", "kube-system", {"password": b"canary"}))
+    host = SimpleNamespace(site=SimpleNamespace(master=SimpleNamespace(name="head")))
+    with pytest.raises(StepFailed, match=told) as failed:
+        secret.ask(Context(host))
+    assert untold not in str(failed.value)
