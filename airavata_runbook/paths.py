@@ -28,10 +28,18 @@ def project_dir(start: Path | None = None) -> Path:
     raise FileNotFoundError(f"no parameters/ folder in {start} or above it")
 
 
-def given(path: str | Path) -> Path:
-    """A path that a site file gives: ~ is a home folder, and a relative one starts at the project's folder.
+def base_dir() -> Path:
+    """What relative paths of a site file start at: the project's folder, without a project the working directory."""
+    try:
+        return project_dir()
+    except FileNotFoundError:
+        return Path.cwd()
 
-    Without a project it starts at the working directory. Raises SiteError for what no path can be.
+
+def given(path: str | Path) -> Path:
+    """A path that a site file gives: ~ is a home folder, and a relative one starts at base_dir().
+
+    Raises SiteError for what no path can be.
     """
     try:
         if "\0" in str(path):
@@ -39,12 +47,7 @@ def given(path: str | Path) -> Path:
         expanded = Path(path).expanduser()
     except (RuntimeError, ValueError) as error:  # RuntimeError: of a user who is unknown
         raise SiteError("this can be no path", found=f"{str(path)[:200]!r}: {error}", needed="the path of a file") from None
-    if expanded.is_absolute():
-        return expanded
-    try:
-        return project_dir() / expanded
-    except FileNotFoundError:
-        return Path.cwd() / expanded
+    return base_dir() / expanded  # one that is absolute stays as it is
 
 
 def _folder(variable: str, default: str, mode: int = 0o755) -> Path:

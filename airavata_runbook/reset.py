@@ -4,14 +4,13 @@ import sys
 import time
 from collections.abc import Mapping
 
-from airavata_runbook import lock
+from airavata_runbook import lock, paths
 from airavata_runbook.chapters.reset import steps
 from airavata_runbook.errors import STOPPED_BY_USER, SiteError, StepFailed
 from airavata_runbook.report import WOULD_CHANGE, Report
 from airavata_runbook.report_page import step_line
 from airavata_runbook.run_record import RunRecord
 from airavata_runbook.site import Site
-from airavata_runbook.site_images import folder
 from airavata_runbook.step import Step
 
 KEPT = "the registry's images, the databases' folders and the secrets that they were made with (--data takes them too)"
@@ -40,7 +39,7 @@ def reset(site: Site, data: bool = False, yes: bool = False, settings: Mapping[s
         print("nothing was changed")
         return
     with lock.held(site, "airavata-runbook reset"):
-        _take_back(site, data, planned, RunRecord(site.name, folder(), "reset", settings=settings))
+        _take_back(site, data, planned, RunRecord(site.name, paths.base_dir(), "reset", settings=settings))
 
 
 class _Reports:

@@ -30,7 +30,7 @@ class SiteImage:
     def layout(self) -> Layout:
         """The image itself, fetched to this machine when it is not here. Raises BadImage, RegistryError."""
         auth = vault_of(self.site).secret(self.source.auth) if self.source.auth else None
-        return images.resolve(self.source, folder=folder(), auth=auth)
+        return images.resolve(self.source, folder=paths.base_dir(), auth=auth)
 
 
 def site_images(site: Site) -> dict[str, SiteImage]:
@@ -42,7 +42,7 @@ def site_images(site: Site) -> dict[str, SiteImage]:
     for name in names:
         source = own.get(name) or ImageSource(archive=str(built[name]))
         # The pods' own container is named in containerd's configuration, before any image is looked at.
-        tag = PAUSE_IMAGE.partition(":")[2] if name == "pause" else images.tag(source, folder=folder())
+        tag = PAUSE_IMAGE.partition(":")[2] if name == "pause" else images.tag(source, folder=paths.base_dir())
         found[name] = SiteImage(site, name, tag, source)
     return found
 
@@ -55,11 +55,3 @@ def references(site: Site) -> dict[str, str]:
 @cache
 def _built(names: tuple[str, ...]) -> dict[str, Path]:
     return mirror.build(list(names))
-
-
-def folder() -> Path:
-    """What relative paths of a site file start at."""
-    try:
-        return paths.project_dir()
-    except FileNotFoundError:
-        return Path.cwd()

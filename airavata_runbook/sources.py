@@ -107,7 +107,7 @@ def _usable(site: Site, source: ImageSource, ask: bool) -> None:
         if ask:
             images.ask(source, vault.vault_of(site).secret(source.auth) if source.auth else None)
     elif source.archive:
-        images.resolve(source, folder=paths.given("."))  # an archive is only opened, and compared with its digest
+        images.resolve(source, folder=paths.base_dir())  # an archive is only opened, and compared with its digest
     else:
         images.check_build(paths.given(source.build))
 

@@ -167,6 +167,7 @@ def finish(report: Report, errors: Mapping[str, Exception] | None = None,
     report.failures += [_failure(host, error, mask) for host, error in errors.items()]
     for item in chain.from_iterable(report.hosts.values()):
         item.summary, item.detail, item.command = map(mask, (item.summary, item.detail, item.command))
+    report.rows = [[mask(cell) for cell in row] for row in report.rows]
     if path := os.environ.get(REPORT_FILE):
         with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(report.as_dict()) + "\n")

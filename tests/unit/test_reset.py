@@ -33,7 +33,7 @@ class Machine(StandIn):
 def hosts(tmp_path, monkeypatch):
     """Two hosts with the folders one and two, and a reset of two steps on them."""
     monkeypatch.setenv(lock.HELD, "1")
-    monkeypatch.setattr(reset, "folder", lambda: tmp_path)
+    monkeypatch.setattr(reset.paths, "base_dir", lambda: tmp_path)
     site = Site.load({"name": "taken", "nodes": [{"name": "head", "address": "192.0.2.11", "role": "master"},
                                                  {"name": "other", "address": "192.0.2.12"}]})
     made = {}
