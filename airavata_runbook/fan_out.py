@@ -14,13 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
-import paramiko
 from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from airavata_runbook import lock
 from airavata_runbook.errors import HostUnreachable
 from airavata_runbook.ssh import Host
+from airavata_runbook.ssh_library import paramiko
 
 T = TypeVar("T")
 USER = "nobody"  # on every Linux, without a shell or a password, and may read what everybody may

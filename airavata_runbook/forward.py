@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-import paramiko
+from airavata_runbook.ssh_library import paramiko
 
 
 class Forward:

@@ -14,11 +14,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import paramiko
-
 from airavata_runbook.errors import HostUnreachable, StepFailed
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import Host, connect
+from airavata_runbook.ssh_library import paramiko
 
 PATH = "/run/airavata-runbook.lock"
 HELD = "AIRAVATA_RUNBOOK_LOCK"  # set for the kernels of a run: the runner holds the lock for them
@@ -43,9 +42,10 @@ def held(site: Site, doing: str) -> Iterator[bool]:
         yield True
         return
     host = connect(site)[site.master.name]
-    try:
+    channel = None
+    with suppress(HostUnreachable):
         channel = _take(host, doing)
-    except HostUnreachable:
+    if channel is None:
         yield False
         return
     keeper = _Keeper(host, doing, channel)

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import paramiko
-
 from airavata_runbook.errors import STOPPED_BY_USER, HostUnreachable, StoppedByUser
 from airavata_runbook.forward import Forward
 from airavata_runbook.site import Node, Site
 from airavata_runbook.ssh_client import CONNECT_TIMEOUT, open_client, parse_jump, watch
+from airavata_runbook.ssh_library import paramiko
 
 T = TypeVar("T")
 TIMEOUT = 600.0  # seconds without any output of a command

@@ -9,12 +9,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import paramiko
-from paramiko.hostkeys import HostKeyEntry, HostKeys
-
 from airavata_runbook import paths
 from airavata_runbook.errors import HostKeyRefused, HostUnreachable
 from airavata_runbook.site import Ssh
+from airavata_runbook.ssh_library import paramiko
 
 # A refused connection behind a forward is an ordinary answer ("not yet"); paramiko would print it as an error of its own.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
@@ -102,10 +100,10 @@ def _broken_line(known_hosts: Path) -> int | None:
     for number, line in enumerate(known_hosts.read_bytes().splitlines(), 1):
         try:
             text = line.decode().strip()
-            entry = None if text.startswith("#") else HostKeyEntry.from_line(text, number)
+            entry = None if text.startswith("#") else paramiko.hostkeys.HostKeyEntry.from_line(text, number)
             for name in entry.hostnames if entry else ():
                 if name.startswith("|1|"):
-                    HostKeys.hash_host("", name)
+                    paramiko.HostKeys.hash_host("", name)
         except paramiko.SSHException:
             continue  # a kind of key that paramiko leaves out
         except Exception:
