@@ -1,6 +1,6 @@
 """The cluster's API from this machine: a kubeconfig that can be made again, and a client through an SSH forward.
 
-The official client is imported where it is used: it takes a while to load, and most steps ask hosts only.
+The official client, and pki, are imported where they are used: each takes a while to load, and most steps ask hosts only.
 """
 
 import json
@@ -9,7 +9,8 @@ import tempfile
 import threading
 from pathlib import Path
 
-from airavata_runbook import paths, pki
+from airavata_runbook import paths
+from airavata_runbook.credentials import Pair
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import connect
@@ -56,11 +57,11 @@ def kube(site: Site) -> Kube:
         return known[1]
 
 
-def _admin(site: Site) -> pki.Pair:
+def _admin(site: Site) -> Pair:
     return vault_of(site).pair(f"{PKI}/admin", "the admin's certificate is issued")
 
 
-def _api(port: int, authority: bytes, pair: pki.Pair):
+def _api(port: int, authority: bytes, pair: Pair):
     """The official client for an API server behind a local port, with TLS that trusts `authority` alone."""
     from kubernetes import client
     configuration = client.Configuration(host=f"https://127.0.0.1:{port}")
@@ -98,6 +99,7 @@ def explained(error: Exception, site: Site) -> Exception:
 
 def write_kubeconfig(site: Site, server: str, name: str = "kubeconfig") -> Path:
     """The path of a kubeconfig for the site's admin, mode 600, in the state folder, made anew from the master."""
+    from airavata_runbook import pki
     text = pki.kubeconfig(server, vault_of(site).authority().cert, _admin(site), "admin", site.name)
     folder = paths.state_dir() / "sites" / site.name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -5,8 +5,6 @@ requirements"; LAB.md for which certificates a cluster of systemd services needs
 """
 
 import base64
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -18,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from airavata_runbook.chain import Problem, bundle, check_chain
+from airavata_runbook.credentials import Pair, SigningKey, Subject
 from airavata_runbook.errors import RunbookError
 from airavata_runbook.x509_read import USAGES, is_ca, names, signed_by, title, usages
 
@@ -26,33 +25,6 @@ __all__ = ["Pair", "Problem", "SigningKey", "Subject", "bundle", "check_chain", 
 
 # A host whose clock is a little behind must not refuse a certificate that was made a moment ago.
 CLOCK_SKEW = timedelta(hours=1)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A certificate and its private key, PEM. The repr does not show the key."""
-
-    cert: bytes
-    key: bytes = field(repr=False)
-
-
-@dataclass(frozen=True)
-class SigningKey:
-    """A private key and its public key, PEM (PKCS 8 and PKIX). The repr does not show the private one."""
-
-    private: bytes = field(repr=False)
-    public: bytes
-
-
-@dataclass(frozen=True)
-class Subject:
-    """Whom a certificate names: CN, O, names and addresses it serves under, and uses ("client", "server")."""
-
-    common_name: str
-    organization: str | None = None
-    dns: Sequence[str] = ()
-    ips: Sequence[str | IPv4Address | IPv6Address] = ()
-    usages: Sequence[str] = ("client", "server")
 
 
 def new_ca(common_name: str, days: int = 3650) -> Pair:

@@ -14,7 +14,8 @@ import threading
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from airavata_runbook import pki, round_trip
+from airavata_runbook import round_trip
+from airavata_runbook.credentials import Pair
 from airavata_runbook.errors import NotYet, SiteError, StepFailed
 from airavata_runbook.paths import given
 from airavata_runbook.site import Site
@@ -44,14 +45,14 @@ class Vault:
         """A step begins: what earlier ones read may have been made anew since, by a reset and a run from elsewhere."""
         self._read = {}
 
-    def authority(self, name: str = "ca") -> pki.Pair:
+    def authority(self, name: str = "ca") -> Pair:
         """Certificate and key of a certificate authority of the site. Raises NotYet before it is made."""
         return self.pair(f"{PKI}/{name}", f"the certificate authority {name} is made")
 
-    def pair(self, stem: str, made: str = "") -> pki.Pair:
+    def pair(self, stem: str, made: str = "") -> Pair:
         """The certificate and key STEM.crt and STEM.key on the master. Raises NotYet before they are made."""
         made = made or f"{stem}.crt is issued"
-        return pki.Pair(self.read(f"{stem}.crt", made), self.read(f"{stem}.key", made))
+        return Pair(self.read(f"{stem}.crt", made), self.read(f"{stem}.key", made))
 
     def read(self, path: str, made: str) -> bytes:
         """A file on the master, as bytes. made: in words, what has to happen before it exists, for NotYet."""

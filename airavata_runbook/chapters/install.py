@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from airavata_runbook.configs import control_plane, node
 from airavata_runbook.configs.repository import apt_source
+from airavata_runbook.credentials import Subject
 from airavata_runbook.mirror import packages as mirror
-from airavata_runbook.pki import Subject
 from airavata_runbook.resources import (
     Authority,
     Block,

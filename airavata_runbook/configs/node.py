@@ -4,9 +4,9 @@ import json
 from textwrap import indent
 
 from airavata_runbook.configs.arguments import Argument, argument_file
+from airavata_runbook.credentials import Subject
 from airavata_runbook.etcd import PORT as ETCD_PORT
 from airavata_runbook.facts.derive import NodeSettings
-from airavata_runbook.pki import Subject
 from airavata_runbook.site import Node, Site
 from airavata_runbook.vault import PKI
 

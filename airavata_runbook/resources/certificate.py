@@ -5,8 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from airavata_runbook import pki
-from airavata_runbook.chain import bundle
+from airavata_runbook.credentials import Pair, Subject
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.resources.base import ABSENT, Change, Context, Found, NotYet, quote
 from airavata_runbook.resources.file import File
@@ -38,8 +37,12 @@ class Authority:
                                  remedy="restore both files; without a copy, remove them: what it signed is then issued again")
             return _guard_key(found, f"{PKI}/{self.name}.key")
         return Change("create", f"CN={self.common_name}, 10 years\n",
-                      call=lambda: _write_pair(context, f"{PKI}/{self.name}", pki.new_ca(self.common_name)),
+                      call=lambda: self._make(context),
                       shown=f"make {PKI}/{self.name}.crt and .key", touches=_paths(f"{PKI}/{self.name}"))
+
+    def _make(self, context: Context) -> None:
+        from airavata_runbook import pki
+        _write_pair(context, f"{PKI}/{self.name}", pki.new_ca(self.common_name))
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class SigningKey:
                       touches=frozenset({f"{PKI}/{self.name}.key", f"{PKI}/{self.name}.pub"}))
 
     def _make(self, context: Context) -> None:
+        from airavata_runbook import pki
         key, stem = pki.new_signing_key(), f"{PKI}/{self.name}"
         _write(context, (f"{stem}.key", key.private, "0600"), (f"{stem}.pub", key.public, "0644"))
 
@@ -80,7 +84,7 @@ class Certificate:
     """
 
     stem: str
-    subject: pki.Subject
+    subject: Subject
     authority: str = "ca"
     owner: str = "root:root"
     chain: bool = False
@@ -101,6 +105,7 @@ class Certificate:
         if found.absent:
             why = ["create"]
         else:
+            from airavata_runbook import pki
             cert, key = _pair(found)
             why = pki.problems(cert, key_pem=key, ca_pem=authority.cert, subject=self.subject)
         if not why:
@@ -108,10 +113,11 @@ class Certificate:
         return Change("; ".join(why), _describe(self.subject), call=lambda: self._issue(context, authority),
                       shown=f"issue {self.stem}.crt and .key by {self.authority}", touches=_paths(self.stem))
 
-    def _issue(self, context: Context, authority: pki.Pair) -> None:
+    def _issue(self, context: Context, authority: Pair) -> None:
+        from airavata_runbook import pki
         pair = pki.issue(authority, self.subject)
         if self.chain:
-            pair = pki.Pair(bundle(pair.cert, authority.cert), pair.key)
+            pair = Pair(pki.bundle(pair.cert, authority.cert), pair.key)
         _write_pair(context, self.stem, pair, self.owner)
 
 
@@ -138,6 +144,7 @@ def _unusable(found: Found) -> list[str]:
     """Why an authority cannot sign."""
     if found.text.strip() == LOST:
         return [LOST]
+    from airavata_runbook import pki
     cert, key = _pair(found)
     return pki.problems(cert, key_pem=key, renew_within_days=0)
 
@@ -161,14 +168,14 @@ def _paths(stem: str) -> frozenset[str]:
     return frozenset({f"{stem}.crt", f"{stem}.key"})
 
 
-def _or_none(make: Callable[[], pki.Pair]) -> pki.Pair | None:
+def _or_none(make: Callable[[], Pair]) -> Pair | None:
     try:
         return make()
     except NotYet:
         return None
 
 
-def _write_pair(context: Context, stem: str, pair: pki.Pair, owner: str = "root:root") -> None:
+def _write_pair(context: Context, stem: str, pair: Pair, owner: str = "root:root") -> None:
     _write(context, (f"{stem}.key", pair.key, "0600"), (f"{stem}.crt", pair.cert, "0644"), owner=owner)
 
 
@@ -181,7 +188,7 @@ def _write(context: Context, *files: tuple[str, bytes, str], owner: str = "root:
         raise StepFailed("files could not be written", found=result.complaint)
 
 
-def _describe(subject: pki.Subject) -> str:
+def _describe(subject: Subject) -> str:
     lines = [f"CN={subject.common_name}" + (f", O={subject.organization}" if subject.organization else "")]
     lines += [f"DNS {name}" for name in subject.dns] + [f"IP {ip}" for ip in subject.ips]
     return "\n".join(lines) + "\n"

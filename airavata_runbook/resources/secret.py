@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from airavata_runbook import pki
 from airavata_runbook.resources.base import ABSENT, Change, Context, Found, quote
 from airavata_runbook.resources.file import File
 from airavata_runbook.vault import SECRETS
@@ -55,6 +54,7 @@ class Htpasswd:
         return f"test -e {quote(self.path)} || exit {ABSENT}; stat -c %a {quote(self.path)} && cat {quote(self.path)}"
 
     def change(self, found: Found, context: Context) -> Change | None:
+        from airavata_runbook import pki
         mode, *entries = ["0"] if found.absent else found.text.splitlines() or [""]
         password = self.password()
         if _mode(mode) == "600" and len(entries) == 1 and pki.htpasswd_matches(entries[0], self.user, password):

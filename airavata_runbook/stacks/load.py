@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from airavata_runbook.pki import Subject
+from airavata_runbook.credentials import Subject
 from airavata_runbook.site import Site
 from airavata_runbook.stacks.check import WORKLOADS, Manifest, ports_of, problems, secrets_of
 from airavata_runbook.stacks.contents import STAND_IN, Contents, Part, read, refuse

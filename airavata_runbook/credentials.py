@@ -1,0 +1,34 @@
+"""What certificates and keys are to the rest of the package: bytes and names. What makes and reads them is in pki, and is
+imported where it is used: the library behind it takes a while to load, and most steps ask for no certificate.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its private key, PEM. The repr does not show the key."""
+
+    cert: bytes
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """A private key and its public key, PEM (PKCS 8 and PKIX). The repr does not show the private one."""
+
+    private: bytes = field(repr=False)
+    public: bytes
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whom a certificate names: CN, O, names and addresses it serves under, and uses ("client", "server")."""
+
+    common_name: str
+    organization: str | None = None
+    dns: Sequence[str] = ()
+    ips: Sequence[str | IPv4Address | IPv6Address] = ()
+    usages: Sequence[str] = ("client", "server")
