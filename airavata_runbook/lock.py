@@ -24,6 +24,8 @@ HELD = "AIRAVATA_RUNBOOK_LOCK"  # set for the kernels of a run: the runner holds
 BEAT = 15  # seconds between two signs of life
 SILENCE = 60  # seconds without one, after which the lock is free
 ANSWER = 30.0  # seconds
+UNLOCKABLE = "the site cannot be locked for this run"
+REMEDY = "see that the host is up, then run again: it goes on where it stopped"
 AGAIN = 1  # seconds between two tries to take a lock again that was lost
 LISTEN = 'while [ "$(timeout %(silence)d dd bs=1 count=1 2>/dev/null 9>&-)" = . ]; do :; done'  # on the host, for `beat`
 
@@ -97,8 +99,8 @@ class _Keeper:
         while not self._done.wait(AGAIN):
             try:
                 channel = _take(self.host, self.doing)
-            except HostUnreachable:
-                continue  # the work itself tells
+            except (HostUnreachable, _Unanswered):
+                continue  # the work itself tells, or the next try does
             except StepFailed as error:
                 if error.found.startswith(_who(self.doing)):
                     continue  # ours: its shell has not noticed yet that the connection is gone
@@ -120,8 +122,12 @@ def _interrupt_main() -> None:
     signal.pthread_kill(threading.main_thread().ident, which)
 
 
+class _Unanswered(StepFailed):
+    """The master said nothing of the lock: most likely the connection was lost meanwhile."""
+
+
 def _take(host: Host, doing: str) -> paramiko.Channel:
-    channel = host.start(_script())
+    channel, answer, where = host.start(_script()), b"", f"host {host.name}, {PATH}"
     channel.settimeout(ANSWER)
     output = channel.makefile("rb")
     try:
@@ -131,15 +137,20 @@ def _take(host: Host, doing: str) -> paramiko.Channel:
             return channel
         said = (output.read() + channel.makefile_stderr("rb").read()).decode(errors="replace").strip()
     except OSError as error:
-        said = str(error) or "no answer"
-        answer = b""
-    channel.close()
+        raise _Unanswered(UNLOCKABLE, where=where, found=str(error) or f"no answer within {ANSWER:.0f} s", retryable=True,
+                          remedy=REMEDY) from None
+    finally:
+        if answer != b"held":
+            channel.close()
     if answer == b"taken":
-        raise StepFailed("another run is under way on this site", where=f"host {host.name}, {PATH}",
+        raise StepFailed("another run is under way on this site", where=where,
                          found=said or "somebody who has just begun", retryable=True,
                          remedy=f"wait for it, or stop it: the lock ends with it, or when it was not heard of for {SILENCE} s")
-    raise StepFailed("the site cannot be locked for this run", where=f"host {host.name}, {PATH}", found=said, retryable=True,
-                     needed="flock, timeout and dd on the host, and a /run that can be written to")
+    if not said:
+        raise _Unanswered(UNLOCKABLE, where=where, found="the connection ended before an answer", retryable=True, remedy=REMEDY)
+    raise StepFailed(UNLOCKABLE, where=where, found=said, retryable=True,
+                     needed="flock, timeout and dd on the host, and a /run that can be written to",
+                     remedy="see to what the host says, then run again: it goes on where it stopped")
 
 
 def _script() -> str:

@@ -1,0 +1,77 @@
+"""A lock whose connection is lost, with a host whose answers are given (a stand-in); real hosts: tests/lab/test_steps.py."""
+
+import io
+import queue
+from types import SimpleNamespace
+
+import pytest
+
+from airavata_runbook import lock
+from airavata_runbook.errors import StepFailed
+
+SITE = SimpleNamespace(name="test", master=SimpleNamespace(name="one"))
+
+
+class Channel:
+    """One connection's end: what the master answers, and when it is cut."""
+
+    def __init__(self, answer: bytes, complaint: bytes = b""):
+        self.answer, self.complaint, self.closed = answer, complaint, queue.Queue()
+
+    def settimeout(self, seconds):
+        pass
+
+    def sendall(self, data):
+        pass
+
+    def makefile(self, mode):
+        return io.BytesIO(self.answer)
+
+    def makefile_stderr(self, mode):
+        return io.BytesIO(self.complaint)
+
+    def recv(self, size) -> bytes:
+        self.closed.get()
+        return b""
+
+    def close(self):
+        self.closed.put(True)
+
+
+@pytest.fixture
+def master(monkeypatch):
+    """Gives the host and the list of channels that it opens, one after the other."""
+    channels, opened = queue.Queue(), queue.Queue()
+
+    def start(script):
+        channel = channels.get_nowait()
+        opened.put(channel)
+        return channel
+    host = SimpleNamespace(name="one", start=start)
+    monkeypatch.setattr(lock, "connect", lambda site: {"one": host})
+    monkeypatch.setattr(lock, "AGAIN", 0.01)
+    monkeypatch.delenv(lock.HELD, raising=False)
+    return channels, opened
+
+
+def test_a_lock_is_tried_again_when_the_connection_is_cut_once_more_before_the_answer(master):
+    channels, opened = master
+    first, cut, again = Channel(b"held\n"), Channel(b""), Channel(b"held\n")
+    for channel in (first, cut, again):
+        channels.put(channel)
+    with lock.held(SITE, "a test") as held:
+        assert held and opened.get(timeout=10) is first
+        first.close()
+        assert opened.get(timeout=10) is cut
+        assert opened.get(timeout=10) is again
+    assert cut.closed.get(timeout=10) and again.closed.get(timeout=10)
+
+
+@pytest.mark.parametrize("channel, found", [
+    (Channel(b""), "the connection ended before an answer"),
+    (Channel(b"", b"sh: flock: not found\n"), "sh: flock: not found")])
+def test_a_site_that_cannot_be_locked_is_not_worked_on(master, channel, found):
+    master[0].put(channel)
+    with pytest.raises(StepFailed, match="cannot be locked") as caught, lock.held(SITE, "a test"):
+        raise AssertionError("the work went on")
+    assert caught.value.found == found and caught.value.remedy and channel.closed.get(timeout=10)
