@@ -396,7 +396,8 @@ def test_the_api_servers_own_error_is_explained():
     told = explained(timeout, site)
     assert isinstance(told, StepFailed) and told.retryable and "on head: systemctl status etcd" in told.remedy
     assert told.found == "Timeout: request did not complete within the allotted timeout"
-    assert explained(ProtocolError("cut"), site).found == "no answer (ProtocolError)"
+    cut = explained(ProtocolError("cut"), site)  # by the server, or by whatever cut the SSH connection that led to it
+    assert cut.found == "no answer over the connection to it (ProtocolError)" and cut.remedy.startswith("run again")
     other = KeyError("a defect of ours")
     assert explained(other, site) is other
 
@@ -412,8 +413,8 @@ def test_an_api_server_that_does_not_answer_is_no_missing_workload(monkeypatch):
         return workloads.workload_missing(site, "Deployment", "airavata", "mariadb"), workloads.node_missing(site, "192.0.2.11")
     assert read(ApiException(status=404, reason="Not Found")) == ("no Deployment mariadb yet", "no node 192.0.2.11 yet")
     for told in read(ProtocolError("cut")):
-        assert told == ("the API server did not answer as it must: no answer (ProtocolError) "
-                        "(on head: systemctl status etcd kube-apiserver)")
+        assert told == ("the API server did not answer as it must: no answer over the connection to it (ProtocolError) "
+                        "(run again: it goes on where it stopped; if it stays so, on head: systemctl status etcd kube-apiserver)")
 
 
 @pytest.mark.parametrize(("status", "told", "untold"), [
