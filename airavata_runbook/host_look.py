@@ -27,9 +27,10 @@ if unshare -n ip link add v0 type vxlan id 1 dstport 8472 local 127.0.0.1 2>/dev
 # Version 2 names them in the first file, version 1 in the second: name, hierarchy, number of groups, enabled.
 CONTROLLERS = "cat /sys/fs/cgroup/cgroup.controllers 2>/dev/null || awk '$4 == 1 {print $1}' /proc/cgroups"
 # Of others only: what is made by the runbook says so. The second letter says how a package is: n is not there, of c only the
-# configuration is left.
+# configuration is left. One that dpkg unpacks at this moment, or was stopped at, has no maintainer yet: after a lost
+# connection it is ours.
 INSTALLED = ("dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\t${Maintainer}\\n' " + " ".join(sorted(IN_THE_WAY))
-             + f" 2>/dev/null | awk -F'\\t' '$1 !~ /^.[nc]/ && $3 != \"{MAINTAINER}\" {{print $2}}'")
+             + f" 2>/dev/null | awk -F'\\t' '$1 !~ /^.[nc]/ && $3 != \"\" && $3 != \"{MAINTAINER}\" {{print $2}}'")
 # A folder that is still to be made will lie where the nearest one above it does.
 ROOM = ('for folder in {folders}; do at="$folder"; until test -e "$at"; do at=$(dirname "$at"); done; '
         'echo "$folder $(df -Pk "$at" | tail -n 1)"; done')

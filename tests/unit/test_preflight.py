@@ -212,9 +212,10 @@ def test_a_worker_may_have_what_is_in_the_masters_way(site):
 
 
 def test_of_the_packages_on_a_host_those_of_others_count(tmp_path, monkeypatch):
-    """As dpkg-query prints them: the runbook's own, one of another maker by the same name, one in the way, one removed."""
+    """As dpkg-query prints them: the runbook's own, one of another maker by the same name, one in the way, one removed, and
+    one that dpkg unpacks (recorded on 2026-11-24 with dpkg 1.21)."""
     rows = (("ii ", "etcd", MAINTAINER), ("hi ", "containerd", "Debian Go <x@example.org>"), ("ii ", "runc", "Debian <y@z>"),
-            ("rc ", "docker.io", "Debian <y@z>"), ("un ", "kubelet", ""))
+            ("rc ", "docker.io", "Debian <y@z>"), ("un ", "kubelet", ""), ("iHR", "kubernetes-node", ""))
     (tmp_path / "rows").write_text("".join("\t".join(row) + "\n" for row in rows))
     (tmp_path / "dpkg-query").write_text(f"#!/bin/sh\ncase $2 in *'\\t${{Maintainer}}\\n'*) cat {tmp_path}/rows;; esac\n")
     (tmp_path / "dpkg-query").chmod(0o755)
