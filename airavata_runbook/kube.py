@@ -80,24 +80,28 @@ def _in_memory(content: bytes) -> str:
     return f"/proc/self/fd/{file}"
 
 
+def message(error) -> str:
+    """What the API server says in an ApiException."""
+    try:
+        return json.loads(error.body)["message"]
+    except (TypeError, ValueError, KeyError):
+        return str(error.reason)
+
+
 def explained(error: Exception, site: Site) -> Exception:
     """The API server's own error as a StepFailed that says what it answered; any other error as it is."""
     import urllib3
     from kubernetes.client.exceptions import ApiException
     remedy = f"on {site.master.name}: systemctl status etcd kube-apiserver"
     if isinstance(error, ApiException):
-        try:
-            found = json.loads(error.body)["message"]
-        except (TypeError, ValueError, KeyError):
-            found = str(error.reason)
+        found = message(error)
     elif isinstance(error, urllib3.exceptions.HTTPError):
         # From here an SSH connection that was cut looks the same as a server that hung up.
         found = f"no answer over the connection to it ({type(error).__name__})"
         remedy = f"run again: it goes on where it stopped; if it stays so, {remedy}"
     else:
         return error
-    return StepFailed("the API server did not answer as it must", found=found, retryable=True,
-                      remedy=remedy)
+    return StepFailed("the API server did not answer as it must", found=found, retryable=True, remedy=remedy)
 
 
 def write_kubeconfig(site: Site, server: str, name: str = "kubeconfig") -> Path:

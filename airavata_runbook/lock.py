@@ -25,7 +25,6 @@ BEAT = 15  # seconds between two signs of life
 SILENCE = 60  # seconds without one, after which the lock is free
 ANSWER = 30.0  # seconds
 UNLOCKABLE = "the site cannot be locked for this run"
-REMEDY = "see that the host is up, then run again: it goes on where it stopped"
 AGAIN = 1  # seconds between two tries to take a lock again that was lost
 LISTEN = 'while [ "$(timeout %(silence)d dd bs=1 count=1 2>/dev/null 9>&-)" = . ]; do :; done'  # on the host, for `beat`
 
@@ -129,7 +128,7 @@ class _Unanswered(StepFailed):
 def _take(host: Host, doing: str) -> paramiko.Channel:
     channel, answer, where = host.start(_script()), b"", f"host {host.name}, {PATH}"
     channel.settimeout(ANSWER)
-    output = channel.makefile("rb")
+    output, silent = channel.makefile("rb"), "the connection ended before an answer"
     try:
         channel.sendall(f"{_who(doing)}\n".encode())
         answer = output.readline().strip()
@@ -137,8 +136,7 @@ def _take(host: Host, doing: str) -> paramiko.Channel:
             return channel
         said = (output.read() + channel.makefile_stderr("rb").read()).decode(errors="replace").strip()
     except OSError as error:
-        raise _Unanswered(UNLOCKABLE, where=where, found=str(error) or f"no answer within {ANSWER:.0f} s", retryable=True,
-                          remedy=REMEDY) from None
+        answer, said, silent = b"", "", str(error) or f"no answer within {ANSWER:.0f} s"
     finally:
         if answer != b"held":
             channel.close()
@@ -147,7 +145,8 @@ def _take(host: Host, doing: str) -> paramiko.Channel:
                          found=said or "somebody who has just begun", retryable=True,
                          remedy=f"wait for it, or stop it: the lock ends with it, or when it was not heard of for {SILENCE} s")
     if not said:
-        raise _Unanswered(UNLOCKABLE, where=where, found="the connection ended before an answer", retryable=True, remedy=REMEDY)
+        raise _Unanswered(UNLOCKABLE, where=where, found=silent, retryable=True,
+                          remedy="see that the host is up, then run again: it goes on where it stopped")
     raise StepFailed(UNLOCKABLE, where=where, found=said, retryable=True,
                      needed="flock, timeout and dd on the host, and a /run that can be written to",
                      remedy="see to what the host says, then run again: it goes on where it stopped")

@@ -20,8 +20,8 @@ from airavata_runbook.credentials import Pair, SigningKey, Subject
 from airavata_runbook.errors import RunbookError
 from airavata_runbook.x509_read import USAGES, is_ca, names, signed_by, title, usages
 
-__all__ = ["Pair", "Problem", "SigningKey", "Subject", "bundle", "check_chain", "describe", "htpasswd_entry",
-           "htpasswd_matches", "issue", "kubeconfig", "new_ca", "new_signing_key", "problems"]
+__all__ = ["Problem", "bundle", "check_chain", "describe", "htpasswd_entry", "htpasswd_matches", "issue", "kubeconfig",
+           "new_ca", "new_signing_key", "problems"]
 
 # A host whose clock is a little behind must not refuse a certificate that was made a moment ago.
 CLOCK_SKEW = timedelta(hours=1)

@@ -6,19 +6,13 @@ files and does without it where it is not installed (paramiko/config.py). The ru
 
 import sys
 
-
-def _without(name: str):
-    """Import paramiko as if the package `name` was not installed; for everybody else it is there as before."""
-    hidden = name not in sys.modules
-    if hidden:
-        sys.modules[name] = None
+if "invoke" in sys.modules:
+    import paramiko
+else:
+    sys.modules["invoke"] = None  # as if it was not installed; for everybody else it is there as before
     try:
         import paramiko
     finally:
-        if hidden:
-            del sys.modules[name]
-    return paramiko
+        del sys.modules["invoke"]
 
-
-paramiko = _without("invoke")
 __all__ = ["paramiko"]

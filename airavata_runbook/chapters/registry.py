@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from airavata_runbook import pki, stacks, workloads
 from airavata_runbook.configs import node
 from airavata_runbook.configs import registry as configs
+from airavata_runbook.credentials import Subject
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.registry_client import Registry
 from airavata_runbook.registry_http import RegistryError
@@ -152,8 +153,8 @@ def _certificate(target: Target) -> Iterator[Resource]:
     if site.registry.certificate is None:
         here = site.registry_node
         names = dict.fromkeys((site.registry.name, here.name, "localhost"))
-        yield Certificate(stem, pki.Subject(site.registry.name, dns=tuple(names), ips=(str(here.address), "127.0.0.1"),
-                                            usages=("server",)), chain=True)
+        yield Certificate(stem, Subject(site.registry.name, dns=tuple(names), ips=(str(here.address), "127.0.0.1"),
+                                        usages=("server",)), chain=True)
         return
     content, key = own_certificate(site)
     yield File(f"{stem}.key", key, "0600", secret=True)

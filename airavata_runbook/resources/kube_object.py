@@ -1,13 +1,12 @@
 """An object in the cluster, by server-side apply: the API server itself says what would change."""
 
 import base64
-import json
 from dataclasses import dataclass
 
 import yaml
 
 from airavata_runbook.errors import NotYet, StepFailed
-from airavata_runbook.kube import FIELD_MANAGER, explained, kube
+from airavata_runbook.kube import FIELD_MANAGER, explained, kube, message
 from airavata_runbook.resources.base import Change, Context, Found
 from airavata_runbook.resources.file import text_diff
 
@@ -92,12 +91,8 @@ class KubeObject:
     def _refused(self, error, context: Context) -> Exception:
         if (error.status or 500) >= 500:  # it is in trouble itself, and says nothing of the object
             return explained(error, context.host.site)
-        try:
-            reason = json.loads(error.body)["message"]
-        except (TypeError, ValueError, KeyError):
-            reason = str(error.reason)
         return StepFailed("the API server refused the object", where=self.label,
-                          found="its content is not shown" if self.manifest["kind"] == "Secret" else reason)
+                          found="its content is not shown" if self.manifest["kind"] == "Secret" else message(error))
 
 
 def _plain(manifest: dict) -> dict:

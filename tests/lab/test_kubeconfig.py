@@ -10,8 +10,8 @@ from kubernetes.client import VersionApi
 from kubernetes.config import new_client_from_config
 
 from airavata_runbook import cli, kubeconfig, lab
+from airavata_runbook.credentials import Subject
 from airavata_runbook.errors import HostUnreachable, StepFailed
-from airavata_runbook.pki import Subject
 from airavata_runbook.resources import Authority, Certificate, Condition, File, Service
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import connect, disconnect

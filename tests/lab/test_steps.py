@@ -8,8 +8,8 @@ import time
 import pytest
 
 from airavata_runbook import lock
+from airavata_runbook.credentials import Subject
 from airavata_runbook.errors import HostUnreachable, StepFailed
-from airavata_runbook.pki import Subject
 from airavata_runbook.resources import Authority, Block, Certificate, Condition, File, Generated, Service
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import connect
