@@ -5,13 +5,17 @@ CentOS had in the POC (row 4); nothing is started when a package is installed.
 """
 
 import hashlib
+import io
 import json
 import os
 import platform
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from pathlib import Path
 
 import yaml
@@ -64,7 +68,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Built:
-    """A package file. sha256: hexadecimal. control: its entry in a repository's index."""
+    """A package file. sha256: hexadecimal. control: a deb's entry in a repository's index; of an rpm none."""
 
     name: str
     version: str
@@ -157,7 +161,8 @@ def _make(package: Package, kind: str) -> Built:
         _pack(package, kind, target)
         record.write_text(json.dumps({"sha256": _digest(target)}))
     digest = json.loads(record.read_text())["sha256"]
-    return Built(package.name, package.version, target, digest, _control(package, target, digest))
+    return Built(package.name, package.version, target, digest,
+                 _entry(package, target, digest) if kind == "deb" else "")
 
 
 def _recipe(package: Package) -> str:
@@ -225,14 +230,26 @@ def _pack(package: Package, kind: str, target: Path) -> None:
         shutil.move(made, target)
 
 
-def _control(package: Package, path: Path, digest: str) -> str:
-    described = description(package, Path("/"))
-    fields = {"Package": package.name, "Version": package.whole_version, "Architecture": described["arch"],
-              "Maintainer": described["maintainer"], "Section": described["section"], "Priority": described["priority"],
-              "Depends": ", ".join(described["depends"]), "Conflicts": ", ".join(described["conflicts"]),
-              "Filename": f"./{file_name(package)}", "Size": path.stat().st_size, "SHA256": digest,
-              "Description": package.summary}
-    return "".join(f"{name}: {value}\n" for name, value in fields.items() if value)
+def _entry(package: Package, path: Path, digest: str) -> str:
+    """The package as a repository lists it.
+
+    The fields are the package's own: where the list leaves out Installed-Size or alters what it depends on, apt takes the
+    two for different builds of the version, and offers an upgrade for ever (apt's debListParser::VersionHash).
+    """
+    return f"{control_of(path)}Filename: ./{file_name(package)}\nSize: {path.stat().st_size}\nSHA256: {digest}\n"
+
+
+def control_of(path: Path) -> str:
+    """The control file inside of a deb, which ends with a newline. Source: deb(5)."""
+    with path.open("rb") as file:
+        file.seek(len(b"!<arch>\n"))
+        while header := file.read(60):
+            name, size = header[:16].decode().rstrip(" /"), int(header[48:58])
+            if name.startswith("control.tar"):
+                with tarfile.open(fileobj=io.BytesIO(file.read(size))) as archive:
+                    return archive.extractfile("./control").read().decode().rstrip("\n") + "\n"
+            file.seek(size + size % 2, os.SEEK_CUR)
+    raise CannotBuild("a package has no control file", found=str(path), remedy="remove that file and run again")
 
 
 def file_name(package: Package) -> str:
@@ -251,11 +268,13 @@ def architecture() -> str:
 def index(built: list[Built]) -> dict[str, str]:
     """The files that make a folder of packages a flat repository for apt: name → content.
 
-    Source: Debian's RepositoryFormat. No dates, so that the same packages give the same files.
+    Source: Debian's RepositoryFormat. The date is a constant, so that the same packages give the same files; apt warns
+    where there is none, and tells a list from a newer one by its digest.
     """
     packages = "\n".join(one.control for one in built)
     digest = hashlib.sha256(packages.encode()).hexdigest()
-    release = (f"Origin: airavata-runbook\nLabel: airavata-runbook\nArchitectures: {architecture()}\n"
+    date = format_datetime(datetime.fromtimestamp(int(EPOCH), UTC), usegmt=True)
+    release = (f"Origin: airavata-runbook\nLabel: airavata-runbook\nDate: {date}\nArchitectures: {architecture()}\n"
                f"SHA256:\n {digest} {len(packages.encode())} Packages\n")
     return {"Packages": packages, "Release": release}
 

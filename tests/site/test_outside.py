@@ -57,6 +57,15 @@ def curl(authority: Path, url: str, *words: str) -> tuple[int, str]:
     return int(status or 0), body + done.stderr
 
 
+def test_apt_has_nothing_to_say_of_the_runbooks_packages(site, hosts):
+    repository = f"-o Dir::Etc::sourcelist=sources.list.d/{site.repository.id}.list -o Dir::Etc::sourceparts=- " \
+                 "-o APT::Get::List-Cleanup=0"
+    for host in hosts.values():
+        assert said(host, f"apt-get -qq update {repository} 2>&1") == ""
+        upgradable = said(host, f"apt-get -s {repository} upgrade")
+        assert "0 upgraded, 0 newly installed" in upgradable, upgradable
+
+
 def test_every_node_is_ready_and_every_pod_runs(site, kubectl):
     nodes = json.loads(kubectl("get", "nodes", "-o", "json"))["items"]
     assert {node["metadata"]["name"] for node in nodes} == {str(node.address) for node in site.nodes}

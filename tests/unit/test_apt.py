@@ -1,6 +1,8 @@
 """Packages brought about and taken back by the real apt-get and dpkg, on a host that is a folder (tests/unit/apt_host.py)."""
 
 import fcntl
+import shutil
+import subprocess
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +11,7 @@ import pytest
 
 from airavata_runbook.engine import bring_about
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.mirror import packages as mirror
 from airavata_runbook.resources import Packages, Removed
 from airavata_runbook.resources import package as package_module
 from tests.unit.apt_host import AptHost
@@ -48,6 +51,31 @@ def lock(path):
     file = path.open("w")
     fcntl.lockf(file, fcntl.LOCK_EX)  # as apt takes it: a lock of fcntl(2), not of flock(2)
     return file
+
+
+# --- the mirror's repository ---------------------------------------------------------------------------------
+
+
+def test_apt_has_nothing_to_warn_of_and_nothing_to_upgrade_in_the_mirrors_repository(host, monkeypatch, tmp_path):
+    crictl = mirror.PACKAGE["cri-tools"]
+
+    def pack(package, kind, target):
+        control = tmp_path / "deb" / "DEBIAN" / "control"
+        control.parent.mkdir(parents=True)
+        control.write_text(f"Package: {package.name}\nVersion: {package.whole_version}\nArchitecture: all\nMaintainer: test\n"
+                           "Installed-Size: 27777\nDepends: base (>= 2)\nDescription: one line\n and another\n")
+        target.parent.mkdir(parents=True)
+        subprocess.run(["dpkg-deb", "-b", control.parent.parent, target], check=True, capture_output=True)
+    monkeypatch.setattr(mirror, "_pack", pack)
+    monkeypatch.setenv("AIRAVATA_RUNBOOK_CACHE", str(tmp_path / "cache"))
+    built = mirror.make([crictl.name])
+    shutil.copy(built[0].path, host.root / "ours" / mirror.file_name(crictl))
+    for name, content in mirror.index(built).items():
+        (host.root / "ours" / name).write_text(content)
+    assert "W:" not in host.sh("apt-get update 2>&1")
+    host.sh("apt-get -qq -y install cri-tools")
+    assert host.state() == {"cri-tools": f"ii {crictl.whole_version}"}
+    assert "cri-tools" not in host.sh("apt list --upgradable 2>&1")
 
 
 # --- installing ----------------------------------------------------------------------------------------------

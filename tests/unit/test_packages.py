@@ -11,7 +11,7 @@ import pytest
 
 from airavata_runbook import Site
 from airavata_runbook.configs.repository import apt_source
-from airavata_runbook.errors import SiteError
+from airavata_runbook.errors import CannotBuild, SiteError
 from airavata_runbook.mirror import packages
 from airavata_runbook.mirror.packages import PACKAGE, PACKAGES, Built, check_versions, description, index, with_needs
 
@@ -131,6 +131,19 @@ def test_a_repositorys_index_lists_each_package_and_is_itself_vouched_for():
     assert files["Packages"] == "Package: one\n\nPackage: two\n"
     digest = hashlib.sha256(files["Packages"].encode()).hexdigest()
     assert f" {digest} {len(files['Packages'])} Packages\n" in files["Release"]
+
+
+@pytest.mark.parametrize("compression", ["gzip", "xz", "none"])
+def test_what_a_package_says_of_itself_is_read_from_the_package(tmp_path, compression):
+    control = tmp_path / "tool" / "DEBIAN" / "control"
+    control.parent.mkdir(parents=True)
+    control.write_text("Package: tool\nVersion: 1\nArchitecture: all\nMaintainer: Jürgen\nDescription: test\n")
+    deb = tmp_path / "tool.deb"
+    subprocess.run(["dpkg-deb", "--uniform-compression", "-Z", compression, "-b", tmp_path / "tool", deb], check=True)
+    assert packages.control_of(deb) == control.read_text()
+    deb.write_bytes(deb.read_bytes()[:68])
+    with pytest.raises(CannotBuild, match="no control file"):
+        packages.control_of(deb)
 
 
 def test_a_repository_without_signatures_says_so_and_one_with_is_checked():
