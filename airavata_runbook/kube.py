@@ -41,6 +41,12 @@ class Kube:
                 self._dynamic = DynamicClient(self.api)
             return self._dynamic
 
+    def get(self, path: str, timeout: float) -> tuple[int, str]:
+        """Status and text of an answer that is no object, "/readyz" for example. timeout: seconds. Raises urllib3's HTTPError."""
+        answer = self.api.rest_client.pool_manager.request("GET", self.api.configuration.host + path, timeout=timeout,
+                                                           retries=False)
+        return answer.status, answer.data.decode(errors="replace")
+
     def resource(self, manifest: dict):
         """The dynamic resource that serves an object's kind."""
         return self.dynamic.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
@@ -97,7 +103,9 @@ def explained(error: Exception, site: Site) -> Exception:
         found = message(error)
     elif isinstance(error, urllib3.exceptions.HTTPError):
         # From here an SSH connection that was cut looks the same as a server that hung up.
-        found = f"no answer over the connection to it ({type(error).__name__})"
+        reason = getattr(error, "reason", None) or error  # urllib3 wraps what it has tried several times
+        closed = "EOF occurred" in str(reason)  # what a port where nobody listens looks like through an SSH forward
+        found = f"no answer over the connection to it ({'closed at once' if closed else type(reason).__name__})"
         remedy = f"run again: it goes on where it stopped; if it stays so, {remedy}"
     else:
         return error

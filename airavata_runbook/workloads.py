@@ -8,6 +8,23 @@ from airavata_runbook.site import Site
 
 READ = {"Deployment": "read_namespaced_deployment", "StatefulSet": "read_namespaced_stateful_set",
         "DaemonSet": "read_namespaced_daemon_set"}
+PATIENCE = 10  # seconds for an API server that starts to answer one question
+
+
+def api_server_missing(site: Site) -> str:
+    """What keeps the API server from being ready, and from having the object that its controllers read when they start.
+
+    They end when they cannot read it; the API server makes it a moment after it says that it is ready.
+    """
+    client = kube(site)
+    try:
+        status, said = client.get("/readyz", PATIENCE)
+        if status != 200:  # "[+]ping ok\n[-]etcd failed: reason withheld\n…": only what fails
+            return "; ".join(line for line in said.splitlines() if line.startswith("[-]")) or f"HTTP {status}: {said[:200]}"
+        client.core.read_namespaced_config_map("extension-apiserver-authentication", "kube-system", _request_timeout=PATIENCE)
+    except (ApiException, urllib3.exceptions.HTTPError) as error:
+        return _not_read("ConfigMap extension-apiserver-authentication", error, site)
+    return ""
 
 
 def node_missing(site: Site, name: str) -> str:

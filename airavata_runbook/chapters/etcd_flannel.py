@@ -3,19 +3,15 @@
 from collections.abc import Iterator
 from ipaddress import ip_interface
 
-from airavata_runbook import etcd, workloads
+from airavata_runbook import etcd
 from airavata_runbook.configs import node
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.etcd import PORT as ETCD_PORT
 from airavata_runbook.resources import Condition, EtcdKey, Resource, Service
 from airavata_runbook.site import Site
-from airavata_runbook.ssh import connect, side_by_side
+from airavata_runbook.ssh import Host, connect, side_by_side
 from airavata_runbook.step import Target, check, master, step
 from airavata_runbook.vault import PKI
-
-ADMIN = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
-# Of all that the API server says of itself only what fails: "[-]etcd failed: reason withheld".
-READY = f"""said=$({ADMIN} get --raw /readyz 2>&1) || {{ echo "$said" | grep -o '\\[-\\][^\\]*' || echo "$said"; false; }} >&2"""
 
 
 @step("etcd", on=master)
@@ -38,12 +34,9 @@ def control_plane(target: Target) -> Iterator[Resource]:
     yield Service("kube-apiserver", [common, "/etc/kubernetes/apiserver", *_pair("apiserver"), f"{PKI}/ca.crt",
                                      *_pair("etcd-client"), *_pair("apiserver-kubelet-client"),
                                      *_pair("front-proxy-client"), f"{PKI}/service-accounts.key"], package="kubernetes-master")
-    # The controllers end when they cannot read this object at their start; the API server makes it a moment after it is ready.
-    object_read = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication"
     # After an etcd that was away for minutes the API server's two clients try again within 120 s and a fifth at the latest
     # (gRPC's connection backoff); 56 s were measured after 110 s.
-    yield Condition("the API server to be ready", f"{{ {READY}; }} && {ADMIN} get --raw {object_read}", deadline=180,
-                    remedy="journalctl -u kube-apiserver")
+    yield Condition("the API server to be ready", check=_api_server_missing, deadline=180, remedy="journalctl -u kube-apiserver")
     for name in ("controller-manager", "scheduler"):
         yield Service(f"kube-{name}", [common, f"/etc/kubernetes/{name}", f"/etc/kubernetes/{name}.conf", *_pair(name)],
                       package="kubernetes-master")
@@ -67,8 +60,8 @@ def node_services(target: Target) -> Iterator[Resource]:
     yield Service("kube-proxy", [common, "/etc/kubernetes/proxy", "/etc/kubernetes/proxy.yaml", "/etc/kubernetes/proxy.conf",
                                  *_pair("kube-proxy")], package="kubernetes-node")
     address = str(target.node.address)
-    yield Condition(f"node {address} to be Ready", check=lambda host: workloads.node_missing(host.site, address),
-                    deadline=120, remedy=f"journalctl -u kubelet on {target.node.name}")
+    yield Condition(f"node {address} to be Ready", check=lambda host: _node_missing(host, address), deadline=120,
+                    remedy=f"journalctl -u kubelet on {target.node.name}")
 
 
 @check("Leases in etcd and the subnets on the hosts")
@@ -90,6 +83,16 @@ def leases(site: Site) -> list[list[str]]:
         raise StepFailed("a host's subnet is not its lease in etcd", found="; ".join(" ".join(row) for row in rows[1:]),
                          remedy="restart flanneld on that host, then containerd's pods")
     return rows
+
+
+def _api_server_missing(host: Host) -> str:
+    from airavata_runbook import workloads  # the API's client takes a while to load: that is done while the API server starts
+    return workloads.api_server_missing(host.site)
+
+
+def _node_missing(host: Host, address: str) -> str:
+    from airavata_runbook import workloads
+    return workloads.node_missing(host.site, address)
 
 
 def _network(address: str, host: str) -> str:

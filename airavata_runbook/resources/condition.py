@@ -37,7 +37,8 @@ class Condition:
                           waits=True) if found.status else None
         if context.planning:
             return Change("wait", waits=True)
-        return Change("wait", call=lambda: self._poll(context.host), waits=True) if self.check(context.host) else None
+        wait = Change("wait", call=lambda: self._poll(context.host), waits=True)
+        return wait if context.touched or self.check(context.host) else None  # what it says now is old after a change
 
     def _poll_on(self, host: Host) -> None:
         # The host looks by itself, so that a far host answers as soon as a near one.

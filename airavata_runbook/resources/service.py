@@ -56,9 +56,8 @@ class Service:
             why.append("enable")
         if not why:
             return None
-        commands = ["systemctl daemon-reload"]
-        if "enable" in why:
-            commands.append(f"systemctl enable --quiet {self.name}")
+        # To enable also reloads what systemd knows of all units (systemctl(1)), which takes most of a service's time to start.
+        commands = [f"systemctl enable --quiet {self.name}" if "enable" in why else "systemctl daemon-reload"]
         if why[0] != "enable":
             commands.append(f"systemctl {why[0].partition(':')[0]} {self.name}")
         # The reason stands above a long trace, or else in the last lines.

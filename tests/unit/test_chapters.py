@@ -1,9 +1,7 @@
 """What chapters want of hosts and say of them, without a host: facts are read from fixtures."""
 
 import json
-import os
 import re
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from airavata_runbook import Site
-from airavata_runbook.chapters import airavata, etcd_flannel, network, verify
+from airavata_runbook.chapters import airavata, network, verify
 from airavata_runbook.configs import registry as registry_configs
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.facts.host import parse
@@ -155,17 +153,3 @@ def test_the_picture_is_an_image_that_an_unrun_notebook_shows(site):
     assert shown.startswith("<img ") and "<svg" not in shown and "10.98.0.11" in shown
     drawn = unquote(re.search(r'src="data:image/svg\+xml,([^"]+)"', shown)[1])
     assert ElementTree.fromstring(drawn).tag.endswith("svg")
-
-
-@pytest.mark.parametrize(("answer", "told"), [
-    (r'Error from server (InternalError): ("[+]ping ok\n[-]etcd failed: reason withheld\n[+]log ok\nreadyz check failed")',
-     "[-]etcd failed: reason withheld\n"),
-    ("The connection to the server 10.98.0.11:6443 was refused", "The connection to the server 10.98.0.11:6443 was refused\n"),
-])
-def test_an_api_server_that_is_not_ready_is_told_by_what_fails(tmp_path, answer, told):
-    kubectl = tmp_path / "kubectl"
-    kubectl.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{answer}\nEND\nexit 1\n")
-    kubectl.chmod(0o755)
-    done = subprocess.run(["sh", "-c", etcd_flannel.READY], env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
-                          capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", told)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from kubernetes.client.exceptions import ApiException
-from urllib3.exceptions import ProtocolError
+from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
 from airavata_runbook import pki, ssh, vault, workloads
 from airavata_runbook.engine import Outcome, bring_about, probe
@@ -415,6 +415,27 @@ def test_an_api_server_that_does_not_answer_is_no_missing_workload(monkeypatch):
     for told in read(ProtocolError("cut")):
         assert told == ("the API server did not answer as it must: no answer over the connection to it (ProtocolError) "
                         "(run again: it goes on where it stopped; if it stays so, on head: systemctl status etcd kube-apiserver)")
+
+
+def test_an_api_server_that_is_not_ready_is_told_by_what_fails(monkeypatch):
+    site = Site.load({"name": "some", "nodes": [{"name": "head", "address": "192.0.2.11", "role": "master"}]})
+
+    def missing(ready=(200, "ok"), read=None):
+        def answer(what):
+            if isinstance(what, Exception):
+                raise what
+            return what
+        api = SimpleNamespace(get=lambda path, timeout: answer(ready),
+                              core=SimpleNamespace(read_namespaced_config_map=lambda *_, **__: answer(read)))
+        monkeypatch.setattr(workloads, "kube", lambda site: api)
+        return workloads.api_server_missing(site)
+    assert missing() == ""
+    said = "[+]ping ok\n[-]etcd failed: reason withheld\n[+]log ok\n[-]shutdown failed\nreadyz check failed"
+    assert missing((500, said)) == "[-]etcd failed: reason withheld; [-]shutdown failed"
+    assert missing((403, "Forbidden")) == "HTTP 403: Forbidden"
+    assert "no answer over the connection to it (NewConnectionError)" in missing(NewConnectionError(None, "refused"))
+    assert missing(read=ApiException(status=404)) == "no ConfigMap extension-apiserver-authentication yet"
+    assert "(NewConnectionError)" in missing(read=MaxRetryError(None, "/api", NewConnectionError(None, "refused")))
 
 
 @pytest.mark.parametrize(("status", "told", "untold"), [
