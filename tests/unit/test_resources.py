@@ -2,41 +2,34 @@
 
 import base64
 import hashlib
-import json
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from kubernetes.client.exceptions import ApiException
-from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
-from airavata_runbook import pki, ssh, vault, workloads
+from airavata_runbook import pki, ssh, vault
 from airavata_runbook.engine import Outcome, bring_about, probe
 from airavata_runbook.errors import NotYet, StepFailed
-from airavata_runbook.kube import explained
 from airavata_runbook.registry_http import RegistryError
 from airavata_runbook.resources import (
     Authority,
     Block,
     Certificate,
+    Condition,
     Context,
     File,
     Folder,
     Htpasswd,
     Image,
-    KubeObject,
     Packages,
     Service,
     SigningKey,
     Sysctls,
     Upload,
-    kube_object,
 )
 from airavata_runbook.resources import certificate as certificate_module
 from airavata_runbook.resources.base import Found
 from airavata_runbook.resources.file import with_block
-from airavata_runbook.resources.kube_object import secret_manifest
 from airavata_runbook.resources.package import install_command, parse_installed, same_version
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import Result
@@ -135,6 +128,29 @@ def test_a_service_that_is_down_is_started_and_enabled():
     text = SERVICE.replace("ActiveState=active", "ActiveState=inactive").replace("enabled", "disabled")
     change = Service("x").change(Found(text.encode()), Context(None))
     assert change.summary == "start, enable" and "systemctl start x" in change.shown
+
+
+def test_systemd_reads_its_unit_files_anew_once_for_each_change_of_a_service():
+    """To enable does so too (systemctl(1)); it takes longer than most services' start."""
+    def commands(**state):
+        shown = "\n".join(f"{key}={value}" for key, value in {"LoadState": "loaded", "NeedDaemonReload": "no", **state}.items())
+        return Service("kubelet").change(Found(shown.encode()), Context(None)).shown.splitlines()
+    assert commands(ActiveState="inactive", UnitFileState="disabled") == ["systemctl enable --quiet kubelet",
+                                                                         "systemctl start kubelet"]
+    assert commands(ActiveState="inactive", UnitFileState="enabled") == ["systemctl daemon-reload", "systemctl start kubelet"]
+    assert commands(ActiveState="active", UnitFileState="disabled") == ["systemctl enable --quiet kubelet"]
+    assert commands(ActiveState="active", UnitFileState="enabled", NeedDaemonReload="yes") == ["systemctl daemon-reload",
+                                                                                              "systemctl restart kubelet"]
+
+
+def test_what_is_awaited_after_a_change_is_not_asked_before_it():
+    asked = []
+    ready = Condition("it to be ready", check=lambda host: asked.append(host) or "")
+    change = ready.change(Found(), Context("host", touched={"service kube-apiserver"}))
+    assert (change.waits, asked) == (True, [])
+    change.call()
+    assert asked == ["host"]
+    assert ready.change(Found(), Context("host")) is None and asked == ["host", "host"]
 
 
 def test_a_missing_service_waits_for_its_package_in_a_run_and_is_foreseen_in_a_plan():
@@ -387,71 +403,3 @@ def test_a_registry_in_trouble_is_asked_for_its_own_log():
     with pytest.raises(RegistryError, match=r"500 UNKNOWN unknown error\s+its log: write: no space left") as error:
         change.call()
     assert error.value.remedy == "journalctl -u docker-distribution on head"
-
-
-def test_the_api_servers_own_error_is_explained():
-    site = Site.load({"name": "some", "nodes": [{"name": "head", "address": "192.0.2.11", "role": "master"}]})
-    timeout = ApiException(status=504, reason="Gateway Timeout")
-    timeout.body = '{"message": "Timeout: request did not complete within the allotted timeout"}'
-    told = explained(timeout, site)
-    assert isinstance(told, StepFailed) and told.retryable and "on head: systemctl status etcd" in told.remedy
-    assert told.found == "Timeout: request did not complete within the allotted timeout"
-    cut = explained(ProtocolError("cut"), site)  # by the server, or by whatever cut the SSH connection that led to it
-    assert cut.found == "no answer over the connection to it (ProtocolError)" and cut.remedy.startswith("run again")
-    other = KeyError("a defect of ours")
-    assert explained(other, site) is other
-
-
-def test_an_api_server_that_does_not_answer_is_no_missing_workload(monkeypatch):
-    site = Site.load({"name": "some", "nodes": [{"name": "head", "address": "192.0.2.11", "role": "master"}]})
-
-    def read(error):
-        def refuse(*_):
-            raise error
-        api = SimpleNamespace(read_node=refuse, read_namespaced_deployment=refuse)
-        monkeypatch.setattr(workloads, "kube", lambda site: SimpleNamespace(core=api, apps=api))
-        return workloads.workload_missing(site, "Deployment", "airavata", "mariadb"), workloads.node_missing(site, "192.0.2.11")
-    assert read(ApiException(status=404, reason="Not Found")) == ("no Deployment mariadb yet", "no node 192.0.2.11 yet")
-    for told in read(ProtocolError("cut")):
-        assert told == ("the API server did not answer as it must: no answer over the connection to it (ProtocolError) "
-                        "(run again: it goes on where it stopped; if it stays so, on head: systemctl status etcd kube-apiserver)")
-
-
-def test_an_api_server_that_is_not_ready_is_told_by_what_fails(monkeypatch):
-    site = Site.load({"name": "some", "nodes": [{"name": "head", "address": "192.0.2.11", "role": "master"}]})
-
-    def missing(ready=(200, "ok"), read=None):
-        def answer(what):
-            if isinstance(what, Exception):
-                raise what
-            return what
-        api = SimpleNamespace(get=lambda path, timeout: answer(ready),
-                              core=SimpleNamespace(read_namespaced_config_map=lambda *_, **__: answer(read)))
-        monkeypatch.setattr(workloads, "kube", lambda site: api)
-        return workloads.api_server_missing(site)
-    assert missing() == ""
-    said = "[+]ping ok\n[-]etcd failed: reason withheld\n[+]log ok\n[-]shutdown failed\nreadyz check failed"
-    assert missing((500, said)) == "[-]etcd failed: reason withheld; [-]shutdown failed"
-    assert missing((403, "Forbidden")) == "HTTP 403: Forbidden"
-    assert "no answer over the connection to it (NewConnectionError)" in missing(NewConnectionError(None, "refused"))
-    assert missing(read=ApiException(status=404)) == "no ConfigMap extension-apiserver-authentication yet"
-    assert "(NewConnectionError)" in missing(read=MaxRetryError(None, "/api", NewConnectionError(None, "refused")))
-
-
-@pytest.mark.parametrize(("status", "told", "untold"), [
-    (500, "(?s)did not answer as it must.*etcdserver: request timed out.*systemctl status etcd", "refused"),
-    (422, "(?s)refused the object.*Secret kube-system/login.*content is not shown", "canary")])
-def test_an_api_server_in_trouble_is_told_from_one_that_refuses_a_secret(monkeypatch, status, told, untold):
-    said = "etcdserver: request timed out" if status == 500 else "data: Invalid value: canary"
-
-    def answers(**_):
-        error = ApiException(status=status, reason="it is so")
-        error.body = json.dumps({"message": said})
-        raise error
-    api = SimpleNamespace(resource=lambda manifest: SimpleNamespace(get=answers, server_side_apply=answers))
-    monkeypatch.setattr(kube_object, "kube", lambda site: api)
-    secret = KubeObject(secret_manifest("login", "kube-system", {"password": b"canary"}))
-    host = SimpleNamespace(site=SimpleNamespace(master=SimpleNamespace(name="head")))
-    with pytest.raises(StepFailed, match=told) as failed:
-        secret.ask(Context(host))
-    assert untold not in str(failed.value)

@@ -1,0 +1,85 @@
+"""What is told when the cluster's API server does not answer, is not ready, is in trouble, or refuses an object."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError, SSLError
+
+from airavata_runbook import workloads
+from airavata_runbook.errors import StepFailed
+from airavata_runbook.kube import explained
+from airavata_runbook.resources import Context, KubeObject, kube_object
+from airavata_runbook.resources.kube_object import secret_manifest
+from airavata_runbook.site import Site
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site.load({"name": "some", "nodes": [{"name": "head", "address": "192.0.2.11", "role": "master"}]})
+
+
+def test_the_api_servers_own_error_is_explained(site):
+    timeout = ApiException(status=504, reason="Gateway Timeout")
+    timeout.body = '{"message": "Timeout: request did not complete within the allotted timeout"}'
+    told = explained(timeout, site)
+    assert isinstance(told, StepFailed) and told.retryable and "on head: systemctl status etcd" in told.remedy
+    assert told.found == "Timeout: request did not complete within the allotted timeout"
+    cut = explained(ProtocolError("cut"), site)  # by the server, or by whatever cut the SSH connection that led to it
+    assert cut.found == "no answer over the connection to it (ProtocolError)" and cut.remedy.startswith("run again")
+    nobody = explained(SSLError("[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation of protocol (_ssl.c:992)"), site)
+    assert nobody.found == "no answer over the connection to it (closed at once)"  # an SSH forward to a port without a listener
+    other = KeyError("a defect of ours")
+    assert explained(other, site) is other
+
+
+def test_an_api_server_that_does_not_answer_is_no_missing_workload(site, monkeypatch):
+    def read(error):
+        def refuse(*_):
+            raise error
+        api = SimpleNamespace(read_node=refuse, read_namespaced_deployment=refuse)
+        monkeypatch.setattr(workloads, "kube", lambda site: SimpleNamespace(core=api, apps=api))
+        return workloads.workload_missing(site, "Deployment", "airavata", "mariadb"), workloads.node_missing(site, "192.0.2.11")
+    assert read(ApiException(status=404, reason="Not Found")) == ("no Deployment mariadb yet", "no node 192.0.2.11 yet")
+    for told in read(ProtocolError("cut")):
+        assert told == ("the API server did not answer as it must: no answer over the connection to it (ProtocolError) "
+                        "(run again: it goes on where it stopped; if it stays so, on head: systemctl status etcd kube-apiserver)")
+
+
+def test_an_api_server_that_is_not_ready_is_told_by_what_fails(site, monkeypatch):
+    def missing(ready=(200, "ok"), read=None):
+        def answer(what):
+            if isinstance(what, Exception):
+                raise what
+            return what
+        api = SimpleNamespace(get=lambda path, timeout: answer(ready),
+                              core=SimpleNamespace(read_namespaced_config_map=lambda *_, **__: answer(read)))
+        monkeypatch.setattr(workloads, "kube", lambda site: api)
+        return workloads.api_server_missing(site)
+    assert missing() == ""
+    said = "[+]ping ok\n[-]etcd failed: reason withheld\n[+]log ok\n[-]shutdown failed\nreadyz check failed"
+    assert missing((500, said)) == "[-]etcd failed: reason withheld; [-]shutdown failed"
+    assert missing((403, "Forbidden")) == "HTTP 403: Forbidden"
+    assert "no answer over the connection to it (NewConnectionError)" in missing(NewConnectionError(None, "refused"))
+    assert missing(read=ApiException(status=404)) == "no ConfigMap extension-apiserver-authentication yet"
+    assert "(NewConnectionError)" in missing(read=MaxRetryError(None, "/api", NewConnectionError(None, "refused")))
+
+
+@pytest.mark.parametrize(("status", "told", "untold"), [
+    (500, "(?s)did not answer as it must.*etcdserver: request timed out.*systemctl status etcd", "refused"),
+    (422, "(?s)refused the object.*Secret kube-system/login.*content is not shown", "canary")])
+def test_an_api_server_in_trouble_is_told_from_one_that_refuses_a_secret(monkeypatch, status, told, untold):
+    said = "etcdserver: request timed out" if status == 500 else "data: Invalid value: canary"
+
+    def answers(**_):
+        error = ApiException(status=status, reason="it is so")
+        error.body = json.dumps({"message": said})
+        raise error
+    api = SimpleNamespace(resource=lambda manifest: SimpleNamespace(get=answers, server_side_apply=answers))
+    monkeypatch.setattr(kube_object, "kube", lambda site: api)
+    secret = KubeObject(secret_manifest("login", "kube-system", {"password": b"canary"}))
+    host = SimpleNamespace(site=SimpleNamespace(master=SimpleNamespace(name="head")))
+    with pytest.raises(StepFailed, match=told) as failed:
+        secret.ask(Context(host))
+    assert untold not in str(failed.value)
