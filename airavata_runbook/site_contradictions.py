@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the model asks for its contradictions
@@ -15,8 +16,8 @@ NODE_PORTS = {10250: "the kubelet", 10248: "the kubelet", 10256: "kube-proxy", 1
 
 def contradictions(site: "Site") -> list[str]:
     """A line a contradiction; an empty list when all is well."""
-    return [*_nodes(site), *_reached_alike(site), *_names(site), *_networks(site), *_lab(site), *_ports(site), *_repository(site),
-            *_images(site)]
+    return [*_nodes(site), *_reached_alike(site), *_names(site), *_networks(site), *_lab(site), *_ports(site), *_folders(site),
+            *_repository(site), *_images(site)]
 
 
 def _nodes(site: "Site") -> Iterator[str]:
@@ -102,6 +103,19 @@ def _ports(site: "Site") -> Iterator[str]:
             taken[port] = field
 
 
+def _folders(site: "Site") -> Iterator[str]:
+    """Of two folders of one host none lies in the other: what is done with all that is in the one would befall the other."""
+    for node in site.nodes:
+        folders = {"repository.baseurl": site.repository.folder} if site.repository.folder else {}
+        folders |= {"registry.root": site.registry.root} if _has_registry(site, node) else {}
+        folders |= {"airavata.storage_path": site.airavata.storage_path} if _has_storage(site, node) else {}
+        for (field, folder), (other, outer) in permutations(folders.items(), 2):
+            if folder != outer and folder.startswith(f"{outer}/"):
+                yield f"{field}: {folder} lies inside {other} {outer} on {node.name}; give each a folder of its own"
+            elif folder == outer and field < other:
+                yield f"{field}: {folder} is {other} on {node.name} too; give each a folder of its own"
+
+
 def _repository(site: "Site") -> Iterator[str]:
     repository = site.repository
     if repository.gpgcheck and not repository.gpgkey:
@@ -127,6 +141,11 @@ def _images(site: "Site") -> Iterator[str]:
 
 def _has_registry(site: "Site", node: "Node") -> bool:
     return node.name == site.registry.node if site.registry.node else node.role == "master"
+
+
+def _has_storage(site: "Site", node: "Node") -> bool:
+    workers = [worker.name for worker in site.nodes if worker.role != "master"]
+    return node.name == site.airavata.storage_node if site.airavata.storage_node else node.name in (workers or [node.name])[:1]
 
 
 def _listed(nodes: "list[Node]") -> str:

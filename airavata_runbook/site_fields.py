@@ -30,6 +30,8 @@ def without_login(text: str) -> str:
 SET_ASIDE = {IPv4Network("0.0.0.0/8"): "this network", IPv4Network("127.0.0.0/8"): "loopback",
              IPv4Network("169.254.0.0/16"): "link-local", IPv4Network("224.0.0.0/4"): "multicast",
              IPv4Network("240.0.0.0/4"): "reserved"}
+# Interfaces that every host has, or gets, and that do not join it to the others.
+OTHER_INTERFACES = {"lo": "the loopback", "cni0": "the pods' bridge", "flannel.1": "made by flannel from the one that is wanted"}
 # Folders of the system or of the cluster, with all below them.
 TAKEN_TREES = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/run", "/sbin", "/sys", "/usr",
                "/opt/cni", "/opt/containerd", "/var/cache/apt", "/var/lib/apt", "/var/lib/cni", "/var/lib/containerd",
@@ -71,6 +73,18 @@ def _own_folder(path: str) -> str:
     return path
 
 
+def _of_hosts(interface: str) -> str:
+    if interface in OTHER_INTERFACES:
+        raise ValueError(f"needs the interface that joins the hosts; {interface} is {OTHER_INTERFACES[interface]}")
+    return interface
+
+
+def _own_key(prefix: str) -> str:
+    if f"{prefix}/".startswith("/registry/"):  # kube-apiserver's --etcd-prefix
+        raise ValueError("needs a key of its own; below /registry the API server keeps Kubernetes' objects")
+    return prefix
+
+
 NAME = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = rf"^{NAME}(\.{NAME})*$"
 LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"  # of a host's name, between two dots
@@ -92,10 +106,11 @@ Jump = text(f"^({USER}@)?{HOST}(:{TCP_PORT})?$", "user@host:port, user and port 
 Version = text(r"^[0-9]+\.[0-9]+(\.[0-9]+)?$", "a version such as 1.36.3")
 Word = text(f"^{USER}$", "letters, digits, dots, underscores and hyphens, dots and hyphens not first")
 Line = text(f"^{PRINTABLE}*$", "one line of text")
-Interface = text(r"^[A-Za-z0-9._-]{1,15}$", "the name of a network interface, 15 characters at most")
+Interface = Annotated[text(r"^[A-Za-z0-9._-]{1,15}$", "the name of a network interface, 15 characters at most"),
+                      AfterValidator(_of_hosts)]
 Digest = text(r"^sha256:[0-9a-f]{64}$", "a digest: sha256: and 64 hexadecimal digits")
 Fingerprint = text(r"^SHA256:[A-Za-z0-9+/]{43}=?$", "a fingerprint as ssh-keygen -lf prints it: SHA256:…")
-Prefix = text(r"^(/[a-z0-9-]+)+$", "a key such as /kube-centos/network")
+Prefix = Annotated[text(r"^(/[a-z0-9-]+)+$", "a key such as /kube-centos/network"), AfterValidator(_own_key)]
 Bridge = text(r"^[a-z][a-z0-9]{0,9}$", "a letter and at most nine letters and digits")
 ImageReference = text("^[!-?A-~]+(@sha256:[0-9a-f]{64})?$",
                       "an image's reference such as registry.example.org/team/api@sha256:… with 64 hexadecimal digits; a login "

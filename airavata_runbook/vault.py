@@ -81,8 +81,11 @@ class Vault:
                 self._keep(wanted[number], answer.stdout)
 
     def secret(self, reference: str) -> str:
-        """The value that a reference of the site file stands for. Raises NotYet, SiteError."""
+        """The value that a reference of the site file stands for. Raises NotYet, SiteError, StepFailed."""
         value = self._value(reference)
+        if not value:
+            self._answered.pop(reference, None)  # whoever only pressed return is asked again
+            raise SiteError("a secret is empty", where=reference, remedy="see what it names")
         self._told.add(value)
         return value
 
@@ -166,7 +169,11 @@ def _from_keyring(name: str) -> str:
     except ImportError:
         raise SiteError("the keyring package is not installed", where=f"keyring:{name}",
                         remedy="pip install keyring") from None
-    value = keyring.get_password("airavata-runbook", name)
+    try:
+        value = keyring.get_password("airavata-runbook", name)
+    except keyring.errors.KeyringError as error:
+        raise StepFailed("the keyring does not answer", where=f"keyring:{name}", found=f"{error or type(error).__name__}",
+                         remedy="unlock it, or use env: or file:") from None
     if not value:
         raise StepFailed("the keyring has no such entry", where=f"keyring:{name}",
                          remedy=f"keyring set airavata-runbook {name}")

@@ -105,6 +105,26 @@ def test_an_override_of_no_item_is_refused(field):
         Site.load("lab", {field: 5})
 
 
+@pytest.mark.parametrize(("registry", "airavata", "said"), [
+    ("root: /srv/data", "storage_path: /srv/data, storage_node: head",
+     "airavata.storage_path: /srv/data is registry.root on head too"),
+    ("root: /srv/data/registry, node: one", "storage_path: /srv/data", "registry.root: /srv/data/registry lies inside "
+     "airavata.storage_path /srv/data on one"),
+    ("root: /srv/data", "storage_path: /srv/data/airavata, storage_node: head", "lies inside registry.root /srv/data on head"),
+    ("root: /opt/airavata-runbook/repository/images", "{}", "lies inside repository.baseurl /opt/airavata-runbook/repository"),
+    ("root: /opt/airavata-runbook", "{}", "repository.baseurl: /opt/airavata-runbook/repository lies inside registry.root"),
+])
+def test_folders_of_one_host_do_not_lie_in_each_other(refusal, registry, airavata, said):
+    """What `reset --data` removes of the one would be the other's."""
+    airavata = airavata if airavata == "{}" else f"{{{airavata}}}"
+    assert said in refusal(GOOD + f"  registry: {{{registry}}}\n  airavata: {airavata}\n")
+
+
+def test_folders_of_different_hosts_may_have_one_name(tmp_path):
+    loaded(tmp_path, GOOD + "  registry: {root: /srv/data}\n  airavata: {storage_path: /srv/data}\n")
+    loaded(tmp_path, GOOD + "  registry: {root: /srv/data-registry, node: one}\n  airavata: {storage_path: /srv/data}\n")
+
+
 def test_every_contradiction_is_a_line_and_counted(refusal):
     message = refusal(GOOD.replace("10.0.0.12", "10.244.0.12") + """\
   network: {services: 10.244.0.0/16, subnet_length: 12}
