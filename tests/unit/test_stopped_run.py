@@ -43,9 +43,7 @@ PID = "import os, pathlib; pathlib.Path('pid').write_text(str(os.getpid()))"
 def begun(project: Path, *words: str, **streams):
     """A run that has begun to execute the cell which writes the kernel's process id; `kernel_of` gives it."""
     process = subprocess.Popen([sys.executable, "-m", "airavata_runbook.cli", "run", "small", *words], text=True,
-                               **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams, start_new_session=True,
-                               # A shell without job control starts what it puts in the background with Ctrl-C ignored.
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+                               **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams, start_new_session=True)
     try:
         wait_for(lambda: kernel_of(project) or process.poll() is not None)
         yield process
