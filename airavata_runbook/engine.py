@@ -163,8 +163,12 @@ class _Work:
         context = Context(self.host)
         found = probe([self.resources[position] for position in positions], context)
         for position, seen in zip(positions, found, strict=True):
-            still = understood(self.resources[position], seen, context)
             item = self.outcome.items[position]
+            try:
+                still = understood(self.resources[position], seen, context)
+            except NotYet as missing:
+                item.status = FAILED
+                raise self._at(position, missing) from None
             if still:
                 item.status = FAILED
                 raise self._at(position, StepFailed(f"{item.label} was changed and still differs", found=still.summary,
@@ -175,6 +179,8 @@ class _Work:
     def _at(self, position: int, error: Exception) -> Exception:
         """The error, with the resource and its command where it does not name its own."""
         change = self.changes[position]
+        if isinstance(error, NotYet):  # it was there when the step began
+            error = StepFailed(f"needs: {error}", retryable=True)
         if isinstance(error, RunbookError):
             error.where = error.where or self.resources[position].label
             if change and not error.command:

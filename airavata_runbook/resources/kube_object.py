@@ -42,8 +42,10 @@ class KubeObject:
             raise NotYet("the API server runs")
         try:
             return self._live_and_wanted(context)
-        except urllib3.exceptions.HTTPError:
-            raise NotYet("the API server answers") from None
+        except urllib3.exceptions.HTTPError as error:
+            if context.planning:
+                raise NotYet("the API server answers") from None
+            raise explained(error, context.host.site) from None
         except ApiException as error:
             raise self._refused(error, context) from None
 

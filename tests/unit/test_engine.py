@@ -9,9 +9,10 @@ import pytest
 
 from airavata_runbook import lock, planned, ssh
 from airavata_runbook.engine import bring_about
-from airavata_runbook.errors import HostUnreachable, StepFailed
+from airavata_runbook.errors import HostUnreachable, NotYet, StepFailed
 from airavata_runbook.report import Report
 from airavata_runbook.resources import Cleared, Condition, File, Service
+from airavata_runbook.resources.base import Change
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import Result
 from airavata_runbook.step import REPORT_FILE, finish, step
@@ -58,6 +59,23 @@ def test_a_condition_that_a_change_breaks_is_waited_for(host, tmp_path):
     condition = Condition("the old content", f"grep -q old {path}", deadline=1, remedy="look at it")
     outcome = work(host, File(str(path), "new\n"), condition)
     assert outcome.items[0].status == "changed" and outcome.error.message == "the old content: not within 1 s"
+
+
+def test_what_cannot_be_looked_at_again_after_its_change_is_a_failure_in_words(host):
+    class Vanishes:
+        label, changed = "object it", False
+
+        def probe(self):
+            return ""
+
+        def change(self, found, context):
+            if self.changed:
+                raise NotYet("the API server answers")
+            return Change("create", call=lambda: setattr(self, "changed", True), shown="make it")
+    outcome = work(host, Vanishes())
+    assert (outcome.items[0].status, type(outcome.error)) == ("failed", StepFailed) and outcome.error.retryable
+    assert (outcome.error.message, outcome.error.where, outcome.error.command) == (
+        "needs: the API server answers", "object it", "make it")
 
 
 def test_one_trip_looks_at_everything(host, tmp_path):
@@ -173,10 +191,10 @@ def test_every_failed_host_is_told_whole_and_by_hand_how_to_go_on(monkeypatch, t
     if runner:
         monkeypatch.setenv(REPORT_FILE, str(tmp_path / "record"))
     report = Report("install", "files", "Files", False, {"one": [], "two": []})
-    errors = {"one": StepFailed("it is full", where="/dev", remedy="make room"), "two": StepFailed("it is open")}
+    errors = {"one": StepFailed("it is full", where="/dev", remedy="make room"), "two": NotYet("etcd answers")}
     with pytest.raises(StepFailed) as failed:
         finish(report, errors)
     assert str(failed.value).splitlines()[:5] == [
         "Files did not succeed on one, two (chapter install, step files)", "  one: it is full", "    where:  /dev",
-        "    remedy: make room", "  two: it is open"]
+        "    remedy: make room", "  two: needs: etcd answers"]
     assert ("run the step again" in str(failed.value)) != runner

@@ -8,7 +8,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError, SSLError
 
 from airavata_runbook import workloads
-from airavata_runbook.errors import StepFailed
+from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.kube import explained
 from airavata_runbook.resources import Context, KubeObject, kube_object
 from airavata_runbook.resources.kube_object import secret_manifest
@@ -83,3 +83,14 @@ def test_an_api_server_in_trouble_is_told_from_one_that_refuses_a_secret(monkeyp
     with pytest.raises(StepFailed, match=told) as failed:
         secret.ask(Context(host))
     assert untold not in str(failed.value)
+
+
+def test_an_api_server_that_does_not_answer_is_told_in_a_run_and_foreseen_in_a_plan(site, monkeypatch):
+    def cut(site):
+        raise ProtocolError("cut")
+    monkeypatch.setattr(kube_object, "kube", cut)
+    some, host = KubeObject({"kind": "Service", "metadata": {"name": "mariadb"}}), SimpleNamespace(site=site)
+    with pytest.raises(NotYet, match="the API server answers"):
+        some.ask(Context(host, planning=True))
+    with pytest.raises(StepFailed, match="(?s)no answer over the connection to it.*run again"):
+        some.ask(Context(host))
