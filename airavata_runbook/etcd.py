@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from airavata_runbook.errors import NotYet, StepFailed
+from airavata_runbook.errors import StepFailed
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import connect
 from airavata_runbook.vault import PKI, vault_of
@@ -17,9 +17,13 @@ PORT = 2379
 TIMEOUT = 10  # seconds for one request
 
 
+class Silent(StepFailed):
+    """etcd does not answer. From here an SSH connection that was cut looks the same as an etcd that is down."""
+
+
 @contextmanager
 def client(site: Site) -> "Iterator[etcd3.Etcd3Client]":  # noqa: F821  (it is imported below)
-    """A client of the site's etcd, closed afterwards. Raises NotYet when etcd does not answer, StepFailed when it complains."""
+    """A client of the site's etcd, closed afterwards. Raises Silent when etcd does not answer, StepFailed when it complains."""
     import etcd3  # it and gRPC take a while to load, and few steps ask etcd
     vault = vault_of(site)
     pair = vault.pair(f"{PKI}/etcd-client", "etcd's client certificate is issued")
@@ -32,7 +36,9 @@ def client(site: Site) -> "Iterator[etcd3.Etcd3Client]":  # noqa: F821  (it is i
     try:
         yield etcd
     except (etcd3.exceptions.ConnectionFailedError, etcd3.exceptions.ConnectionTimeoutError):
-        raise NotYet("etcd answers") from None
+        raise Silent("etcd does not answer", found="no answer over the connection to it", retryable=True,
+                     remedy=f"run again: it goes on where it stopped; if it stays so, on {site.master.name}: "
+                            "systemctl status etcd") from None
     except etcd3.exceptions.Etcd3Exception as error:
         raise StepFailed("etcd did not do what it was asked", found=str(error) or type(error).__name__, retryable=True,
                          remedy=f"on {site.master.name}: journalctl -u etcd") from None

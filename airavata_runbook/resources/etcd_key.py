@@ -26,8 +26,13 @@ class EtcdKey:
         """The value under the key, None when there is none."""
         if context.planning and "service etcd" in context.touched:
             raise NotYet("etcd runs")
-        with etcd.client(context.host.site) as client:
-            return client.get(self.key)[0]
+        try:
+            with etcd.client(context.host.site) as client:
+                return client.get(self.key)[0]
+        except etcd.Silent:
+            if context.planning:
+                raise NotYet("etcd answers") from None
+            raise
 
     def change(self, found: Found, context: Context) -> Change | None:
         present, wanted = found.answered(), json.dumps(self.value)
