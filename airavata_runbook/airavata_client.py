@@ -41,7 +41,8 @@ def connected(host: str, port: int, ca: bytes) -> Iterator[Airavata.Client]:
             client = SiteClient(host, port, file.name)
         except Exception as error:  # the SDK raises plain Exception, whatever the cause
             raise StepFailed("the Airavata API does not answer the SDK", where=f"{host}:{port}", found=str(error),
-                             remedy="look at the pods of api-server and at their logs", retryable=True) from None
+                             remedy="run again if the SSH connection was cut; else look at the logs of api-server's pods",
+                             retryable=True) from None
     try:
         yield client.client
     except (OSError, TTransport.TTransportException) as error:

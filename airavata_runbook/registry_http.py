@@ -116,7 +116,7 @@ class Connection:
                 raise RegistryError("a registry's certificate is not accepted", where=self.name, found=reason(error),
                                     needed=f"a certificate for {self.name}, signed by a trusted authority") from None
             raise RegistryError("a registry cannot be reached", where=self.name, found=reason(error), retryable=True,
-                                remedy="is its service running, and the forward or network up?") from None
+                                remedy="is its service running, and the connection to it (SSH, network) up?") from None
         finally:
             if isinstance(body, BlobReader):
                 body.close()

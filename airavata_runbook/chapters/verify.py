@@ -152,7 +152,7 @@ def portal(site: Site) -> list[list[str]]:
             page = page_of(f"https://127.0.0.1:{port}/", vault_of(site).authority().cert)
             problems += [] if site.airavata.gateway in page and note in page else [f"{node.name}: {page[:200]}"]
         except OSError as error:
-            problems.append(f"{node.name}: {error}")
+            problems.append(f"{node.name}: no page over the connection to it: {error}")
         rows.append([node.name, str(site.airavata.portal_node_port), f"200, names gateway {site.airavata.gateway}", note])
     _refuse("the portal does not answer as it must", problems)
     return [["host", "node port", "page", ""], *rows]
