@@ -180,7 +180,7 @@ class _Work:
         """The error, with the resource and its command where it does not name its own."""
         change = self.changes[position]
         if isinstance(error, NotYet):  # it was there when the step began
-            error = StepFailed(f"needs: {error}", retryable=True)
+            error = error.failure()
         if isinstance(error, RunbookError):
             error.where = error.where or self.resources[position].label
             if change and not error.command:

@@ -84,3 +84,7 @@ class NotYet(Exception):
 
     A plan says so ("known after …"); a run compares again once the earlier resource is there.
     """
+
+    def failure(self) -> StepFailed:
+        """What a run says when it is still not there."""
+        return StepFailed(f"needs: {self}", retryable=True)

@@ -180,7 +180,7 @@ def finish(report: Report, errors: Mapping[str, Exception] | None = None,
 def _failure(host: str, error: Exception, mask: Callable[[str], str]) -> Failure:
     """The Failure for an exception. One that the runbook did not foresee keeps its type's name."""
     if isinstance(error, NotYet):
-        error = StepFailed(f"needs: {error}", retryable=True)
+        error = error.failure()
     message = str(error) if isinstance(error, RunbookError) else f"{type(error).__name__}: {error}"
     return Failure(host, mask(message), getattr(error, "retryable", False))
 

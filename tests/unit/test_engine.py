@@ -191,10 +191,16 @@ def test_every_failed_host_is_told_whole_and_by_hand_how_to_go_on(monkeypatch, t
     if runner:
         monkeypatch.setenv(REPORT_FILE, str(tmp_path / "record"))
     report = Report("install", "files", "Files", False, {"one": [], "two": []})
-    errors = {"one": StepFailed("it is full", where="/dev", remedy="make room"), "two": NotYet("etcd answers")}
+    errors = {"one": StepFailed("it is full", where="/dev", remedy="make room"), "two": StepFailed("it is open")}
     with pytest.raises(StepFailed) as failed:
         finish(report, errors)
     assert str(failed.value).splitlines()[:5] == [
         "Files did not succeed on one, two (chapter install, step files)", "  one: it is full", "    where:  /dev",
-        "    remedy: make room", "  two: needs: etcd answers"]
+        "    remedy: make room", "  two: it is open"]
     assert ("run the step again" in str(failed.value)) != runner
+
+
+def test_what_a_step_misses_is_told_as_what_it_needs():
+    with pytest.raises(StepFailed, match="(?m)^  two: needs: etcd answers$") as failed:
+        finish(Report("install", "files", "Files", False, {"two": []}), {"two": NotYet("etcd answers")})
+    assert failed.value.retryable and "NotYet" not in str(failed.value)

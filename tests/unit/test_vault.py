@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from airavata_runbook import kube, lock, pki, ssh, step, vault
-from airavata_runbook.errors import SiteError, StepFailed
+from airavata_runbook.errors import StepFailed
 from airavata_runbook.site import Site
 from airavata_runbook.ssh import Result
 
@@ -179,19 +179,6 @@ def test_a_cluster_that_was_made_anew_gets_another_client(site, master, monkeypa
                         for end, content in (("crt", one.cert), ("key", one.key))}
         asks(site)
     assert made == [pairs[0].cert, pairs[1].cert]
-
-
-def test_an_empty_secret_is_refused(site, monkeypatch, tmp_path):
-    empty = tmp_path / "password"
-    empty.write_text("\n")
-    empty.chmod(0o600)
-    answers = iter(["", "hunter2-canary"])
-    monkeypatch.setattr(vault, "_from_prompt", lambda name: next(answers))
-    for reference in (f"file:{empty}", "prompt:password"):
-        with pytest.raises(SiteError, match="a secret is empty") as refused:
-            vault.vault_of(site).secret(reference)
-        assert refused.value.where == reference
-    assert vault.vault_of(site).secret("prompt:password") == "hunter2-canary"
 
 
 def test_a_keyring_that_does_not_answer_is_told(site, monkeypatch):
