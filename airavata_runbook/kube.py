@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from airavata_runbook import paths
@@ -18,6 +19,7 @@ from airavata_runbook.vault import PKI, vault_of
 
 PORT = 6443
 FIELD_MANAGER = "airavata-runbook"
+PATIENCE = 20  # seconds for one answer. An API server whose etcd is gone takes 60, and a look at a chapter's pods asks often.
 
 _clients: dict[str, tuple[tuple[int, bytes], "Kube"]] = {}
 _lock = threading.Lock()
@@ -41,9 +43,9 @@ class Kube:
                 self._dynamic = DynamicClient(self.api)
             return self._dynamic
 
-    def get(self, path: str, timeout: float) -> tuple[int, str]:
-        """Status and text of an answer that is no object, "/readyz" for example. timeout: seconds. Raises urllib3's HTTPError."""
-        answer = self.api.rest_client.pool_manager.request("GET", self.api.configuration.host + path, timeout=timeout,
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and text of an answer that is no object, "/readyz" for example. Raises urllib3's HTTPError."""
+        answer = self.api.rest_client.pool_manager.request("GET", self.api.configuration.host + path, timeout=PATIENCE,
                                                            retries=False)
         return answer.status, answer.data.decode(errors="replace")
 
@@ -68,12 +70,25 @@ def _admin(site: Site) -> Pair:
 
 
 def _api(port: int, authority: bytes, pair: Pair):
-    """The official client for an API server behind a local port, with TLS that trusts `authority` alone."""
+    """The official client for an API server behind a local port, with TLS that trusts `authority` alone.
+
+    No request of it waits for ever, which is what the client does by itself.
+    """
     from kubernetes import client
     configuration = client.Configuration(host=f"https://127.0.0.1:{port}")
     configuration.proxy = None
     configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file = map(_in_memory, (authority, pair.cert, pair.key))
-    return client.ApiClient(configuration)
+    configuration.retries = 1  # a connection that was kept open may have been closed by the other side
+    api = client.ApiClient(configuration)
+    api.rest_client.request = _within(PATIENCE, api.rest_client.request)
+    return api
+
+
+def _within(seconds: float, request: Callable) -> Callable:
+    """The client's `request`, with a time-out where its caller gives none."""
+    def bounded(*args, _request_timeout=None, **options):
+        return request(*args, _request_timeout=_request_timeout or seconds, **options)
+    return bounded
 
 
 def _in_memory(content: bytes) -> str:
@@ -104,12 +119,20 @@ def explained(error: Exception, site: Site) -> Exception:
     elif isinstance(error, urllib3.exceptions.HTTPError):
         # From here an SSH connection that was cut looks the same as a server that hung up.
         reason = getattr(error, "reason", None) or error  # urllib3 wraps what it has tried several times
-        closed = "EOF occurred" in str(reason)  # what a port where nobody listens looks like through an SSH forward
-        found = f"no answer over the connection to it ({'closed at once' if closed else type(reason).__name__})"
+        found = f"no answer over the connection to it ({_silence(reason)})"
         remedy = f"run again: it goes on where it stopped; if it stays so, {remedy}"
     else:
         return error
     return StepFailed("the API server did not answer as it must", found=found, retryable=True, remedy=remedy)
+
+
+def _silence(reason: Exception) -> str:
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
+    if isinstance(reason, (ConnectTimeoutError, ReadTimeoutError)) and not isinstance(reason, NewConnectionError):  # its kind
+        return f"nothing within {PATIENCE} s"
+    if "EOF occurred" in str(reason):  # what a port where nobody listens looks like through an SSH forward
+        return "closed at once"
+    return type(reason).__name__
 
 
 def write_kubeconfig(site: Site, server: str, name: str = "kubeconfig") -> Path:

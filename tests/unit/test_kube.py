@@ -1,15 +1,16 @@
 """What is told when the cluster's API server does not answer, is not ready, is in trouble, or refuses an object."""
 
 import json
+import socket
 from types import SimpleNamespace
 
 import pytest
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError, SSLError
 
-from airavata_runbook import workloads
+from airavata_runbook import kube, pki, workloads
 from airavata_runbook.errors import NotYet, StepFailed
-from airavata_runbook.kube import explained
+from airavata_runbook.kube import Kube, explained
 from airavata_runbook.resources import Context, KubeObject, kube_object
 from airavata_runbook.resources.kube_object import secret_manifest
 from airavata_runbook.site import Site
@@ -47,13 +48,38 @@ def test_an_api_server_that_does_not_answer_is_no_missing_workload(site, monkeyp
                         "(run again: it goes on where it stopped; if it stays so, on head: systemctl status etcd kube-apiserver)")
 
 
+def test_an_api_server_that_never_answers_is_not_waited_for_without_end(site, monkeypatch):
+    monkeypatch.setattr(kube, "PATIENCE", 0.2)
+    authority = pki.new_ca("some")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel takes connections, and nobody says a word
+        client = Kube(kube._api(silent.getsockname()[1], authority.cert, authority))
+        monkeypatch.setattr(workloads, "kube", lambda site: client)
+        told = [workloads.workload_missing(site, "Deployment", "airavata", "mariadb"), workloads.api_server_missing(site)]
+        assert [text.partition(": ")[2].partition(" (run")[0] for text in told] == \
+            ["no answer over the connection to it (nothing within 0.2 s)"] * 2
+        with pytest.raises(Exception) as failed:  # the client of any kind asks by a way of its own
+            _ = client.dynamic
+        assert "nothing within 0.2 s" in explained(failed.value, site).found
+
+
+def test_a_workload_is_waited_for_through_an_api_server_that_falls_silent_midway(site, monkeypatch):
+    def cut(*_, **__):
+        raise ProtocolError("cut")
+    live = SimpleNamespace(metadata=SimpleNamespace(generation=1), spec=SimpleNamespace(
+        replicas=1, selector=SimpleNamespace(match_labels={"app": "some"})),
+        status=SimpleNamespace(observed_generation=1, ready_replicas=0, updated_replicas=1))
+    api = SimpleNamespace(read_namespaced_deployment=lambda *_: live, list_namespaced_pod=cut)
+    monkeypatch.setattr(workloads, "kube", lambda site: SimpleNamespace(core=api, apps=api))
+    assert "no answer over the connection to it" in workloads.workload_missing(site, "Deployment", "airavata", "mariadb")
+
+
 def test_an_api_server_that_is_not_ready_is_told_by_what_fails(site, monkeypatch):
     def missing(ready=(200, "ok"), read=None):
         def answer(what):
             if isinstance(what, Exception):
                 raise what
             return what
-        api = SimpleNamespace(get=lambda path, timeout: answer(ready),
+        api = SimpleNamespace(get=lambda path: answer(ready),
                               core=SimpleNamespace(read_namespaced_config_map=lambda *_, **__: answer(read)))
         monkeypatch.setattr(workloads, "kube", lambda site: api)
         return workloads.api_server_missing(site)
