@@ -34,6 +34,8 @@ from airavata_runbook.site_fields import (
     Line,
     LocalPath,
     Name,
+    Namespace,
+    NodeName,
     NodePort,
     Port,
     Prefix,
@@ -73,7 +75,7 @@ class Ssh(Model):
 class Node(Model):
     """A host of the cluster. address: its IPv4 address on the private network that all hosts share."""
 
-    name: Name
+    name: NodeName
     address: HostAddress
     interface: Interface = "eth0"
     role: Literal["master", "worker"] = "worker"
@@ -173,7 +175,7 @@ class Airavata(Model):
     """
 
     stack: Name = "classic"
-    namespace: Name = "airavata"
+    namespace: Namespace = "airavata"
     images: dict[Name, ImageSource] = {}
     stand_in: YesNo = False
     api_replicas: whole(1, 50) = 2

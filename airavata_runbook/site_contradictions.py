@@ -3,11 +3,15 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import permutations
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from airavata_runbook.site_errors import nearest
 
 if TYPE_CHECKING:  # the model asks for its contradictions
     from airavata_runbook.site import Node, Site
 
+STACKS = Path(__file__).parent / "stacks"
 # TCP ports that are not the site's to choose, and who listens there (Kubernetes' "Ports and Protocols", etcd's guide).
 CONTROL_PLANE_PORTS = {6443: "the API server", 2379: "etcd", 2380: "etcd", 10257: "the controller manager",
                        10259: "the scheduler"}
@@ -17,7 +21,7 @@ NODE_PORTS = {10250: "the kubelet", 10248: "the kubelet", 10256: "kube-proxy", 1
 def contradictions(site: "Site") -> list[str]:
     """A line a contradiction; an empty list when all is well."""
     return [*_nodes(site), *_reached_alike(site), *_names(site), *_networks(site), *_lab(site), *_ports(site), *_folders(site),
-            *_repository(site), *_images(site)]
+            *_repository(site), *_images(site), *_stack(site)]
 
 
 def _nodes(site: "Site") -> Iterator[str]:
@@ -141,6 +145,16 @@ def _images(site: "Site") -> Iterator[str]:
 
 def _has_registry(site: "Site", node: "Node") -> bool:
     return node.name == site.registry.node if site.registry.node else node.role == "master"
+
+
+def _stack(site: "Site") -> Iterator[str]:
+    """Names of what the site's stack does not have; the stack `system` is every site's, beside its own."""
+    known = sorted(file.parent.name for file in STACKS.glob("*/stack.yaml") if file.parent.name != "system")
+    if site.airavata.stack not in known:
+        yield f"airavata.stack: there is no stack {site.airavata.stack}; {nearest(site.airavata.stack, known)}"
+    elif site.airavata.images or site.airavata.secrets:
+        from airavata_runbook.stacks import unknown_names  # made with the model of a site
+        yield from unknown_names(site)
 
 
 def _has_storage(site: "Site", node: "Node") -> bool:

@@ -2,6 +2,7 @@
 
 import datetime
 import difflib
+from collections.abc import Sequence
 from types import UnionType
 from typing import get_args
 
@@ -24,6 +25,12 @@ def explain(error: ValidationError, data: dict, model: type[BaseModel], where: s
     """One SiteError with all of pydantic's findings about `data`, which is the file's content as it stands there."""
     findings = error.errors(include_url=False)
     return refusal([_line(finding, data, model) for finding in findings if not _inherited(finding["loc"], data)], where)
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """What may have been meant by an unknown name, or else all that there is."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(known)
 
 
 # pydantic's finding → what would be right; {…}: the finding's own bounds.
@@ -49,9 +56,7 @@ NEEDED = {
 def _line(finding: dict, data: dict, model: type[BaseModel]) -> str:
     loc = finding["loc"]
     if finding["type"] == "extra_forbidden":
-        known = list(_model_at(model, loc[:-1]).model_fields)
-        near = difflib.get_close_matches(str(loc[-1]), known, n=1)
-        return f"{_path(loc)}: unknown key; " + (f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(known))
+        return f"{_path(loc)}: unknown key; {nearest(str(loc[-1]), list(_model_at(model, loc[:-1]).model_fields))}"
     if loc[-1] == "[key]":  # of a mapping whose keys are names that the site chooses
         return f"{_path(loc[:-2])}: the key {_shown(loc[-2])} {_needed(finding, model)}"
     shown = "" if finding["type"] in ("missing", "invalid_key") else _found(loc, data)

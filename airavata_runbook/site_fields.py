@@ -79,6 +79,21 @@ def _of_hosts(interface: str) -> str:
     return interface
 
 
+def _no_other_name(name: str) -> str:
+    """A name that leads to one host, and that a line of /etc/hosts can give it."""
+    if name == "localhost":
+        raise ValueError("needs another name; localhost is what every host calls itself")
+    if name.rpartition(".")[2].isdigit():  # no top-level domain is all digits, so that the two can be told apart (RFC 3696)
+        raise ValueError("needs a name, not an address")
+    return name
+
+
+def _own_namespace(name: str) -> str:
+    if name.startswith("kube-"):  # Kubernetes' documentation, "Namespaces"
+        raise ValueError("needs a namespace of its own; those that begin with kube- are Kubernetes' own")
+    return name
+
+
 def _own_key(prefix: str) -> str:
     if f"{prefix}/".startswith("/registry/"):  # kube-apiserver's --etcd-prefix
         raise ValueError("needs a key of its own; below /registry the API server keeps Kubernetes' objects")
@@ -99,8 +114,11 @@ GIVEN = f"env:[A-Za-z_][A-Za-z0-9_]*|(file|prompt|keyring):{PRINTABLE}+"
 Name = text(f"^{NAME}$", "lower-case letters, digits and hyphens, 63 of them at most")
 # Its authorities are called after it, in at most 64 characters (RFC 5280).
 SiteName = text("^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", "lower-case letters, digits and hyphens, 40 of them at most")
-Domain = text(DOMAIN, "a domain name such as registry.internal, each part of 63 characters at most", 253)
-CommonName = text(DOMAIN, PATTERNS[DOMAIN], 64)  # what a certificate's subject can hold (RFC 5280)
+NodeName = Annotated[Name, AfterValidator(_no_other_name)]
+Namespace = Annotated[Name, AfterValidator(_own_namespace)]
+Domain = Annotated[text(DOMAIN, "a domain name such as registry.internal, each part of 63 characters at most", 253),
+                   AfterValidator(_no_other_name)]
+CommonName = Annotated[text(DOMAIN, PATTERNS[DOMAIN], 64), AfterValidator(_no_other_name)]  # a certificate's subject (RFC 5280)
 Host = text(f"^({HOST}|{IPV6})$", "a host's name or address, without user and port", 253)
 Jump = text(f"^({USER}@)?{HOST}(:{TCP_PORT})?$", "user@host:port, user and port may be left out (ports: 1 to 65535)")
 Version = text(r"^[0-9]+\.[0-9]+(\.[0-9]+)?$", "a version such as 1.36.3")

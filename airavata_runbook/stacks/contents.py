@@ -47,8 +47,7 @@ def read(root: Path) -> Contents:
     """stack.yaml in the folder `root`, with the components in the order in which they can start. Raises SiteError."""
     path = root / "stack.yaml"
     if not path.is_file():
-        raise SiteError(f"there is no stack {root.name}", where="airavata.stack",
-                        needed="one of " + ", ".join(sorted(one.parent.name for one in root.parent.glob("*/stack.yaml"))))
+        raise SiteError(f"there is no stack {root.name}", where=shown(path, root))
     try:
         contents = Contents.model_validate(yaml.safe_load(path.read_text()))
     except yaml.YAMLError as error:

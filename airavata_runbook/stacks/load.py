@@ -5,13 +5,13 @@ component with deploy.yaml and service.yaml, as the POC had them. These are Kube
 where a value is the site's: site, namespace, stand_in (true or false), and image("NAME"), a reference in the registry.
 """
 
-import difflib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from airavata_runbook.credentials import Subject
 from airavata_runbook.site import Site
+from airavata_runbook.site_errors import nearest
 from airavata_runbook.stacks.check import WORKLOADS, Manifest, ports_of, problems, secrets_of
 from airavata_runbook.stacks.contents import STAND_IN, Contents, Part, read, refuse
 from airavata_runbook.stacks.render import render
@@ -74,7 +74,7 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
     parts, left_out = _choose(contents, site)
     certificates = {f"{part.name}-tls": _subject(part, site, namespace) for part in parts if part.certificate}
     folders = _folders(parts, site)
-    refuse(root, [*_unknown(contents, site), *_missing(parts, site, images, left_out)])
+    refuse(root, _missing(parts, site, images, left_out))
 
     manifests = {part.name: render(root, part.name, {
         "site": site, "namespace": namespace, "stand_in": _replaced(part, site), "image": _image(part, site, images)})
@@ -100,6 +100,17 @@ def image_names(site: Site, folder: Path = FOLDER) -> set[str]:
 def storage_folders(site: Site, folder: Path = FOLDER) -> list[str]:
     """Where on the storage node the data of the site's own stack is. Raises SiteError."""
     return list(_folders(_choose(read(folder / site.airavata.stack), site)[0], site))
+
+
+def unknown_names(site: Site, folder: Path = FOLDER) -> list[str]:
+    """Names under the site's airavata.images and airavata.secrets that nothing in its stack uses: slips of the pen."""
+    contents = read(folder / site.airavata.stack)
+    images = {part.image for part in contents.components} | set(OTHER_IMAGES)
+    secrets = {reference.partition(":")[2] for keys in contents.secrets.values() for reference in keys.values()}
+    return [f"{field}.{name}: unknown to the stack {contents.name}; {nearest(name, sorted(known))}"
+            for field, names, known in (("airavata.images", site.airavata.images, images),
+                                        ("airavata.secrets", site.airavata.secrets, secrets))
+            for name in names if name not in known]
 
 
 def _folders(parts: list[Part], site: Site) -> dict[str, int]:
@@ -160,21 +171,6 @@ def _not_given(manifests: list[Manifest], made: Mapping[str, Mapping[str, str]])
     return [f"{manifest.label}: found no {key} of Secret {name}; needed: airavata.secrets.{reference[5:]}: file:PATH"
             for manifest in manifests for name in sorted(filter(None, secrets_of(manifest)))
             for key, reference in made.get(name, {}).items() if reference.startswith("site:")]
-
-
-def _unknown(contents: Contents, site: Site) -> list[str]:
-    """Names under the site's airavata.images and airavata.secrets that nothing in the stack uses: slips of the pen."""
-    if contents.namespace:  # not the site's own stack: those names are not about it
-        return []
-    images = {part.image for part in contents.components} | set(OTHER_IMAGES)
-    secrets = {reference.partition(":")[2] for keys in contents.secrets.values() for reference in keys.values()}
-    return [*_strange("airavata.images", site.airavata.images, images),
-            *_strange("airavata.secrets", site.airavata.secrets, secrets)]
-
-
-def _strange(field: str, names: Collection[str], known: set[str]) -> list[str]:
-    return [f"{field}.{name}: unknown here; needed: " + ", ".join(difflib.get_close_matches(name, known, 1) or sorted(known))
-            for name in names if name not in known]
 
 
 def _references(keys: Mapping[str, str], site: Site) -> dict[str, str]:
