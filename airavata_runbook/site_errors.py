@@ -2,6 +2,7 @@
 
 import datetime
 import difflib
+import re
 from collections.abc import Sequence
 from types import UnionType
 from typing import get_args
@@ -60,7 +61,13 @@ def _line(finding: dict, data: dict, model: type[BaseModel]) -> str:
     if loc[-1] == "[key]":  # of a mapping whose keys are names that the site chooses
         return f"{_path(loc[:-2])}: the key {_shown(loc[-2])} {_needed(finding, model)}"
     shown = "" if finding["type"] in ("missing", "invalid_key") else _found(loc, data)
-    return f"{_path(loc)}: {_needed(finding, model)}{shown}"
+    near = _near_choice(finding) if finding["type"] == "literal_error" else ""
+    return f"{_path(loc)}: {_needed(finding, model)}{shown}{near}"
+
+
+def _near_choice(finding: dict) -> str:
+    near = difflib.get_close_matches(str(finding["input"]), re.findall("'(.*?)'", finding["ctx"]["expected"]), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _needed(finding: dict, model: type[BaseModel]) -> str:
