@@ -51,7 +51,7 @@ class HostUnreachable(RunbookError):
 
 
 class HostKeyRefused(HostUnreachable):
-    """The key that a host showed is not the known one, or none is known of it: nothing was said to it."""
+    """The key that a host showed is not the known one, or none can be known of it: nothing was said to it."""
 
 
 class NotRoot(HostUnreachable):

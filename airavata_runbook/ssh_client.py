@@ -82,17 +82,17 @@ class _Pinned(paramiko.MissingHostKeyPolicy):
 
 
 def _load(client: paramiko.SSHClient, known_hosts: Path, where: str, address: str) -> None:
-    """Give the client the known hosts. Raises HostUnreachable that names the line which cannot be read."""
+    """Give the client the known hosts. Raises HostKeyRefused that names the line which cannot be read."""
     try:
         client.load_host_keys(str(known_hosts))
         client.get_host_keys().lookup(address)  # compared with each name, hashed ones too
     except Exception as error:  # a broken line makes paramiko raise anything from InvalidHostKey to AssertionError
         line = None if isinstance(error, OSError) else _broken_line(known_hosts)
-        raise HostUnreachable("the file of known hosts cannot be read", where=where,
-                              found=f"{known_hosts}{f', line {line}' if line else ''}: {type(error).__name__}",
-                              needed="lines as `ssh-keyscan` prints them, in a file that may be read",
-                              remedy="correct or remove that line, name another file by ssh.known_hosts, or state "
-                                     "ssh.fingerprint") from None
+        raise HostKeyRefused("the file of known hosts cannot be read", where=where,
+                             found=f"{known_hosts}{f', line {line}' if line else ''}: {type(error).__name__}",
+                             needed="lines as `ssh-keyscan` prints them, in a file that may be read",
+                             remedy="correct or remove that line, name another file by ssh.known_hosts, or state "
+                                    "ssh.fingerprint") from None
 
 
 def _broken_line(known_hosts: Path) -> int | None:

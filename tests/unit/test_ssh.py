@@ -10,7 +10,7 @@ import paramiko
 import pytest
 
 from airavata_runbook import ssh_client
-from airavata_runbook.errors import HostUnreachable, SiteError
+from airavata_runbook.errors import HostKeyRefused, HostUnreachable, SiteError
 from airavata_runbook.site import Site, Ssh
 from airavata_runbook.ssh import SESSIONS, Host
 from airavata_runbook.ssh_client import open_client
@@ -154,7 +154,9 @@ def unreachable(**ssh) -> str:
 def test_a_broken_line_of_known_hosts_is_named(tmp_path, offered, line):
     known = tmp_path / "known_hosts"
     known.write_bytes(b"# hosts\n\none.example.org " + KEY.encode() + b"\n" + line + b"\ntwo " + KEY.encode() + b"\n")
-    message = unreachable(known_hosts=str(known))
+    with pytest.raises(HostKeyRefused) as refused:  # `check` calls it "host-key"
+        open_client("host one", Ssh(known_hosts=str(known)), "one.example.org")
+    message = str(refused.value)
     assert "the file of known hosts cannot be read" in message and f"{known}, line 4:" in message and "host one" in message
     assert "ssh.known_hosts" in message and not offered
 
