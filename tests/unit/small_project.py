@@ -10,7 +10,7 @@ SITE = """
 site:
   name: small
   nodes: [{name: one, address: 192.0.2.11, role: master, ssh: {host: 127.0.0.1, port: 1}}]  # nobody answers there
-  airavata: {secrets: {canary: "env:CANARY"}}
+  airavata: {secrets: {mariadb-root: "env:CANARY"}}
 """
 FIRST = ("site = None\nplan = False", "from airavata_runbook import Site\nsite = Site.load(site); site")
 STEP = """from airavata_runbook.report import Failure, Item, Report

@@ -370,7 +370,7 @@ def test_registries_that_never_answer_are_given_up_side_by_side(monkeypatch):
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:  # takes connections and says nothing
         pull = f"127.0.0.1:{silent.getsockname()[1]}/portal@sha256:{'0' * 64}"
         site = Site.load({"name": "far", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}],
-                          "airavata": {"images": {name: {"pull": pull} for name in ("api", "portal", "worker", "files")}}})
+                          "airavata": {"images": dict.fromkeys(("portal", "gfac", "mariadb", "rabbitmq"), {"pull": pull})}})
         begun = time.monotonic()
         told = [one for one in sources(site, ask=True) if one.problem]
         assert len(told) == 4 and all(one.remedy for one in told) and time.monotonic() - begun < 60
@@ -394,30 +394,30 @@ def of_images(**named: dict) -> dict[str, str]:
 
 def test_an_archive_that_is_not_there_or_another_is_found_though_its_digest_is_given(tmp_path, good):
     path = str(samples.write_tar(tmp_path / "api.tar", samples.files_of(*good)))
-    assert of_images(api={"archive": path, "digest": sha(good[0])}) == {"api": ""}
-    found = of_images(gone={"archive": "/nowhere/api.tar", "digest": sha(good[0])},
-                      other={"archive": path, "digest": f"sha256:{'0' * 64}"})
-    assert "no such image archive" in found["gone"] and "not the one that the site file asks for" in found["other"]
+    assert of_images(portal={"archive": path, "digest": sha(good[0])}) == {"portal": ""}
+    found = of_images(portal={"archive": "/nowhere/api.tar", "digest": sha(good[0])},
+                      gfac={"archive": path, "digest": f"sha256:{'0' * 64}"})
+    assert "no such image archive" in found["portal"] and "not the one that the site file asks for" in found["gfac"]
 
 
 def test_a_folder_that_cannot_be_built_is_found_before_it_is_wanted(tmp_path, context, tools, good):
     (tmp_path / "empty").mkdir()
-    found = of_images(empty={"build": str(tmp_path / "empty")}, whole={"build": str(context)})
-    assert "nothing to build an image from" in found["empty"]
-    assert "nothing on this machine can build an image" in found["whole"]
+    found = of_images(portal={"build": str(tmp_path / "empty")}, gfac={"build": str(context)})
+    assert "nothing to build an image from" in found["portal"]
+    assert "nothing on this machine can build an image" in found["gfac"]
     made = samples.write_tar(tmp_path / "made.tar", samples.files_of(*good))
     engine(tools, "buildah", f'''case "$1" in
 build) echo sha256:cafe > "$3" ;;
 push) cp {made} "${{3#oci-archive:}}" ;;
 esac''')
-    assert of_images(whole={"build": str(context)}) == {"whole": ""}
+    assert of_images(gfac={"build": str(context)}) == {"gfac": ""}
     images.resolve(ImageSource(build=str(context)), folder=tmp_path)
     (tools / "buildah").unlink()
-    assert of_images(whole={"build": str(context)}) == {"whole": ""}, "what was built once needs no engine any more"
+    assert of_images(gfac={"build": str(context)}) == {"gfac": ""}, "what was built once needs no engine any more"
 
 
 def test_a_reference_that_is_none_is_found_without_asking():
-    assert "no reference of an image" in of_images(api={"pull": "Team/API", "digest": f"sha256:{'0' * 64}"})["api"]
+    assert "no reference of an image" in of_images(portal={"pull": "Team/API", "digest": f"sha256:{'0' * 64}"})["portal"]
 
 
 @pytest.mark.parametrize("ask", [False, True])

@@ -144,7 +144,7 @@ def test_no_notebooks_is_an_error(project):
 
 def test_secrets_stay_references(project):
     write(project, "01-first", "from airavata_runbook.vault import vault_of",
-          "known = vault_of(site).secret(site.airavata.secrets['canary']); step('one', 'ok')", "len(known)")
+          "known = vault_of(site).secret(site.airavata.secrets['mariadb-root']); step('one', 'ok')", "len(known)")
     runner.run("small")
     assert "17" in outputs_of(project, "01-first")  # the notebook itself could read it
     files = [path for path in (project / "outputs").rglob("*") if path.is_file()]
