@@ -58,6 +58,9 @@ class _Work:
         """One round trip to look, then a change (or none) for every resource."""
         found = probe(self.resources, self.context)
         for position, resource in enumerate(self.resources):
+            if self.outcome.error and isinstance(resource, Condition):  # nothing is done any more that it could wait for
+                self.outcome.items[position].status = SKIPPED
+                continue
             self._compare(position, found[position])
             if isinstance(resource, Condition) and self.changes[position] is None and any(self.changes[:position]):
                 self.later.add(position)  # it holds now; whether it does after the changes before it is another question

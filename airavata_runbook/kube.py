@@ -78,10 +78,23 @@ def _api(port: int, authority: bytes, pair: Pair):
     configuration = client.Configuration(host=f"https://127.0.0.1:{port}")
     configuration.proxy = None
     configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file = map(_in_memory, (authority, pair.cert, pair.key))
-    configuration.retries = 1  # a connection that was kept open may have been closed by the other side
+    configuration.retries = _once_more()
     api = client.ApiClient(configuration)
     api.rest_client.request = _within(PATIENCE, api.rest_client.request)
     return api
+
+
+def _once_more():
+    """Ask again where the connection broke, as it does when SSH was cut; not where nobody answers in time."""
+    from urllib3 import Retry
+    from urllib3.exceptions import ReadTimeoutError
+
+    class OnceMore(Retry):
+        def increment(self, *asked, error=None, **options):
+            if isinstance(error, ReadTimeoutError):
+                raise error
+            return super().increment(*asked, error=error, **options)
+    return OnceMore(1)
 
 
 def _within(seconds: float, request: Callable) -> Callable:

@@ -78,6 +78,15 @@ def test_what_cannot_be_looked_at_again_after_its_change_is_a_failure_in_words(h
         "needs: the API server answers", "object it", "make it")
 
 
+def test_a_run_that_has_failed_already_does_not_ask_whether_it_may_go_on(host, tmp_path):
+    class Refused(File):
+        def change(self, found, context):
+            raise StepFailed("the API server did not answer")
+    pods = Condition("pods", check=lambda host: pytest.fail("it was asked"))
+    outcome = work(host, Refused(str(tmp_path / "file"), "new\n"), pods)
+    assert [item.status for item in outcome.items] == ["failed", "skipped"] and "did not answer" in str(outcome.error)
+
+
 def test_one_trip_looks_at_everything(host, tmp_path):
     files = [File(str(tmp_path / str(number)), "content\n") for number in range(20)]
     work(host, *files)

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -52,6 +53,7 @@ def test_an_api_server_that_never_answers_is_not_waited_for_without_end(site, mo
     monkeypatch.setattr(kube, "PATIENCE", 0.2)
     authority = pki.new_ca("some")
     with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel takes connections, and nobody says a word
+        silent.setblocking(False)
         client = Kube(kube._api(silent.getsockname()[1], authority.cert, authority))
         monkeypatch.setattr(workloads, "kube", lambda site: client)
         told = [workloads.workload_missing(site, "Deployment", "airavata", "mariadb"), workloads.api_server_missing(site)]
@@ -60,6 +62,26 @@ def test_an_api_server_that_never_answers_is_not_waited_for_without_end(site, mo
         with pytest.raises(Exception) as failed:  # the client of any kind asks by a way of its own
             _ = client.dynamic
         assert "nothing within 0.2 s" in explained(failed.value, site).found
+        for _ in range(3):
+            silent.accept()
+        with pytest.raises(BlockingIOError):
+            silent.accept()  # who did not answer is not asked again
+
+
+def test_an_api_server_whose_connection_breaks_is_asked_once_more(site, monkeypatch):
+    authority = pki.new_ca("some")
+    with socket.create_server(("127.0.0.1", 0)) as breaking:
+        breaking.settimeout(10)
+        client = Kube(kube._api(breaking.getsockname()[1], authority.cert, authority))
+        monkeypatch.setattr(workloads, "kube", lambda site: client)
+        with ThreadPoolExecutor() as pool:
+            told = pool.submit(workloads.node_missing, site, "192.0.2.11")
+            for _ in range(2):
+                breaking.accept()[0].close()
+            assert "no answer over the connection to it" in told.result()
+        breaking.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            breaking.accept()
 
 
 def test_a_workload_is_waited_for_through_an_api_server_that_falls_silent_midway(site, monkeypatch):
