@@ -127,9 +127,9 @@ def explained(error: Exception, site: Site) -> Exception:
     import urllib3
     from kubernetes.client.exceptions import ApiException
     remedy = f"on {site.master.name}: systemctl status etcd kube-apiserver"
-    if isinstance(error, ApiException):
+    if isinstance(error, ApiException) and error.status:
         found = message(error)
-    elif isinstance(error, urllib3.exceptions.HTTPError):
+    elif isinstance(error, (urllib3.exceptions.HTTPError, ApiException)):  # without a status: a stream that did not come about
         # From here an SSH connection that was cut looks the same as a server that hung up.
         reason = getattr(error, "reason", None) or error  # urllib3 wraps what it has tried several times
         found = f"no answer over the connection to it ({_silence(reason)})"
@@ -145,7 +145,7 @@ def _silence(reason: Exception) -> str:
         return f"nothing within {PATIENCE} s"
     if "EOF occurred" in str(reason):  # what a port where nobody listens looks like through an SSH forward
         return "closed at once"
-    return type(reason).__name__
+    return type(reason).__name__ if isinstance(reason, Exception) else str(reason)
 
 
 def write_kubeconfig(site: Site, server: str, name: str = "kubeconfig") -> Path:

@@ -32,6 +32,8 @@ def test_the_api_servers_own_error_is_explained(site):
     assert cut.found == "no answer over the connection to it (ProtocolError)" and cut.remedy.startswith("run again")
     nobody = explained(SSLError("[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation of protocol (_ssl.c:992)"), site)
     assert nobody.found == "no answer over the connection to it (closed at once)"  # an SSH forward to a port without a listener
+    stream = explained(ApiException(status=0, reason="[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation"), site)
+    assert stream.found == "no answer over the connection to it (closed at once)" and stream.remedy.startswith("run again")
     other = KeyError("a defect of ours")
     assert explained(other, site) is other
 
