@@ -139,7 +139,7 @@ def explained(error: Exception, site: Site) -> Exception:
     return StepFailed("the API server did not answer as it must", found=found, retryable=True, remedy=remedy)
 
 
-def _silence(reason: Exception) -> str:
+def _silence(reason: Exception | str) -> str:
     from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
     if isinstance(reason, (ConnectTimeoutError, ReadTimeoutError)) and not isinstance(reason, NewConnectionError):  # its kind
         return f"nothing within {PATIENCE} s"

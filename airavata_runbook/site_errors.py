@@ -30,8 +30,12 @@ def explain(error: ValidationError, data: dict, model: type[BaseModel], where: s
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """What may have been meant by an unknown name, or else all that there is."""
+    return _near(name, known) or "known here: " + ", ".join(known)
+
+
+def _near(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(known)
+    return f"did you mean {near[0]!r}?" if near else ""
 
 
 # pydantic's finding → what would be right; {…}: the finding's own bounds.
@@ -66,8 +70,8 @@ def _line(finding: dict, data: dict, model: type[BaseModel]) -> str:
 
 
 def _near_choice(finding: dict) -> str:
-    near = difflib.get_close_matches(str(finding["input"]), re.findall("'(.*?)'", finding["ctx"]["expected"]), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = _near(str(finding["input"]), re.findall("'(.*?)'", finding["ctx"]["expected"]))
+    return near and f"; {near}"
 
 
 def _needed(finding: dict, model: type[BaseModel]) -> str:
