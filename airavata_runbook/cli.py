@@ -5,8 +5,9 @@ import os
 import sys
 from contextlib import suppress
 
-from airavata_runbook import interrupts, lab
+from airavata_runbook import lab
 from airavata_runbook.errors import RunbookError, SiteError
+from airavata_runbook.local import interrupts
 from airavata_runbook.site import Site
 
 
@@ -102,7 +103,7 @@ def _lab_ssh(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace, plan: bool = False) -> None:
-    from airavata_runbook import runner  # papermill takes a second to import: only runs pay for it
+    from airavata_runbook.run import runner  # papermill takes a second to import: only runs pay for it
     if options.only is not None and (options.start is not None or options.to is not None):
         raise SiteError("--only goes neither with --from nor with --to")
     runner.run(options.site, runner.parse_settings(options.settings), start=options.start, to=options.to, only=options.only,
@@ -114,13 +115,14 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _reset(options: argparse.Namespace) -> None:
-    from airavata_runbook import reset, runner
+    from airavata_runbook.run import reset, runner
     settings = runner.parse_settings(options.settings)
     reset.reset(Site.load(options.site, settings), options.data, options.yes, settings)
 
 
 def _check(options: argparse.Namespace) -> int:
-    from airavata_runbook import preflight, runner
+    from airavata_runbook.checks import preflight
+    from airavata_runbook.run import runner
     site = Site.load(options.site, runner.parse_settings(options.settings))
     findings = preflight.offline(site) if options.offline else preflight.preflight(site)
     wrong = [one for one in findings if not one.ignored]
@@ -132,23 +134,24 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _runs(options: argparse.Namespace) -> None:
-    from airavata_runbook import runs
+    from airavata_runbook.run import history as runs
     print(runs.table(Site.load(options.site)))
 
 
 def _kubeconfig(options: argparse.Namespace) -> None:
-    from airavata_runbook import kubeconfig
+    from airavata_runbook.cluster import access as kubeconfig
+    from airavata_runbook.mirror import kubectl
     site = Site.load(options.site)
     if options.stop:
         print("forward ended" if kubeconfig.stop(site) else "no forward was open")
         return
     print(kubeconfig.kubeconfig(site))
-    if not kubeconfig.put_kubectl():
+    if not kubectl.put_kubectl():
         print("no kubectl on PATH; `airavata-runbook mirror` builds one", file=sys.stderr)
 
 
 def _schema(options: argparse.Namespace) -> None:
-    from airavata_runbook.schema import schema_text
+    from airavata_runbook.site.schema import schema_text
     print(schema_text(), end="")
 
 

@@ -9,15 +9,16 @@ import time
 from functools import cache
 from pathlib import Path
 
-from airavata_runbook import paths
 from airavata_runbook.configs import node
-from airavata_runbook.mirror import images, oci_writer
+from airavata_runbook.engine.step import Target
+from airavata_runbook.hosts.host import Host
+from airavata_runbook.hosts.pool import connect, side_by_side
+from airavata_runbook.local import paths
+from airavata_runbook.mirror import catalogue, images, oci_writer
 from airavata_runbook.mirror import packages as mirror
 from airavata_runbook.mirror.build import binary, build
 from airavata_runbook.mirror.components import BY_NAME
 from airavata_runbook.site import Site
-from airavata_runbook.ssh import Host, connect, side_by_side
-from airavata_runbook.step import Target
 
 REGISTRY = "bench.local"  # a name only: every image lies on the hosts
 KUBERNETES, ETCD, PAUSE = BY_NAME["kubernetes"].version, BY_NAME["etcd"].version, "3.10"
@@ -60,7 +61,7 @@ def bring_up(site: Site) -> None:
 
 def _install(host: Host) -> None:
     """Packages, containerd's configuration, a network of its own for the pods of each host, and the images imported."""
-    names = mirror.with_needs(["containerd", "cri-tools", "kubernetes-node", "kubernetes-client"])
+    names = catalogue.with_needs(["containerd", "cri-tools", "kubernetes-node", "kubernetes-client"])
     for one in mirror.make(names):
         host.send(one.path, f"{FOLDER}/{one.name}.deb")
     host.send(kubeadm(), "/usr/bin/kubeadm")

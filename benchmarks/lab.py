@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from airavata_runbook import paths
+from airavata_runbook.local import paths
 from airavata_runbook.site import Site
 from tests.labs import PROJECT, lab_hosts
 

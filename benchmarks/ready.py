@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 
+from airavata_runbook.hosts.pool import connect
 from airavata_runbook.mirror.components import BY_NAME
-from airavata_runbook.ssh import connect
 from benchmarks import kubeadm, results
 from benchmarks.lab import PROJECT, SITE, hosts, machine
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from airavata_runbook.hosts.pool import connect, side_by_side
 from airavata_runbook.site import Site
-from airavata_runbook.ssh import connect, side_by_side
 from benchmarks import items, results
 from benchmarks.lab import PROJECT, SITE, hosts, machine, peers
 from benchmarks.peers import ansible_files

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from airavata_runbook import lab
+from airavata_runbook.hosts.pool import disconnect
 from airavata_runbook.site import Site
-from airavata_runbook.ssh import disconnect
 
 PROJECT = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).with_name("airavata-runbook")  # as a user calls it

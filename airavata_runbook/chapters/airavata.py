@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator
 
-from airavata_runbook import stacks
 from airavata_runbook.chapters.registry import pull_secret, waits
+from airavata_runbook.chapters.site_stack import stack_of
+from airavata_runbook.engine.step import Target, check, master, step
 from airavata_runbook.resources import Certificate, Folder, Generated, KubeObject, Resource
 from airavata_runbook.resources.kube_object import secret_manifest
-from airavata_runbook.site import Node, Site
-from airavata_runbook.site_images import references
-from airavata_runbook.stacks import Stack
-from airavata_runbook.step import Target, check, master, step
-from airavata_runbook.vault import PKI
+from airavata_runbook.site import Site
+from airavata_runbook.site.parts import Node
+from airavata_runbook.wellknown import PKI
 
 SERVICES = f"{PKI}/services"
 
@@ -19,9 +18,6 @@ def storage_node(site: Site) -> list[Node]:
     return [site.storage_node]
 
 
-def stack_of(site: Site) -> Stack:
-    """The site's stack with its images, as they are called in the private registry."""
-    return stacks.load(site, references(site))
 
 
 @check("What runs, and what stands in for what", before=True)

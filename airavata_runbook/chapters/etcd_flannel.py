@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from ipaddress import ip_interface
 
-from airavata_runbook import etcd
+from airavata_runbook.cluster import etcd
 from airavata_runbook.configs import node
+from airavata_runbook.engine.step import Target, check, master, step
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.etcd import PORT as ETCD_PORT
+from airavata_runbook.hosts.host import Host
+from airavata_runbook.hosts.pool import connect, side_by_side
 from airavata_runbook.resources import Condition, EtcdKey, Resource, Service
 from airavata_runbook.site import Site
-from airavata_runbook.ssh import Host, connect, side_by_side
-from airavata_runbook.step import Target, check, master, step
-from airavata_runbook.vault import PKI
+from airavata_runbook.wellknown import ETCD_PORT, PKI
 
 
 @step("etcd", on=master)
@@ -86,12 +86,14 @@ def leases(site: Site) -> list[list[str]]:
 
 
 def _api_server_missing(host: Host) -> str:
-    from airavata_runbook import workloads  # the API's client takes a while to load: that is done while the API server starts
+    from airavata_runbook.cluster import (
+        readiness as workloads,  # the API's client takes a while to load: that is done while the API server starts
+    )
     return workloads.api_server_missing(host.site)
 
 
 def _node_missing(host: Host, address: str) -> str:
-    from airavata_runbook import workloads
+    from airavata_runbook.cluster import readiness as workloads
     return workloads.node_missing(host.site, address)
 
 

@@ -4,31 +4,22 @@ from collections.abc import Iterator
 
 from airavata_runbook.configs import control_plane, node
 from airavata_runbook.configs.repository import apt_source
-from airavata_runbook.credentials import Subject
+from airavata_runbook.engine.step import Target, master, step
+from airavata_runbook.mirror import catalogue
 from airavata_runbook.mirror import packages as mirror
-from airavata_runbook.resources import (
-    Authority,
-    Block,
-    Certificate,
-    File,
-    Packages,
-    Resource,
-    SigningKey,
-    Sysctls,
-    Upload,
-)
-from airavata_runbook.step import Target, master, step
-from airavata_runbook.vault import PKI
+from airavata_runbook.pki.types import Subject
+from airavata_runbook.resources import Authority, Block, Certificate, File, Packages, Resource, SigningKey, Sysctls, Upload
+from airavata_runbook.wellknown import PKI
 
 
 @step("The package repository on every host")
 def repository(target: Target) -> Iterator[Resource]:
     site = target.site
     if folder := site.repository.folder:
-        built = mirror.make(mirror.of_host(site, target.node))
-        shared = mirror.of_host(site, site.registry_node)  # as images, packages go there once, and from there to the others
+        built = mirror.make(catalogue.of_host(site, target.node))
+        shared = catalogue.of_host(site, site.registry_node)  # as images, packages go there once, and from there to the others
         for one in built:
-            yield Upload(f"{folder}/{mirror.file_name(mirror.PACKAGE[one.name])}", one.path, one.sha256,
+            yield Upload(f"{folder}/{mirror.file_name(catalogue.PACKAGE[one.name])}", one.path, one.sha256,
                          target.fan_out if one.name in shared else None)
         for name, content in mirror.index(built).items():
             yield File(f"{folder}/{name}", content)
@@ -37,7 +28,7 @@ def repository(target: Target) -> Iterator[Resource]:
 
 @step("Kubernetes, etcd and flannel")
 def packages(target: Target) -> Iterator[Resource]:
-    yield Packages(mirror.versions_of(target.site, target.node), target.site.repository.id)
+    yield Packages(catalogue.versions_of(target.site, target.node), target.site.repository.id)
 
 
 @step("Names and kernel settings")

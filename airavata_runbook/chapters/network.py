@@ -1,14 +1,14 @@
 """Chapter 01: the hosts and their networks, checked before anything is touched (POC rows 1 and 2)."""
 
-from airavata_runbook import display
-from airavata_runbook import preflight as checks
+from airavata_runbook.chapters.picture import Picture, network_picture
+from airavata_runbook.checks import preflight as checks
+from airavata_runbook.checks.references import sources as sources_of
+from airavata_runbook.engine.step import Target, check
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.facts.host import HostFacts
-from airavata_runbook.picture import network_picture
-from airavata_runbook.site import Node, Site
-from airavata_runbook.sources import sources as sources_of
-from airavata_runbook.ssh import connect, side_by_side
-from airavata_runbook.step import Target, check
+from airavata_runbook.hosts.facts import HostFacts
+from airavata_runbook.hosts.pool import connect, side_by_side
+from airavata_runbook.site import Site
+from airavata_runbook.site.parts import Node
 
 VXLAN = 50  # bytes of each packet that vxlan takes (RFC 7348 over IPv4)
 
@@ -71,7 +71,7 @@ def sources(site: Site) -> list[list[str]]:
             ["all other images", "the runbook's own", "built from Debian packages and pinned Go modules"]]
 
 
-def picture(site: Site, plan: bool = False) -> display.Picture:
+def picture(site: Site, plan: bool = False) -> Picture:
     """The hosts and their networks as a drawing."""
     return network_picture(site)
 

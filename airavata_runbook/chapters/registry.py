@@ -4,13 +4,20 @@ import base64
 import json
 from collections.abc import Iterator
 
-from airavata_runbook import pki, stacks, workloads
+from airavata_runbook import stacks
+from airavata_runbook.chapters.site_stack import references, site_images
+from airavata_runbook.checks.references import own_certificate, read
+from airavata_runbook.cluster import readiness as workloads
 from airavata_runbook.configs import node
 from airavata_runbook.configs import registry as configs
-from airavata_runbook.credentials import Subject
+from airavata_runbook.engine.step import Target, check, master, registry_node, step
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.registry_client import Registry
-from airavata_runbook.registry_http import RegistryError
+from airavata_runbook.hosts.pool import connect
+from airavata_runbook.hosts.vault import vault_of
+from airavata_runbook.images.http import RegistryError
+from airavata_runbook.images.registry import Registry
+from airavata_runbook.pki import issue as pki
+from airavata_runbook.pki.types import Subject
 from airavata_runbook.resources import (
     Certificate,
     Condition,
@@ -25,11 +32,6 @@ from airavata_runbook.resources import (
 )
 from airavata_runbook.resources.kube_object import secret_manifest
 from airavata_runbook.site import Site
-from airavata_runbook.site_images import references, site_images
-from airavata_runbook.sources import own_certificate, read
-from airavata_runbook.ssh import connect
-from airavata_runbook.step import Target, check, master, registry_node, step
-from airavata_runbook.vault import vault_of
 
 CERTS = "/etc/containerd/certs.d"
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from airavata_runbook.chapters.airavata import storage_node
 from airavata_runbook.chapters.registry import CERTS
 from airavata_runbook.configs.repository import apt_lists
-from airavata_runbook.mirror import packages as mirror
+from airavata_runbook.engine.step import Step, Target, registry_node, step
+from airavata_runbook.mirror import catalogue
 from airavata_runbook.resources import Absent, Cleared, Removed, Resource, Stopped
 from airavata_runbook.stacks import storage_folders
-from airavata_runbook.step import Step, Target, registry_node, step
-from airavata_runbook.vault import SECRETS
+from airavata_runbook.wellknown import SECRETS
 
 SERVICES = ("kubelet", "kube-proxy", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "flanneld",
             "docker-distribution", "etcd", "containerd")
@@ -95,7 +95,7 @@ def state(target: Target) -> Iterator[Resource]:
 @step("Packages and their repository")
 def packages(target: Target) -> Iterator[Resource]:
     repository = target.site.repository
-    yield Removed(mirror.of_host(target.site, target.node))
+    yield Removed(catalogue.of_host(target.site, target.node))
     yield Absent(f"/etc/apt/sources.list.d/{repository.id}.list")
     yield Absent(apt_lists(repository))
     if repository.folder:
@@ -107,7 +107,7 @@ def _brought(folder: str) -> Resource:
 
     The folder, and the runbook's own above it, go with them when nothing else is in them; a link or mount point stays.
     """
-    ours = f"(({'|'.join(mirror.PACKAGE)})_[^/]*[.]deb|{'|'.join(INDEX)})([.]part|[.]new)?"
+    ours = f"(({'|'.join(catalogue.PACKAGE)})_[^/]*[.]deb|{'|'.join(INDEX)})([.]part|[.]new)?"
     files = f"test ! -d {folder} || find {folder}/ -maxdepth 1 ! -type d -regextype posix-extended -regex '.*/({ours})'"
     look, remove = f"{files}\n", f"{files} -delete\n"
     for path in (folder, *(above for above in (OWN_FOLDER,) if folder.startswith(f"{above}/"))):

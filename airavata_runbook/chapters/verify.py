@@ -8,12 +8,8 @@ from airavata.model.workspace.ttypes import Gateway, GatewayApprovalStatus
 from thrift.Thrift import TException
 from thrift.transport.TTransport import TTransportException
 
-from airavata_runbook import airavata_client, pki
 from airavata_runbook.chapters import etcd_flannel, registry
-from airavata_runbook.chapters.airavata import stack_of
-from airavata_runbook.errors import StepFailed
-from airavata_runbook.kube import kube
-from airavata_runbook.probes import (
+from airavata_runbook.chapters.probes import (
     SYSTEM,
     api_client,
     api_pods,
@@ -25,11 +21,17 @@ from airavata_runbook.probes import (
     page_of,
     served,
 )
+from airavata_runbook.chapters.site_stack import stack_of
+from airavata_runbook.cluster import airavata_api as airavata_client
+from airavata_runbook.cluster.kube import kube
+from airavata_runbook.cluster.readiness import node_missing, workload_missing
+from airavata_runbook.engine.step import check
+from airavata_runbook.errors import StepFailed
+from airavata_runbook.hosts.pool import connect, side_by_side
+from airavata_runbook.hosts.vault import vault_of
+from airavata_runbook.pki import issue as pki
 from airavata_runbook.site import Site
-from airavata_runbook.ssh import connect, side_by_side
-from airavata_runbook.step import check
-from airavata_runbook.vault import PKI, vault_of
-from airavata_runbook.workloads import node_missing, workload_missing
+from airavata_runbook.wellknown import PKI
 
 REQUESTS = 100
 SHARE = 20  # of 100: what each of two replicas must at least have served; chance alone gives less in 1 of 10^9 runs

@@ -1,11 +1,10 @@
 """etcd and the control plane on the master: systemd services with argument files, as in the POC."""
 
 from airavata_runbook.configs.arguments import Argument, argument_file
-from airavata_runbook.credentials import Subject
-from airavata_runbook.etcd import PORT as ETCD_PORT
-from airavata_runbook.kube import PORT as API_PORT
-from airavata_runbook.site import Node, Site
-from airavata_runbook.vault import PKI
+from airavata_runbook.pki.types import Subject
+from airavata_runbook.site import Site
+from airavata_runbook.site.parts import Node
+from airavata_runbook.wellknown import API_PORT, ETCD_PORT, PKI
 
 
 def certificates(site: Site) -> dict[str, Subject]:

@@ -4,16 +4,14 @@ import json
 from textwrap import indent
 
 from airavata_runbook.configs.arguments import Argument, argument_file
-from airavata_runbook.credentials import Subject
-from airavata_runbook.etcd import PORT as ETCD_PORT
-from airavata_runbook.facts.derive import NodeSettings
-from airavata_runbook.site import Node, Site
-from airavata_runbook.vault import PKI
+from airavata_runbook.hosts.node_settings import NodeSettings
+from airavata_runbook.pki.types import Subject
+from airavata_runbook.site import Site
+from airavata_runbook.site.parts import Node
+from airavata_runbook.wellknown import ETCD_PORT, FLANNEL_PORT, PAUSE_IMAGE, PKI
 
-PAUSE_IMAGE = "pause:3.10"
 SYSCTLS = {"net.ipv4.ip_forward": 1, "net.bridge.bridge-nf-call-iptables": 1}
 MODULES = ("br_netfilter",)
-FLANNEL_PORT = 8472  # UDP; the Linux kernel's own default for vxlan, which flannel keeps
 
 
 def certificates(site: Site, node: Node) -> dict[str, Subject]:

@@ -2,7 +2,7 @@
 
 import re
 
-from airavata_runbook.site import Repository
+from airavata_runbook.site.parts import Repository
 
 LISTS = "/var/lib/apt/lists"
 QUOTED = re.compile(r'[\\|{}\[\]<>"^~_=!@#$%&*]')  # by apt's URItoFileName (apt-pkg/contrib/strutl.cc)

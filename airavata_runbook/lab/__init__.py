@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from airavata_runbook.display import text_table
 from airavata_runbook.errors import CannotBuild
 from airavata_runbook.lab import image, keys, network, preflight, rootfs
 from airavata_runbook.lab.hosts import LabHost, lab_folder, lab_host, lab_hosts, need_running
-from airavata_runbook.paths import state_dir
+from airavata_runbook.local.paths import state_dir
+from airavata_runbook.local.terminal import text_table
 from airavata_runbook.site import Site
 
 __all__ = ["LabHost", "crash", "down", "poweroff", "ssh", "start", "status", "up"]

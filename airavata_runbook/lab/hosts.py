@@ -11,8 +11,9 @@ from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild, HostUnreachable
 from airavata_runbook.lab import image, keys, machine, network, processes, rootfs
-from airavata_runbook.paths import state_dir
-from airavata_runbook.site import Node, Site
+from airavata_runbook.local.paths import state_dir
+from airavata_runbook.site import Site
+from airavata_runbook.site.parts import Node
 
 NSPAWN = Path("/run/systemd/nspawn")
 BOOT = 60.0      # seconds from start to SSH; measured: 1 to 2

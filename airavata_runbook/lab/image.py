@@ -13,10 +13,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from airavata_runbook import debian
 from airavata_runbook.errors import CannotBuild
-from airavata_runbook.paths import cache_dir
-from airavata_runbook.progress import Progress
+from airavata_runbook.local import debian
+from airavata_runbook.local.paths import cache_dir
+from airavata_runbook.local.terminal import Progress
 
 SUITE = "bookworm"
 PACKAGES = ["systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "iproute2", "iptables", "nftables",

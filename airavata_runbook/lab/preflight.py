@@ -9,7 +9,7 @@ from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild
 from airavata_runbook.lab import machine, network
-from airavata_runbook.paths import state_dir
+from airavata_runbook.local.paths import state_dir
 from airavata_runbook.site import Site
 
 MEMORY = 1536  # MiB a host: the measured idle cluster of two takes 1.4 GB, Airavata's services about as much

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild
+from airavata_runbook.local.terminal import Progress
 from airavata_runbook.mirror import build as builder
 from airavata_runbook.mirror import images, packages
 from airavata_runbook.mirror.build import binary
+from airavata_runbook.mirror.catalogue import PACKAGES
 from airavata_runbook.mirror.components import BY_NAME
-from airavata_runbook.progress import Progress
 
 __all__ = ["binary", "build", "build_all"]
 
@@ -33,7 +34,7 @@ def build_all() -> dict[str, Path]:
     build()
     with Progress("mirror: packages") as progress:
         made = {}
-        for package in packages.PACKAGES:
+        for package in PACKAGES:
             progress.update(package.name)
             made[package.name] = packages.make([package.name])[0].path
     return made | images.build()

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from airavata_runbook import paths
 from airavata_runbook.errors import CannotBuild
+from airavata_runbook.local import paths
+from airavata_runbook.local.terminal import Progress
 from airavata_runbook.mirror.components import BY_NAME, Component
-from airavata_runbook.progress import Progress
 
 
 def build(component: Component, progress: Callable[[float], None] | None = None) -> Path:

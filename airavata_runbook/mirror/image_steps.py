@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from airavata_runbook import debian
 from airavata_runbook.errors import CannotBuild
+from airavata_runbook.local import debian
 from airavata_runbook.mirror.build import binary, environment, go_command
 from airavata_runbook.mirror.components import BY_NAME as COMPONENTS
 from airavata_runbook.mirror.recipes import SUITE, USER, Recipe

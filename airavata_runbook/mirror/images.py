@@ -15,16 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from airavata_runbook import paths
 from airavata_runbook.errors import CannotBuild
-from airavata_runbook.image_files import BadImage
+from airavata_runbook.images.archive import BadImage
+from airavata_runbook.images.layout import Layout, open_archive
+from airavata_runbook.local import paths
+from airavata_runbook.local.terminal import Progress
 from airavata_runbook.mirror import image_steps, oci_writer
 from airavata_runbook.mirror.build import folder as component_folder
 from airavata_runbook.mirror.components import BY_NAME as COMPONENTS
 from airavata_runbook.mirror.oci_writer import Layer
 from airavata_runbook.mirror.recipes import BY_NAME, RECIPES, SUITE, Recipe
-from airavata_runbook.oci_layout import Layout, open_archive
-from airavata_runbook.progress import Progress
 
 MAKERS = (image_steps.__file__, oci_writer.__file__)  # another way of making it makes another layer of the same recipe
 NAMES = tuple(recipe.name for recipe in RECIPES if recipe.name != "base")

@@ -1,14 +1,9 @@
-"""Packages of the components, made with nfpm from one description each, for deb and rpm hosts.
-
-They are thin: binaries under /usr/bin, units, licences. Files under /etc belong to the runbook. The names are those that
-CentOS had in the POC (row 4); nothing is started when a package is installed.
-"""
+"""Packages of the components, made with nfpm from one description each, for deb and rpm hosts."""
 
 import hashlib
 import io
 import json
 import os
-import platform
 import shutil
 import subprocess
 import tarfile
@@ -20,50 +15,11 @@ from pathlib import Path
 
 import yaml
 
-from airavata_runbook import paths
-from airavata_runbook.errors import CannotBuild, SiteError
-from airavata_runbook.mirror.build import build, folder
+from airavata_runbook.errors import CannotBuild
+from airavata_runbook.local import paths
+from airavata_runbook.mirror.build import build
+from airavata_runbook.mirror.catalogue import EPOCH, PACKAGE, RELEASE, Package, architecture, description, recipe
 from airavata_runbook.mirror.components import BY_NAME
-from airavata_runbook.site import Node, Site, Versions
-
-UNITS = Path(__file__).parent / "units"
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-RELEASE = "1"  # the Debian release; each package's own has its recipe behind it
-MAINTAINER = "airavata-runbook <runbook@localhost>"
-EPOCH = "1767225600"  # 2026-01-01: every file's time, so that the same input gives the same package
-CNI = "/opt/cni/bin"
-
-
-@dataclass(frozen=True)
-class Package:
-    """component: whose version it has. programs: (component, binary) → folder on the host. needs: other packages,
-    by name; those of the same component at exactly the same version."""
-
-    name: str
-    component: str
-    summary: str
-    programs: tuple[tuple[str, str, str], ...] = ()
-    units: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
-    conflicts: tuple[str, ...] = ()
-
-    @property
-    def version(self) -> str:
-        return BY_NAME[self.component].version
-
-    @property
-    def release(self) -> str:
-        """Tells the recipe, so that for apt another build of one version is another version."""
-        return f"{RELEASE}+{_recipe(self)[:8]}"
-
-    @property
-    def whole_version(self) -> str:
-        """As dpkg and apt know it: "1.36.3-1+721a3a5e"."""
-        return f"{self.version}-{self.release}"
-
-    @property
-    def components(self) -> list[str]:
-        return sorted({component for component, _, _ in self.programs})
 
 
 @dataclass(frozen=True)
@@ -77,76 +33,16 @@ class Built:
     control: str
 
 
-def _programs(component: str, *names: str, into: str = "/usr/bin") -> tuple[tuple[str, str, str], ...]:
-    return tuple((component, name, into) for name in names)
 
 
-PACKAGES = (
-    Package("kubernetes-master", "kubernetes", "Kubernetes API server, controllers and scheduler",
-            _programs("kubernetes", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
-            ("kube-apiserver", "kube-controller-manager", "kube-scheduler"), needs=("kubernetes-client",)),
-    Package("kubernetes-node", "kubernetes", "Kubernetes kubelet and proxy, for every host that runs pods",
-            _programs("kubernetes", "kubelet", "kube-proxy"), ("kubelet", "kube-proxy"),
-            needs=("containerd", "iptables", "conntrack", "socat", "ethtool"), conflicts=("kubelet", "kubeadm")),
-    Package("kubernetes-client", "kubernetes", "kubectl, the command line of Kubernetes",
-            _programs("kubernetes", "kubectl"), conflicts=("kubectl",)),
-    Package("kubernetes", "kubernetes", "Kubernetes: master, node and client",
-            needs=("kubernetes-master", "kubernetes-node", "kubernetes-client")),
-    Package("etcd", "etcd", "etcd, the key-value store of Kubernetes and flannel, with its command line",
-            _programs("etcd", "etcd", "etcdctl", "etcdutl"), ("etcd",),
-            conflicts=("etcd-server", "etcd-client")),
-    Package("flannel", "flannel", "flannel, the network between the pods of different hosts",
-            _programs("flannel", "flanneld"), ("flanneld",), needs=("iptables",)),
-    Package("containerd", "containerd", "containerd with runc and the CNI plugins",
-            _programs("containerd", "containerd", "containerd-shim-runc-v2", "ctr") + _programs("runc", "runc")
-            + _programs("cni", "bridge", "loopback", "host-local", "portmap", "firewall", into=CNI), ("containerd",),
-            conflicts=("docker.io", "containerd.io", "runc", "kubernetes-cni")),
-    Package("cri-tools", "cri-tools", "crictl, to look at a host's containers", _programs("cri-tools", "crictl")),
-    Package("docker-distribution", "registry", "A private registry of container images",
-            _programs("registry", "registry"), ("docker-distribution",), conflicts=("docker-registry",)),
-)
-PACKAGE = {package.name: package for package in PACKAGES}
-ON_EVERY_HOST = ["containerd", "cri-tools", "flannel", "kubernetes-node"]
-ON_THE_MASTER = ["etcd", "kubernetes"]
-ON_THE_REGISTRYS_HOST = ["docker-distribution"]
-# Which key of a site file's `versions:` each component's version answers to.
-VERSION_KEYS = {"kubernetes": "kubernetes", "etcd": "etcd", "flannel": "flannel", "containerd": "containerd",
-                "cri-tools": "cri_tools", "registry": "registry"}
 
 
-def of_host(site: Site, node: Node) -> list[str]:
-    """The names of the packages that a host gets, sorted: a worker gets no control plane."""
-    return with_needs(ON_EVERY_HOST + ON_THE_MASTER * (node == site.master)
-                      + ON_THE_REGISTRYS_HOST * (node == site.registry_node))
 
 
-def with_needs(names: list[str]) -> list[str]:
-    """The packages named and those of this mirror that they need, sorted."""
-    wanted = set(names)
-    for name in names:
-        wanted |= set(with_needs([need for need in PACKAGE[name].needs if need in PACKAGE]))
-    return sorted(wanted)
 
 
-def versions_of(site: Site, node: Node) -> dict[str, str]:
-    """Package name → the version that a host gets. Raises SiteError.
-
-    Of a folder that this mirror fills it is the whole one, of a repository of the site's own the upstream one.
-    """
-    names = of_host(site, node)
-    if site.repository.folder:
-        check_versions(site.versions)
-        return {name: PACKAGE[name].whole_version for name in names}
-    return {name: getattr(site.versions, VERSION_KEYS[PACKAGE[name].component]) for name in names}
 
 
-def check_versions(versions: Versions) -> None:
-    """Raises SiteError when the site asks for versions that this mirror does not build."""
-    wrong = [f"{key}: {getattr(versions, key)} (the mirror has {BY_NAME[component].version})"
-             for component, key in VERSION_KEYS.items() if getattr(versions, key) != BY_NAME[component].version]
-    if wrong:
-        raise SiteError("the mirror does not build these versions", where="site.versions", found="; ".join(wrong),
-                        remedy="take the mirror's versions, or set repository.baseurl to a repository that has yours")
 
 
 def make(names: list[str], kind: str = "deb") -> list[Built]:
@@ -155,7 +51,7 @@ def make(names: list[str], kind: str = "deb") -> list[Built]:
 
 
 def _make(package: Package, kind: str) -> Built:
-    target = paths.cache_dir() / "packages" / f"{package.name}-{package.version}-{_recipe(package)}.{kind}"
+    target = paths.cache_dir() / "packages" / f"{package.name}-{package.version}-{recipe(package)}.{kind}"
     record = target.with_suffix(f".{kind}.json")
     if not (record.is_file() and target.is_file() and _digest(target) == json.loads(record.read_text())["sha256"]):
         _pack(package, kind, target)
@@ -165,50 +61,12 @@ def _make(package: Package, kind: str) -> Built:
                  _entry(package, target, digest) if kind == "deb" else "")
 
 
-def _recipe(package: Package) -> str:
-    """What identifies a package's content on any machine: its description, its units and what its binaries are built from."""
-    described = _described(package, Path("/"), Path("/"), release="")
-    recipe = hashlib.sha256(repr((package, described, EPOCH)).encode())
-    for unit in package.units:
-        recipe.update((UNITS / f"{unit}.service").read_bytes())
-    for component in package.components:
-        recipe.update(folder(BY_NAME[component]).name.encode())
-    return recipe.hexdigest()[:12]
 
 
-def description(package: Package, binaries: Path, units: Path = UNITS) -> dict:
-    """nfpm's description of the package, the same for deb and rpm.
-
-    binaries: folder with one folder a component. units: folder of the unit files.
-    """
-    return _described(package, binaries, units, package.release)
 
 
-def _described(package: Package, binaries: Path, units: Path, release: str) -> dict:
-    exact = {name for name in package.needs if name in PACKAGE and PACKAGE[name].component == package.component}
-    contents = [{"src": str(binaries / component / name), "dst": f"{into}/{name}", "file_info": {"mode": 0o755}}
-                for component, name, into in package.programs]
-    contents += [{"src": str(units / f"{unit}.service"), "dst": f"/usr/lib/systemd/system/{unit}.service",
-                  "file_info": {"mode": 0o644}} for unit in package.units]
-    for component in package.components:
-        for name in BY_NAME[component].keep:
-            if name.startswith("LICENSE"):
-                contents.append({"src": str(binaries / component / name),
-                                 "dst": f"/usr/share/doc/{package.name}/{component}-{name}", "file_info": {"mode": 0o644}})
-    return {
-        "name": package.name, "version": package.version, "release": release, "arch": architecture(), "platform": "linux",
-        "section": "admin", "priority": "optional", "license": "Apache-2.0",
-        "maintainer": MAINTAINER, "description": package.summary,
-        "depends": [f"{name} (= {PACKAGE[name].whole_version})" if name in exact else name for name in package.needs],
-        "conflicts": list(package.conflicts), "contents": contents, "mtime": "2026-01-01T00:00:00Z",
-        "deb": {"compression": "zstd"}, "rpm": {"compression": "zstd"},
-        "overrides": {"rpm": {"depends": [_for_rpm(name) for name in package.needs]}},
-    }
 
 
-def _for_rpm(name: str) -> str:
-    # The one dependency whose name differs between the two families.
-    return "conntrack-tools" if name == "conntrack" else name
 
 
 def _pack(package: Package, kind: str, target: Path) -> None:
@@ -257,12 +115,6 @@ def file_name(package: Package) -> str:
     return f"{package.name}_{package.version}-{RELEASE}_{architecture()}.deb"
 
 
-def architecture() -> str:
-    """This machine's architecture by Debian's name; the hosts are taken to have the same. Raises CannotBuild."""
-    if platform.machine() not in ARCHITECTURES:
-        raise CannotBuild("packages are not built for this kind of machine", found=platform.machine(),
-                          needed=" or ".join(ARCHITECTURES))
-    return ARCHITECTURES[platform.machine()]
 
 
 def index(built: list[Built]) -> dict[str, str]:

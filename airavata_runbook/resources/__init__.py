@@ -1,7 +1,7 @@
 """What should be true on a host or in the cluster. Each kind knows how to look, to compare and to change."""
 
+from airavata_runbook.engine.resource import Change, Context, NotYet, Resource
 from airavata_runbook.resources.absent import Absent, Cleared, Removed, Stopped
-from airavata_runbook.resources.base import Change, Context, NotYet, Resource
 from airavata_runbook.resources.certificate import Authority, Certificate, SigningKey
 from airavata_runbook.resources.condition import Condition
 from airavata_runbook.resources.etcd_key import EtcdKey

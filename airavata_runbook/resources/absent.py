@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from airavata_runbook.engine.resource import Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.resources.base import Change, Context, Found, quote
 from airavata_runbook.resources.package import ALSO, APT_GET, parse_installed, to_its_end
 
 PURGE = (f"{ALSO}# When it fails half-way, what is left is noted as to be purged: dpkg --set-selections\n"

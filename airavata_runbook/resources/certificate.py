@@ -5,11 +5,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from airavata_runbook.credentials import Pair, Subject
+from airavata_runbook.engine.resource import ABSENT, Change, Context, Found, NotYet, quote
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.resources.base import ABSENT, Change, Context, Found, NotYet, quote
+from airavata_runbook.hosts.vault import vault_of
+from airavata_runbook.pki.types import Pair, Subject
 from airavata_runbook.resources.file import File
-from airavata_runbook.vault import PKI, vault_of
+from airavata_runbook.wellknown import PKI
 
 LOST = "its key is not there"
 
@@ -41,7 +42,7 @@ class Authority:
                       shown=f"make {PKI}/{self.name}.crt and .key", touches=_paths(f"{PKI}/{self.name}"))
 
     def _make(self, context: Context) -> None:
-        from airavata_runbook import pki
+        from airavata_runbook.pki import issue as pki
         _write_pair(context, f"{PKI}/{self.name}", pki.new_ca(self.common_name))
 
 
@@ -70,7 +71,7 @@ class SigningKey:
                       touches=frozenset({f"{PKI}/{self.name}.key", f"{PKI}/{self.name}.pub"}))
 
     def _make(self, context: Context) -> None:
-        from airavata_runbook import pki
+        from airavata_runbook.pki import issue as pki
         key, stem = pki.new_signing_key(), f"{PKI}/{self.name}"
         _write(context, (f"{stem}.key", key.private, "0600"), (f"{stem}.pub", key.public, "0644"))
 
@@ -105,7 +106,7 @@ class Certificate:
         if found.absent:
             why = ["create"]
         else:
-            from airavata_runbook import pki
+            from airavata_runbook.pki import issue as pki
             cert, key = _pair(found)
             why = pki.problems(cert, key_pem=key, ca_pem=authority.cert, subject=self.subject)
         if not why:
@@ -114,7 +115,7 @@ class Certificate:
                       shown=f"issue {self.stem}.crt and .key by {self.authority}", touches=_paths(self.stem))
 
     def _issue(self, context: Context, authority: Pair) -> None:
-        from airavata_runbook import pki
+        from airavata_runbook.pki import issue as pki
         pair = pki.issue(authority, self.subject)
         if self.chain:
             pair = Pair(pki.bundle(pair.cert, authority.cert), pair.key)
@@ -144,7 +145,7 @@ def _unusable(found: Found) -> list[str]:
     """Why an authority cannot sign."""
     if found.text.strip() == LOST:
         return [LOST]
-    from airavata_runbook import pki
+    from airavata_runbook.pki import issue as pki
     cert, key = _pair(found)
     return pki.problems(cert, key_pem=key, renew_within_days=0)
 

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from airavata_runbook.engine.resource import Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.resources.base import Change, Context, Found, quote
-from airavata_runbook.ssh import Host
+from airavata_runbook.hosts.host import Host
 
 PAUSE = 0.2  # seconds between two looks
 

@@ -3,9 +3,9 @@
 import json
 from dataclasses import dataclass
 
-from airavata_runbook import etcd
+from airavata_runbook.cluster import etcd
+from airavata_runbook.engine.resource import Change, Context, Found
 from airavata_runbook.errors import NotYet, StepFailed
-from airavata_runbook.resources.base import Change, Context, Found
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from airavata_runbook.engine.resource import ABSENT, Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.fan_out import FanOut, Shared
-from airavata_runbook.resources.base import ABSENT, Change, Context, Found, quote
-from airavata_runbook.ssh import Host
+from airavata_runbook.hosts.fan_out import FanOut, Shared
+from airavata_runbook.hosts.host import Host
 
 Content = str | bytes | Callable[[], str | bytes]
 END = "END-OF-FILE"

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from airavata_runbook.engine.resource import Change, Context, Found
 from airavata_runbook.errors import NotYet
-from airavata_runbook.resources.base import Change, Context, Found
 
 if TYPE_CHECKING:  # the registry's client takes a while to load, and one chapter in six asks a registry
-    from airavata_runbook.oci_layout import Layout
-    from airavata_runbook.registry_client import Registry
+    from airavata_runbook.images.layout import Layout
+    from airavata_runbook.images.registry import Registry
 
 SERVICE = "docker-distribution"
 TROUBLES = '[^"]{0,200}(no space left|denied|read-only|input/output|quota|too many open)[^"]{0,100}'  # in its log
@@ -36,7 +36,7 @@ class Image:
 
     def ask(self, context: Context) -> bool:
         """Whether the registry has the image."""
-        from airavata_runbook.registry_http import RegistryError
+        from airavata_runbook.images.http import RegistryError
         if context.planning and "service docker-distribution" in context.touched:
             raise NotYet("the registry runs")
         try:
@@ -53,7 +53,7 @@ class Image:
                       shown=f"push {self.repository}:{self.tag}", touches=frozenset({self.label}))
 
     def _push(self, context: Context) -> None:
-        from airavata_runbook.registry_http import RegistryError
+        from airavata_runbook.images.http import RegistryError
         try:
             self.registry().push(self.repository, self.tag, self.layout())
         except RegistryError as error:  # a registry tells its clients little of its own troubles, a full disk for example

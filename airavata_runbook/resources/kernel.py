@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from airavata_runbook.resources.base import Change, Context, Found, quote
+from airavata_runbook.engine.resource import Change, Context, Found, quote
 
 
 @dataclass(frozen=True)

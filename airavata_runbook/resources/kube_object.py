@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import yaml
 
+from airavata_runbook.cluster.kube import FIELD_MANAGER, explained, kube, message
+from airavata_runbook.engine.resource import Change, Context, Found
 from airavata_runbook.errors import NotYet, StepFailed
-from airavata_runbook.kube import FIELD_MANAGER, explained, kube, message
-from airavata_runbook.resources.base import Change, Context, Found
 from airavata_runbook.resources.file import text_diff
 
 SERVER_MADE = ("managedFields", "resourceVersion", "generation", "creationTimestamp", "uid", "selfLink")

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from airavata_runbook.resources.base import ABSENT, Change, Context, Found, quote
+from airavata_runbook.engine.resource import ABSENT, Change, Context, Found, quote
 from airavata_runbook.resources.file import File
-from airavata_runbook.vault import SECRETS
+from airavata_runbook.wellknown import SECRETS
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ class Htpasswd:
         return f"test -e {quote(self.path)} || exit {ABSENT}; stat -c %a {quote(self.path)} && cat {quote(self.path)}"
 
     def change(self, found: Found, context: Context) -> Change | None:
-        from airavata_runbook import pki
+        from airavata_runbook.pki.htpasswd import htpasswd_entry, htpasswd_matches
         mode, *entries = ["0"] if found.absent else found.text.splitlines() or [""]
         password = self.password()
-        if _mode(mode) == "600" and len(entries) == 1 and pki.htpasswd_matches(entries[0], self.user, password):
+        if _mode(mode) == "600" and len(entries) == 1 and htpasswd_matches(entries[0], self.user, password):
             return None
         # A hash is salted: the file is written anew only when it does not fit the password any more.
-        content = pki.htpasswd_entry(self.user, password) + "\n"
+        content = htpasswd_entry(self.user, password) + "\n"
         change = File(self.path, content, "0600", secret=True).change(Found(status=ABSENT), context)
         return Change("create" if found.absent else "replace", f"user {self.user}\n", script=change.script,
                       shown=f"htpasswd -Bin {self.user} > {self.path}", touches=change.touches)

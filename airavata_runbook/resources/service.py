@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from airavata_runbook.engine.resource import Change, Context, Found, quote
 from airavata_runbook.errors import NotYet, StepFailed
-from airavata_runbook.resources.base import Change, Context, Found, quote
 
 PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,ExecMainStartTimestamp,Type"
 

@@ -9,15 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from airavata_runbook.credentials import Subject
+from airavata_runbook.pki.types import Subject
 from airavata_runbook.site import Site
-from airavata_runbook.site_errors import nearest
+from airavata_runbook.site.stack_file import FOLDER, STAND_IN, Contents, Part, read, refuse
 from airavata_runbook.stacks.check import WORKLOADS, Manifest, ports_of, problems, secrets_of
-from airavata_runbook.stacks.contents import STAND_IN, Contents, Part, read, refuse
 from airavata_runbook.stacks.render import render
 
-FOLDER = Path(__file__).parent
-OTHER_IMAGES = ("pause", "coredns", "toolbox", STAND_IN)  # what a site may name though no component of its stack has it
 TLS_FILES = ("tls.crt", "tls.key", "ca.crt")
 
 
@@ -102,15 +99,6 @@ def storage_folders(site: Site, folder: Path = FOLDER) -> list[str]:
     return list(_folders(_choose(read(folder / site.airavata.stack), site)[0], site))
 
 
-def unknown_names(site: Site, folder: Path = FOLDER) -> list[str]:
-    """Names under the site's airavata.images and airavata.secrets that nothing in its stack uses: slips of the pen."""
-    contents = read(folder / site.airavata.stack)
-    images = {part.image for part in contents.components} | set(OTHER_IMAGES)
-    secrets = {reference.partition(":")[2] for keys in contents.secrets.values() for reference in keys.values()}
-    return [f"{field}.{name}: unknown to the stack {contents.name}; {nearest(name, sorted(known))}"
-            for field, names, known in (("airavata.images", site.airavata.images, images),
-                                        ("airavata.secrets", site.airavata.secrets, secrets))
-            for name in names if name not in known]
 
 
 def _folders(parts: list[Part], site: Site) -> dict[str, int]:

@@ -8,8 +8,8 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from airavata_runbook.errors import SiteError
+from airavata_runbook.site.stack_file import shown
 from airavata_runbook.stacks.check import WORKLOADS, Manifest
-from airavata_runbook.stacks.contents import shown
 
 FILES = ("deploy.yaml", "service.yaml")
 CLUSTER_WIDE = ("ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass")

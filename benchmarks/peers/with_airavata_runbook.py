@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Iterator
 
+from airavata_runbook.engine.step import Target, step
 from airavata_runbook.resources import Block, File, Folder, Packages, Resource, Service
 from airavata_runbook.site import Site
-from airavata_runbook.step import Target, step
 from benchmarks import items
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from airavata_runbook.chapters import install
+from airavata_runbook.engine.step import step
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.fan_out import Shared, _Server
-from airavata_runbook.mirror import packages
+from airavata_runbook.hosts.fan_out import Shared, _Server
+from airavata_runbook.hosts.pool import connect
+from airavata_runbook.mirror import catalogue, packages
 from airavata_runbook.resources import Upload
 from airavata_runbook.site import Site
-from airavata_runbook.ssh import connect
-from airavata_runbook.step import step
 from tests.full_picture import over_ssh
 from tests.labs import lab_hosts
 
@@ -92,7 +92,7 @@ def summaries(report, name: str) -> set[str]:
 
 
 def test_packages_cross_the_link_once_and_the_report_says_which_way_each_went(site, capsys):
-    built = {node.name: packages.make(packages.of_host(site, node)) for node in site.nodes}
+    built = {node.name: packages.make(catalogue.of_host(site, node)) for node in site.nodes}
     one_copy = sum({one.path: one.path.stat().st_size for each in built.values() for one in each}.values())
     every_copy = sum(one.path.stat().st_size for each in built.values() for one in each)
     planned, sent = install.repository(site, plan=True), crossed()

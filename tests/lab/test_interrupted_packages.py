@@ -5,10 +5,10 @@ import time
 
 import pytest
 
+from airavata_runbook.engine.step import step
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.resources import Packages, Removed
 from airavata_runbook.site import Site
-from airavata_runbook.step import step
 from tests.full_picture import cut_connections, over_ssh
 from tests.labs import lab_hosts
 

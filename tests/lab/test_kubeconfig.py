@@ -9,14 +9,15 @@ import pytest
 from kubernetes.client import VersionApi
 from kubernetes.config import new_client_from_config
 
-from airavata_runbook import cli, kubeconfig, lab
-from airavata_runbook.credentials import Subject
+from airavata_runbook import cli, lab
+from airavata_runbook.cluster import access as kubeconfig
+from airavata_runbook.engine.step import step
 from airavata_runbook.errors import HostUnreachable, StepFailed
+from airavata_runbook.hosts.pool import connect, disconnect
+from airavata_runbook.pki.types import Subject
 from airavata_runbook.resources import Authority, Certificate, Condition, File, Service
 from airavata_runbook.site import Site
-from airavata_runbook.ssh import connect, disconnect
-from airavata_runbook.step import step
-from airavata_runbook.vault import PKI
+from airavata_runbook.wellknown import PKI
 
 SERVER = f"""
 import http.server, json, ssl

@@ -6,8 +6,9 @@ import pytest
 
 from airavata_runbook.mirror import packages
 from airavata_runbook.mirror.build import build
+from airavata_runbook.mirror.catalogue import PACKAGE, PACKAGES
 from airavata_runbook.mirror.components import BY_NAME
-from airavata_runbook.mirror.packages import PACKAGE, PACKAGES, make
+from airavata_runbook.mirror.packages import make
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from airavata_runbook import images, mirror, pki
-from airavata_runbook.registry_client import Registry
-from airavata_runbook.registry_http import RegistryError
+from airavata_runbook import mirror
+from airavata_runbook.images import source as images
+from airavata_runbook.images.http import RegistryError
+from airavata_runbook.images.registry import Registry
+from airavata_runbook.pki import htpasswd
+from airavata_runbook.pki import issue as pki
 from tests.unit import image_samples as samples
 
 NAME = "registry.lab:5000"
@@ -39,7 +42,7 @@ class RealRegistry:
             (self.folder / name).mkdir()
         (self.folder / "cert/registry-cert.crt").write_bytes(pki.bundle(pair.cert, self.ca.cert))
         (self.folder / "cert/registry.key").write_bytes(pair.key)
-        (self.folder / "auth/htpasswd").write_text(pki.htpasswd_entry("admin", PASSWORD, rounds=5) + "\n")
+        (self.folder / "auth/htpasswd").write_text(htpasswd.htpasswd_entry("admin", PASSWORD, rounds=5) + "\n")
         with closing(socket.create_server(("127.0.0.1", 0))) as free:
             self.port = free.getsockname()[1]
         config = {"version": 0.1, "log": {"level": "info"},

@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from airavata_runbook import lock
-from airavata_runbook.credentials import Subject
+from airavata_runbook.engine.step import master, step
 from airavata_runbook.errors import HostUnreachable, StepFailed
+from airavata_runbook.hosts import lock
+from airavata_runbook.hosts.pool import connect
+from airavata_runbook.hosts.vault import vault_of
+from airavata_runbook.pki.types import Subject
 from airavata_runbook.resources import Authority, Block, Certificate, Condition, File, Generated, Service
 from airavata_runbook.site import Site
-from airavata_runbook.ssh import connect
-from airavata_runbook.step import master, step
-from airavata_runbook.vault import vault_of
 from tests import ctrl_c
 from tests.full_picture import cut_connections, over_ssh
 from tests.labs import lab_hosts

@@ -10,9 +10,9 @@ import subprocess
 
 import pytest
 
+from airavata_runbook.hosts.pool import connect, disconnect
+from airavata_runbook.kernel_env import SITE as VARIABLE
 from airavata_runbook.site import Site
-from airavata_runbook.site_file import VARIABLE
-from airavata_runbook.ssh import connect, disconnect
 from tests.full_picture import over_ssh, pictures
 from tests.labs import COMMAND, PROJECT, lab_hosts, site_like_lab
 

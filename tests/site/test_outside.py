@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from airavata_runbook.kubeconfig import put_kubectl
-from airavata_runbook.ssh import Host
-from airavata_runbook.vault import PKI
+from airavata_runbook.hosts.host import Host
+from airavata_runbook.mirror.kubectl import put_kubectl
+from airavata_runbook.wellknown import PKI
 from tests.site.conftest import runbook
 
 CLOSED = (3306, 5671, 5672, 2181, 9930)  # MariaDB, RabbitMQ with and without TLS, ZooKeeper, the API server's own port

@@ -7,9 +7,10 @@ import yaml
 from kubernetes.client import CoreV1Api
 from kubernetes.config import new_client_from_config
 
+from airavata_runbook.hosts.pool import connect
+from airavata_runbook.hosts.vault import vault_of
 from airavata_runbook.site import Site
-from airavata_runbook.ssh import connect
-from airavata_runbook.vault import SECRETS, vault_of
+from airavata_runbook.wellknown import SECRETS
 from tests.site.conftest import PROJECT, report, runbook
 
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("[0-9][0-9]-*.ipynb"))

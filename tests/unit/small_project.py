@@ -13,8 +13,8 @@ site:
   airavata: {secrets: {mariadb-root: "env:CANARY"}}
 """
 FIRST = ("site = None\nplan = False", "from airavata_runbook import Site\nsite = Site.load(site); site")
-STEP = """from airavata_runbook.report import Failure, Item, Report
-from airavata_runbook.step import finish
+STEP = """from airavata_runbook.engine.report import Failure, Item, Report
+from airavata_runbook.engine.step import finish
 def step(title, *statuses, failures=()):
     items = [Item(f"item {n}", status, "summary", "- old\\n+ <new>", "echo done") for n, status in enumerate(statuses)]
     failures = [Failure("one", message) for message in failures]

@@ -8,11 +8,12 @@ import pytest
 
 from airavata_runbook import Site
 from airavata_runbook.chapters import reset
-from airavata_runbook.engine import bring_about
+from airavata_runbook.engine.host_run import bring_about
+from airavata_runbook.engine.resource import Found
 from airavata_runbook.errors import SiteError, StepFailed
+from airavata_runbook.mirror import catalogue
 from airavata_runbook.mirror import packages as mirror
 from airavata_runbook.resources import Absent, Cleared, Context, Removed, Stopped
-from airavata_runbook.resources.base import Found
 from tests.unit.test_engine import ThisMachine
 
 
@@ -132,7 +133,7 @@ def repository(folder: Path):
 
 def filled(folder: Path, *others: str) -> list[str]:
     """A repository's folder as chapter 02 and an interrupted run of it leave it, with files of others; the runbook's names."""
-    ours = [*map(mirror.file_name, mirror.PACKAGES), *mirror.index([]), "kubernetes-node_1.30.0-1_amd64.deb",
+    ours = [*map(mirror.file_name, catalogue.PACKAGES), *mirror.index([]), "kubernetes-node_1.30.0-1_amd64.deb",
             "etcd_3.6.16-1_amd64.deb.part", "Packages.new"]
     folder.mkdir(parents=True)
     for name in (*ours, *others):

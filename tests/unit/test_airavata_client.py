@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from airavata_runbook import pki
-from airavata_runbook.airavata_client import connected, token
+from airavata_runbook.cluster.airavata_api import connected, token
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.pki import issue as pki
 from tests.unit.test_stand_in import IN_MEMORY, started
 
 

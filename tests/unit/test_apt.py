@@ -9,8 +9,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from airavata_runbook.engine import bring_about
+from airavata_runbook.engine.host_run import bring_about
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.mirror import catalogue
 from airavata_runbook.mirror import packages as mirror
 from airavata_runbook.resources import Packages, Removed
 from airavata_runbook.resources import package as package_module
@@ -57,7 +58,7 @@ def lock(path):
 
 
 def test_apt_has_nothing_to_warn_of_and_nothing_to_upgrade_in_the_mirrors_repository(host, monkeypatch, tmp_path):
-    crictl = mirror.PACKAGE["cri-tools"]
+    crictl = catalogue.PACKAGE["cri-tools"]
 
     def pack(package, kind, target):
         control = tmp_path / "deb" / "DEBIAN" / "control"

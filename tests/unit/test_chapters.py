@@ -11,13 +11,13 @@ from xml.etree import ElementTree
 import pytest
 
 from airavata_runbook import Site
-from airavata_runbook.chapters import airavata, network, verify
+from airavata_runbook.chapters import airavata, network, site_stack, verify
+from airavata_runbook.chapters.picture import network_picture
+from airavata_runbook.checks.preflight import Finding, offline
 from airavata_runbook.configs import registry as registry_configs
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.facts.host import parse
-from airavata_runbook.mirror import packages
-from airavata_runbook.picture import network_picture
-from airavata_runbook.preflight import Finding, offline
+from airavata_runbook.hosts.facts import parse
+from airavata_runbook.mirror import catalogue
 
 PROJECT = Path(__file__).parents[2]
 FACTS = parse(json.loads((PROJECT / "tests/unit/fixtures/facts/lab-debian-12.json").read_text())["facts"])
@@ -54,7 +54,7 @@ def test_what_is_in_the_way_is_a_table_and_an_error_and_what_is_ignored_is_said(
 
 def test_only_the_master_gets_the_control_plane_and_only_the_registrys_host_the_registry():
     site = Site.load(PROJECT / "parameters" / "lab-three.yaml")
-    names = {node.name: set(packages.of_host(site, node)) for node in site.nodes}
+    names = {node.name: set(catalogue.of_host(site, node)) for node in site.nodes}
     assert {"etcd", "kubernetes-master", "kubernetes-client"} <= names["head"]
     assert names["node-b"] == {"containerd", "cri-tools", "flannel", "kubernetes-node"}
     assert names["node-a"] == names["node-b"] | {"docker-distribution"}
@@ -85,7 +85,7 @@ def test_a_compose_file_that_would_start_another_registry_is_found_out(site, was
 def stack_for(monkeypatch, site: Site) -> None:
     """The site's stack, its images named but not built."""
     names = ("mariadb", "rabbitmq", "zookeeper", "stand-in", "api-server", "portal")
-    monkeypatch.setattr(airavata, "references", lambda site: {name: f"{site.registry_address}/{name}:1" for name in names})
+    monkeypatch.setattr(site_stack, "references", lambda site: {name: f"{site.registry_address}/{name}:1" for name in names})
 
 
 def test_components_without_an_image_are_shown_as_left_out_and_not_asked(site, monkeypatch):
@@ -106,7 +106,7 @@ def test_the_stand_in_is_said_to_be_one(site, monkeypatch):
 
 
 def test_a_site_whose_pods_cannot_all_be_asked_is_not_called_verified(site, monkeypatch):
-    from airavata_runbook import probes
+    from airavata_runbook.chapters import probes
     pod = SimpleNamespace(spec=SimpleNamespace(node_name="10.98.0.11"), status=SimpleNamespace(pod_ip="10.244.1.2"),
                           metadata=SimpleNamespace(name="netcheck-1", deletion_timestamp=None))
     core = SimpleNamespace(list_namespaced_pod=lambda *_, **__: SimpleNamespace(items=[pod]))

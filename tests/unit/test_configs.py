@@ -13,9 +13,9 @@ import yaml
 from airavata_runbook import Site
 from airavata_runbook.configs import control_plane, node
 from airavata_runbook.configs.repository import apt_lists, apt_source
-from airavata_runbook.facts.derive import derive
-from airavata_runbook.facts.host import parse
-from airavata_runbook.site import Repository
+from airavata_runbook.hosts.facts import parse
+from airavata_runbook.hosts.node_settings import derive
+from airavata_runbook.site.parts import Repository
 
 FACTS = sorted((Path(__file__).parent / "fixtures" / "facts").glob("*.json"))
 

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from airavata_runbook import display
-from airavata_runbook.report import STATUSES, Failure, Item, Report
+from airavata_runbook.engine import report
+from airavata_runbook.engine.report import STATUSES, Failure, Item, Report
 
 # JupyterLab 4: theme → the text of tables on its page and on a table's even row, and its colours for what went well or not.
 THEMES = {
@@ -45,22 +45,22 @@ def shown(style: str, text: str, page: str, named: dict[str, str]) -> str:
 def test_every_status_can_be_read(status, theme):
     text, pages, named = THEMES[theme]
     for page in pages:
-        darker, lighter = sorted(luminance(colour) for colour in (page, shown(display.STYLES[status], text, page, named)))
+        darker, lighter = sorted(luminance(colour) for colour in (page, shown(report.STYLES[status], text, page, named)))
         assert (lighter + 0.05) / (darker + 0.05) >= READABLE
 
 
 @pytest.mark.parametrize(("page", "least"), [("#ffffff", READABLE), ("#111111", 3.8)])
 @pytest.mark.parametrize("status", STATUSES)
 def test_every_status_can_be_told_in_a_notebook_that_was_not_run_here_yet(status, page, least):
-    if plain := re.match(r"color:(#\w{6});", display.STYLES[status]):
+    if plain := re.match(r"color:(#\w{6});", report.STYLES[status]):
         darker, lighter = sorted((luminance(plain[1]), luminance(page)))
         assert (lighter + 0.05) / (darker + 0.05) >= least
     else:
-        assert display.STYLES[status] == display.QUIET
+        assert report.STYLES[status] == report.QUIET
 
 
 def test_no_other_colours_are_used():
     items = [Item("file /etc/a", status, "summary", "- a\n+ b", "install a") for status in STATUSES]
-    page = display.report_html(Report("c", "s", "Files", False, {"one": items}, [Failure("one", "it broke")], [["a"], ["b"]]))
+    page = report.report_html(Report("c", "s", "Files", False, {"one": items}, [Failure("one", "it broke")], [["a"], ["b"]]))
     colours = set(re.findall(r"(?<![-\w])(?:color:|opacity:)[^;']*", page))
-    assert colours == {part for style in display.STYLES.values() for part in style.split(";")}
+    assert colours == {part for style in report.STYLES.values() for part in style.split(";")}

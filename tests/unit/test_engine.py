@@ -7,15 +7,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from airavata_runbook import lock, planned, ssh
-from airavata_runbook.engine import bring_about
+from airavata_runbook import kernel_env
+from airavata_runbook.engine import planned
+from airavata_runbook.engine.host_run import bring_about
+from airavata_runbook.engine.report import Report
+from airavata_runbook.engine.resource import Change
+from airavata_runbook.engine.step import finish, step
 from airavata_runbook.errors import HostUnreachable, NotYet, StepFailed
-from airavata_runbook.report import Report
+from airavata_runbook.hosts import pool
+from airavata_runbook.hosts.host import Result
+from airavata_runbook.kernel_env import REPORT_FILE
 from airavata_runbook.resources import Cleared, Condition, File, Service
-from airavata_runbook.resources.base import Change
 from airavata_runbook.site import Site
-from airavata_runbook.ssh import Result
-from airavata_runbook.step import REPORT_FILE, finish, step
 from tests.unit.test_interrupted import make
 
 
@@ -128,13 +131,13 @@ def test_a_plan_of_a_later_notebook_knows_what_an_earlier_one_would_alter(host, 
     Path(file.path).write_text("one = by hand\n")
     os.utime(file.path, (0, 0))  # older than the service's start: by its time alone nothing would restart
     if told:
-        monkeypatch.setenv(planned.FILE, str(tmp_path / "planned.jsonl"))
+        monkeypatch.setenv(kernel_env.PLANNED, str(tmp_path / "planned.jsonl"))
     assert work(host, file, planning=True).items[0].status == "would change"
     planned.clear()  # the next notebook has a kernel of its own
     restart = work(host, service, planning=True).items[0]
     assert (restart.status, restart.summary) == (("would change", "restart: newer " + file.path) if told else ("ok", ""))
     if told:
-        monkeypatch.delenv(planned.FILE)
+        monkeypatch.delenv(kernel_env.PLANNED)
         work(host, file)
         assert work(host, service).items[0].summary == restart.summary, "what was planned is what is done"
 
@@ -173,11 +176,11 @@ def said_and_failed(host):
     File("/proc/nothing", lambda: f"a = {SECRET}\n")], ids=["change", "condition", "check", "difference"])
 def test_a_failure_says_what_was_run_and_nowhere_a_secret_that_the_run_knows(host, monkeypatch, tmp_path, capsys, loud):
     monkeypatch.setenv("LOUD", SECRET)
-    monkeypatch.setenv(lock.HELD, "1")
+    monkeypatch.setenv(kernel_env.LOCK_HELD, "1")
     monkeypatch.setenv(REPORT_FILE, str(tmp_path / "record"))
     host.site = site = Site.load({"name": "loud", "nodes": [{"name": "here", "address": "192.0.2.11", "role": "master"}]})
     host.node, host.greet = site.master, lambda: None
-    monkeypatch.setitem(ssh._hosts, "loud", (site, {"here": host}))
+    monkeypatch.setitem(pool._hosts, "loud", (site, {"here": host}))
 
     @step("A loud step")
     def told(target):

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from airavata_runbook import etcd, pki
+from airavata_runbook.cluster import etcd
 from airavata_runbook.errors import NotYet, StepFailed
+from airavata_runbook.pki import issue as pki
 from airavata_runbook.resources import Context, EtcdKey
 from airavata_runbook.site import Site
 

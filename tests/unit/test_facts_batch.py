@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from airavata_runbook.batch import Answer, batch, split
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.hosts.batch import Answer, batch, split
 
 NONCE = "5f0c2d9a71e3b846"
 SHELLS = [pytest.param(command, marks=pytest.mark.skipif(not shutil.which(command[0]), reason=f"no {command[0]}"))

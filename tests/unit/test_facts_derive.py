@@ -4,8 +4,8 @@ from dataclasses import fields, replace
 
 import pytest
 
-from airavata_runbook.facts.derive import derive
-from airavata_runbook.facts.host import parse
+from airavata_runbook.hosts.facts import parse
+from airavata_runbook.hosts.node_settings import derive
 from tests.unit.test_facts_host import texts
 
 ROCKY, UBUNTU, LAB = (parse(texts(name)) for name in ("rocky-9", "ubuntu-24.04", "lab-debian-12"))

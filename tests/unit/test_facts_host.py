@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from airavata_runbook.batch import Answer, batch, split
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.facts.host import FRAGMENTS, WRITABLE, fields, look, parse
+from airavata_runbook.hosts.batch import Answer, batch, split
+from airavata_runbook.hosts.facts import FRAGMENTS, WRITABLE, fields, look, parse
 
 FIXTURES = Path(__file__).parent / "fixtures" / "facts"
 

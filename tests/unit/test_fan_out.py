@@ -11,12 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from airavata_runbook import fan_out
+from airavata_runbook.engine.resource import Context, Found
 from airavata_runbook.errors import HostUnreachable
-from airavata_runbook.fan_out import FanOut, Shared
+from airavata_runbook.hosts import fan_out
+from airavata_runbook.hosts.fan_out import FanOut, Shared
+from airavata_runbook.hosts.host import Result
 from airavata_runbook.resources import Upload
-from airavata_runbook.resources.base import Context, Found
-from airavata_runbook.ssh import Result
 
 FIRST, SECOND, THIRD = (Shared(f"/opt/packages/{name}.deb", name[0] * 64) for name in ("a", "b", "c d"))
 

@@ -12,13 +12,20 @@ from types import SimpleNamespace
 import pytest
 from websocket import WebSocketConnectionClosedException
 
-from airavata_runbook import display, etcd, host_look, pki, preflight, probes, report_page, vault
-from airavata_runbook.batch import batch, split
-from airavata_runbook.chapters import etcd_flannel, verify
-from airavata_runbook.engine import understood
+from airavata_runbook import wellknown
+from airavata_runbook.chapters import etcd_flannel, probes, verify
+from airavata_runbook.checks import look as host_look
+from airavata_runbook.checks import preflight
+from airavata_runbook.cluster import etcd
+from airavata_runbook.engine.host_run import understood
+from airavata_runbook.engine.report import Failure, Item, Report, report_html
+from airavata_runbook.engine.resource import ABSENT, Found
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed
-from airavata_runbook.facts.host import FRAGMENTS, parse
-from airavata_runbook.report import Failure, Item, Report
+from airavata_runbook.hosts import vault
+from airavata_runbook.hosts.batch import batch, split
+from airavata_runbook.hosts.facts import FRAGMENTS, parse
+from airavata_runbook.pki import htpasswd
+from airavata_runbook.pki import issue as pki
 from airavata_runbook.resources import (
     Authority,
     Block,
@@ -35,7 +42,7 @@ from airavata_runbook.resources import (
     Sysctls,
     Upload,
 )
-from airavata_runbook.resources.base import ABSENT, Found
+from airavata_runbook.run import page as report_page
 from airavata_runbook.site import Site
 from tests.unit.test_facts_host import texts
 from tests.unit.test_resources import on_this_machine
@@ -55,7 +62,7 @@ def cases(tmp_path):
     (tmp_path / "folder").mkdir(mode=0o755)
     (tmp_path / "folder").chmod(0o755)
     (tmp_path / "hosts").write_text("127.0.0.1 localhost\n# BEGIN site\n10.0.0.1 one\n# END site\n")
-    (tmp_path / "htpasswd").write_text(pki.htpasswd_entry("admin", "password") + "\n")
+    (tmp_path / "htpasswd").write_text(htpasswd.htpasswd_entry("admin", "password") + "\n")
     (tmp_path / "htpasswd").chmod(0o600)
     file, secret = File(f"{tmp_path}/file", "content = 1\n"), File(f"{tmp_path}/file", "content = 1\n", secret=True)
     found = {name: (resource, on_this_machine(resource)) for name, resource in {
@@ -340,7 +347,7 @@ def test_certificates_that_are_not_shown_are_not_called_valid(monkeypatch, answe
 def test_a_secret_that_is_no_text_is_refused_and_masks_nothing_by_mistake():
     site = Site.load({"name": "hostile", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}]})
     one = vault.Vault(site)
-    one._read = {f"{vault.SECRETS}/password": b"\xff\xfe", f"{vault.PKI}/ca.key": b"\xff", f"{vault.PKI}/b.key": b""}
+    one._read = {f"{wellknown.SECRETS}/password": b"\xff\xfe", f"{wellknown.PKI}/ca.key": b"\xff", f"{wellknown.PKI}/b.key": b""}
     with pytest.raises(StepFailed, match="no text"):
         one.secret("generated:password")
     assert one.mask("as it was") == "as it was"
@@ -357,6 +364,6 @@ def test_what_a_host_says_does_no_harm_where_it_is_shown():
                                "asked": [evil], "set": {evil: evil}, "changed": 0, "would_change": 0, "failed": 1,
                                "seconds": 1.0, "chapters": [chapter]})
     finding = preflight.told([preflight.Finding("memory", "one", evil, evil, evil)])
-    for shown in (display.report_html(report), page, str(report), finding, str(StepFailed(evil, found=evil, where=evil))):
+    for shown in (report_html(report), page, str(report), finding, str(StepFailed(evil, found=evil, where=evil))):
         assert not set("\x1b\x07\r\x9b\u202e") & set(shown)
-    assert "<script" not in display.report_html(report) and "<script" not in page and "&lt;script" in page
+    assert "<script" not in report_html(report) and "<script" not in page and "&lt;script" in page

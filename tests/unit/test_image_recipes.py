@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from airavata_runbook import paths
 from airavata_runbook.errors import CannotBuild
-from airavata_runbook.images import open_archive
+from airavata_runbook.images.source import open_archive
+from airavata_runbook.local import paths
 from airavata_runbook.mirror import image_steps, images, oci_writer
 from airavata_runbook.mirror.components import BY_NAME as COMPONENTS
 from airavata_runbook.mirror.recipes import BY_NAME, FILES, RECIPES, STAND_IN

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from airavata_runbook import images, vault
+from airavata_runbook.checks.references import sources
 from airavata_runbook.errors import RunbookError
-from airavata_runbook.image_files import BadImage
-from airavata_runbook.registry_http import RegistryError
-from airavata_runbook.site import Certificate, ImageSource, Site
-from airavata_runbook.sources import sources
+from airavata_runbook.hosts import vault
+from airavata_runbook.images import source as images
+from airavata_runbook.images.archive import BadImage
+from airavata_runbook.images.http import RegistryError
+from airavata_runbook.images.reference import Reference
+from airavata_runbook.site import Site
+from airavata_runbook.site.parts import Certificate, ImageSource
 from tests.unit import image_samples as samples
 from tests.unit.image_samples import sha
 from tests.unit.tls_registry import TlsRegistry
@@ -252,20 +255,20 @@ def test_an_archive_is_checked_against_the_digest_of_the_site(tmp_path, good):
     ("registry.lab:5000/a/b/c:x", ("registry.lab:5000", "a/b/c", "x"))])
 def test_references(text, expected):
     digest = "sha256:" + "a" * 64
-    reference = images.Reference.parse(f"{text}@{digest}")
+    reference = Reference.parse(f"{text}@{digest}")
     assert (reference.host, reference.repository, reference.tag, reference.digest) == (*expected, digest)
-    assert images.Reference.parse(text).digest is None
+    assert Reference.parse(text).digest is None
 
 
 @pytest.mark.parametrize("text", ["", "a@sha256:12", "a@md5:" + "a" * 32, "user@host:5000/x", "evil.org?x/y"])
 def test_what_is_no_reference(text):
     with pytest.raises(images.BadImage):
-        images.Reference.parse(text)
+        Reference.parse(text)
 
 
 def test_docker_hub_answers_under_another_name():
-    assert images.Reference.parse("mariadb").url == "https://registry-1.docker.io"
-    assert images.Reference.parse("quay.io/a").url == "https://quay.io"
+    assert Reference.parse("mariadb").url == "https://registry-1.docker.io"
+    assert Reference.parse("quay.io/a").url == "https://quay.io"
 
 
 # --- building ------------------------------------------------------------------------------------------------

@@ -14,11 +14,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from airavata_runbook import pki, planned
-from airavata_runbook.engine import Outcome, bring_about
+from airavata_runbook.engine import planned
+from airavata_runbook.engine.host_run import Outcome, bring_about
 from airavata_runbook.errors import HostUnreachable, RunbookError
+from airavata_runbook.hosts.host import Result
+from airavata_runbook.pki import htpasswd
 from airavata_runbook.resources import Block, Condition, File, Folder, Htpasswd, Service, Upload
-from airavata_runbook.ssh import Result
 
 SYSTEMCTL = """#!/bin/sh
 # Stands in for systemd: NAME.active, NAME.enabled and NAME.started (a time) below $UNITS.
@@ -155,7 +156,7 @@ def end_state(root: Path) -> dict[str, object]:
     for path in sorted((root / "etc").rglob("*")) + sorted((root / "repository").rglob("*")):
         content = path.read_bytes() if path.is_file() else b""
         if path.name == "htpasswd":  # salted: another one each time
-            content = pki.htpasswd_matches(content.decode().strip(), "admin", "password")
+            content = htpasswd.htpasswd_matches(content.decode().strip(), "admin", "password")
         seen[str(path.relative_to(root))] = (oct(path.stat().st_mode), content)
     units = root / "units"
     started = (units / "server.started").stat().st_mtime

@@ -9,9 +9,11 @@ import pytest
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError, SSLError
 
-from airavata_runbook import kube, pki, workloads
+from airavata_runbook.cluster import kube
+from airavata_runbook.cluster import readiness as workloads
+from airavata_runbook.cluster.kube import Kube, explained
 from airavata_runbook.errors import NotYet, StepFailed
-from airavata_runbook.kube import Kube, explained
+from airavata_runbook.pki import issue as pki
 from airavata_runbook.resources import Context, KubeObject, kube_object
 from airavata_runbook.resources.kube_object import secret_manifest
 from airavata_runbook.site import Site

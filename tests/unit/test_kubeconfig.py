@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from airavata_runbook.kubeconfig import put_kubectl
 from airavata_runbook.mirror.build import folder
 from airavata_runbook.mirror.components import BY_NAME
+from airavata_runbook.mirror.kubectl import put_kubectl
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from airavata_runbook import debian
 from airavata_runbook.errors import CannotBuild
+from airavata_runbook.local import debian
 
 DEB822 = """# a comment
 Types: deb deb-src

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from airavata_runbook import lock
+from airavata_runbook import kernel_env
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.hosts import lock
 
 SITE = SimpleNamespace(name="test", master=SimpleNamespace(name="one"))
 
@@ -50,7 +51,7 @@ def master(monkeypatch):
     host = SimpleNamespace(name="one", start=start)
     monkeypatch.setattr(lock, "connect", lambda site: {"one": host})
     monkeypatch.setattr(lock, "AGAIN", 0.01)
-    monkeypatch.delenv(lock.HELD, raising=False)
+    monkeypatch.delenv(kernel_env.LOCK_HELD, raising=False)
     return channels, opened
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airavata_runbook.images import BadImage, open_archive
+from airavata_runbook.images.source import BadImage, open_archive
 from airavata_runbook.mirror.oci_writer import EPOCH, from_json, snapshot, to_json, write_layer, write_layout
 
 

@@ -12,8 +12,9 @@ import pytest
 from airavata_runbook import Site
 from airavata_runbook.configs.repository import apt_source
 from airavata_runbook.errors import CannotBuild, SiteError
-from airavata_runbook.mirror import packages
-from airavata_runbook.mirror.packages import PACKAGE, PACKAGES, Built, check_versions, description, index, with_needs
+from airavata_runbook.mirror import catalogue, packages
+from airavata_runbook.mirror.catalogue import PACKAGE, PACKAGES, check_versions, with_needs
+from airavata_runbook.mirror.packages import Built, description, index
 
 PROJECT = Path(__file__).parents[2]
 
@@ -80,19 +81,19 @@ def test_versions_that_the_mirror_does_not_build_are_refused_all_at_once():
 
 
 def test_the_cache_key_of_a_package_does_not_depend_on_where_the_project_lies(monkeypatch, tmp_path):
-    before = packages._recipe(PACKAGE["etcd"])
-    (tmp_path / "etcd.service").write_bytes((packages.UNITS / "etcd.service").read_bytes())
-    monkeypatch.setattr(packages, "UNITS", tmp_path)
-    assert packages._recipe(PACKAGE["etcd"]) == before
+    before = catalogue.recipe(PACKAGE["etcd"])
+    (tmp_path / "etcd.service").write_bytes((catalogue.UNITS / "etcd.service").read_bytes())
+    monkeypatch.setattr(catalogue, "UNITS", tmp_path)
+    assert catalogue.recipe(PACKAGE["etcd"]) == before
     (tmp_path / "etcd.service").write_text("[Unit]\n")
-    assert packages._recipe(PACKAGE["etcd"]) != before
+    assert catalogue.recipe(PACKAGE["etcd"]) != before
 
 
 def test_another_recipe_is_another_version_for_apt_also_of_what_needs_it_exactly(monkeypatch, tmp_path):
     before = {package.name: package.whole_version for package in PACKAGES}
     assert all(re.fullmatch(r"\d[\d.]+-1\+[0-9a-f]{8}", version) for version in before.values())
-    shutil.copytree(packages.UNITS, tmp_path / "units")
-    monkeypatch.setattr(packages, "UNITS", tmp_path / "units")
+    shutil.copytree(catalogue.UNITS, tmp_path / "units")
+    monkeypatch.setattr(catalogue, "UNITS", tmp_path / "units")
     with (tmp_path / "units" / "kube-scheduler.service").open("a") as unit:
         unit.write("# mended\n")
     changed = {package.name for package in PACKAGES if package.whole_version != before[package.name]}
@@ -103,7 +104,7 @@ def test_the_version_does_not_tell_the_machine_that_built_it(tmp_path):
     """The notebooks' outputs have it, and hosts compare it: another checkout and another user's cache make no other one."""
     shutil.copytree(PROJECT / "airavata_runbook", tmp_path / "elsewhere" / "airavata_runbook",
                     ignore=shutil.ignore_patterns("__pycache__"))
-    told = "from airavata_runbook.mirror.packages import PACKAGES; print(*(package.whole_version for package in PACKAGES))"
+    told = "from airavata_runbook.mirror.catalogue import PACKAGES; print(*(package.whole_version for package in PACKAGES))"
     there = subprocess.run([sys.executable, "-c", told], cwd=tmp_path / "elsewhere", capture_output=True, text=True, check=True,
                            env={"HOME": str(tmp_path), "AIRAVATA_RUNBOOK_CACHE": str(tmp_path / "cache"), "PYTHONHASHSEED": "7",
                                 "PYTHONPATH": str(tmp_path / "elsewhere"), "TZ": "Asia/Tokyo"})
@@ -112,13 +113,13 @@ def test_the_version_does_not_tell_the_machine_that_built_it(tmp_path):
 
 def test_a_host_gets_whole_versions_of_what_the_mirror_builds_and_the_sites_own_of_another_repository():
     site = Site.load("lab")
-    worker = packages.versions_of(site, site.workers[0])
-    assert sorted(worker) == packages.of_host(site, site.workers[0])
+    worker = catalogue.versions_of(site, site.workers[0])
+    assert sorted(worker) == catalogue.of_host(site, site.workers[0])
     assert worker["flannel"] == PACKAGE["flannel"].whole_version
     with pytest.raises(SiteError, match="does not build"):
-        packages.versions_of(Site.load("lab", {"versions.flannel": "0.27.0"}), site.workers[0])
+        catalogue.versions_of(Site.load("lab", {"versions.flannel": "0.27.0"}), site.workers[0])
     own = Site.load("lab", {"versions.flannel": "0.27.0", "repository.baseurl": "https://packages.example.org/debian"})
-    assert packages.versions_of(own, own.workers[0])["flannel"] == "0.27.0"
+    assert catalogue.versions_of(own, own.workers[0])["flannel"] == "0.27.0"
 
 
 def test_a_package_that_is_built_anew_takes_the_old_ones_place_in_the_folder():

@@ -13,8 +13,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
 
-from airavata_runbook import pki
+from airavata_runbook.cluster import kubeconfig
 from airavata_runbook.errors import RunbookError
+from airavata_runbook.pki import htpasswd
+from airavata_runbook.pki import issue as pki
 
 NOW = datetime.now(UTC)
 APISERVER = pki.Subject("kube-apiserver", dns=("kubernetes", "kubernetes.default"), ips=("10.254.0.1", "127.0.0.1"),
@@ -335,29 +337,29 @@ def test_bundle_is_cat_with_the_newline_that_cat_forgets(chain):
 
 def test_kubeconfig_holds_everything(ca):
     pair = pki.issue(ca, pki.Subject("admin", "system:masters"))
-    config = yaml.safe_load(pki.kubeconfig("https://127.0.0.1:1", ca.cert, pair, "admin", "lab", "kubernetes"))
+    config = yaml.safe_load(kubeconfig.kubeconfig("https://127.0.0.1:1", ca.cert, pair, "admin", "lab", "kubernetes"))
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
     assert config["current-context"] == config["contexts"][0]["name"] == "admin@lab"
     assert config["contexts"][0]["context"] == {"cluster": "lab", "user": "admin"}
     assert cluster["server"] == "https://127.0.0.1:1" and cluster["tls-server-name"] == "kubernetes"
     assert base64.b64decode(cluster["certificate-authority-data"]) == ca.cert
     assert base64.b64decode(user["client-key-data"]) == pair.key
-    assert "tls-server-name" not in pki.kubeconfig("https://a", ca.cert, pair, "admin", "lab")
+    assert "tls-server-name" not in kubeconfig.kubeconfig("https://a", ca.cert, pair, "admin", "lab")
 
 
 def test_htpasswd():
-    entry = pki.htpasswd_entry("admin", "canary-1", rounds=4)
+    entry = htpasswd.htpasswd_entry("admin", "canary-1", rounds=4)
     assert entry.startswith("admin:$2b$04$") and "\n" not in entry and "canary" not in entry
-    assert pki.htpasswd_matches(entry + "\n", "admin", "canary-1")
+    assert htpasswd.htpasswd_matches(entry + "\n", "admin", "canary-1")
     for user, password in (("admin", "canary-2"), ("root", "canary-1"), ("admin", ""), ("admin", "x" * 100)):
-        assert not pki.htpasswd_matches(entry, user, password)
+        assert not htpasswd.htpasswd_matches(entry, user, password)
     for line in ("", "admin", "admin:", "admin:plain", "admin:$apr1$x$y", "admin:{SHA}abc"):
-        assert not pki.htpasswd_matches(line, "admin", "plain")
+        assert not htpasswd.htpasswd_matches(line, "admin", "plain")
 
 
 @pytest.mark.parametrize("user, password", [("a:b", "x"), ("", "x"), ("a\nb", "x"), ("a", ""), ("a", "canary" * 13),
                                             ("a", "canary\0x")])
 def test_htpasswd_refuses_what_the_line_cannot_carry(user, password):
     with pytest.raises(RunbookError) as raised:
-        pki.htpasswd_entry(user, password, rounds=4)
+        htpasswd.htpasswd_entry(user, password, rounds=4)
     assert "canary" not in str(raised.value)

@@ -14,17 +14,20 @@ from typing import get_args
 import paramiko
 import pytest
 
-from airavata_runbook import Site, host_look, preflight, ssh_client
+from airavata_runbook import Site
 from airavata_runbook.chapters import network
+from airavata_runbook.checks import look as host_look
+from airavata_runbook.checks import preflight
+from airavata_runbook.checks.host_checks import CONTROLLERS, EACH_HOST, FEATURES
+from airavata_runbook.checks.look import INDEX, ROOM, Seen, folders, look, parse
+from airavata_runbook.checks.preflight import offline, told
+from airavata_runbook.engine.step import Target
 from airavata_runbook.errors import HostKeyRefused, HostUnreachable, StepFailed
-from airavata_runbook.host_checks import CONTROLLERS, EACH_HOST, FEATURES
-from airavata_runbook.host_look import INDEX, ROOM, Seen, folders, look, parse
-from airavata_runbook.mirror.packages import MAINTAINER
-from airavata_runbook.preflight import offline, told
-from airavata_runbook.site import Node, Repository
-from airavata_runbook.site_fields import CheckName
-from airavata_runbook.ssh import Host, Result
-from airavata_runbook.step import Target
+from airavata_runbook.hosts import client as ssh_client
+from airavata_runbook.hosts.host import Host, Result
+from airavata_runbook.mirror.catalogue import MAINTAINER
+from airavata_runbook.site.fields import CheckName
+from airavata_runbook.site.parts import Node, Repository
 from tests.unit.test_facts_host import texts as texts_of
 
 GIB = 1 << 20  # kB

@@ -7,11 +7,12 @@ import time
 
 import pytest
 
-from airavata_runbook import images, pki
-from airavata_runbook.image_files import BadImage
-from airavata_runbook.registry_client import Registry
-from airavata_runbook.registry_http import RegistryError
-from airavata_runbook.site import ImageSource
+from airavata_runbook.images import source as images
+from airavata_runbook.images.archive import BadImage
+from airavata_runbook.images.http import RegistryError
+from airavata_runbook.images.registry import Registry
+from airavata_runbook.pki import issue as pki
+from airavata_runbook.site.parts import ImageSource
 from tests.unit import image_samples as samples
 from tests.unit.tls_registry import NAME, TlsRegistry
 
@@ -25,7 +26,7 @@ def layout(tmp_path):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr("airavata_runbook.transfer.PAUSE", 0.01)
+    monkeypatch.setattr("airavata_runbook.images.transfer.PAUSE", 0.01)
 
 
 def client(server, **options):
@@ -114,7 +115,7 @@ def test_progress_counts_bytes_in_the_callers_thread(tmp_path, layout):
 
 
 def test_an_interrupt_stops_the_other_blobs_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("airavata_runbook.transfer.TICK", 0.001)
+    monkeypatch.setattr("airavata_runbook.images.transfer.TICK", 0.001)
     layers = [samples.layer(str(number)) for number in range(40)]
     layout = images.open_archive(samples.write_tar(tmp_path / "i.tar", samples.files_of(*samples.image(*layers))))
     def interrupt(done, total):

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from airavata_runbook import report_page
-from airavata_runbook.report import Failure, Item, Report
-from airavata_runbook.run_record import RunRecord
+from airavata_runbook.engine.report import Failure, Item, Report
+from airavata_runbook.run import page as report_page
+from airavata_runbook.run.record import RunRecord
 
 LOST = "the connection to the host was lost"
 STOPPED = "stopped by the user\n  where:  host two"

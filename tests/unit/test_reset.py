@@ -5,12 +5,14 @@ import signal
 
 import pytest
 
-from airavata_runbook import lock, reset, ssh
+from airavata_runbook import kernel_env
+from airavata_runbook.engine.step import step
 from airavata_runbook.errors import HostUnreachable, StepFailed
+from airavata_runbook.hosts import pool
+from airavata_runbook.hosts.host import Host
 from airavata_runbook.resources import Absent, Cleared
+from airavata_runbook.run import reset
 from airavata_runbook.site import Site
-from airavata_runbook.ssh import Host
-from airavata_runbook.step import step
 from tests import ctrl_c
 from tests.unit.test_interrupted import StandIn
 
@@ -32,7 +34,7 @@ class Machine(StandIn):
 @pytest.fixture
 def hosts(tmp_path, monkeypatch):
     """Two hosts with the folders one and two, and a reset of two steps on them."""
-    monkeypatch.setenv(lock.HELD, "1")
+    monkeypatch.setenv(kernel_env.LOCK_HELD, "1")
     monkeypatch.setattr(reset.paths, "base_dir", lambda: tmp_path)
     site = Site.load({"name": "taken", "nodes": [{"name": "head", "address": "192.0.2.11", "role": "master"},
                                                  {"name": "other", "address": "192.0.2.12"}]})
@@ -42,7 +44,7 @@ def hosts(tmp_path, monkeypatch):
         machine.name, machine.site, machine.node = node.name, site, node
         for name in ("first", "second"):
             (machine.root / name).mkdir(parents=True)
-    monkeypatch.setitem(ssh._hosts, site.name, (site, made))
+    monkeypatch.setitem(pool._hosts, site.name, (site, made))
 
     def take(name):
         def resources(target):

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from airavata_runbook import pki, ssh, vault
-from airavata_runbook.engine import Outcome, bring_about, probe
+from airavata_runbook.engine.host_run import Outcome, bring_about, probe
+from airavata_runbook.engine.resource import Found
 from airavata_runbook.errors import NotYet, StepFailed
-from airavata_runbook.registry_http import RegistryError
+from airavata_runbook.hosts import pool, vault
+from airavata_runbook.hosts.host import Result
+from airavata_runbook.images.http import RegistryError
+from airavata_runbook.pki import issue as pki
 from airavata_runbook.resources import (
     Authority,
     Block,
@@ -28,11 +31,9 @@ from airavata_runbook.resources import (
     Upload,
 )
 from airavata_runbook.resources import certificate as certificate_module
-from airavata_runbook.resources.base import Found
 from airavata_runbook.resources.file import with_block
 from airavata_runbook.resources.package import install_command, parse_installed, same_version
 from airavata_runbook.site import Site
-from airavata_runbook.ssh import Result
 from tests.unit.test_engine import ThisMachine
 
 SERVICE = """Type=notify
@@ -271,14 +272,14 @@ def keys(tmp_path, monkeypatch):
         def __init__(self):
             super().__init__()
             self.site = site
-    monkeypatch.setitem(ssh._hosts, "keys", (site, {"head": Head()}))
+    monkeypatch.setitem(pool._hosts, "keys", (site, {"head": Head()}))
     return tmp_path
 
 
 def brought_about(resource, planning: bool = False) -> Outcome:
     """What comes of it on the host of `keys`, for a process that knows nothing yet."""
     vault._vaults.clear()
-    return bring_about(ssh._hosts["keys"][1]["head"], lambda: [resource], planning, lambda *_: None)
+    return bring_about(pool._hosts["keys"][1]["head"], lambda: [resource], planning, lambda *_: None)
 
 
 CA, TOKENS = Authority("ca", "a site's authority"), SigningKey("service-accounts")
@@ -311,7 +312,7 @@ def test_what_an_interrupted_first_making_leaves_is_finished(keys, made, public)
 
 @pytest.mark.parametrize("made", [CA, TOKENS])
 def test_a_key_is_written_before_its_public_half(keys, made):
-    host, scripts = ssh._hosts["keys"][1]["head"], []
+    host, scripts = pool._hosts["keys"][1]["head"], []
     run = host.run
     host.run = lambda script, **_: scripts.append(script) or run(script)
     brought_about(made)

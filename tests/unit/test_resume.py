@@ -17,8 +17,16 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from airavata_runbook import engine, lock, pki, planned, ssh, vault
+from airavata_runbook import kernel_env
+from airavata_runbook.engine import host_run as engine
+from airavata_runbook.engine import planned
+from airavata_runbook.engine.step import Target, master, step
 from airavata_runbook.errors import HostUnreachable, StepFailed
+from airavata_runbook.hosts import lock, pool, vault
+from airavata_runbook.hosts.host import Result
+from airavata_runbook.kernel_env import REPORT_FILE
+from airavata_runbook.pki import htpasswd
+from airavata_runbook.pki import issue as pki
 from airavata_runbook.resources import (
     Authority,
     Block,
@@ -34,9 +42,8 @@ from airavata_runbook.resources import (
 )
 from airavata_runbook.resources import certificate as certificate_module
 from airavata_runbook.resources import secret as secret_module
-from airavata_runbook.site import Node, Site
-from airavata_runbook.ssh import Result
-from airavata_runbook.step import REPORT_FILE, Target, master, step
+from airavata_runbook.site import Site
+from airavata_runbook.site.parts import Node
 from tests import ctrl_c
 from tests.unit.test_interrupted import Fault, Killed, StandIn, make
 
@@ -143,7 +150,7 @@ class Machine:
         vault._vaults.clear()
         self.hosts = {node.name: Connected(self.roots[node.name], node=node, **(wrong if node.name == host else {}))
                       for node in SITE.nodes}
-        self.monkeypatch.setitem(ssh._hosts, SITE.name, (SITE, self.hosts))
+        self.monkeypatch.setitem(pool._hosts, SITE.name, (SITE, self.hosts))
         reports = []
         for one in STEPS:
             try:
@@ -169,7 +176,7 @@ class Machine:
             read = {name: (one / name).read_bytes() for name in ("pki/ca.crt", "pki/ca.key", "etc/server.crt", "etc/server.key")}
             seen["pairs fit"] = (pki.problems(read["pki/ca.crt"], key_pem=read["pki/ca.key"]) + pki.problems(
                 read["etc/server.crt"], key_pem=read["etc/server.key"], ca_pem=read["pki/ca.crt"]))
-            seen["password fits"] = pki.htpasswd_matches((one / "etc/htpasswd").read_text(), "admin",
+            seen["password fits"] = htpasswd.htpasswd_matches((one / "etc/htpasswd").read_text(), "admin",
                                                          (one / "secrets/password").read_text().strip())
         return seen
 
@@ -184,7 +191,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    monkeypatch.setenv(lock.HELD, "1")  # there is no master to hold a lock on
+    monkeypatch.setenv(kernel_env.LOCK_HELD, "1")  # there is no master to hold a lock on
     salt = bcrypt.gensalt
     monkeypatch.setattr(bcrypt, "gensalt", lambda rounds: salt(4))  # hundreds of runs: the least work there is
     made = []

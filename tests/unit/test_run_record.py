@@ -9,9 +9,10 @@ import sys
 
 import pytest
 
-from airavata_runbook import cli, run_record
+from airavata_runbook import cli
 from airavata_runbook.errors import SiteError
-from airavata_runbook.run_record import RunRecord
+from airavata_runbook.run import record as run_record
+from airavata_runbook.run.record import RunRecord
 from tests.unit.small_project import report_of, write
 
 
@@ -37,7 +38,7 @@ def test_a_disk_that_fills_up_while_a_chapter_is_executed(project, capsys, monke
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    monkeypatch.setattr("airavata_runbook.notebook.execute_notebook", full)
+    monkeypatch.setattr("airavata_runbook.run.notebook.execute_notebook", full)
     assert cli.main(["run", "small"]) == 1
     error = capsys.readouterr().err
     assert "the run's record cannot be written" in error and "No space left on device" in error
@@ -67,7 +68,7 @@ def test_half_a_character_does_not_keep_a_record_from_being_written(project):
 
 
 def test_a_record_is_the_same_whatever_the_locale(project):
-    script = ("from pathlib import Path; from airavata_runbook.run_record import RunRecord\n"
+    script = ("from pathlib import Path; from airavata_runbook.run.record import RunRecord\n"
               "record = RunRecord('small', Path('.')); record.begin('01-gr\\u00fcn'); record.write('ok'); print(record.folder)")
     done = subprocess.run([sys.executable, "-X", "utf8=0", "-c", script], capture_output=True, text=True, check=True,
                           env={**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"})

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from airavata_runbook import cli, runner
+from airavata_runbook import cli
 from airavata_runbook.errors import SiteError, StepFailed
-from airavata_runbook.run_progress import ChapterProgress
+from airavata_runbook.run import runner
+from airavata_runbook.run.progress import ChapterProgress
 from airavata_runbook.site import Site
 from tests.unit.small_project import outputs_of, report_of, wait_for, write
 
@@ -81,8 +82,8 @@ def test_latest_is_the_newest_run_and_older_ones_stay(project):
 def test_a_plan_is_handed_to_the_notebooks_and_kept_apart(project, capsys, monkeypatch):
     write(project, "01-first", 'step("one", "would change") if plan else step("one", "changed")',
           "import os; print('for steps:', os.environ.get('AIRAVATA_RUNBOOK_PLAN'), os.environ.get('AIRAVATA_RUNBOOK_PLANNED'))",
-          "from airavata_runbook import planned; planned.tell('one', {'/etc/x'})")
-    write(project, "02-second", "from airavata_runbook import planned; print('known:', planned.altered('small', 'one'))")
+          "from airavata_runbook.engine import planned; planned.tell('one', {'/etc/x'})")
+    write(project, "02-second", "from airavata_runbook.engine import planned; print('known:', planned.altered('small', 'one'))")
     monkeypatch.setenv("AIRAVATA_RUNBOOK_PLANNED", "of somebody else")
     runner.run("small")
     assert cli.main(["plan", "small"]) == 0
@@ -143,7 +144,7 @@ def test_no_notebooks_is_an_error(project):
 
 
 def test_secrets_stay_references(project):
-    write(project, "01-first", "from airavata_runbook.vault import vault_of",
+    write(project, "01-first", "from airavata_runbook.hosts.vault import vault_of",
           "known = vault_of(site).secret(site.airavata.secrets['mariadb-root']); step('one', 'ok')", "len(known)")
     runner.run("small")
     assert "17" in outputs_of(project, "01-first")  # the notebook itself could read it
@@ -195,6 +196,6 @@ def test_a_terminal_sees_each_step_as_it_ends(tmp_path):
 
 def test_a_reset_is_of_the_site_that_was_run(project, monkeypatch):
     seen = []
-    monkeypatch.setattr("airavata_runbook.reset.reset", lambda site, data, yes, settings: seen.append((site, settings)))
+    monkeypatch.setattr("airavata_runbook.run.reset.reset", lambda site, data, yes, settings: seen.append((site, settings)))
     assert cli.main(["reset", "small", "--yes", "--set", "network.pods=10.60.0.0/16"]) == 0
     assert seen == [(Site.load("small", wanted := {"network.pods": "10.60.0.0/16"}), wanted)]

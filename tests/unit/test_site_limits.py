@@ -7,16 +7,18 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from airavata_runbook import Site, paths, vault
+from airavata_runbook import Site
+from airavata_runbook.checks.host_checks import MASTER_PORTS
+from airavata_runbook.checks.host_checks import NODE_PORTS as CHECKED_PORTS
 from airavata_runbook.errors import SiteError
-from airavata_runbook.host_checks import MASTER_PORTS
-from airavata_runbook.host_checks import NODE_PORTS as CHECKED_PORTS
-from airavata_runbook.image_files import BadImage
-from airavata_runbook.images import resolve
-from airavata_runbook.schema import schema_text
-from airavata_runbook.site import ImageSource
-from airavata_runbook.site_contradictions import CONTROL_PLANE_PORTS, NODE_PORTS
-from airavata_runbook.site_fields import without_login
+from airavata_runbook.hosts import vault
+from airavata_runbook.images.archive import BadImage
+from airavata_runbook.images.source import resolve
+from airavata_runbook.local import paths
+from airavata_runbook.site.fields import without_login
+from airavata_runbook.site.parts import ImageSource
+from airavata_runbook.site.schema import schema_text
+from airavata_runbook.site.validate import CONTROL_PLANE_PORTS, NODE_PORTS
 
 GOOD = """\
 site:

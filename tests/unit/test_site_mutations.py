@@ -11,7 +11,7 @@ import yaml
 
 from airavata_runbook import Site
 from airavata_runbook.errors import SiteError
-from airavata_runbook.schema import FILE, schema_text
+from airavata_runbook.site.schema import FILE, schema_text
 
 PROJECT = Path(__file__).parents[2]
 FULL = {  # every key that a site file can have

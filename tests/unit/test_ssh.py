@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import paramiko
 import pytest
 
-from airavata_runbook import ssh_client
 from airavata_runbook.errors import HostKeyRefused, HostUnreachable, SiteError
-from airavata_runbook.site import Site, Ssh
-from airavata_runbook.ssh import SESSIONS, Host
-from airavata_runbook.ssh_client import open_client
+from airavata_runbook.hosts import client as ssh_client
+from airavata_runbook.hosts.client import open_client
+from airavata_runbook.hosts.host import SESSIONS, Host
+from airavata_runbook.site import Site
+from airavata_runbook.site.parts import Ssh
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOarEmxFbFIsYZQ9XOzF5G8Wyis4sGsySBlVNf0FBqRz"
 

@@ -10,8 +10,8 @@ import yaml
 from airavata_runbook import Site
 from airavata_runbook.errors import SiteError
 from airavata_runbook.mirror.recipes import BY_NAME
+from airavata_runbook.site.stack_file import FOLDER
 from airavata_runbook.stacks import load
-from airavata_runbook.stacks.load import FOLDER
 from airavata_runbook.stacks.render import MARK
 
 LAB = Path(__file__).parents[2] / "parameters" / "lab.yaml"

@@ -26,8 +26,8 @@ from thrift.Thrift import TException
 from thrift.transport.TSocket import TSocket
 from thrift.transport.TTransport import TBufferedTransport, TTransportException
 
-from airavata_runbook import pki
-from airavata_runbook.airavata_client import connected, token
+from airavata_runbook.cluster.airavata_api import connected, token
+from airavata_runbook.pki import issue as pki
 
 FOLDER = Path(__file__).parents[2] / "airavata_runbook/stacks/stand_in"
 TOKEN = "canary-api-token"

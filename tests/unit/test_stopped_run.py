@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from airavata_runbook import interrupts
+from airavata_runbook.local import interrupts
 from tests import ctrl_c
 from tests.unit.small_project import report_of, wait_for, write
 
@@ -23,7 +23,7 @@ site:
     - {name: two, address: 192.0.2.12, ssh: {host: 127.0.0.1, port: 2}}
 """
 WAITS = """import os, pathlib
-from airavata_runbook.step import step as real_step
+from airavata_runbook.engine.step import step as real_step
 from airavata_runbook.resources import Condition
 looks = []
 def never(host):
@@ -154,7 +154,7 @@ def test_a_terminal_that_is_closed_stops_the_run_and_its_record_says_so(project)
 
 
 def test_what_is_ignored_stays_ignored():
-    done = subprocess.run(["nohup", sys.executable, "-c", "import os, signal; from airavata_runbook import cli, interrupts; "
+    done = subprocess.run(["nohup", sys.executable, "-c", "import os, signal; from airavata_runbook import cli; from airavata_runbook.local import interrupts; "
                            "interrupts.end_the_command(); os.kill(os.getpid(), signal.SIGHUP); print('goes on')"],
                           stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.stdout == "goes on\n"

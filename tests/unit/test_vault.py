@@ -12,10 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from airavata_runbook import kube, lock, pki, ssh, step, vault
+from airavata_runbook import kernel_env, wellknown
+from airavata_runbook.cluster import kube
+from airavata_runbook.engine import step
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.hosts import pool, vault
+from airavata_runbook.hosts.host import Result
+from airavata_runbook.pki import issue as pki
 from airavata_runbook.site import Site
-from airavata_runbook.ssh import Result
 
 
 class Master:
@@ -37,15 +41,15 @@ class Master:
 @pytest.fixture
 def site(monkeypatch):
     loaded = Site.load({"name": "vaulted", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}]})
-    monkeypatch.setitem(ssh._hosts, loaded.name, (loaded, {"one": Master(loaded)}))
-    monkeypatch.setenv(lock.HELD, "1")
+    monkeypatch.setitem(pool._hosts, loaded.name, (loaded, {"one": Master(loaded)}))
+    monkeypatch.setenv(kernel_env.LOCK_HELD, "1")
     yield loaded
     vault._vaults.pop(loaded.name)
 
 
 @pytest.fixture
 def master(site):
-    return ssh.connect(site)["one"]
+    return pool.connect(site)["one"]
 
 
 def test_a_step_finds_what_a_reset_and_a_run_from_elsewhere_have_made_anew(site, master):
@@ -55,17 +59,17 @@ def test_a_step_finds_what_a_reset_and_a_run_from_elsewhere_have_made_anew(site,
     def reads(target):
         seen.append((target.vault.secret("generated:password"), target.vault.authority().cert))
         return ()
-    master.files = {f"{vault.SECRETS}/password": b"first\n", f"{vault.PKI}/ca.crt": b"old", f"{vault.PKI}/ca.key": b"old key"}
+    master.files = {f"{wellknown.SECRETS}/password": b"first\n", f"{wellknown.PKI}/ca.crt": b"old", f"{wellknown.PKI}/ca.key": b"old key"}
     reads(site)
-    master.files = {f"{vault.SECRETS}/password": b"second\n", f"{vault.PKI}/ca.crt": b"new", f"{vault.PKI}/ca.key": b"new key"}
+    master.files = {f"{wellknown.SECRETS}/password": b"second\n", f"{wellknown.PKI}/ca.crt": b"new", f"{wellknown.PKI}/ca.key": b"new key"}
     reads(site)
     assert seen == [("first", b"old"), ("second", b"new")]
 
 
 def test_a_secret_is_masked_in_every_form_and_after_the_step_that_read_it(site, master):
     key = pki.new_ca("Test CA").key
-    master.files = {f"{vault.SECRETS}/password": b'it is "s3cret" / 100 %\n',
-                    f"{vault.PKI}/ca.crt": b"a certificate", f"{vault.PKI}/ca.key": key}
+    master.files = {f"{wellknown.SECRETS}/password": b'it is "s3cret" / 100 %\n',
+                    f"{wellknown.PKI}/ca.crt": b"a certificate", f"{wellknown.PKI}/ca.key": key}
     ours = vault.vault_of(site)
     ours.secret("generated:password")
     ours.authority()
@@ -110,7 +114,7 @@ def test_threads_that_want_the_same_file_of_the_master_read_it_once(site, master
         time.sleep(0.05)
         return run(script)
     monkeypatch.setattr(master, "run", slowly)
-    master.files = {f"{vault.SECRETS}/password": b"word\n"}
+    master.files = {f"{wellknown.SECRETS}/password": b"word\n"}
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(lambda _: vault.vault_of(site).secret("generated:password"), range(8))) == {"word"}
     assert len(trips) == 1
@@ -175,7 +179,7 @@ def test_a_cluster_that_was_made_anew_gets_another_client(site, master, monkeypa
         return ()
     pairs = [pki.issue(authority, pki.Subject("admin", usages=("client",))) for _ in range(2)]
     for pair in (pairs[0], pairs[0], pairs[1]):
-        master.files = {f"{vault.PKI}/{name}.{end}": content for name, one in (("ca", authority), ("admin", pair))
+        master.files = {f"{wellknown.PKI}/{name}.{end}": content for name, one in (("ca", authority), ("admin", pair))
                         for end, content in (("crt", one.cert), ("key", one.key))}
         asks(site)
     assert made == [pairs[0].cert, pairs[1].cert]

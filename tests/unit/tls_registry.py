@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from airavata_runbook import pki
+from airavata_runbook.pki import issue as pki
 from tests.unit.image_samples import sha
 
 NAME = "registry.lab:5000"

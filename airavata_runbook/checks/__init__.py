@@ -1,0 +1,1 @@
+"""Preflight checks: what is wrong with a site, found before anything is changed."""

@@ -1,0 +1,1 @@
+"""The cluster from this machine: the Kubernetes API, etcd, and kubeconfigs."""

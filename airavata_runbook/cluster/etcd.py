@@ -1,0 +1,73 @@
+"""The site's etcd, through python-etcd3 and an SSH forward, with the client certificate that the master keeps."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+from airavata_runbook.errors import StepFailed
+from airavata_runbook.hosts.pool import connect
+from airavata_runbook.hosts.vault import vault_of
+from airavata_runbook.site import Site
+from airavata_runbook.wellknown import ETCD_PORT, PKI
+
+TIMEOUT = 10  # seconds for one request
+
+
+class Silent(StepFailed):
+    """etcd does not answer. From here an SSH connection that was cut looks the same as an etcd that is down."""
+
+
+@contextmanager
+def client(site: Site) -> "Iterator[etcd3.Etcd3Client]":  # noqa: F821  (it is imported below)
+    """A client of the site's etcd, closed afterwards. Raises Silent when etcd does not answer, StepFailed when it complains."""
+    import etcd3  # it and gRPC take a while to load, and few steps ask etcd
+    vault = vault_of(site)
+    pair = vault.pair(f"{PKI}/etcd-client", "etcd's client certificate is issued")
+    port = connect(site)[site.master.name].forward(ETCD_PORT)
+    # python-etcd3 reads certificates from files only; they live in a folder of mode 700 while it does.
+    with tempfile.TemporaryDirectory(prefix="airavata-runbook-") as folder:
+        files = {"ca_cert": vault.authority().cert, "cert_cert": pair.cert, "cert_key": pair.key}
+        paths = {name: str(_write(Path(folder) / name, content)) for name, content in files.items()}
+        etcd = etcd3.client(host="127.0.0.1", port=port, timeout=TIMEOUT, **paths)
+    try:
+        yield etcd
+    except (etcd3.exceptions.ConnectionFailedError, etcd3.exceptions.ConnectionTimeoutError):
+        raise Silent("etcd does not answer", found="no answer over the connection to it", retryable=True,
+                     remedy=f"run again: it goes on where it stopped; if it stays so, on {site.master.name}: "
+                            "systemctl status etcd") from None
+    except etcd3.exceptions.Etcd3Exception as error:
+        raise StepFailed("etcd did not do what it was asked", found=str(error) or type(error).__name__, retryable=True,
+                         remedy=f"on {site.master.name}: journalctl -u etcd") from None
+    finally:
+        etcd.close()
+
+
+def leases(site: Site) -> dict[str, str]:
+    """flannel's leases as etcd has them: public address of a host → its pod subnet ("10.244.5.0/24")."""
+    prefix = f"{site.network.etcd_prefix}/subnets/"
+    with client(site) as etcd:
+        return parse_leases([(value, meta.key) for value, meta in etcd.get_prefix(prefix)], prefix)
+
+
+def parse_leases(entries: Iterable[tuple[bytes, bytes]], prefix: str) -> dict[str, str]:
+    """Public address → pod subnet, from the (value, key) of etcd. Raises StepFailed, which names the key that is no lease."""
+    found = {}
+    for value, key in entries:
+        name = key.decode(errors="replace").removeprefix(prefix)
+        try:
+            found[str(ip_address(json.loads(value)["PublicIP"]))] = str(ip_network(name.replace("-", "/")))
+        except (ValueError, LookupError, TypeError) as error:
+            raise StepFailed("a lease in etcd cannot be read", where=prefix + name[:100],
+                             found=value.decode(errors="replace")[:200], needed='ADDRESS-PREFIX: {"PublicIP": "ADDRESS", …}',
+                             remedy="flannel of the same version on all hosts; delete the key if nobody knows it") from error
+    return found
+
+
+def _write(path: Path, content: bytes) -> Path:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+    return path

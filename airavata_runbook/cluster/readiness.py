@@ -1,0 +1,96 @@
+"""What the cluster still lacks before a node or a workload is ready, in words; "" when nothing."""
+
+from collections.abc import Callable
+
+import urllib3
+from kubernetes.client.exceptions import ApiException
+
+from airavata_runbook.cluster.kube import Kube, explained, kube
+from airavata_runbook.site import Site
+
+READ = {"Deployment": "read_namespaced_deployment", "StatefulSet": "read_namespaced_stateful_set",
+        "DaemonSet": "read_namespaced_daemon_set"}
+
+
+def api_server_missing(site: Site) -> str:
+    """What keeps the API server from being ready, and from having the object that its controllers read when they start.
+
+    They end when they cannot read it; the API server makes it a moment after it says that it is ready.
+    """
+    return _read("ConfigMap extension-apiserver-authentication", site, _api_server)
+
+
+def node_missing(site: Site, name: str) -> str:
+    """What keeps a node from being Ready."""
+    return _read(f"node {name}", site, lambda client: _node(client, name))
+
+
+def workload_missing(site: Site, kind: str, namespace: str, name: str) -> str:
+    """What keeps a Deployment, StatefulSet or DaemonSet from having all its pods, of its newest form, ready."""
+    return _read(f"{kind} {name}", site, lambda client: _workload(client, kind, namespace, name))
+
+
+def _read(what: str, site: Site, missing: Callable[[Kube], str]) -> str:
+    """What `missing` says; where the API server does not let it look, that."""
+    try:
+        return missing(kube(site))
+    except (ApiException, urllib3.exceptions.HTTPError) as error:
+        if getattr(error, "status", None) == 404:
+            return f"no {what} yet"
+        told = explained(error, site)
+        return f"{told.message}: {told.found} ({told.remedy})"
+
+
+def _api_server(client: Kube) -> str:
+    status, said = client.get("/readyz")
+    if status != 200:  # "[+]ping ok\n[-]etcd failed: reason withheld\n…": only what fails
+        return "; ".join(line for line in said.splitlines() if line.startswith("[-]")) or f"HTTP {status}: {said[:200]}"
+    client.core.read_namespaced_config_map("extension-apiserver-authentication", "kube-system")
+    return ""
+
+
+def _node(client: Kube, name: str) -> str:
+    for condition in client.core.read_node(name).status.conditions or ():
+        if condition.type == "Ready":
+            return "" if condition.status == "True" else condition.message
+    return "no condition Ready yet"
+
+
+def _workload(client: Kube, kind: str, namespace: str, name: str) -> str:
+    live = getattr(client.apps, READ[kind])(name, namespace)
+    status = live.status
+    if (status.observed_generation or 0) < live.metadata.generation:
+        return "not yet seen by its controller"
+    if kind == "DaemonSet":
+        wanted, ready, current = status.desired_number_scheduled, status.number_ready, status.updated_number_scheduled
+    else:
+        wanted, ready, current = live.spec.replicas, status.ready_replicas, status.updated_replicas
+    if wanted == (ready or 0) == (current or 0) and (status.to_dict().get("replicas") or wanted) == wanted:
+        return "" if wanted or kind != "DaemonSet" else "no host takes its pods"
+    trouble = _pods_trouble(client, namespace, live.spec.selector.match_labels)
+    return f"{ready or 0} of {wanted} pods ready" + (f": {trouble}" if trouble else "")
+
+
+def _pods_trouble(client: Kube, namespace: str, labels: dict[str, str]) -> str:
+    """Why pods wait, as the kubelet and the scheduler say it."""
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    said = set()
+    for pod in client.core.list_namespaced_pod(namespace, label_selector=selector).items:
+        for condition in pod.status.conditions or ():
+            if condition.type == "PodScheduled" and condition.status != "True":
+                said.add(condition.message or condition.reason or "")
+        for status in [*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())]:
+            if status.state.waiting and status.state.waiting.reason in ("ContainerCreating", "PodInitializing"):
+                said |= _warnings(client, namespace, pod.metadata.uid)  # nothing is wrong yet, unless the kubelet has said so
+            elif status.state.waiting:
+                said.add(f"{status.state.waiting.reason} {status.state.waiting.message or ''}".strip())
+            elif status.state.terminated:
+                said.add(f"{status.name} ended with {status.state.terminated.exit_code}")
+    return "; ".join(sorted(said - {""}))
+
+
+def _warnings(client: Kube, namespace: str, uid: str) -> set[str]:
+    """The newest warning about a pod, for example that its network could not be made; none when there is none."""
+    events = client.core.list_namespaced_event(namespace, field_selector=f"involvedObject.uid={uid},type=Warning").items
+    newest = sorted(events, key=lambda event: str(event.last_timestamp or event.event_time or ""))[-1:]
+    return {f"{event.reason} {event.message}" for event in newest}

@@ -1,0 +1,1 @@
+"""A step: look, compare, change, look again; and the report of it."""

@@ -1,0 +1,1 @@
+"""Hosts: how they are reached over SSH, what is true there, and what they keep for the site."""

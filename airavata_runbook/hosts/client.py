@@ -1,0 +1,146 @@
+"""One verified SSH client of paramiko's: the host's key has to be known, and what goes wrong is said with its remedy."""
+
+import base64
+import hashlib
+import logging
+import socket
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from airavata_runbook.errors import HostKeyRefused, HostUnreachable
+from airavata_runbook.hosts.ssh_library import paramiko
+from airavata_runbook.local import paths
+from airavata_runbook.site.parts import Ssh
+
+# A refused connection behind a forward is an ordinary answer ("not yet"); paramiko would print it as an error of its own.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+
+CONNECT_TIMEOUT = 15.0  # seconds, for one TCP connection or one reply in the key exchange
+KEEPALIVE = 15.0  # seconds between two questions whether the host is still there, and for its answer
+
+
+def open_client(where: str, ssh: Ssh, address: str, sock=None) -> paramiko.SSHClient:
+    """A client that is logged in. where: the host, for a message. sock: a channel through a jump host, else none.
+
+    Raises HostUnreachable when the host does not answer, its key is not the known one, or the user is refused; SiteError for
+    a path of the site file that can be none.
+    """
+    client = paramiko.SSHClient()
+    known_hosts = paths.given(ssh.known_hosts or "~/.ssh/known_hosts")
+    key = str(paths.given(ssh.key)) if ssh.key else None
+    if ssh.fingerprint:
+        client.set_missing_host_key_policy(_Pinned(ssh.fingerprint))
+    else:
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        if known_hosts.is_file():
+            _load(client, known_hosts, where, address)
+    try:
+        client.connect(address, port=ssh.port, username=ssh.user, sock=sock or _prompt_socket(address, ssh.port),
+                       timeout=CONNECT_TIMEOUT, key_filename=key, look_for_keys=not key, allow_agent=not key,
+                       auth_timeout=CONNECT_TIMEOUT, banner_timeout=CONNECT_TIMEOUT)
+    except (OSError, ValueError, paramiko.SSHException) as error:
+        client.close()
+        raise _unreachable(where, ssh, address, known_hosts, error) from None
+    return client
+
+
+def parse_jump(ssh: Ssh) -> Ssh:
+    """How the jump host of `user@host:port` is reached, with the host's own key and known_hosts."""
+    user, _, rest = ssh.jump.rpartition("@")
+    host, _, port = rest.partition(":")
+    return Ssh(host=host, port=int(port or 22), user=user or ssh.user, key=ssh.key, known_hosts=ssh.known_hosts)
+
+
+def watch(transport: paramiko.Transport) -> None:
+    """Close a connection whose other end does not answer any more: a host that lost its power says no goodbye."""
+    while transport.is_active():
+        answered = threading.Event()
+        threading.Thread(target=_ask, args=(transport, answered), daemon=True).start()
+        if not answered.wait(KEEPALIVE):
+            transport.close()
+        time.sleep(KEEPALIVE)
+
+
+def _ask(transport: paramiko.Transport, answered: threading.Event) -> None:
+    with suppress(OSError, EOFError, paramiko.SSHException):  # the connection has ended: whoever uses it is told
+        transport.global_request("keepalive@openssh.com", wait=True)  # every server answers, be it with a refusal
+        answered.set()
+
+
+class _Pinned(paramiko.MissingHostKeyPolicy):
+    """Accepts only the key with the fingerprint that the site file states."""
+
+    def __init__(self, fingerprint: str):
+        self.fingerprint = fingerprint.rstrip("=")
+
+    def missing_host_key(self, client, hostname, key):
+        found = "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
+        if found != self.fingerprint:
+            raise paramiko.SSHException(f"host key has fingerprint {found}, the site file says {self.fingerprint}")
+
+
+def _load(client: paramiko.SSHClient, known_hosts: Path, where: str, address: str) -> None:
+    """Give the client the known hosts. Raises HostKeyRefused that names the line which cannot be read."""
+    try:
+        client.load_host_keys(str(known_hosts))
+        client.get_host_keys().lookup(address)  # compared with each name, hashed ones too
+    except Exception as error:  # a broken line makes paramiko raise anything from InvalidHostKey to AssertionError
+        line = None if isinstance(error, OSError) else _broken_line(known_hosts)
+        raise HostKeyRefused("the file of known hosts cannot be read", where=where,
+                             found=f"{known_hosts}{f', line {line}' if line else ''}: {type(error).__name__}",
+                             needed="lines as `ssh-keyscan` prints them, in a file that may be read",
+                             remedy="correct or remove that line, name another file by ssh.known_hosts, or state "
+                                    "ssh.fingerprint") from None
+
+
+def _broken_line(known_hosts: Path) -> int | None:
+    """The number of the first line that paramiko cannot take, from 1."""
+    for number, line in enumerate(known_hosts.read_bytes().splitlines(), 1):
+        try:
+            text = line.decode().strip()
+            entry = None if text.startswith("#") else paramiko.hostkeys.HostKeyEntry.from_line(text, number)
+            for name in entry.hostnames if entry else ():
+                if name.startswith("|1|"):
+                    paramiko.HostKeys.hash_host("", name)
+        except paramiko.SSHException:
+            continue  # a kind of key that paramiko leaves out
+        except Exception:
+            return number
+    return None
+
+
+def _prompt_socket(address: str, port: int) -> socket.socket:
+    """A connection that sends at once. Held back for acknowledgements (Nagle), each command took 80 ms more in the lab."""
+    sock = socket.create_connection((address, port), CONNECT_TIMEOUT)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def _unreachable(where: str, ssh: Ssh, address: str, known_hosts: Path, error: Exception) -> HostUnreachable:
+    where = f"{where}, {ssh.user}@{address}:{ssh.port}"
+    if isinstance(error, paramiko.BadHostKeyException):
+        return HostKeyRefused("the host's key is not the known one: another machine may be answering", where=where,
+                              found=f"a {error.key.get_name()} key that differs from {known_hosts}",
+                              remedy="find out why; if the host was set up anew, replace its line in that file")
+    if isinstance(error, paramiko.AuthenticationException):
+        return HostUnreachable("the host refused the login", where=where, found=str(error),
+                               needed=f"the key {ssh.key}" if ssh.key else "a key in ~/.ssh or the agent",
+                               remedy="put the public key into the user's ~/.ssh/authorized_keys, or correct ssh.user or ssh.key")
+    if isinstance(error, paramiko.SSHException) and "fingerprint" in str(error):
+        return HostKeyRefused("the host's key is not the one in the site file", where=where, found=str(error),
+                              remedy="compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host")
+    if isinstance(error, paramiko.SSHException) and "not found in known_hosts" in str(error):
+        return HostKeyRefused("the host's key is not known", where=where, found=f"no key of it in {known_hosts}",
+                              needed="a verified host key; the runbook never accepts one by itself",
+                              remedy="put ssh.fingerprint into the site file, or connect once by ssh and compare the key")
+    if isinstance(error, FileNotFoundError):
+        return HostUnreachable("the private key file is missing", where=where, found=str(error.filename or ssh.key),
+                               remedy="correct ssh.key; for a lab, run `airavata-runbook lab up`")
+    if isinstance(error, ValueError) or getattr(error, "filename", None):  # an error of the connection names no file
+        return HostUnreachable("the private key file cannot be read", where=where, found=f"{ssh.key or '~/.ssh'}: {error}",
+                               needed="the text of a private key, in a file that you may read", remedy="correct ssh.key")
+    found = "no answer" if isinstance(error, socket.timeout) else str(error)
+    return HostUnreachable("the host does not answer", where=where, found=found,
+                           remedy="see that it is up and that ssh.host, ssh.port and ssh.jump are right")

@@ -1,0 +1,240 @@
+"""Files that several hosts of a step want cross the link from this machine once: to one host, where the others fetch them.
+
+That host, the source, serves them on the private network by an sshd of its own for as long as the step lasts: read only,
+as `nobody`, to whoever has a key that is made for this one step, as is the server's. Nothing of the host's own sshd and
+nobody's authorized_keys is altered. Where it does not work (a port that is blocked, no sftp on a host), the host gets its
+files from this machine, and its report says why.
+"""
+
+import shlex
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Self, TypeVar
+
+from cryptography.hazmat.primitives import serialization as form
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from airavata_runbook.errors import HostUnreachable
+from airavata_runbook.hosts import heartbeat
+from airavata_runbook.hosts.host import Host
+from airavata_runbook.hosts.ssh_library import paramiko
+
+T = TypeVar("T")
+USER = "nobody"  # on every Linux, without a shell or a password, and may read what everybody may
+PORTS = (22022, 22023)  # tried when the registry already listens on its own
+ANSWER = 30.0  # seconds for the server to be there, and for it to be gone
+CONNECT = 5  # seconds for a host to reach the source
+FETCH = 3600.0  # seconds for what a host fetches at a time
+
+SERVE = """umask 022
+sshd=$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v sshd) || { echo it has no sshd; exit; }
+dir=$(mktemp -d /run/airavata-runbook.XXXXXX) || exit
+server=
+end() {
+    trap '' HUP INT TERM
+    # The listener's children serve one host each.
+    [ -z "$server" ] || kill $server $(cat /proc/$server/task/*/children) 2>/dev/null
+    wait
+    rm -rf $dir
+}
+trap end EXIT; trap 'exit 1' HUP INT TERM
+chmod 755 $dir
+(umask 077; dd bs=1 count=%(size)d of=$dir/host_key 2>/dev/null)
+echo '%(public)s' > $dir/authorized_keys
+cat > $dir/sshd_config <<END
+ListenAddress %(address)s
+HostKey $dir/host_key
+PidFile $dir/pid
+AuthorizedKeysFile $dir/authorized_keys
+AuthenticationMethods publickey
+AllowUsers %(user)s
+UsePAM no
+DisableForwarding yes
+PermitTTY no
+Subsystem sftp internal-sftp
+ForceCommand internal-sftp -R
+MaxStartups 200
+END
+ended() { [ ! -e /proc/$server ] || grep -q '^State:.[ZX]' /proc/$server/status; }
+for port in %(ports)s; do
+    $sshd -D -e -f $dir/sshd_config -p $port </dev/null >$dir/log 2>&1 &
+    server=$!
+    until [ -s $dir/pid ] || ended; do sleep 0.05; done  # it listens before it writes that file
+    [ ! -s $dir/pid ] || break
+done
+if [ -s $dir/pid ]; then echo port $port; else tail -n 1 $dir/log; exit; fi
+%(listen)s
+"""
+
+FETCH_ALL = """set -e
+command -v sftp >/dev/null || {{ echo it has no sftp; exit 1; }}
+dir=$(mktemp -d /run/airavata-runbook.XXXXXX)
+end() {{ trap '' HUP INT TERM; rm -rf $dir {parts}; }}
+trap end EXIT; trap 'exit 1' HUP INT TERM
+(umask 077; cat > $dir/key) <<'END'
+{key}END
+echo '[{address}]:{port} {known}' > $dir/known_hosts
+umask 022; mkdir -p {folders}
+timeout {limit:.0f} sftp -b - -F none -P {port} -i $dir/key -o IdentitiesOnly=yes -o IdentityAgent=none \\
+    -o ConnectTimeout={connect} -o ServerAliveInterval=10 -o StrictHostKeyChecking=yes -o LogLevel=ERROR \\
+    -o UserKnownHostsFile=$dir/known_hosts -o GlobalKnownHostsFile=/dev/null {user}@{address} >/dev/null <<'END'
+{gets}END
+sha256sum -c --quiet <<'END'
+{sums}END
+{moves}"""
+
+
+@dataclass(frozen=True, order=True)
+class Shared:
+    """A file that more than one host shall have. path: on each of them. sha256: hexadecimal."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _KeyPair:
+    """A one-time ed25519 key. private: OpenSSH's form, in memory only. public: one line, without a comment."""
+
+    private: str = field(repr=False)
+    public: str
+
+    @classmethod
+    def new(cls) -> Self:
+        key = Ed25519PrivateKey.generate()
+        return cls(key.private_bytes(form.Encoding.PEM, form.PrivateFormat.OpenSSH, form.NoEncryption()).decode(),
+                   key.public_key().public_bytes(form.Encoding.OpenSSH, form.PublicFormat.OpenSSH).decode())
+
+
+class FanOut:
+    """One step's files on their way: `with FanOut(source, hosts) as fan_out`. Safe to use from the hosts' threads.
+
+    source: the host that the others fetch from. hosts: all hosts of the step; without the source, nobody fetches.
+    """
+
+    def __init__(self, source: Host, hosts: Iterable[Host]):
+        self.source = source
+        self._news = threading.Condition()  # guards what follows
+        self._at_source: set[Shared] = set()
+        self._ended = source not in list(hosts)  # the source gets no more files in this step
+        self._wanted: defaultdict[str, set[Shared]] = defaultdict(set)  # host → files that it has not asked for yet
+        self._why_not: dict[str, str] = {}  # host → why it does not fetch any more
+        self._serving = threading.Lock()
+        self._server: _Server | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        if self._server:
+            self._server.close()
+
+    def first(self, hosts: Iterable[Host]) -> list[Host]:
+        """The hosts, the source before those that wait for it: there may be more hosts than threads."""
+        return sorted(hosts, key=lambda host: host is not self.source)
+
+    def watched(self, host: Host, work: Callable[[], T]) -> T:
+        """`work()`; when the source's ends, however it does, nobody waits for it any more."""
+        try:
+            return work()
+        finally:
+            if host is self.source:
+                with self._news:
+                    self._ended = True
+                    self._news.notify_all()
+
+    def seen(self, host: Host, file: Shared, there: bool) -> None:
+        """Take note that a host was looked at: the file is there, or it will be asked for."""
+        with self._news:
+            if host is self.source and there:
+                self._at_source.add(file)
+                self._news.notify_all()
+            elif host is not self.source and not there:
+                self._wanted[host.name].add(file)
+
+    def fetch(self, host: Host, file: Shared) -> str:
+        """Bring a file from the source to `host`, with all others that it wants and the source has by now.
+
+        Waits until the source has it. Returns why it could not be done, else "". Raises HostUnreachable when `host` is lost.
+        """
+        with self._news:
+            self._news.wait_for(lambda: file in self._at_source or self._ended)
+            if file not in self._at_source:
+                return f"{self.source.name} has not got it"
+            if file not in self._wanted[host.name]:
+                return self._why_not.get(host.name, "")  # it was asked for together with an earlier one
+            batch = self._wanted[host.name] & self._at_source
+            self._wanted[host.name] -= batch
+        why = self._why_not.get(host.name) or self._fetch(host, sorted(batch))
+        if why:
+            self._why_not[host.name] = why
+        return why
+
+    def _fetch(self, host: Host, files: list[Shared]) -> str:
+        with self._serving:
+            self._server = self._server or _Server(self.source)
+        if self._server.why_not:
+            return f"{self.source.name} does not serve it: {self._server.why_not}"
+        answer = host.run(self._server.fetch_script(files), timeout=FETCH)
+        return f"from {self.source.name}: {answer.complaint.splitlines()[0] if answer.complaint else 'no answer'}" \
+            if answer.status else ""
+
+
+class _Server:
+    """The source's sshd for this step. It ends with `close`, with the connection, or when it hears nothing for a while.
+
+    why_not: why there is none, else "".
+    """
+
+    def __init__(self, source: Host):
+        self.source, self.port, self.why_not = source, 0, ""
+        self.host_key, self.user_key = _KeyPair.new(), _KeyPair.new()
+        self.channel: paramiko.Channel | None = None
+        self.done = threading.Event()
+        try:
+            self.channel = source.start(self._script())
+            self.channel.settimeout(ANSWER)
+            self.channel.sendall(self.host_key.private.encode())
+            answer = self.channel.makefile("rb").readline().decode(errors="replace").strip()
+        except (HostUnreachable, OSError) as error:
+            answer = getattr(error, "message", "") or "no answer"
+        if answer.startswith("port ") and answer.removeprefix("port ").isdecimal():
+            self.port = int(answer.removeprefix("port "))
+            threading.Thread(target=heartbeat.beat, args=(self.channel, self.done), daemon=True).start()
+        else:
+            self.why_not = answer or "no answer"
+
+    def close(self) -> None:
+        """End it, and see it gone."""
+        self.done.set()
+        if not self.channel:
+            return
+        with suppress(OSError, EOFError, paramiko.SSHException):  # its connection is gone, and it with it
+            self.channel.shutdown_write()
+            self.channel.makefile("rb").read()
+        self.channel.close()
+
+    def _script(self) -> str:
+        site, node = self.source.site, self.source.node
+        ports = " ".join(map(str, (site.registry.port, *PORTS)))
+        return SERVE % {"address": node.address, "ports": ports, "user": USER, "public": self.user_key.public,
+                        "size": len(self.host_key.private), "listen": heartbeat.LISTEN % {"silence": heartbeat.SILENCE}}
+
+    def fetch_script(self, files: list[Shared]) -> str:
+        """What a host runs to get files, each whole and compared, or none. It holds the key: to standard input only."""
+        parts = {file: f"{file.path}.part" for file in files}
+        return FETCH_ALL.format(
+            key=self.user_key.private, known=self.host_key.public, port=self.port, address=self.source.node.address,
+            user=USER, connect=CONNECT, limit=FETCH, parts=shlex.join(parts.values()),
+            folders=shlex.join(sorted({file.path.rpartition("/")[0] or "/" for file in files})),
+            gets="".join(f'get "{_escaped(file.path)}" "{_escaped(part)}"\n' for file, part in parts.items()),
+            sums="".join(f"{file.sha256}  {part}\n" for file, part in parts.items()),
+            moves="".join(f"mv -f {shlex.quote(part)} {shlex.quote(file.path)}\n" for file, part in parts.items()))
+
+
+def _escaped(path: str) -> str:
+    """A path between double quotes, as sftp reads it."""
+    return "".join("\\" + letter if letter in '\\"' else letter for letter in path)

@@ -1,0 +1,60 @@
+"""A local port that leads through an SSH connection, for clients that want an address to talk to."""
+
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from airavata_runbook.hosts.ssh_library import paramiko
+
+
+class Forward:
+    """Listens on 127.0.0.1:`port` (an unused one) and carries every connection to address:port behind SSH."""
+
+    def __init__(self, transport: Callable[[], paramiko.Transport], address: str, port: int):
+        self._transport, self._target = transport, (address, port)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, name=f"forward {address}:{port}", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening; connections under way end with the SSH connection."""
+        with suppress(OSError):  # already down
+            # close() alone does not wake a thread that waits in accept().
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, peer = self._listener.accept()
+            except OSError:
+                return  # closed
+            threading.Thread(target=self._carry, args=(client, peer), daemon=True).start()
+
+    def _carry(self, client: socket.socket, peer) -> None:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with client:
+            try:
+                channel = self._transport().open_channel("direct-tcpip", self._target, peer, timeout=15)
+            except Exception:
+                return  # the client sees a closed connection, as it would from a port where nobody listens
+            back = threading.Thread(target=_pump, args=(channel.recv, client.sendall, lambda: _end(client)), daemon=True)
+            back.start()
+            _pump(client.recv, channel.sendall, channel.shutdown_write)
+            back.join()
+            channel.close()
+
+
+def _pump(receive: Callable[[int], bytes], send: Callable[[bytes], None], finish: Callable[[], None]) -> None:
+    try:
+        while data := receive(1 << 16):
+            send(data)
+    except OSError:
+        pass  # either side may hang up at any time
+    with suppress(OSError):  # it was gone already
+        finish()
+
+
+def _end(client: socket.socket) -> None:
+    client.shutdown(socket.SHUT_WR)

@@ -1,0 +1,174 @@
+"""What the master keeps for the site: certificate authorities, keys and generated secrets.
+
+Hosts are the only state: these are made once, on the master, root only; this machine reads them over SSH when a step
+needs them, and keeps them in memory for as long as that step lasts.
+"""
+
+import base64
+import getpass
+import json
+import os
+import shlex
+import sys
+import threading
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from airavata_runbook.errors import NotYet, SiteError, StepFailed
+from airavata_runbook.hosts import round_trip
+from airavata_runbook.hosts.pool import connect
+from airavata_runbook.local.paths import given
+from airavata_runbook.pki.types import Pair
+from airavata_runbook.site import Site
+from airavata_runbook.wellknown import PKI, SECRETS
+
+SHORT = 6  # letters; a shorter value is not masked, for it is part of many a word
+
+
+class Vault:
+    """The keys and secrets of one site, each read at most once in a step. Its repr shows none."""
+
+    def __init__(self, site: Site):
+        self.site = site
+        self._read: dict[str, bytes] = {}
+        self._answered: dict[str, str] = {}  # what the user was asked for, once in this process
+        self._asking, self._reading = threading.Lock(), threading.Lock()
+        self._told: set[str] = set()  # every value and line of a key that was read, so that it can be masked
+
+    def __repr__(self) -> str:
+        return f"Vault of site {self.site.name}"
+
+    def forget(self) -> None:
+        """A step begins: what earlier ones read may have been made anew since, by a reset and a run from elsewhere."""
+        self._read = {}
+
+    def authority(self, name: str = "ca") -> Pair:
+        """Certificate and key of a certificate authority of the site. Raises NotYet before it is made."""
+        return self.pair(f"{PKI}/{name}", f"the certificate authority {name} is made")
+
+    def pair(self, stem: str, made: str = "") -> Pair:
+        """The certificate and key STEM.crt and STEM.key on the master. Raises NotYet before they are made."""
+        made = made or f"{stem}.crt is issued"
+        return Pair(self.read(f"{stem}.crt", made), self.read(f"{stem}.key", made))
+
+    def read(self, path: str, made: str) -> bytes:
+        """A file on the master, as bytes. made: in words, what has to happen before it exists, for NotYet."""
+        with self._reading:  # by one of the threads that want it; the others find it then
+            if path not in self._read:
+                result = connect(self.site)[self.site.master.name].run(f"cat {shlex.quote(path)}")
+                if result.status or not result.stdout:
+                    raise NotYet(made)
+                self._keep(path, result.stdout)
+            return self._read[path]
+
+    def _keep(self, path: str, content: bytes) -> None:
+        self._read[path] = content
+        if path.endswith(".key"):
+            self._told.update(line.strip() for line in content.decode(errors="replace").splitlines() if "-----" not in line)
+
+    def fetch(self, stems: Iterable[str], references: Iterable[str]) -> None:
+        """Read pairs (as `pair` names them) and generated secrets in one round trip; what is not made yet stays unread."""
+        paths = [stem + end for stem in stems for end in (".crt", ".key")]
+        paths += [f"{SECRETS}/{reference.partition(':')[2]}" for reference in references if reference.startswith("generated:")]
+        wanted = {str(number): path for number, path in enumerate(paths) if path not in self._read}
+        answers = round_trip.answers(connect(self.site)[self.site.master.name],
+                                     {number: f"cat {shlex.quote(path)}" for number, path in wanted.items()})
+        for number, answer in answers.items():
+            if answer.stdout and not answer.status:
+                self._keep(wanted[number], answer.stdout)
+
+    def secret(self, reference: str) -> str:
+        """The value that a reference of the site file stands for. Raises NotYet, SiteError, StepFailed."""
+        value = self._value(reference)
+        self._told.add(value)
+        return value
+
+    def mask(self, text: str) -> str:
+        """`text` without the secrets that this process has read so far, plain, in base64, or as JSON or a URL has them."""
+        for value in sorted((value for value in self._told if len(value) >= SHORT), key=len, reverse=True):
+            for form in (value, base64.b64encode(value.encode()).decode(), json.dumps(value)[1:-1], quote(value, safe="")):
+                text = text.replace(form, "(a secret)")
+        return text
+
+    def _value(self, reference: str) -> str:
+        kind, _, name = reference.partition(":")
+        if kind == "generated":
+            return _text(self.read(f"{SECRETS}/{name}", f"the secret {name} is generated"), f"{SECRETS}/{name} on the master")
+        if kind == "prompt":
+            with self._asking:  # hosts that want it at the same time wait for the one answer
+                if reference not in self._answered:
+                    self._answered[reference] = _from_prompt(name)
+            return self._answered[reference]
+        return {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}[kind](name)
+
+
+def _text(content: bytes, where: str) -> str:
+    try:
+        return content.decode().strip()
+    except UnicodeDecodeError:
+        raise StepFailed("a secret is no text", where=where, remedy="restore it; or remove it, and a new one is made") from None
+
+
+_vaults: dict[str, Vault] = {}
+
+
+def vault_of(site: Site) -> Vault:
+    """The vault of a site, kept for the life of this process."""
+    if site.name not in _vaults or _vaults[site.name].site != site:
+        _vaults[site.name] = Vault(site)
+    return _vaults[site.name]
+
+
+def _from_environment(name: str) -> str:
+    if not os.environ.get(name):
+        raise SiteError("a secret's environment variable is not set", where=f"env:{name}",
+                        remedy=f"export {name} before the notebook or command is started")
+    return os.environ[name]
+
+
+def _from_file(name: str) -> str:
+    path = given(name)
+    try:
+        mode = path.stat().st_mode & 0o077
+        value = path.read_text().rstrip("\n")
+    except (OSError, ValueError) as error:  # ValueError: no text, or a name that cannot be one of a file
+        raise SiteError("a secret's file cannot be read", where=f"file:{name}", found=str(error)) from None
+    if mode:
+        raise SiteError("a secret's file is open to others", where=f"file:{name}", needed="mode 600",
+                        remedy=f"chmod 600 {path}")
+    return value
+
+
+def need_somebody_to_ask(reference: str) -> None:
+    """Raises SiteError when a `prompt:` secret could not be asked for: no terminal, and no notebook that is stepped through."""
+    if not (sys.stdin and sys.stdin.isatty()) and not _in_interactive_notebook():
+        raise SiteError("a secret is to be asked for, but nobody is there to answer", where=reference,
+                        remedy="step through the notebook by hand, or use generated:, env: or file:")
+
+
+def _from_prompt(name: str) -> str:
+    need_somebody_to_ask(f"prompt:{name}")
+    return getpass.getpass(f"{name}: ")
+
+
+def _in_interactive_notebook() -> bool:
+    shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
+    kernel = getattr(shell, "kernel", None)
+    return bool(kernel and getattr(kernel, "_allow_stdin", False))
+
+
+def _from_keyring(name: str) -> str:
+    try:
+        import keyring
+    except ImportError:
+        raise SiteError("the keyring package is not installed", where=f"keyring:{name}",
+                        remedy="pip install keyring") from None
+    try:
+        value = keyring.get_password("airavata-runbook", name)
+    except keyring.errors.KeyringError as error:
+        raise StepFailed("the keyring does not answer", where=f"keyring:{name}", found=f"{error or type(error).__name__}",
+                         remedy="unlock it, or use env: or file:") from None
+    if not value:
+        raise StepFailed("the keyring has no such entry", where=f"keyring:{name}",
+                         remedy=f"keyring set airavata-runbook {name}")
+    return value

@@ -1,0 +1,1 @@
+"""Container images: archives and layouts on this machine, and registries."""

@@ -1,0 +1,105 @@
+"""The content of a site file: found, read, given its defaults and overrides. Whether it is right is site.py's matter."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from airavata_runbook.errors import SiteError
+from airavata_runbook.kernel_env import SITE
+from airavata_runbook.local import paths
+from airavata_runbook.site.yaml_reader import parse
+
+
+def read(source: Mapping | str | os.PathLike | None) -> tuple[dict, str]:
+    """What is below `site:`, and where it stands, in words; source: as `Site.load` takes it. Raises SiteError."""
+    if source is None:
+        source = os.environ.get(SITE)
+        if not source:
+            raise SiteError("no site was named", needed="a site, so that nothing ever runs on the wrong one",
+                            remedy=f"set `site` in the notebook's first cell to a name or path, run papermill with "
+                                   f"-f parameters/SITE.yaml, or set the environment variable {SITE}")
+    if isinstance(source, Mapping):
+        return _copy(source), "the site given"
+    path = _find(Path(source))
+    where = str(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SiteError("the site file cannot be read", where=where, found=str(error)) from None
+    return _copy(_below_site(parse(text, where), where)), where
+
+
+def _below_site(content: object, where: str) -> dict:
+    remedy = "put everything below `site:`, as parameters/lab.yaml does"
+    if content is None:
+        raise SiteError("the site file is empty", where=where, needed="the key `site:` with keys below it", remedy=remedy)
+    if not isinstance(content, dict) or list(content) != ["site"]:
+        raise SiteError("a site file has exactly one top-level key, `site:`", where=where, found=_kind(content), remedy=remedy)
+    if not isinstance(content["site"], dict):
+        raise SiteError(f"there is {_kind(content['site'])} below `site:`", where=where, needed="keys: name, nodes and others",
+                        remedy=remedy)
+    return content["site"]
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, dict):
+        return "the keys " + ", ".join(map(str, value)) if value else "no key"
+    return {type(None): "nothing", list: "a list"}.get(type(value), "a single value")
+
+
+def _find(source: Path) -> Path:
+    candidates = [source, paths.given(source)]
+    try:
+        known = paths.project_dir() / "parameters"
+        candidates.append(known / f"{source}.yaml")
+    except FileNotFoundError:
+        known = None
+    for path in candidates:
+        try:
+            if path.is_file():
+                return path.resolve()
+        except OSError as error:  # its name is too long, or a folder may not be entered
+            raise SiteError("the site file cannot be read", where=str(path)[:200], found=error.strerror) from None
+    names = sorted(path.stem for path in known.glob("*.yaml")) if known else []
+    raise SiteError(f"there is no site {str(source)!r}", where=str(known or ""),
+                    needed="a path, or one of " + ", ".join(names) if names else "the path of a site file")
+
+
+def with_defaults(data: dict) -> dict:
+    """Node-level ssh inherits the site's; a lab site's hosts have the key and known_hosts that the lab made."""
+    data = _copy(data)
+    shared = data.get("ssh", {})
+    if isinstance(data.get("lab"), dict) and isinstance(shared, dict):
+        folder = paths.state_dir() / "labs" / str(data["lab"].get("bridge", "lab0"))
+        shared = {"key": str(folder / "id_ed25519"), "known_hosts": str(folder / "known_hosts"), **shared}
+    nodes = data.get("nodes")
+    for node in nodes if isinstance(nodes, list) else []:
+        if isinstance(node, dict) and isinstance(shared, dict) and isinstance(node.get("ssh", {}), dict):
+            node["ssh"] = {**shared, **node.get("ssh", {})}
+    return data
+
+
+def _copy(value):
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def put(data: dict, dotted: str, value: object) -> None:
+    """Change one field of a site file's content. A node is found by its name or by its number, from 0. Raises SiteError."""
+    *parents, last = dotted.split(".")
+    for key in parents:
+        data = data.setdefault(key, {}) if isinstance(data, dict) else data[_position(data, key, dotted)]
+        if not isinstance(data, dict | list):
+            raise SiteError("a field that holds a value cannot be descended into", where=f"--set {dotted}", found=key)
+    data[_position(data, last, dotted) if isinstance(data, list) else last] = value
+
+
+def _position(items: list, key: str, dotted: str) -> int:
+    names = [str(item.get("name")) if isinstance(item, dict) else "" for item in items]
+    numbers = [str(number) for number in range(len(items))]
+    for known in (names, numbers):
+        if key in known:
+            return known.index(key)
+    raise SiteError("the list has no such item", where=f"--set {dotted}", found=key,
+                    needed=f"a number below {len(items)}" + (f", or one of {', '.join(names)}" if all(names) else ""))
