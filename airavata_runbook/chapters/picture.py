@@ -4,7 +4,7 @@ import urllib.parse
 from dataclasses import dataclass
 from html import escape
 
-from airavata_runbook.engine.display import escape_html
+from airavata_runbook.engine.report import escape_html
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
 
