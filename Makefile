@@ -36,6 +36,9 @@ unit: setup
 
 lint: setup
 	$(BIN)/ruff check -q airavata_runbook benchmarks tests
+	$(BIN)/ruff format -q --check airavata_runbook benchmarks tests
+	$(BIN)/lint-imports --no-cache > /dev/null || $(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
 
 mirror: setup
 	$(BIN)/airavata-runbook mirror

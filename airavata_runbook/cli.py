@@ -39,18 +39,22 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     lab_parser = commands.add_parser("lab", help="hosts on this machine")
     actions = lab_parser.add_subparsers(required=True, metavar="ACTION")
-    for name, text, command in (("up", "make and start the lab's hosts", _lab_up),
-                                ("status", "one host a line", _lab_status),
-                                ("down", "take the lab away, with all its data", _lab_down),
-                                ("ssh", "log in on a host: ssh HOST [-- COMMAND]", _lab_ssh)):
+    for name, text, command in (
+        ("up", "make and start the lab's hosts", _lab_up),
+        ("status", "one host a line", _lab_status),
+        ("down", "take the lab away, with all its data", _lab_down),
+        ("ssh", "log in on a host: ssh HOST [-- COMMAND]", _lab_ssh),
+    ):
         action = actions.add_parser(name, help=text)
         action.add_argument("--site", default="lab", help="a site with a lab: section (default: lab)")
         action.set_defaults(command=command)
         if name == "ssh":
             action.add_argument("host")
             action.add_argument("words", nargs="*", metavar="COMMAND")
-    for name, text, command in (("run", "execute the notebooks for a site", _run),
-                                ("plan", "show what a run would change; change nothing", _plan)):
+    for name, text, command in (
+        ("run", "execute the notebooks for a site", _run),
+        ("plan", "show what a run would change; change nothing", _plan),
+    ):
         runner_parser = commands.add_parser(name, help=text)
         _add_site(runner_parser)
         runner_parser.add_argument("--from", metavar="CHAPTER", dest="start", help="begin with this chapter, for example 03")
@@ -80,8 +84,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_site(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", help="a name in parameters/ or the path of a site file")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings",
-                        help="change a field of the site for this call; may be repeated")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        dest="settings",
+        help="change a field of the site for this call; may be repeated",
+    )
 
 
 def _lab_up(options: argparse.Namespace) -> None:
@@ -104,10 +114,12 @@ def _lab_ssh(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace, plan: bool = False) -> None:
     from airavata_runbook.run import runner  # papermill takes a second to import: only runs pay for it
+
     if options.only is not None and (options.start is not None or options.to is not None):
         raise SiteError("--only goes neither with --from nor with --to")
-    runner.run(options.site, runner.parse_settings(options.settings), start=options.start, to=options.to, only=options.only,
-               plan=plan)
+    runner.run(
+        options.site, runner.parse_settings(options.settings), start=options.start, to=options.to, only=options.only, plan=plan
+    )
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -116,6 +128,7 @@ def _plan(options: argparse.Namespace) -> None:
 
 def _reset(options: argparse.Namespace) -> None:
     from airavata_runbook.run import reset, runner
+
     settings = runner.parse_settings(options.settings)
     reset.reset(Site.load(options.site, settings), options.data, options.yes, settings)
 
@@ -123,6 +136,7 @@ def _reset(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> int:
     from airavata_runbook.checks import preflight
     from airavata_runbook.run import runner
+
     site = Site.load(options.site, runner.parse_settings(options.settings))
     findings = preflight.offline(site) if options.offline else preflight.preflight(site)
     wrong = [one for one in findings if not one.ignored]
@@ -135,12 +149,14 @@ def _check(options: argparse.Namespace) -> int:
 
 def _runs(options: argparse.Namespace) -> None:
     from airavata_runbook.run import history as runs
+
     print(runs.table(Site.load(options.site)))
 
 
 def _kubeconfig(options: argparse.Namespace) -> None:
     from airavata_runbook.cluster import access as kubeconfig
     from airavata_runbook.mirror import kubectl
+
     site = Site.load(options.site)
     if options.stop:
         print("forward ended" if kubeconfig.stop(site) else "no forward was open")
@@ -152,11 +168,13 @@ def _kubeconfig(options: argparse.Namespace) -> None:
 
 def _schema(options: argparse.Namespace) -> None:
     from airavata_runbook.site.schema import schema_text
+
     print(schema_text(), end="")
 
 
 def _mirror(options: argparse.Namespace) -> None:
     from airavata_runbook import mirror
+
     mirror.build_all()
 
 

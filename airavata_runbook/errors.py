@@ -10,8 +10,9 @@ def printable(text: str) -> str:
 
     That is control characters, turned directions, and half characters (lone surrogates).
     """
-    return "".join(letter if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs") else "�"
-                   for letter in text)
+    return "".join(
+        letter if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs") else "�" for letter in text
+    )
 
 
 class RunbookError(Exception):
@@ -31,8 +32,13 @@ class RunbookError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        parts = [("where", self.where), ("ran", self.command), ("found", self.found), ("needed", self.needed),
-                 ("remedy", self.remedy)]
+        parts = [
+            ("where", self.where),
+            ("ran", self.command),
+            ("found", self.found),
+            ("needed", self.needed),
+            ("remedy", self.remedy),
+        ]
         # Further lines of a part stand below its first.
         lines = [self.message, *(f"  {name + ':':8}" + text.replace("\n", "\n" + " " * 10) for name, text in parts if text)]
         return printable("\n".join(lines))
@@ -69,8 +75,7 @@ class StepFailed(RunbookError):
     report: the step's whole Report, where there is one.
     """
 
-    def __init__(self, message: str, *, retryable: bool = False, rows: list[list[str]] | None = None, report=None,
-                 **parts: str):
+    def __init__(self, message: str, *, retryable: bool = False, rows: list[list[str]] | None = None, report=None, **parts: str):
         super().__init__(message, **parts)
         self.retryable, self.rows, self.report = retryable, rows or [], report
 

@@ -9,12 +9,15 @@ UNIT = "[Unit]\nDescription={name}\n[Service]\nExecStart=/bin/sleep infinity\n[I
 # path → content: a unit for each service, and configuration files of some length
 FILES = {f"/etc/systemd/system/{name}.service": UNIT.format(name=name) for name in SERVICES} | {
     f"/etc/bench/part-{number:02}.conf": "".join(f"setting-{line} = {number * line}\n" for line in range(60))
-    for number in range(11)}
+    for number in range(11)
+}
 
 COUNT = len(FILES) + len(FOLDERS) + len(SERVICES) + 2  # and the packages, and the block
 MODE = {"file": "0644", "folder": "0755"}
 
 # The end state of a host, told by the host: every digest, mode, package, and when each service was started.
-STATE = (f"sha256sum {' '.join(FILES)} {BLOCK['path']}; stat -c '%n %a %U:%G' {' '.join([*FILES, *FOLDERS])}; "
-         f"dpkg-query -W {' '.join(PACKAGES)}; "
-         f"systemctl show -p ActiveState,UnitFileState,ExecMainStartTimestampMonotonic {' '.join(SERVICES)}")
+STATE = (
+    f"sha256sum {' '.join(FILES)} {BLOCK['path']}; stat -c '%n %a %U:%G' {' '.join([*FILES, *FOLDERS])}; "
+    f"dpkg-query -W {' '.join(PACKAGES)}; "
+    f"systemctl show -p ActiveState,UnitFileState,ExecMainStartTimestampMonotonic {' '.join(SERVICES)}"
+)

@@ -22,8 +22,12 @@ from airavata_runbook.site import Site
 
 REGISTRY = "bench.local"  # a name only: every image lies on the hosts
 KUBERNETES, ETCD, PAUSE = BY_NAME["kubernetes"].version, BY_NAME["etcd"].version, "3.10"
-SERVERS = {"kube-apiserver": ("kubernetes", f"v{KUBERNETES}"), "kube-controller-manager": ("kubernetes", f"v{KUBERNETES}"),
-           "kube-scheduler": ("kubernetes", f"v{KUBERNETES}"), "etcd": ("etcd", ETCD)}
+SERVERS = {
+    "kube-apiserver": ("kubernetes", f"v{KUBERNETES}"),
+    "kube-controller-manager": ("kubernetes", f"v{KUBERNETES}"),
+    "kube-scheduler": ("kubernetes", f"v{KUBERNETES}"),
+    "etcd": ("etcd", ETCD),
+}
 FOLDER = "/opt/bench-kubeadm"
 DROP_IN = """[Service]
 EnvironmentFile=
@@ -37,10 +41,12 @@ NODES = "kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes --no-headers"
 
 def prepare(site: Site) -> None:
     """Put kubeadm's images on the hosts' disks; nothing is installed or imported. Not part of what is measured."""
+
     def put(host: Host) -> None:
         for name, archive in archives().items():
             if name == "pause" or host.node == site.master:
                 host.send(archive, f"{FOLDER}/images/{name}.tar")
+
     _all(site, put)
 
 
@@ -67,16 +73,30 @@ def _install(host: Host) -> None:
     host.send(kubeadm(), "/usr/bin/kubeadm")
     settings = Target(host.site, host).settings
     number = [one.name for one in host.site.nodes].index(host.name)
-    network = {"cniVersion": "1.0.0", "name": "bench", "plugins": [{
-        "type": "bridge", "bridge": "cni0", "isGateway": True,
-        "ipam": {"type": "host-local", "ranges": [[{"subnet": f"10.244.{number}.0/24"}]]}}]}
-    files = {"/etc/containerd/config.toml": node.containerd(host.site, settings),
-             "/etc/cni/net.d/10-bench.conflist": json.dumps(network),
-             "/etc/kubernetes/kubelet": "", "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf": DROP_IN,
-             f"{FOLDER}/init.yaml": _configuration(host, settings)}
+    network = {
+        "cniVersion": "1.0.0",
+        "name": "bench",
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": "cni0",
+                "isGateway": True,
+                "ipam": {"type": "host-local", "ranges": [[{"subnet": f"10.244.{number}.0/24"}]]},
+            }
+        ],
+    }
+    files = {
+        "/etc/containerd/config.toml": node.containerd(host.site, settings),
+        "/etc/cni/net.d/10-bench.conflist": json.dumps(network),
+        "/etc/kubernetes/kubelet": "",
+        "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf": DROP_IN,
+        f"{FOLDER}/init.yaml": _configuration(host, settings),
+    }
     put = "".join(f"mkdir -p $(dirname {path}); printf %s {shlex.quote(text)} > {path}\n" for path, text in files.items())
     pause = f"{host.site.registry_address}/pause:{PAUSE}"
-    _run(host, f"""set -e
+    _run(
+        host,
+        f"""set -e
 {put}chmod 755 /usr/bin/kubeadm
 dpkg -i {FOLDER}/*.deb >/dev/null
 systemctl daemon-reload
@@ -89,29 +109,52 @@ for archive in {FOLDER}/images/*.tar; do
     *) ctr -n k8s.io images import --index-name {REGISTRY}/$name:v{KUBERNETES} $archive;;
     esac
 done >/dev/null
-systemctl enable --quiet kubelet""")
+systemctl enable --quiet kubelet""",
+    )
 
 
 def _configuration(host: Host, settings) -> str:
     """kubeadm's configuration; what the lab's hosts need is what the runbook derives for them."""
     documents = [
-        {"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": "InitConfiguration",
-         "localAPIEndpoint": {"advertiseAddress": str(host.site.master.address)},
-         "nodeRegistration": {"name": host.name, "imagePullPolicy": "Never"}},
-        {"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": "ClusterConfiguration", "kubernetesVersion": f"v{KUBERNETES}",
-         "imageRepository": REGISTRY, "etcd": {"local": {"imageTag": ETCD}}},
-        {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "cgroupDriver": settings.cgroup_driver,
-         "failCgroupV1": settings.fail_cgroup_v1, "failSwapOn": settings.fail_swap_on, "oomScoreAdj": settings.oom_score_adj,
-         "maxOpenFiles": settings.max_open_files, "imageGCHighThresholdPercent": settings.image_gc[0],
-         "imageGCLowThresholdPercent": settings.image_gc[1]}]
+        {
+            "apiVersion": "kubeadm.k8s.io/v1beta4",
+            "kind": "InitConfiguration",
+            "localAPIEndpoint": {"advertiseAddress": str(host.site.master.address)},
+            "nodeRegistration": {"name": host.name, "imagePullPolicy": "Never"},
+        },
+        {
+            "apiVersion": "kubeadm.k8s.io/v1beta4",
+            "kind": "ClusterConfiguration",
+            "kubernetesVersion": f"v{KUBERNETES}",
+            "imageRepository": REGISTRY,
+            "etcd": {"local": {"imageTag": ETCD}},
+        },
+        {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "cgroupDriver": settings.cgroup_driver,
+            "failCgroupV1": settings.fail_cgroup_v1,
+            "failSwapOn": settings.fail_swap_on,
+            "oomScoreAdj": settings.oom_score_adj,
+            "maxOpenFiles": settings.max_open_files,
+            "imageGCHighThresholdPercent": settings.image_gc[0],
+            "imageGCLowThresholdPercent": settings.image_gc[1],
+        },
+    ]
     return "---\n".join(json.dumps(document) + "\n" for document in documents)
 
 
 @cache
 def kubeadm() -> Path:
     """The binary, from the module that the mirror's Kubernetes is built from."""
-    return build(dataclasses.replace(BY_NAME["kubernetes"], programs={"k8s.io/kubernetes/cmd/kubeadm": "kubeadm"},
-                                     keep=("LICENSE",), seconds=60)) / "kubeadm"
+    return (
+        build(
+            dataclasses.replace(
+                BY_NAME["kubernetes"], programs={"k8s.io/kubernetes/cmd/kubeadm": "kubeadm"}, keep=("LICENSE",), seconds=60
+            )
+        )
+        / "kubeadm"
+    )
 
 
 @cache
@@ -128,8 +171,12 @@ def archives() -> dict[str, Path]:
                 (root / name).write_bytes(binary(component, name).read_bytes())
                 (root / name).chmod(0o755)
                 layer = oci_writer.write_layer(Path(work, "root"), Path(work, "layer"))
-                oci_writer.write_layout(Path(work, "image"), [(layer, Path(work, "layer"))],
-                                        {"Env": ["PATH=/usr/local/bin"], "Entrypoint": [f"/usr/local/bin/{name}"]}, {})
+                oci_writer.write_layout(
+                    Path(work, "image"),
+                    [(layer, Path(work, "layer"))],
+                    {"Env": ["PATH=/usr/local/bin"], "Entrypoint": [f"/usr/local/bin/{name}"]},
+                    {},
+                )
                 _tar(Path(work, "image"), made[name])
     if not made["pause"].exists():
         _tar(images.build(["pause"])["pause"], made["pause"])

@@ -15,8 +15,12 @@ from airavata_runbook.site import Site
 from tests.labs import PROJECT, lab_hosts
 
 SITE = PROJECT / "benchmarks" / "hosts.yaml"
-PEERS = {"ansible": "ansible-core==2.19.14", "pyinfra": "pyinfra==3.10.0", "fabric": "fabric==3.2.3",
-         "paramiko": "paramiko==4.0.0"}
+PEERS = {
+    "ansible": "ansible-core==2.19.14",
+    "pyinfra": "pyinfra==3.10.0",
+    "fabric": "fabric==3.2.3",
+    "paramiko": "paramiko==4.0.0",
+}
 
 
 @contextmanager
@@ -39,11 +43,20 @@ def peers() -> Path:
 def machine() -> dict[str, object]:
     """What the figures were measured on, and with which versions."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {"date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": _commit(), "cores": os.cpu_count(),
-            "memory_gib": round(memory / 2**30), "processor": _processor(),
-            "kernel": platform.release().partition("-")[0], "python": platform.python_version(),
-            "versions": {"airavata_runbook": version("airavata-runbook"), "paramiko": version("paramiko"),
-                         **{f"peers: {name}": pin.partition("==")[2] for name, pin in PEERS.items()}}}
+    return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "commit": _commit(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory / 2**30),
+        "processor": _processor(),
+        "kernel": platform.release().partition("-")[0],
+        "python": platform.python_version(),
+        "versions": {
+            "airavata_runbook": version("airavata-runbook"),
+            "paramiko": version("paramiko"),
+            **{f"peers: {name}": pin.partition("==")[2] for name, pin in PEERS.items()},
+        },
+    }
 
 
 def _commit() -> str:

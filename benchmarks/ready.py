@@ -14,8 +14,11 @@ from benchmarks.lab import PROJECT, SITE, hosts, machine
 REPETITIONS = 5
 VERSIONS = {name: BY_NAME[name].version for name in ("kubernetes", "etcd", "containerd", "runc")}
 PROGRAMS = ("/usr/bin/kubelet", "/usr/bin/containerd", "/usr/bin/runc")
-LOOK = {"programs": f"sha256sum {' '.join(PROGRAMS)}", "packages": "dpkg-query -W",
-        "services": "systemctl list-units --plain --no-legend --type=service --state=running | cut -d ' ' -f 1"}
+LOOK = {
+    "programs": f"sha256sum {' '.join(PROGRAMS)}",
+    "packages": "dpkg-query -W",
+    "services": "systemctl list-units --plain --no-legend --type=service --state=running | cut -d ' ' -f 1",
+}
 COMMAND = os.path.join(os.path.dirname(sys.executable), "airavata-runbook")
 
 
@@ -28,8 +31,10 @@ def by_runbook(site) -> None:
 
 def look(site) -> dict[str, list[str]]:
     """What is on the hosts, taken together: the programs with their digests, the packages, the services that run."""
-    return {what: sorted({line for host in connect(site).values() for line in host.run(script).text.splitlines()})
-            for what, script in LOOK.items()}
+    return {
+        what: sorted({line for host in connect(site).values() for line in host.run(script).text.splitlines()})
+        for what, script in LOOK.items()
+    }
 
 
 def difference(found: dict[str, dict[str, list[str]]]) -> dict[str, dict[str, list[str]]]:
@@ -40,9 +45,14 @@ def difference(found: dict[str, dict[str, list[str]]]) -> dict[str, dict[str, li
     programs = {side: seen["programs"] for side, seen in found.items()}
     if any(len(seen) != len(PROGRAMS) or seen != programs["kubeadm"] for seen in programs.values()):
         raise SystemExit(f"the hosts of the two sides have not the same programs: {programs}")
-    return {what: {side: sorted(set(found[side][what]) - set(found[other][what]))
-                   for side, other in (("airavata_runbook", "kubeadm"), ("kubeadm", "airavata_runbook"))}
-            for what in LOOK if what != "programs"}
+    return {
+        what: {
+            side: sorted(set(found[side][what]) - set(found[other][what]))
+            for side, other in (("airavata_runbook", "kubeadm"), ("kubeadm", "airavata_runbook"))
+        }
+        for what in LOOK
+        if what != "programs"
+    }
 
 
 def measure() -> tuple[dict[str, list[float]], dict]:
@@ -69,8 +79,14 @@ def measure() -> tuple[dict[str, list[float]], dict]:
 if __name__ == "__main__":
     measured, differs = measure()
     medians = {name: round(statistics.median(times), 2) for name, times in measured.items()}
-    kept = {**machine(), "ready": medians, "ready_runs": measured, "ready_of": f"3 hosts, Kubernetes {kubeadm.KUBERNETES}",
-            "ready_versions": VERSIONS, "ready_differs": differs}
+    kept = {
+        **machine(),
+        "ready": medians,
+        "ready_runs": measured,
+        "ready_of": f"3 hosts, Kubernetes {kubeadm.KUBERNETES}",
+        "ready_versions": VERSIONS,
+        "ready_differs": differs,
+    }
     results.keep(kept)
     print(results.table("ready", medians), results.conditions(kept | {"versions": VERSIONS}), sep="\n")
     print(f"the same on both sides' hosts, by digest: {', '.join(PROGRAMS)}; what else differs:")

@@ -44,16 +44,33 @@ def _tools(site: Site, folder: Path) -> dict[str, Callable[[], str]]:
     query = f"dpkg-query -W -f='${{Package}}=${{source:Upstream-Version}} ' {' '.join(items.PACKAGES)}"
     versions = connect(site)["one"].run(query).text
     inventory = folder / "inventory.py"
-    inventory.write_text("hosts = " + repr([(str(node.address), {
-        "ssh_user": "root", "ssh_key": ssh.key, "ssh_known_hosts_file": ssh.known_hosts, "ssh_strict_host_key_checking": "yes",
-    }) for node in site.nodes]) + "\n", encoding="utf-8")
+    inventory.write_text(
+        "hosts = "
+        + repr(
+            [
+                (
+                    str(node.address),
+                    {
+                        "ssh_user": "root",
+                        "ssh_key": ssh.key,
+                        "ssh_known_hosts_file": ssh.known_hosts,
+                        "ssh_strict_host_key_checking": "yes",
+                    },
+                )
+                for node in site.nodes
+            ]
+        )
+        + "\n",
+        encoding="utf-8",
+    )
     playbook = ansible_files.write(folder, site)
     addresses = [str(node.address) for node in site.nodes]
     script = PROJECT / "benchmarks" / "peers"
     return {
         "airavata_runbook": _command([sys.executable, "-m", "benchmarks.peers.with_airavata_runbook", SITE, *versions.split()]),
-        "ansible": _command([bin_ / "ansible-playbook", playbook], ANSIBLE_CONFIG=str(folder / "ansible.cfg"),
-                            ANSIBLE_NOCOLOR="1"),
+        "ansible": _command(
+            [bin_ / "ansible-playbook", playbook], ANSIBLE_CONFIG=str(folder / "ansible.cfg"), ANSIBLE_NOCOLOR="1"
+        ),
         "pyinfra": _command([bin_ / "pyinfra", "-y", inventory, script / "with_pyinfra.py"], BENCH_PROJECT=str(PROJECT)),
         "fabric": _command([bin_ / "python", script / "with_fabric.py", PROJECT, ssh.key, ssh.known_hosts, *addresses]),
     }
@@ -61,25 +78,32 @@ def _tools(site: Site, folder: Path) -> dict[str, Callable[[], str]]:
 
 def _command(words: list, **environment: str) -> Callable[[], str]:
     def run() -> str:
-        done = subprocess.run(list(map(str, words)), cwd=PROJECT, env={**os.environ, **environment}, capture_output=True,
-                              text=True)
+        done = subprocess.run(
+            list(map(str, words)), cwd=PROJECT, env={**os.environ, **environment}, capture_output=True, text=True
+        )
         if done.returncode:
             raise SystemExit(f"{words[0]} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
         return done.stdout + done.stderr
+
     return run
 
 
 def _state(site: Site) -> dict[str, str]:
-    return {name: result.text for name, result in side_by_side(list(connect(site).values()),
-                                                               lambda host: host.run(items.STATE)).items()}
+    return {
+        name: result.text
+        for name, result in side_by_side(list(connect(site).values()), lambda host: host.run(items.STATE)).items()
+    }
 
 
 def _refuse_changes(name: str, said: str, site: Site, before: dict[str, str]) -> None:
     everything = str(items.COUNT * len(site.nodes))
     totals = said.rpartition("Grand total")[2].replace("|", " ").split()  # pyinfra's: hosts, success, error, no change
-    unchanged = {"airavata_runbook": said.strip().splitlines()[-1:] == ["0"], "fabric": said.strip() == "0",
-                 "ansible": said.count("changed=0") == len(site.nodes),
-                 "pyinfra": totals[:4] == [everything, "-", "-", everything]}[name]
+    unchanged = {
+        "airavata_runbook": said.strip().splitlines()[-1:] == ["0"],
+        "fabric": said.strip() == "0",
+        "ansible": said.count("changed=0") == len(site.nodes),
+        "pyinfra": totals[:4] == [everything, "-", "-", everything],
+    }[name]
     if not unchanged or _state(site) != before:
         raise SystemExit(f"{name} changed something, or says so:\n{said[-3000:]}")
 

@@ -16,9 +16,11 @@ def keep(measured: dict) -> Path:
 
 def conditions(measured: dict) -> str:
     """Under which conditions it was measured, in two lines: the machine, and the versions."""
-    return (f"{measured['date']}, commit {measured['commit']}, {measured['cores']} cores ({measured['processor']}), "
-            f"{measured['memory_gib']} GiB, kernel {measured['kernel']}, Python {measured['python']}\n"
-            + ", ".join(f"{name} {version}" for name, version in measured["versions"].items()))
+    return (
+        f"{measured['date']}, commit {measured['commit']}, {measured['cores']} cores ({measured['processor']}), "
+        f"{measured['memory_gib']} GiB, kernel {measured['kernel']}, Python {measured['python']}\n"
+        + ", ".join(f"{name} {version}" for name, version in measured["versions"].items())
+    )
 
 
 def table(name: str, medians: dict[str, float]) -> str:

@@ -12,10 +12,33 @@ from itertools import chain
 from airavata_runbook.site import Site
 
 # What changes on an idle host by itself, or because somebody logged in to look.
-VOLATILE = ("/proc", "/sys", "/dev", "/tmp", "/var/tmp", "/run/systemd", "/run/log", "/run/sshd*", "/run/user", "/run/sudo",
-            "/run/utmp", "/run/lock", "/run/udev", "/run/dbus", "/run/motd*", "/run/credentials", "/var/log/journal",
-            "/var/log/lastlog", "/var/log/wtmp", "/var/log/btmp", "/var/log/auth.log", "/var/lib/systemd", "/var/lib/sudo",
-            "/root/.bash_history", "/run/airavata-lab")  # the last: what the lab itself notes at a host's start
+VOLATILE = (
+    "/proc",
+    "/sys",
+    "/dev",
+    "/tmp",
+    "/var/tmp",
+    "/run/systemd",
+    "/run/log",
+    "/run/sshd*",
+    "/run/user",
+    "/run/sudo",
+    "/run/utmp",
+    "/run/lock",
+    "/run/udev",
+    "/run/dbus",
+    "/run/motd*",
+    "/run/credentials",
+    "/var/log/journal",
+    "/var/log/lastlog",
+    "/var/log/wtmp",
+    "/var/log/btmp",
+    "/var/log/auth.log",
+    "/var/lib/systemd",
+    "/var/lib/sudo",
+    "/root/.bash_history",
+    "/run/airavata-lab",
+)  # the last: what the lab itself notes at a host's start
 
 SCRIPT = r"""
 section() { echo "=== $1"; }
@@ -56,18 +79,24 @@ find /sys/fs/cgroup -type d -path '*kubepods*' 2>/dev/null | sed 's/$/\tgroup/'
 """
 
 # What a reset with data leaves: README, "Reset" (logs, apt's and dpkg's caches, the lock's file, a mount point's mode).
-STAYS = re.compile(r"""(contents|files):\ (/var/log/(apt/.*|dpkg\.log|alternatives\.log)
+STAYS = re.compile(
+    r"""(contents|files):\ (/var/log/(apt/.*|dpkg\.log|alternatives\.log)
                    |/var/cache/apt/.*|/var/lib/apt/(lists/(auxfiles|lock|partial)|extended_states|periodic.*)|/var/lib/dpkg/.*-old
                    |/run/airavata-runbook\.lock
-                   |/var/lib/containerd:\ d\ 755.*d\ 700.*)(:|$)|kernel:\ """, re.VERBOSE)
+                   |/var/lib/containerd:\ d\ 755.*d\ 700.*)(:|$)|kernel:\ """,
+    re.VERBOSE,
+)
 
 # What the services of a finished site write by themselves: data and logs; and, for the moment that the kubelet runs a
 # probe inside a container, containerd's pipes and pid file of that process.
-MOVES = re.compile(r"""contents:\ (/var/log/|/run/airavata-runbook\.lock:)
+MOVES = re.compile(
+    r"""contents:\ (/var/log/|/run/airavata-runbook\.lock:)
                    |(contents|files):\ (/var/lib/etcd/|/var/log/pods/|/var/lib/kubelet/pods/\S*~empty-dir/
                    |/run/containerd/io\.containerd\.grpc\.v1\.cri/containers/[0-9a-f]{64}/io/\d+(/|:\ )
                    |/run/containerd/io\.containerd\.runtime\.v2\.task/k8s\.io/[0-9a-f]{64}/[0-9a-f]{64}\.pid:
-                   |/run/containerd/runc/k8s\.io/[0-9a-f]{64}/runc\.)""", re.VERBOSE)
+                   |/run/containerd/runc/k8s\.io/[0-9a-f]{64}/runc\.)""",
+    re.VERBOSE,
+)
 Picture = dict[str, dict[str, str]]  # section → what → how it is
 BREATHING = ("Event", "Lease", "Node", "Pod")  # kinds that a cluster writes to by itself; of these only the specification counts
 
@@ -77,10 +106,28 @@ def over_ssh(site: Site, name: str, script: str, timeout: int = 120) -> str:
     node = site.node(name)
     ssh = node.ssh
     become = [] if ssh.user == "root" else ["sudo", "-n"]
-    done = subprocess.run(["ssh", "-F", "none", "-i", ssh.key, "-o", f"UserKnownHostsFile={ssh.known_hosts}",
-                           "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", f"{ssh.user}@{node.address}",
-                           *become, "sh", "-s"],
-                          input=script.encode(), capture_output=True, timeout=timeout)
+    done = subprocess.run(
+        [
+            "ssh",
+            "-F",
+            "none",
+            "-i",
+            ssh.key,
+            "-o",
+            f"UserKnownHostsFile={ssh.known_hosts}",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "StrictHostKeyChecking=yes",
+            f"{ssh.user}@{node.address}",
+            *become,
+            "sh",
+            "-s",
+        ],
+        input=script.encode(),
+        capture_output=True,
+        timeout=timeout,
+    )
     return done.stdout.decode(errors="surrogateescape")
 
 
@@ -118,8 +165,9 @@ def cluster_picture(site: Site) -> dict[str, str]:
         metadata = one["metadata"]
         version = "" if one["kind"] in BREATHING else metadata["resourceVersion"]
         if one["kind"] not in ("Event", "Lease"):
-            seen[f"{one['kind']} {metadata.get('namespace', '')}/{metadata['name']}"] = \
+            seen[f"{one['kind']} {metadata.get('namespace', '')}/{metadata['name']}"] = (
                 f"{metadata['uid']} {metadata.get('generation')} {version} {json.dumps(one.get('spec'), sort_keys=True)}"
+            )
     for pair in json.loads(etcdctl(site, f"get --prefix {site.network.etcd_prefix} -w json")).get("kvs", []):
         seen[f"etcd {pair['key']}"] = str(pair["mod_revision"])
     assert len(seen) > 50, "the picture is cut short"
@@ -134,8 +182,12 @@ def kubectl(site: Site, words: str) -> str:
 def etcdctl(site: Site, words: str) -> str:
     """What etcdctl prints on the master."""
     pki = "/etc/kubernetes/pki"
-    return over_ssh(site, site.master.name, f"etcdctl --endpoints https://127.0.0.1:2379 --cacert {pki}/ca.crt "
-                                            f"--cert {pki}/etcd-client.crt --key {pki}/etcd-client.key {words}")
+    return over_ssh(
+        site,
+        site.master.name,
+        f"etcdctl --endpoints https://127.0.0.1:2379 --cacert {pki}/ca.crt "
+        f"--cert {pki}/etcd-client.crt --key {pki}/etcd-client.key {words}",
+    )
 
 
 def difference(before: Picture, after: Picture) -> list[str]:

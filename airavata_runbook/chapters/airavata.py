@@ -18,8 +18,6 @@ def storage_node(site: Site) -> list[Node]:
     return [site.storage_node]
 
 
-
-
 @check("What runs, and what stands in for what", before=True)
 def components(site: Site) -> list[list[str]]:
     """Rows of component and how it runs in this site."""
@@ -48,17 +46,21 @@ def storage(target: Target) -> Iterator[Resource]:
 @step("The namespace and its secrets", on=master)
 def namespace(target: Target) -> Iterator[Resource]:
     stack, vault = stack_of(target.site), target.vault
-    vault.fetch([f"{SERVICES}/{name}" for name in stack.certificates],
-                [reference for keys in stack.secrets.values() for reference in keys.values()])
+    vault.fetch(
+        [f"{SERVICES}/{name}" for name in stack.certificates],
+        [reference for keys in stack.secrets.values() for reference in keys.values()],
+    )
     yield KubeObject({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": stack.namespace}})
     yield pull_secret(target.site, stack.namespace)
     for name, keys in stack.secrets.items():
-        yield KubeObject(secret_manifest(name, stack.namespace, {
-            key: vault.secret(reference).encode() for key, reference in keys.items()}))
+        yield KubeObject(
+            secret_manifest(name, stack.namespace, {key: vault.secret(reference).encode() for key, reference in keys.items()})
+        )
     for name in stack.certificates:
         pair = vault.pair(f"{SERVICES}/{name}")
-        yield KubeObject(secret_manifest(name, stack.namespace, {
-            "tls.crt": pair.cert, "tls.key": pair.key, "ca.crt": vault.authority().cert}))
+        yield KubeObject(
+            secret_manifest(name, stack.namespace, {"tls.crt": pair.cert, "tls.key": pair.key, "ca.crt": vault.authority().cert})
+        )
 
 
 @step("Databases and brokers", on=master)

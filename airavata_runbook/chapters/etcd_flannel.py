@@ -18,9 +18,12 @@ from airavata_runbook.wellknown import ETCD_PORT, PKI
 def etcd_service(target: Target) -> Iterator[Resource]:
     yield Service("etcd", ["/etc/etcd/etcd.conf", *_pair("etcd"), f"{PKI}/ca.crt"], package="etcd")
     # etcdctl tries for seconds to reach an etcd that is not there: it is asked only once there is one.
-    yield Condition("etcd to answer", f"systemctl -q is-active etcd && etcdctl --endpoints https://127.0.0.1:{ETCD_PORT} "
-                    f"--cacert {PKI}/ca.crt --cert {PKI}/etcd-client.crt --key {PKI}/etcd-client.key endpoint health",
-                    remedy="journalctl -u etcd")
+    yield Condition(
+        "etcd to answer",
+        f"systemctl -q is-active etcd && etcdctl --endpoints https://127.0.0.1:{ETCD_PORT} "
+        f"--cacert {PKI}/ca.crt --cert {PKI}/etcd-client.crt --key {PKI}/etcd-client.key endpoint health",
+        remedy="journalctl -u etcd",
+    )
 
 
 @step("The pod network's configuration in etcd", on=master)
@@ -31,57 +34,91 @@ def network_config(target: Target) -> Iterator[Resource]:
 @step("The control plane", on=master)
 def control_plane(target: Target) -> Iterator[Resource]:
     common = "/etc/kubernetes/config"
-    yield Service("kube-apiserver", [common, "/etc/kubernetes/apiserver", *_pair("apiserver"), f"{PKI}/ca.crt",
-                                     *_pair("etcd-client"), *_pair("apiserver-kubelet-client"),
-                                     *_pair("front-proxy-client"), f"{PKI}/service-accounts.key"], package="kubernetes-master")
+    yield Service(
+        "kube-apiserver",
+        [
+            common,
+            "/etc/kubernetes/apiserver",
+            *_pair("apiserver"),
+            f"{PKI}/ca.crt",
+            *_pair("etcd-client"),
+            *_pair("apiserver-kubelet-client"),
+            *_pair("front-proxy-client"),
+            f"{PKI}/service-accounts.key",
+        ],
+        package="kubernetes-master",
+    )
     # After an etcd that was away for minutes the API server's two clients try again within 120 s and a fifth at the latest
     # (gRPC's connection backoff); 56 s were measured after 110 s.
     yield Condition("the API server to be ready", check=_api_server_missing, deadline=180, remedy="journalctl -u kube-apiserver")
     for name in ("controller-manager", "scheduler"):
-        yield Service(f"kube-{name}", [common, f"/etc/kubernetes/{name}", f"/etc/kubernetes/{name}.conf", *_pair(name)],
-                      package="kubernetes-master")
+        yield Service(
+            f"kube-{name}",
+            [common, f"/etc/kubernetes/{name}", f"/etc/kubernetes/{name}.conf", *_pair(name)],
+            package="kubernetes-master",
+        )
 
 
 @step("containerd and flannel on every host")
 def pod_network(target: Target) -> Iterator[Resource]:
     yield Service("containerd", ["/etc/containerd/config.toml"], package="containerd")
-    yield Service("flanneld", ["/etc/sysconfig/flanneld", "/etc/airavata-runbook/pod-network.sh", *_pair("flannel")],
-                  package="flannel")
-    yield Condition("flannel's lease of a subnet",
-                    "test -s /run/flannel/subnet.env && test -s /etc/cni/net.d/10-airavata.conflist",
-                    remedy="journalctl -u flanneld")
+    yield Service(
+        "flanneld", ["/etc/sysconfig/flanneld", "/etc/airavata-runbook/pod-network.sh", *_pair("flannel")], package="flannel"
+    )
+    yield Condition(
+        "flannel's lease of a subnet",
+        "test -s /run/flannel/subnet.env && test -s /etc/cni/net.d/10-airavata.conflist",
+        remedy="journalctl -u flanneld",
+    )
 
 
 @step("kubelet and kube-proxy on every host")
 def node_services(target: Target) -> Iterator[Resource]:
     common = "/etc/kubernetes/config"
-    yield Service("kubelet", [common, "/etc/kubernetes/kubelet", "/etc/kubernetes/kubelet.yaml", "/etc/kubernetes/kubelet.conf",
-                              *_pair("kubelet")], package="kubernetes-node")
-    yield Service("kube-proxy", [common, "/etc/kubernetes/proxy", "/etc/kubernetes/proxy.yaml", "/etc/kubernetes/proxy.conf",
-                                 *_pair("kube-proxy")], package="kubernetes-node")
+    yield Service(
+        "kubelet",
+        [common, "/etc/kubernetes/kubelet", "/etc/kubernetes/kubelet.yaml", "/etc/kubernetes/kubelet.conf", *_pair("kubelet")],
+        package="kubernetes-node",
+    )
+    yield Service(
+        "kube-proxy",
+        [common, "/etc/kubernetes/proxy", "/etc/kubernetes/proxy.yaml", "/etc/kubernetes/proxy.conf", *_pair("kube-proxy")],
+        package="kubernetes-node",
+    )
     address = str(target.node.address)
-    yield Condition(f"node {address} to be Ready", check=lambda host: _node_missing(host, address), deadline=120,
-                    remedy=f"journalctl -u kubelet on {target.node.name}")
+    yield Condition(
+        f"node {address} to be Ready",
+        check=lambda host: _node_missing(host, address),
+        deadline=120,
+        remedy=f"journalctl -u kubelet on {target.node.name}",
+    )
 
 
 @check("Leases in etcd and the subnets on the hosts")
 def leases(site: Site) -> list[list[str]]:
     """Rows of host, lease and subnet. Raises StepFailed when they differ."""
     in_etcd = etcd.leases(site)
-    on_hosts = side_by_side(list(connect(site).values()),
-                            lambda host: host.run(". /run/flannel/subnet.env; echo $FLANNEL_SUBNET; "
-                                                  "ip -o -4 addr show dev cni0 | awk '{print $4}'").text.split())
+    on_hosts = side_by_side(
+        list(connect(site).values()),
+        lambda host: host.run(
+            ". /run/flannel/subnet.env; echo $FLANNEL_SUBNET; ip -o -4 addr show dev cni0 | awk '{print $4}'"
+        ).text.split(),
+    )
     rows = [["host", "address", "lease in etcd", "subnet on the host", "agree"]]
     for one in sorted(site.nodes, key=lambda node: node.name):
         lease, seen = in_etcd.get(str(one.address), "none"), on_hosts[one.name]
         if isinstance(seen, Exception):
             raise seen
         subnets = {_network(subnet, one.name) for subnet in seen}
-        rows.append([one.name, str(one.address), lease, ", ".join(sorted(subnets)) or "none",
-                     "yes" if subnets == {lease} else "NO"])
+        rows.append(
+            [one.name, str(one.address), lease, ", ".join(sorted(subnets)) or "none", "yes" if subnets == {lease} else "NO"]
+        )
     if any(row[-1] == "NO" for row in rows):
-        raise StepFailed("a host's subnet is not its lease in etcd", found="; ".join(" ".join(row) for row in rows[1:]),
-                         remedy="restart flanneld on that host, then containerd's pods")
+        raise StepFailed(
+            "a host's subnet is not its lease in etcd",
+            found="; ".join(" ".join(row) for row in rows[1:]),
+            remedy="restart flanneld on that host, then containerd's pods",
+        )
     return rows
 
 
@@ -89,11 +126,13 @@ def _api_server_missing(host: Host) -> str:
     from airavata_runbook.cluster import (
         readiness as workloads,  # the API's client takes a while to load: that is done while the API server starts
     )
+
     return workloads.api_server_missing(host.site)
 
 
 def _node_missing(host: Host, address: str) -> str:
     from airavata_runbook.cluster import readiness as workloads
+
     return workloads.node_missing(host.site, address)
 
 

@@ -19,8 +19,12 @@ def repository(target: Target) -> Iterator[Resource]:
         built = mirror.make(catalogue.of_host(site, target.node))
         shared = catalogue.of_host(site, site.registry_node)  # as images, packages go there once, and from there to the others
         for one in built:
-            yield Upload(f"{folder}/{mirror.file_name(catalogue.PACKAGE[one.name])}", one.path, one.sha256,
-                         target.fan_out if one.name in shared else None)
+            yield Upload(
+                f"{folder}/{mirror.file_name(catalogue.PACKAGE[one.name])}",
+                one.path,
+                one.sha256,
+                target.fan_out if one.name in shared else None,
+            )
         for name, content in mirror.index(built).items():
             yield File(f"{folder}/{name}", content)
     yield File(f"/etc/apt/sources.list.d/{site.repository.id}.list", apt_source(site.repository))

@@ -18,19 +18,25 @@ def preflight(site: Site) -> list[list[str]]:
     """Rows of check, what it asks, and the verdict. Raises StepFailed with a row for each thing that is wrong."""
     findings = checks.preflight(site)
     refuse(findings)
-    return [["check", "asked", ""], *([name, asked, verdict] for name, asked in checks.QUESTIONS.items()
-                                      for verdict in _verdicts(name, findings))]
+    return [
+        ["check", "asked", ""],
+        *([name, asked, verdict] for name, asked in checks.QUESTIONS.items() for verdict in _verdicts(name, findings)),
+    ]
 
 
 def refuse(findings: list[checks.Finding]) -> None:
     """Raise StepFailed with all findings as a table, those too that are ignored, when there are others; else return."""
     wrong = [one for one in findings if not one.ignored]
     if wrong:
-        raise StepFailed(f"{len(wrong)} thing{'s are' * (len(wrong) > 1) or ' is'} in the way", found=checks.told(findings),
-                         rows=[["check", "host", "found", "needed", "remedy"],
-                               *([one.check, one.host, one.found + checks.IGNORED * one.ignored, one.needed, one.remedy]
-                                 for one in findings)],
-                         remedy="mend the hosts or the site file, or name the check in ignore_checks; nothing was changed yet")
+        raise StepFailed(
+            f"{len(wrong)} thing{'s are' * (len(wrong) > 1) or ' is'} in the way",
+            found=checks.told(findings),
+            rows=[
+                ["check", "host", "found", "needed", "remedy"],
+                *([one.check, one.host, one.found + checks.IGNORED * one.ignored, one.needed, one.remedy] for one in findings),
+            ],
+            remedy="mend the hosts or the site file, or name the check in ignore_checks; nothing was changed yet",
+        )
 
 
 def _verdicts(check: str, findings: list[checks.Finding]) -> list[str]:
@@ -47,8 +53,16 @@ def hosts(site: Site) -> list[list[str]]:
     rows = [["host", "role", "address", "interface", "system", "control groups"]]
     for node in _sorted(site):
         one = facts[node.name]
-        rows.append([node.name, node.role, str(node.address), f"{node.interface}, MTU {one.mtu.get(node.interface, 'none')}",
-                     f"{one.os} {one.version}, {one.architecture}", f"version {one.cgroup}"])
+        rows.append(
+            [
+                node.name,
+                node.role,
+                str(node.address),
+                f"{node.interface}, MTU {one.mtu.get(node.interface, 'none')}",
+                f"{one.os} {one.version}, {one.architecture}",
+                f"version {one.cgroup}",
+            ]
+        )
     return rows
 
 
@@ -58,17 +72,22 @@ def networks(site: Site) -> list[list[str]]:
     facts, network = facts_of(site), site.network
     mtu = min(facts[node.name].mtu.get(node.interface, 0) for node in site.nodes) - VXLAN
     leases = 2 ** (network.subnet_length - network.pods.prefixlen) - 1
-    return [["network", "addresses", "room"],
-            ["hosts", ", ".join(str(node.address) for node in _sorted(site)), f"{len(site.nodes)} hosts"],
-            ["pods", str(network.pods), f"{leases} hosts of /{network.subnet_length}, packets of {mtu} bytes"],
-            ["services", str(network.services), f"{network.services.num_addresses - 2} services"]]
+    return [
+        ["network", "addresses", "room"],
+        ["hosts", ", ".join(str(node.address) for node in _sorted(site)), f"{len(site.nodes)} hosts"],
+        ["pods", str(network.pods), f"{leases} hosts of /{network.subnet_length}, packets of {mtu} bytes"],
+        ["services", str(network.services), f"{network.services.num_addresses - 2} services"],
+    ]
 
 
 @check("What the site file points to", before=True)
 def sources(site: Site) -> list[list[str]]:
     """Rows of field, what it names and how that was found."""
-    return [["field", "names", ""], *([one.field, one.names, one.problem or one.state] for one in sources_of(site)),
-            ["all other images", "the runbook's own", "built from Debian packages and pinned Go modules"]]
+    return [
+        ["field", "names", ""],
+        *([one.field, one.names, one.problem or one.state] for one in sources_of(site)),
+        ["all other images", "the runbook's own", "built from Debian packages and pinned Go modules"],
+    ]
 
 
 def picture(site: Site, plan: bool = False) -> Picture:

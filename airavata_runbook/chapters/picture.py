@@ -25,38 +25,65 @@ class Picture:
     def _repr_html_(self) -> str:
         # As an image: JupyterLab strips <svg> from a notebook that was opened and not run. Percent-encoded, it stays readable
         # for whoever compares two notebooks.
-        return (f'<img alt="{escape_html(self.text)}" style="max-width:100%" '
-                f'src="data:image/svg+xml,{urllib.parse.quote(self.svg, safe=" =:/.,()")}">')
+        return (
+            f'<img alt="{escape_html(self.text)}" style="max-width:100%" '
+            f'src="data:image/svg+xml,{urllib.parse.quote(self.svg, safe=" =:/.,()")}">'
+        )
 
 
 def network_picture(site: Site) -> Picture:
     """Hosts on the private network, the pod network carried between them, the service addresses above."""
     nodes = sorted(site.nodes, key=lambda node: (node.role != "master", node.name))
     width = len(nodes) * (WIDTH + GAP) + GAP
-    parts = [_band(GAP, 14, width - 2 * GAP, BLUE, f"services {site.network.services}",
-                   f"API server {site.network.api_address}, DNS {site.network.dns_address}")]
+    parts = [
+        _band(
+            GAP,
+            14,
+            width - 2 * GAP,
+            BLUE,
+            f"services {site.network.services}",
+            f"API server {site.network.api_address}, DNS {site.network.dns_address}",
+        )
+    ]
     parts += [_host(site, node, GAP + number * (WIDTH + GAP)) for number, node in enumerate(nodes)]
-    parts.append(_band(GAP, TOP + 170, width - 2 * GAP, GREEN, f"pods {site.network.pods}",
-                       f"one /{site.network.subnet_length} a host, leased by flannel, carried by {site.network.backend}"))
-    svg = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {TOP + 240}" width="{width}" role="img" '
-           f'aria-label="Networks of site {escape(site.name)}" font-family="sans-serif" font-size="13">{"".join(parts)}</svg>')
+    parts.append(
+        _band(
+            GAP,
+            TOP + 170,
+            width - 2 * GAP,
+            GREEN,
+            f"pods {site.network.pods}",
+            f"one /{site.network.subnet_length} a host, leased by flannel, carried by {site.network.backend}",
+        )
+    )
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {TOP + 240}" width="{width}" role="img" '
+        f'aria-label="Networks of site {escape(site.name)}" font-family="sans-serif" font-size="13">{"".join(parts)}</svg>'
+    )
     return Picture(svg, _text(site, nodes))
 
 
 def _band(x: int, y: int, width: int, colour: str, title: str, note: str) -> str:
-    return (f'<rect x="{x}" y="{y}" width="{width}" height="54" rx="6" fill="{colour}" stroke="{PALE}"/>'
-            + _line(x + 12, y + 22, title, bold=True) + _line(x + 12, y + 42, note))
+    return (
+        f'<rect x="{x}" y="{y}" width="{width}" height="54" rx="6" fill="{colour}" stroke="{PALE}"/>'
+        + _line(x + 12, y + 22, title, bold=True)
+        + _line(x + 12, y + 42, note)
+    )
 
 
 def _host(site: Site, node: Node, x: int) -> str:
     runs = ["etcd, API server", "controllers, scheduler"] if node == site.master else []
     runs += ["registry"] if node == site.registry_node else []
     runs += ["kubelet, kube-proxy", "flannel, containerd"]
-    lines = [_line(x + 12, TOP + 46 + 19 * number, text)
-             for number, text in enumerate([f"{node.address} on {node.interface}", *runs])]
-    return (f'<path d="M{x + WIDTH / 2} 68V{TOP}M{x + WIDTH / 2} {TOP + 150}v20" stroke="{PALE}"/>'
-            f'<rect x="{x}" y="{TOP}" width="{WIDTH}" height="150" rx="6" fill="white" stroke="{INK}"/>'
-            + _line(x + 12, TOP + 24, f"{node.name} ({node.role})", bold=True) + "".join(lines))
+    lines = [
+        _line(x + 12, TOP + 46 + 19 * number, text) for number, text in enumerate([f"{node.address} on {node.interface}", *runs])
+    ]
+    return (
+        f'<path d="M{x + WIDTH / 2} 68V{TOP}M{x + WIDTH / 2} {TOP + 150}v20" stroke="{PALE}"/>'
+        f'<rect x="{x}" y="{TOP}" width="{WIDTH}" height="150" rx="6" fill="white" stroke="{INK}"/>'
+        + _line(x + 12, TOP + 24, f"{node.name} ({node.role})", bold=True)
+        + "".join(lines)
+    )
 
 
 def _line(x: float, y: float, text: str, bold: bool = False) -> str:

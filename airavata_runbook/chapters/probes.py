@@ -35,14 +35,16 @@ def call_api(site: Site) -> None:
 def served(site: Site) -> dict[str, int]:
     """Replica → calls of getAPIVersion in its log."""
     read = kube(site).core.read_namespaced_pod_log
-    return {pod.metadata.name: read(pod.metadata.name, site.airavata.namespace).count("call getAPIVersion")
-            for pod in api_pods(site) if pod.metadata.deletion_timestamp is None}
+    return {
+        pod.metadata.name: read(pod.metadata.name, site.airavata.namespace).count("call getAPIVersion")
+        for pod in api_pods(site)
+        if pod.metadata.deletion_timestamp is None
+    }
 
 
 def api_pods(site: Site) -> list:
     """The API server's pods, those that are ending too."""
-    return kube(site).core.list_namespaced_pod(site.airavata.namespace,
-                                               label_selector="app.kubernetes.io/name=api-server").items
+    return kube(site).core.list_namespaced_pod(site.airavata.namespace, label_selector="app.kubernetes.io/name=api-server").items
 
 
 def api_token(site: Site) -> str:
@@ -53,24 +55,43 @@ def api_token(site: Site) -> str:
 def netcheck_pods(site: Site) -> dict[str, tuple[str, str]]:
     """Host name → (pod, address) of the network check. Raises StepFailed when a host has none."""
     listed = kube(site).core.list_namespaced_pod(SYSTEM, label_selector="app.kubernetes.io/name=netcheck").items
-    by_node = {pod.spec.node_name: (pod.metadata.name, pod.status.pod_ip) for pod in listed
-               if pod.metadata.deletion_timestamp is None}
+    by_node = {
+        pod.spec.node_name: (pod.metadata.name, pod.status.pod_ip) for pod in listed if pod.metadata.deletion_timestamp is None
+    }
     nodes = sorted(site.nodes, key=lambda node: node.name)
     if without := [node.name for node in nodes if str(node.address) not in by_node]:
-        raise StepFailed("hosts have no pod of the network check", found=", ".join(without), retryable=True,
-                         remedy=f"kubectl -n {SYSTEM} describe daemonset netcheck")
+        raise StepFailed(
+            "hosts have no pod of the network check",
+            found=", ".join(without),
+            retryable=True,
+            remedy=f"kubectl -n {SYSTEM} describe daemonset netcheck",
+        )
     return {node.name: by_node[str(node.address)] for node in nodes}
 
 
 def ask(site: Site, pod: str, targets: list[str]) -> list[dict]:
     """What `netcheck ask` in a pod found for each target. Raises StepFailed when it does not answer within a minute."""
     try:
-        answer = stream(kube(site).core.connect_get_namespaced_pod_exec, pod, SYSTEM, command=["netcheck", "ask", *targets],
-                        stderr=False, stdin=False, stdout=True, tty=False, _preload_content=False)
+        answer = stream(
+            kube(site).core.connect_get_namespaced_pod_exec,
+            pod,
+            SYSTEM,
+            command=["netcheck", "ask", *targets],
+            stderr=False,
+            stdin=False,
+            stdout=True,
+            tty=False,
+            _preload_content=False,
+        )
         answer.run_forever(timeout=60)
     except (OSError, WebSocketException) as error:
-        raise StepFailed("the connection to the network check was lost", where=f"pod {pod}", found=str(error), retryable=True,
-                         remedy=f"see that {site.master.name} is up, then run again") from None
+        raise StepFailed(
+            "the connection to the network check was lost",
+            where=f"pod {pod}",
+            found=str(error),
+            retryable=True,
+            remedy=f"see that {site.master.name} is up, then run again",
+        ) from None
     return answers(answer.read_all(), pod, len(targets))
 
 
@@ -78,8 +99,10 @@ def answers(text: str, pod: str, count: int) -> list[dict]:
     """What `netcheck ask` printed for `count` targets: target, ok, and answer or error. Raises StepFailed."""
     try:
         found = json.loads(text)
-        if len(found) == count and all("target" in one and isinstance(one["answer"] if one["ok"] else one["error"],
-                                                                     dict if one["ok"] else str) for one in found):
+        if len(found) == count and all(
+            "target" in one and isinstance(one["answer"] if one["ok"] else one["error"], dict if one["ok"] else str)
+            for one in found
+        ):
             return found
     except (ValueError, LookupError, TypeError, RecursionError):
         pass  # said below

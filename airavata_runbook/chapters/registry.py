@@ -58,11 +58,20 @@ def folders(target: Target) -> Iterator[Resource]:
 def service(target: Target) -> Iterator[Resource]:
     site, root = target.site, target.site.registry.root
     # It reads its password file once, when it starts.
-    yield Service("docker-distribution", [f"{root}/config.yml", f"{root}/auth/htpasswd", f"{root}/cert/registry-cert.crt",
-                                          f"{root}/cert/registry-cert.key", "/etc/sysconfig/docker-distribution"],
-                  package="docker-distribution")
-    yield Condition("the registry to ask for a password", check=lambda host: _not_asking(site),
-                    remedy="journalctl -u docker-distribution")
+    yield Service(
+        "docker-distribution",
+        [
+            f"{root}/config.yml",
+            f"{root}/auth/htpasswd",
+            f"{root}/cert/registry-cert.crt",
+            f"{root}/cert/registry-cert.key",
+            "/etc/sysconfig/docker-distribution",
+        ],
+        package="docker-distribution",
+    )
+    yield Condition(
+        "the registry to ask for a password", check=lambda host: _not_asking(site), remedy="journalctl -u docker-distribution"
+    )
 
 
 @step("Every host pulls from the registry, with its authority and credentials")
@@ -72,6 +81,7 @@ def pull_settings(target: Target) -> Iterator[Resource]:
     def hosts() -> str:
         credentials = f"{site.registry.user}:{target.vault.secret(site.registry.password)}"
         return node.registry_hosts(site, "Basic " + base64.b64encode(credentials.encode()).decode())
+
     yield File(f"{CERTS}/registry-ca.crt", lambda: trusted(site))
     # A name of any other registry gets a quick "not found" from this one: nothing comes from anywhere else unseen.
     for name in (site.registry_address, "_default"):
@@ -86,6 +96,7 @@ def images(target: Target) -> Iterator[Resource]:
         if not client:
             client.append(registry_client(target.site))
         return client[0]
+
     for image in site_images(target.site).values():
         yield Image(image.repository, image.tag, image.layout, registry)
 
@@ -109,13 +120,18 @@ def answers(site: Site) -> list[list[str]]:
     problems = pki.check_chain(chain, key, site.registry.name, roots_pem=trusted(site))
     if problems:
         raise StepFailed("the registry's certificate is not as it must be", found="; ".join(map(str, problems)))
-    seen = [("without a password", registry_client(site, None).ping(), 401),
-            ("with a wrong password", registry_client(site, "not-the-password").ping(), 401),
-            ("with the site's password", registry_client(site).ping(), 200)]
+    seen = [
+        ("without a password", registry_client(site, None).ping(), 401),
+        ("with a wrong password", registry_client(site, "not-the-password").ping(), 401),
+        ("with the site's password", registry_client(site).ping(), 200),
+    ]
     if wrong := [f"{how}: {status}, not {wanted}" for how, status, wanted in seen if status != wanted]:
         raise StepFailed("the registry answers otherwise than it must", found="; ".join(wrong))
-    return [["asked", "answer"], ["certificate chain for " + site.registry.name, "in order, within its dates, key fits"],
-            *([how, str(status)] for how, status, _ in seen)]
+    return [
+        ["asked", "answer"],
+        ["certificate chain for " + site.registry.name, "in order, within its dates, key fits"],
+        *([how, str(status)] for how, status, _ in seen),
+    ]
 
 
 def registry_client(site: Site, password: str | None = "") -> Registry:
@@ -123,8 +139,13 @@ def registry_client(site: Site, password: str | None = "") -> Registry:
     if password == "":
         password = vault_of(site).secret(site.registry.password)
     port = connect(site)[site.registry_node.name].forward(site.registry.port)
-    return Registry(f"https://127.0.0.1:{port}", name=site.registry_address, ca=trusted(site),
-                    user=site.registry.user if password else None, password=password)
+    return Registry(
+        f"https://127.0.0.1:{port}",
+        name=site.registry_address,
+        ca=trusted(site),
+        user=site.registry.user if password else None,
+        password=password,
+    )
 
 
 def trusted(site: Site) -> bytes:
@@ -139,15 +160,22 @@ def pull_secret(site: Site, namespace: str) -> Resource:
     """The Secret that pods of a namespace pull with; its data is never shown."""
     word = f"{site.registry.user}:{vault_of(site).secret(site.registry.password)}"
     auths = {"auths": {site.registry_address: {"auth": base64.b64encode(word.encode()).decode()}}}
-    return KubeObject(secret_manifest("registry", namespace, {".dockerconfigjson": json.dumps(auths).encode()},
-                                      "kubernetes.io/dockerconfigjson"))
+    return KubeObject(
+        secret_manifest(
+            "registry", namespace, {".dockerconfigjson": json.dumps(auths).encode()}, "kubernetes.io/dockerconfigjson"
+        )
+    )
 
 
 def waits(component: stacks.Component, namespace: str) -> Iterator[Resource]:
     """Conditions for a component's pods."""
     for kind, name in component.waits_for:
-        yield Condition(f"{kind} {name}", deadline=180, check=lambda host, kind=kind, name=name: workloads.workload_missing(
-            host.site, kind, namespace, name), remedy=f"kubectl -n {namespace} describe {kind.lower()} {name}")
+        yield Condition(
+            f"{kind} {name}",
+            deadline=180,
+            check=lambda host, kind=kind, name=name: workloads.workload_missing(host.site, kind, namespace, name),
+            remedy=f"kubectl -n {namespace} describe {kind.lower()} {name}",
+        )
 
 
 def _certificate(target: Target) -> Iterator[Resource]:
@@ -155,8 +183,11 @@ def _certificate(target: Target) -> Iterator[Resource]:
     if site.registry.certificate is None:
         here = site.registry_node
         names = dict.fromkeys((site.registry.name, here.name, "localhost"))
-        yield Certificate(stem, Subject(site.registry.name, dns=tuple(names), ips=(str(here.address), "127.0.0.1"),
-                                        usages=("server",)), chain=True)
+        yield Certificate(
+            stem,
+            Subject(site.registry.name, dns=tuple(names), ips=(str(here.address), "127.0.0.1"), usages=("server",)),
+            chain=True,
+        )
         return
     content, key = own_certificate(site)
     yield File(f"{stem}.key", key, "0600", secret=True)

@@ -16,13 +16,23 @@ from airavata_runbook.resources import Absent, Cleared, Removed, Resource, Stopp
 from airavata_runbook.stacks import storage_folders
 from airavata_runbook.wellknown import SECRETS
 
-SERVICES = ("kubelet", "kube-proxy", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "flanneld",
-            "docker-distribution", "etcd", "containerd")
+SERVICES = (
+    "kubelet",
+    "kube-proxy",
+    "kube-scheduler",
+    "kube-controller-manager",
+    "kube-apiserver",
+    "flanneld",
+    "docker-distribution",
+    "etcd",
+    "containerd",
+)
 # Chains of kube-proxy and the kubelet, of flannel, and of the CNI plugins; no rule of anybody else names them.
 CHAINS = "KUBE-|FLANNEL-|CNI-"
 PROCESSES = "grep -lE 'kubepods|containerd\\.service' /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3"
-MOUNTS = ("awk '$2 ~ \"^(/var/lib/kubelet/|/var/lib/containerd/|/run/containerd/|/run/netns/cni-)\" {print $2}' /proc/mounts "
-          "| sort -ru")
+MOUNTS = (
+    "awk '$2 ~ \"^(/var/lib/kubelet/|/var/lib/containerd/|/run/containerd/|/run/netns/cni-)\" {print $2}' /proc/mounts | sort -ru"
+)
 INDEX = ("Packages", "Release")  # mirror.index's files
 OWN_FOLDER = "/opt/airavata-runbook"  # above the repository, where a site names no other folder for it
 GROUPS = "find /sys/fs/cgroup -ignore_readdir_race -depth -type d -path '*kubepods*'"
@@ -36,14 +46,15 @@ def services(target: Target) -> Iterator[Resource]:
 
 @step("What pods left: processes, mounts, control groups")
 def pods(target: Target) -> Iterator[Resource]:
-    yield Cleared("process of a container",
-                  f"for pid in $({PROCESSES}); do echo $pid $(cat /proc/$pid/comm); done",
-                  # Databases whose folders stay get a moment to end in order.
-                  f"ended() {{ timeout $1 sh -c \"while {PROCESSES} | grep -q .; do sleep 0.1; done\"; }}\n"
-                  f"{PROCESSES} | xargs -r kill -TERM 2>/dev/null || true\n"
-                  f"ended 5 || {{ {PROCESSES} | xargs -r kill -KILL 2>/dev/null || true; ended 20; }}")
-    yield Cleared("mount of a pod", MOUNTS,
-                  f"{MOUNTS} | while read -r path; do umount \"$path\" || umount --lazy \"$path\"; done")
+    yield Cleared(
+        "process of a container",
+        f"for pid in $({PROCESSES}); do echo $pid $(cat /proc/$pid/comm); done",
+        # Databases whose folders stay get a moment to end in order.
+        f'ended() {{ timeout $1 sh -c "while {PROCESSES} | grep -q .; do sleep 0.1; done"; }}\n'
+        f"{PROCESSES} | xargs -r kill -TERM 2>/dev/null || true\n"
+        f"ended 5 || {{ {PROCESSES} | xargs -r kill -KILL 2>/dev/null || true; ended 20; }}",
+    )
+    yield Cleared("mount of a pod", MOUNTS, f'{MOUNTS} | while read -r path; do umount "$path" || umount --lazy "$path"; done')
     yield Absent("/run/netns/cni-*", parents=("/run/netns",))
     yield Cleared("control group of a pod", GROUPS, f"{GROUPS} | xargs -r rmdir")
 
@@ -77,14 +88,28 @@ def files(target: Target) -> Iterator[Resource]:
     yield Absent("/etc/airavata-runbook/pod-network.sh", parents=("/etc/airavata-runbook",))
     block = f"/^# BEGIN airavata-runbook {site.name}$/,/^# END airavata-runbook {site.name}$/"
     # Written in place: /etc/hosts may be a bind mount, which cannot be replaced by a rename.
-    yield Cleared("line of the site in /etc/hosts", f"sed -n '{block}p' /etc/hosts",
-                  f"rest=$(sed '{block}d' /etc/hosts; echo .)\nprintf %s \"${{rest%.}}\" > /etc/hosts")
+    yield Cleared(
+        "line of the site in /etc/hosts",
+        f"sed -n '{block}p' /etc/hosts",
+        f"rest=$(sed '{block}d' /etc/hosts; echo .)\nprintf %s \"${{rest%.}}\" > /etc/hosts",
+    )
 
 
 @step("What the services kept")
 def state(target: Target) -> Iterator[Resource]:
-    for path in ("/var/lib/etcd", "/var/lib/kubelet", "/var/lib/containerd", "/var/lib/cni", "/run/containerd", "/run/flannel",
-                 "/run/nri", "/opt/containerd", "/usr/libexec/kubernetes", "/var/log/pods", "/var/log/containers"):
+    for path in (
+        "/var/lib/etcd",
+        "/var/lib/kubelet",
+        "/var/lib/containerd",
+        "/var/lib/cni",
+        "/run/containerd",
+        "/run/flannel",
+        "/run/nri",
+        "/opt/containerd",
+        "/usr/libexec/kubernetes",
+        "/var/log/pods",
+        "/var/log/containers",
+    ):
         yield Absent(path)
     root = target.site.registry.root
     if target.node == target.site.registry_node:

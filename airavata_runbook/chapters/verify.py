@@ -43,9 +43,13 @@ def nodes(site: Site) -> list[list[str]]:
     """Rows of node, its host and whether it is Ready."""
     missing = {node.name: node_missing(site, str(node.address)) for node in _hosts(site)}
     _refuse("nodes are not Ready", [f"{name}: {why}" for name, why in missing.items() if why])
-    return [["node", "host", "kubelet", "state"],
-            *([str(node.address), node.name, kube(site).core.read_node(str(node.address)).status.node_info.kubelet_version,
-               "Ready"] for node in _hosts(site))]
+    return [
+        ["node", "host", "kubelet", "state"],
+        *(
+            [str(node.address), node.name, kube(site).core.read_node(str(node.address)).status.node_info.kubelet_version, "Ready"]
+            for node in _hosts(site)
+        ),
+    ]
 
 
 @check("The pods")
@@ -59,9 +63,13 @@ def pods(site: Site) -> list[list[str]]:
     stand_ins = {component.name for component in stack.components if component.stand_in}
     rows = []
     for namespace, kind, name in wanted:
-        ready = apps.read_namespaced_daemon_set(name, namespace).status.number_ready if kind == "DaemonSet" else \
-            getattr(apps, f"read_namespaced_{'stateful_set' if kind == 'StatefulSet' else 'deployment'}")(
-                name, namespace).status.ready_replicas
+        ready = (
+            apps.read_namespaced_daemon_set(name, namespace).status.number_ready
+            if kind == "DaemonSet"
+            else getattr(apps, f"read_namespaced_{'stateful_set' if kind == 'StatefulSet' else 'deployment'}")(
+                name, namespace
+            ).status.ready_replicas
+        )
         rows.append([namespace, f"{kind} {name}", f"{ready} ready", "STAND-IN" if name in stand_ins else ""])
     return [["namespace", "workload", "pods", ""], *rows]
 
@@ -98,10 +106,14 @@ def _node_of(answer: dict) -> str:
 def services(site: Site) -> list[list[str]]:
     """Rows of host, what was asked, and the answer."""
     domain, namespace = site.network.domain, site.airavata.namespace
-    names = {f"kubernetes.default.svc.{domain}": [str(site.network.api_address)],
-             f"mariadb.{namespace}.svc.{domain}": [cluster_ip(site, namespace, "mariadb")]}
-    urls = {f"http://netcheck.{SYSTEM}.svc.{domain}:8080/": "service by name",
-            f"http://{cluster_ip(site, SYSTEM, 'netcheck')}:8080/": "service by address"}
+    names = {
+        f"kubernetes.default.svc.{domain}": [str(site.network.api_address)],
+        f"mariadb.{namespace}.svc.{domain}": [cluster_ip(site, namespace, "mariadb")],
+    }
+    urls = {
+        f"http://netcheck.{SYSTEM}.svc.{domain}:8080/": "service by name",
+        f"http://{cluster_ip(site, SYSTEM, 'netcheck')}:8080/": "service by address",
+    }
     rows, problems = [], []
     for name, (pod, _) in netcheck_pods(site).items():
         answers = ask(site, pod, [*names, *urls])
@@ -124,8 +136,10 @@ def registry_answers(site: Site) -> list[list[str]]:
 @check("Certificates and their dates")
 def certificates(site: Site) -> list[list[str]]:
     """Rows of host, certificate and until when it is valid."""
-    script = (f"for file in {PKI}/*.crt {PKI}/services/*.crt {site.registry.root}/cert/*.crt; do "
-              "test -e $file && echo FILE $file && cat $file; done; true")
+    script = (
+        f"for file in {PKI}/*.crt {PKI}/services/*.crt {site.registry.root}/cert/*.crt; do "
+        "test -e $file && echo FILE $file && cat $file; done; true"
+    )
     seen = side_by_side(list(connect(site).values()), lambda host: host.run(script).text)
     rows, problems = [], []
     for name, printed in sorted(seen.items()):
@@ -166,16 +180,20 @@ def gateway(site: Site) -> list[list[str]]:
     if why := _cannot_ask(site, "api-server", ours=True):
         return why
     token = airavata_client.token(api_token(site), TEST_GATEWAY)
-    wanted = Gateway(gatewayId=TEST_GATEWAY, gatewayName="Made by 06-verify",
-                     gatewayApprovalStatus=GatewayApprovalStatus.APPROVED)
+    wanted = Gateway(
+        gatewayId=TEST_GATEWAY, gatewayName="Made by 06-verify", gatewayApprovalStatus=GatewayApprovalStatus.APPROVED
+    )
     with api_client(site) as api:
         try:
             if api.isGatewayExist(token, TEST_GATEWAY):  # of a run that was interrupted here
                 api.deleteGateway(token, TEST_GATEWAY)
-            rows = [["getAPIVersion", api.getAPIVersion()], ["addGateway", api.addGateway(token, wanted)],
-                    ["getGateway", api.getGateway(token, TEST_GATEWAY).gatewayName],
-                    ["deleteGateway", str(api.deleteGateway(token, TEST_GATEWAY))],
-                    ["isGatewayExist", str(api.isGatewayExist(token, TEST_GATEWAY))]]
+            rows = [
+                ["getAPIVersion", api.getAPIVersion()],
+                ["addGateway", api.addGateway(token, wanted)],
+                ["getGateway", api.getGateway(token, TEST_GATEWAY).gatewayName],
+                ["deleteGateway", str(api.deleteGateway(token, TEST_GATEWAY))],
+                ["isGatewayExist", str(api.isGatewayExist(token, TEST_GATEWAY))],
+            ]
         except TTransportException:
             raise  # no refusal: the connection was lost, which the client explains
         except TException as error:
@@ -187,9 +205,16 @@ def gateway(site: Site) -> list[list[str]]:
             raise
         except TException as error:
             rows.append(["getAllGateways with a wrong token", type(error).__name__])
-    _refuse("the API's answers are not what was asked for", [
-        f"{call}: {answer}" for (call, answer), right in zip(rows[1:], (
-            TEST_GATEWAY, wanted.gatewayName, "True", "False", "AuthorizationException"), strict=True) if answer != right])
+    _refuse(
+        "the API's answers are not what was asked for",
+        [
+            f"{call}: {answer}"
+            for (call, answer), right in zip(
+                rows[1:], (TEST_GATEWAY, wanted.gatewayName, "True", "False", "AuthorizationException"), strict=True
+            )
+            if answer != right
+        ],
+    )
     return [["call", "answer " + _stand_in_note(site, "api-server")], *rows]
 
 
@@ -204,10 +229,14 @@ def spread(site: Site) -> list[list[str]]:
     after = served(site)
     counts = sorted(after[pod] - before.get(pod, 0) for pod in after)
     least = SHARE * 2 // max(len(counts), 2)
-    _refuse("requests are not spread over the replicas", [f"{', '.join(map(str, counts))} of {REQUESTS} calls"]
-            if sum(counts) < REQUESTS or min(counts) < least else [])
-    return [["replica", f"of {REQUESTS} calls"], *([f"replica {number}", f"served at least {least}"]
-                                                  for number in range(1, len(counts) + 1))]
+    _refuse(
+        "requests are not spread over the replicas",
+        [f"{', '.join(map(str, counts))} of {REQUESTS} calls"] if sum(counts) < REQUESTS or min(counts) < least else [],
+    )
+    return [
+        ["replica", f"of {REQUESTS} calls"],
+        *([f"replica {number}", f"served at least {least}"] for number in range(1, len(counts) + 1)),
+    ]
 
 
 @check("No request is lost while a replica is killed")
@@ -227,6 +256,7 @@ def replica_killed(site: Site) -> list[list[str]]:
             except StepFailed as error:
                 lost.append(error.found or error.message)
             calls[0] += 1
+
     with ThreadPoolExecutor(2) as pool:
         callers = [pool.submit(call_on) for _ in range(2)]
         try:
@@ -237,11 +267,16 @@ def replica_killed(site: Site) -> list[list[str]]:
         for caller in callers:
             caller.result()
     _refuse("the API server did not come back to all its replicas", [missing] if missing else [])
-    _refuse("requests were lost while a replica was killed", [f"{len(lost)} of {calls[0]}: {'; '.join(sorted(set(lost)))}"]
-            if lost else [])
+    _refuse(
+        "requests were lost while a replica was killed",
+        [f"{len(lost)} of {calls[0]}: {'; '.join(sorted(set(lost)))}"] if lost else [],
+    )
     _refuse("too few calls to tell", [f"{calls[0]} calls"] if calls[0] < 50 else [])
-    return [["one replica of the API server", "killed, replaced, Ready again"], ["calls meanwhile", "at least 50"],
-            ["lost", "none"]]
+    return [
+        ["one replica of the API server", "killed, replaced, Ready again"],
+        ["calls meanwhile", "at least 50"],
+        ["lost", "none"],
+    ]
 
 
 def _await_replacement(site: Site, namespace: str, victim: str) -> str:
@@ -250,8 +285,11 @@ def _await_replacement(site: Site, namespace: str, victim: str) -> str:
     while missing and time.monotonic() < end:
         time.sleep(0.5)
         listed = api_pods(site)
-        missing = "the killed pod is still there" if victim in {pod.metadata.name for pod in listed} else \
-            workload_missing(site, "Deployment", namespace, "api-server")
+        missing = (
+            "the killed pod is still there"
+            if victim in {pod.metadata.name for pod in listed}
+            else workload_missing(site, "Deployment", namespace, "api-server")
+        )
     return missing
 
 

@@ -24,8 +24,13 @@ SKEW = 30.0  # seconds; a certificate is valid from its making on, and leases en
 MTU = 1330  # bytes; IPv4 asks for 1280 in practice, and vxlan takes 50 of each packet (RFC 7348)
 OURS = ("cni0", "flannel.1")  # interfaces of an earlier run, whose addresses are the pods'
 # Port → the program of the runbook's own that may already listen there (as ss shows it: 15 characters).
-MASTER_PORTS = {("tcp", 6443): "kube-apiserver", ("tcp", 2379): "etcd", ("tcp", 2380): "etcd",
-                ("tcp", 10257): "kube-controller", ("tcp", 10259): "kube-scheduler"}
+MASTER_PORTS = {
+    ("tcp", 6443): "kube-apiserver",
+    ("tcp", 2379): "etcd",
+    ("tcp", 2380): "etcd",
+    ("tcp", 10257): "kube-controller",
+    ("tcp", 10259): "kube-scheduler",
+}
 KUBELET = ("tcp", 10250)
 NODE_PORTS = {KUBELET: "kubelet", ("tcp", 10256): "kube-proxy", ("udp", 8472): ""}  # vxlan has no program
 FEATURES = ("overlay", "br_netfilter", "vxlan", "nf_conntrack")
@@ -68,8 +73,11 @@ def _disk(site: Site, seen: Seen) -> Found:
         free = {folder: free for folder, (where, free) in seen.room.items() if where == mount}
         needed = DISK if CONTAINERS in free and not _is_node(seen) else ROOM
         if (least := min(free.values())) < needed:
-            yield (f"{least / (1 << 30):.1f} GiB free on {mount}, for {', '.join(free)}", f"{needed >> 30} GiB",
-                   "make room, or mount a larger disk there")
+            yield (
+                f"{least / (1 << 30):.1f} GiB free on {mount}, for {', '.join(free)}",
+                f"{needed >> 30} GiB",
+                "make room, or mount a larger disk there",
+            )
 
 
 def _is_node(seen: Seen) -> bool:
@@ -84,13 +92,19 @@ def _address(site: Site, seen: Seen) -> Found:
     node = seen.node
     if node.interface not in seen.mtu:
         others = sorted(name for name in seen.mtu if name not in OURS and not name.startswith("veth"))
-        yield (f"no interface {node.interface}; it has {', '.join(others)}", f"{node.address} on {node.interface}",
-               "correct the node's interface in the site file")
+        yield (
+            f"no interface {node.interface}; it has {', '.join(others)}",
+            f"{node.address} on {node.interface}",
+            "correct the node's interface in the site file",
+        )
         return
     own = seen.addresses.get(node.interface, ())
     if node.address not in [IPv4Interface(address).ip for address in own]:
-        yield (f"{node.interface} has address {', '.join(own) or 'none'}", str(node.address),
-               "correct the node's address in the site file")
+        yield (
+            f"{node.interface} has address {', '.join(own) or 'none'}",
+            str(node.address),
+            "correct the node's address in the site file",
+        )
 
 
 def _mtu(site: Site, seen: Seen) -> Found:
@@ -111,8 +125,7 @@ def _ports(site: Site, seen: Seen) -> Found:
 def _swap(site: Site, seen: Seen) -> Found:
     # With cgroup version 2 the kubelet keeps pods out of swap; with version 1 it cannot.
     if seen.swap and seen.cgroup == 1:
-        yield (f"{seen.swap >> 20} MiB of swap, with cgroup version 1", "no swap",
-               "swapoff -a, and its line out of /etc/fstab")
+        yield (f"{seen.swap >> 20} MiB of swap, with cgroup version 1", "no swap", "swapoff -a, and its line out of /etc/fstab")
 
 
 def _kernel(site: Site, seen: Seen) -> Found:
@@ -122,8 +135,11 @@ def _kernel(site: Site, seen: Seen) -> Found:
 
 def _cgroup(site: Site, seen: Seen) -> Found:
     if missing := [name for name in CONTROLLERS if name not in seen.controllers]:
-        yield (f"no {', '.join(missing)} in control groups version {seen.cgroup}", ", ".join(CONTROLLERS),
-               f"boot with {' '.join(f'cgroup_enable={name}' for name in missing)} on the kernel's command line")
+        yield (
+            f"no {', '.join(missing)} in control groups version {seen.cgroup}",
+            ", ".join(CONTROLLERS),
+            f"boot with {' '.join(f'cgroup_enable={name}' for name in missing)} on the kernel's command line",
+        )
 
 
 def _selinux(site: Site, seen: Seen) -> Found:
@@ -133,24 +149,36 @@ def _selinux(site: Site, seen: Seen) -> Found:
 
 def _firewalld(site: Site, seen: Seen) -> Found:
     if seen.firewalld:
-        yield ("firewalld is active", "no firewall between the hosts",
-               "systemctl disable --now firewalld, or trust the private network")
+        yield (
+            "firewalld is active",
+            "no firewall between the hosts",
+            "systemctl disable --now firewalld, or trust the private network",
+        )
 
 
 def _packages(site: Site, seen: Seen) -> Found:
     for name in of_host(site, seen.node):
         for other in sorted(seen.packages.intersection(PACKAGE[name].conflicts)):
-            yield (f"{other} is installed, which cannot be beside {name}", "only one of them",
-                   f"apt-get remove {other}, if the host needs it for nothing else")
+            yield (
+                f"{other} is installed, which cannot be beside {name}",
+                "only one of them",
+                f"apt-get remove {other}, if the host needs it for nothing else",
+            )
         if site.repository.folder and name in seen.packages:  # else the site's own repository may well have it
-            yield (f"{name} of another maker is installed; ours would replace it, and a reset remove it",
-                   "none, or the runbook's own", f"apt-get remove {name}, if the host needs it for nothing else")
+            yield (
+                f"{name} of another maker is installed; ours would replace it, and a reset remove it",
+                "none, or the runbook's own",
+                f"apt-get remove {name}, if the host needs it for nothing else",
+            )
 
 
 def _clock(site: Site, seen: Seen) -> Found:
     if abs(seen.skew) > SKEW:
-        yield (f"{abs(seen.skew):.0f} s {'ahead of' if seen.skew > 0 else 'behind'} this machine",
-               f"at most {SKEW:.0f} s", "timedatectl set-ntp true")
+        yield (
+            f"{abs(seen.skew):.0f} s {'ahead of' if seen.skew > 0 else 'behind'} this machine",
+            f"at most {SKEW:.0f} s",
+            "timedatectl set-ntp true",
+        )
 
 
 def _networks(site: Site, seen: Seen) -> Found:
@@ -159,16 +187,22 @@ def _networks(site: Site, seen: Seen) -> Found:
         for name in ("pods", "services"):
             wanted = getattr(site.network, name)
             if IPv4Interface(address).network.overlaps(wanted):
-                yield (f"{interface} has {address}, which overlaps network.{name} {wanted}", "networks that no host has yet",
-                       "choose another in the site file, before the first run")
+                yield (
+                    f"{interface} has {address}, which overlaps network.{name} {wanted}",
+                    "networks that no host has yet",
+                    "choose another in the site file, before the first run",
+                )
 
 
 def _registry_name(site: Site, seen: Seen) -> Found:
     # /etc/hosts of each host gets the name in 02; another address for it, from DNS, would be in the way.
     other = [address for address in seen.registry if address != str(site.registry_node.address)]
     if other:
-        yield (f"{site.registry.name} leads to {', '.join(other)}", str(site.registry_node.address),
-               "correct that name in DNS or /etc/hosts, or choose another registry.name")
+        yield (
+            f"{site.registry.name} leads to {', '.join(other)}",
+            str(site.registry_node.address),
+            "correct that name in DNS or /etc/hosts, or choose another registry.name",
+        )
 
 
 def _settings(site: Site, seen: Seen) -> Found:
@@ -179,13 +213,31 @@ def _settings(site: Site, seen: Seen) -> Found:
 def _repository(site: Site, seen: Seen) -> Found:
     if not site.repository.folder and not re.fullmatch("index [A-Za-z.]+", seen.repository):
         why = re.sub("^E: (Failed to fetch \\S+ +)?", "", seen.repository)[:200] or "nothing was said"
-        yield (without_login(f"no package index at {site.repository.baseurl}: {why}"),
-               "the site's package repository, as the host reaches it",
-               "correct repository.baseurl, or open the host's way to it")
+        yield (
+            without_login(f"no package index at {site.repository.baseurl}: {why}"),
+            "the site's package repository, as the host reaches it",
+            "correct repository.baseurl, or open the host's way to it",
+        )
 
 
 EACH_HOST: dict[str, Callable[[Site, Seen], Found]] = {
-    "os": _os, "architecture": _architecture, "cpu": _cpu, "memory": _memory, "disk": _disk, "address": _address, "mtu": _mtu,
-    "ports": _ports, "swap": _swap, "kernel": _kernel, "cgroup": _cgroup, "selinux": _selinux, "firewalld": _firewalld,
-    "packages": _packages, "clock": _clock, "networks": _networks, "registry-name": _registry_name, "settings": _settings,
-    "repository": _repository}
+    "os": _os,
+    "architecture": _architecture,
+    "cpu": _cpu,
+    "memory": _memory,
+    "disk": _disk,
+    "address": _address,
+    "mtu": _mtu,
+    "ports": _ports,
+    "swap": _swap,
+    "kernel": _kernel,
+    "cgroup": _cgroup,
+    "selinux": _selinux,
+    "firewalld": _firewalld,
+    "packages": _packages,
+    "clock": _clock,
+    "networks": _networks,
+    "registry-name": _registry_name,
+    "settings": _settings,
+    "repository": _repository,
+}

@@ -30,11 +30,16 @@ CONTROLLERS = "cat /sys/fs/cgroup/cgroup.controllers 2>/dev/null || awk '$4 == 1
 # Of others only: what is made by the runbook says so. The second letter says how a package is: n is not there, of c only the
 # configuration is left. One that dpkg unpacks at this moment, or was stopped at, has no maintainer yet: after a lost
 # connection it is ours.
-INSTALLED = ("dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\t${Maintainer}\\n' " + " ".join(sorted(IN_THE_WAY))
-             + f" 2>/dev/null | awk -F'\\t' '$1 !~ /^.[nc]/ && $3 != \"\" && $3 != \"{MAINTAINER}\" {{print $2}}'")
+INSTALLED = (
+    "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\t${Maintainer}\\n' "
+    + " ".join(sorted(IN_THE_WAY))
+    + f" 2>/dev/null | awk -F'\\t' '$1 !~ /^.[nc]/ && $3 != \"\" && $3 != \"{MAINTAINER}\" {{print $2}}'"
+)
 # A folder that is still to be made will lie where the nearest one above it does.
-ROOM = ('for folder in {folders}; do at="$folder"; until test -e "$at"; do at=$(dirname "$at"); done; '
-        'echo "$folder $(df -Pk "$at" | tail -n 1)"; done')
+ROOM = (
+    'for folder in {folders}; do at="$folder"; until test -e "$at"; do at=$(dirname "$at"); done; '
+    'echo "$folder $(df -Pk "$at" | tail -n 1)"; done'
+)
 # apt's own downloader is there before curl is, and goes the way that apt will go.
 INDEX = """dir=$(mktemp -d)
 for file in Release InRelease Packages Packages.gz; do
@@ -86,9 +91,14 @@ def look(site: Site, host: Host) -> Seen:
 
 def fragments(site: Site, node: Node) -> dict[str, str]:
     """What is asked beside the facts, by name."""
-    asked = {"listening": LISTENING, "features": FEATURES, "controllers": CONTROLLERS, "packages": INSTALLED,
-             "registry": f"timeout 5 getent ahostsv4 {shlex.quote(site.registry.name)} || true",
-             "room": ROOM.format(folders=shlex.join(folders(site, node)))}
+    asked = {
+        "listening": LISTENING,
+        "features": FEATURES,
+        "controllers": CONTROLLERS,
+        "packages": INSTALLED,
+        "registry": f"timeout 5 getent ahostsv4 {shlex.quote(site.registry.name)} || true",
+        "room": ROOM.format(folders=shlex.join(folders(site, node))),
+    }
     if not site.repository.folder:
         asked["repository"] = INDEX.format(url=shlex.quote(site.repository.baseurl.rstrip("/")))
     return asked

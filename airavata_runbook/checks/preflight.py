@@ -25,24 +25,30 @@ USABLE, MEND = "something that can be used", "mend the file, the variable or the
 UNIQUE = {"hostname": "hostnamectl set-hostname NAME", "machine-id": "rm /etc/machine-id; systemd-machine-id-setup"}
 # Every check by name, with what it asks.
 QUESTIONS = {
-    "reachable": "an SSH session", "host-key": "the one of the site file or of known_hosts",
+    "reachable": "an SSH session",
+    "host-key": "the one of the site file or of known_hosts",
     "sudo": "the user is root, or becomes it by sudo without a password",
-    "os": f"{OLDEST}, with systemd", "architecture": "x86_64",
-    "cpu": f"at least {CPUS} on the master", "memory": f"at least {MEMORY >> 20} MiB",
+    "os": f"{OLDEST}, with systemd",
+    "architecture": "x86_64",
+    "cpu": f"at least {CPUS} on the master",
+    "memory": f"at least {MEMORY >> 20} MiB",
     "disk": f"at least {DISK >> 30} GiB free for containers, {ROOM >> 30} GiB elsewhere and on a host that is a node already",
     "address": "the address of the site file, on the interface of the site file",
     "mtu": f"packets of {MTU} bytes or more, on all hosts alike",
     "ports": "the ports of Kubernetes, etcd, flannel and the registry are free, or theirs already",
-    "swap": "none where pods could not be kept out of it", "kernel": f"has {', '.join(FEATURES)}",
+    "swap": "none where pods could not be kept out of it",
+    "kernel": f"has {', '.join(FEATURES)}",
     "cgroup": f"limits {', '.join(CONTROLLERS)}",
-    "selinux": "does not enforce", "firewalld": "not between the hosts",
+    "selinux": "does not enforce",
+    "firewalld": "not between the hosts",
     "packages": "of others none that cannot be beside those of the runbook, or is called like one",
     "clock": f"within {SKEW:.0f} s of this machine's",
     "networks": "of pods and services overlap no address of a host",
     "registry-name": "leads to the registry's host or nowhere yet",
     "settings": "of the kubelet and kube-proxy follow from what the host says of itself",
     "repository": "has an index of packages that the hosts get, if it is no folder of theirs",
-    "hostname": "no two hosts share one", "machine-id": "no two hosts share one",
+    "hostname": "no two hosts share one",
+    "machine-id": "no two hosts share one",
     "versions": "the mirror builds those that the site file asks for",
     "sources": "certificates, images, keys and secrets that the site file points to can be used",
     "stack": "its components, images and secrets fit together",
@@ -91,14 +97,17 @@ def not_looked_at(findings: list[Finding]) -> dict[str, list[str]]:
     missed = defaultdict(list)
     for one in findings:
         if one.check in SESSION:
-            for check in of_hosts[of_hosts.index(one.check) + 1:]:
+            for check in of_hosts[of_hosts.index(one.check) + 1 :]:
                 missed[check].append(one.host)
     return missed
 
 
 def _site_alone(site: Site, ask: bool) -> list[Finding]:
-    findings = [Finding("sources", "site", f"{one.field}: {one.names}: {one.problem}", one.needed or USABLE, one.remedy or MEND)
-                for one in sources(site, ask) if one.problem]
+    findings = [
+        Finding("sources", "site", f"{one.field}: {one.names}: {one.problem}", one.needed or USABLE, one.remedy or MEND)
+        for one in sources(site, ask)
+        if one.problem
+    ]
     if site.repository.folder:  # filled from the mirror
         try:
             check_versions(site.versions)
@@ -109,8 +118,9 @@ def _site_alone(site: Site, ask: bool) -> list[Finding]:
     except SiteError as error:
         first, *problems = str(error).splitlines()
         told = [line.strip(" -") for line in problems if line.startswith("  - ")] or [first]
-        findings += [Finding("stack", "site", line, "a stack that fits the site", "correct the site file or the stack")
-                     for line in told]
+        findings += [
+            Finding("stack", "site", line, "a stack that fits the site", "correct the site file or the stack") for line in told
+        ]
     return _marked(site, findings)
 
 
@@ -118,8 +128,11 @@ def told(findings: list[Finding]) -> str:
     """The findings for a terminal: check and host in columns, below what was found what is needed and the remedy."""
     lines = []
     for one in findings:
-        lines += [f"{one.check:14} {one.host:12} {one.found}{IGNORED * one.ignored}",
-                  f"{'':28}needed: {one.needed}", f"{'':28}remedy: {one.remedy}"]
+        lines += [
+            f"{one.check:14} {one.host:12} {one.found}{IGNORED * one.ignored}",
+            f"{'':28}needed: {one.needed}",
+            f"{'':28}remedy: {one.remedy}",
+        ]
     return printable("\n".join(lines))
 
 
@@ -141,8 +154,13 @@ def _compared(seen: dict[str, Seen]) -> Iterator[Finding]:
     mtus = {name: mtu for name, mtu in _of_each(seen, lambda one: one.mtu.get(one.node.interface)).items() if mtu}
     for name, own in mtus.items():
         if others := [f"{other} has {mtu}" for other, mtu in mtus.items() if mtu != own]:
-            yield Finding("mtu", name, f"{seen[name].node.interface} has MTU {own}, {', '.join(others)}", "one for all hosts",
-                          "set the same MTU on all interfaces of the private network")
+            yield Finding(
+                "mtu",
+                name,
+                f"{seen[name].node.interface} has MTU {own}, {', '.join(others)}",
+                "one for all hosts",
+                "set the same MTU on all interfaces of the private network",
+            )
     for check, value in (("hostname", lambda one: one.hostname), ("machine-id", lambda one: one.machine_id)):
         values = _of_each(seen, value)
         for name, own in values.items():
@@ -164,5 +182,10 @@ def _unreachable(name: str, error: Exception) -> Finding:
         return Finding("reachable", name, f"{type(error).__name__}: {error}", "an SSH session as root", "report this")
     check = {HostKeyRefused: "host-key", NotRoot: "sudo"}.get(type(error), "reachable")
     where = f" ({error.where.removeprefix(f'host {name}, ')})" if isinstance(error, HostUnreachable) else ""
-    return Finding(check, name, error.message + where + (f": {error.found}" if error.found else ""),
-                   error.needed or QUESTIONS[check], error.remedy)
+    return Finding(
+        check,
+        name,
+        error.message + where + (f": {error.found}" if error.found else ""),
+        error.needed or QUESTIONS[check],
+        error.remedy,
+    )

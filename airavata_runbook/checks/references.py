@@ -42,8 +42,9 @@ def sources(site: Site, ask: bool = False) -> Iterator[Source]:
     ask: also ask the registries that images are pulled from whether they have them, side by side.
     """
     yield from _ssh_files(site)
-    yield _secret(site, "registry.password", site.registry.password, lambda value: htpasswd_entry(
-        site.registry.user, value, rounds=4))  # the cost does not matter: it is thrown away
+    yield _secret(
+        site, "registry.password", site.registry.password, lambda value: htpasswd_entry(site.registry.user, value, rounds=4)
+    )  # the cost does not matter: it is thrown away
     for name, reference in site.airavata.secrets.items():
         yield _secret(site, f"airavata.secrets.{name}", reference)
     yield from _certificate(site)
@@ -57,14 +58,17 @@ def own_certificate(site: Site) -> tuple[bytes, bytes]:
     content = _with_chain(site.registry.certificate)
     key = vault.vault_of(site).secret(site.registry.certificate.key).encode() + b"\n"
     if problems := pki.check_chain(content, key, site.registry.name):
-        raise SiteError("the registry's certificate cannot be used", where="registry.certificate",
-                        found="; ".join(map(str, problems)))
+        raise SiteError(
+            "the registry's certificate cannot be used", where="registry.certificate", found="; ".join(map(str, problems))
+        )
     return content, key
 
 
 def _with_chain(own: Certificate) -> bytes:
-    return pki.bundle(read(own.certificate, "registry.certificate.certificate"),
-                      read(own.chain, "registry.certificate.chain") if own.chain else b"")
+    return pki.bundle(
+        read(own.certificate, "registry.certificate.certificate"),
+        read(own.chain, "registry.certificate.chain") if own.chain else b"",
+    )
 
 
 def read(path: str, field: str) -> bytes:
@@ -81,8 +85,9 @@ def _ssh_files(site: Site) -> Iterator[Source]:
         return  # `lab up` makes its own
     for kind in ("key", "known_hosts"):
         shared = getattr(site.ssh, kind)
-        named = {f"ssh.{kind}": shared} | {f"nodes.{node.name}.ssh.{kind}": own for node in site.nodes
-                                           if (own := getattr(node.ssh, kind)) != shared}
+        named = {f"ssh.{kind}": shared} | {
+            f"nodes.{node.name}.ssh.{kind}": own for node in site.nodes if (own := getattr(node.ssh, kind)) != shared
+        }
         for field, path in named.items():
             if path:
                 yield _looked_at(field, path, "there", read, path, field)
@@ -103,8 +108,18 @@ def _image(site: Site, name: str, source: ImageSource, ask: bool) -> list[Source
         auth = [_given(site, f"{field}.auth", source.auth)]
         # A password that is typed in is asked for once, when the image is pulled; one that is missing is said already.
         ask = ask and _kind(source.auth) in HERE and not auth[0].problem
-    return [*auth, _looked_at(field, source.archive or source.build or source.pull or "",
-                              "pulled by its digest" if source.pull else "there", _usable, site, source, ask)]
+    return [
+        *auth,
+        _looked_at(
+            field,
+            source.archive or source.build or source.pull or "",
+            "pulled by its digest" if source.pull else "there",
+            _usable,
+            site,
+            source,
+            ask,
+        ),
+    ]
 
 
 def _usable(site: Site, source: ImageSource, ask: bool) -> None:
@@ -121,8 +136,14 @@ def _usable(site: Site, source: ImageSource, ask: bool) -> None:
 def _given(site: Site, field: str, reference: str) -> Source:
     """A secret that comes from elsewhere: what the master makes up is none."""
     if _kind(reference) == "generated":
-        return Source(field, reference, "cannot be used", "what the master generates is known nowhere else",
-                      f"{', '.join(f'{kind}:NAME' for kind in HERE)} or prompt:NAME", "name where your own is")
+        return Source(
+            field,
+            reference,
+            "cannot be used",
+            "what the master generates is known nowhere else",
+            f"{', '.join(f'{kind}:NAME' for kind in HERE)} or prompt:NAME",
+            "name where your own is",
+        )
     return _secret(site, field, reference)
 
 
@@ -143,8 +164,14 @@ def _looked_at(field: str, names: str, state: str, look: Callable[..., object], 
     try:
         look(*arguments)
     except RunbookError as error:
-        return Source(field, names, "cannot be used", error.message + (f": {error.found}" if error.found else ""),
-                      error.needed, error.remedy)
+        return Source(
+            field,
+            names,
+            "cannot be used",
+            error.message + (f": {error.found}" if error.found else ""),
+            error.needed,
+            error.remedy,
+        )
     except OSError as error:
         return Source(field, names, "cannot be used", str(error))
     return Source(field, names, state)

@@ -42,13 +42,20 @@ def kubeconfig(site: Site) -> Path:
         port = _forward(site)
         if not _answers("127.0.0.1", port, authority):
             stop(site)
-            raise StepFailed("the API server does not answer", where=f"host {site.master.name}, port {PORT}",
-                             needed="an API server with a certificate of this site",
-                             remedy=f"see `systemctl status kube-apiserver` there, or run `airavata-runbook run {site.name}`")
+            raise StepFailed(
+                "the API server does not answer",
+                where=f"host {site.master.name}, port {PORT}",
+                needed="an API server with a certificate of this site",
+                remedy=f"see `systemctl status kube-apiserver` there, or run `airavata-runbook run {site.name}`",
+            )
         return write_kubeconfig(site, f"https://127.0.0.1:{port}")
     except NotYet as missing:
-        raise StepFailed("the site has no cluster yet", where=f"site {site.name}", needed=str(missing),
-                         remedy=f"airavata-runbook run {site.name}") from None
+        raise StepFailed(
+            "the site has no cluster yet",
+            where=f"site {site.name}",
+            needed=str(missing),
+            remedy=f"airavata-runbook run {site.name}",
+        ) from None
 
 
 def stop(site: Site) -> bool:
@@ -61,17 +68,19 @@ def stop(site: Site) -> bool:
         return True
 
 
-
-
 def _forward(site: Site) -> int:
     """The local port of the site's forward; its process is started unless it runs already."""
     with _record(site).open("a+") as file:
         if not _lock(file):
             known = _known(file, site)
             if known["route"] != _route(site):
-                raise StepFailed("a forward of another site of this name is open", where=f"site {site.name}",
-                                 found=known["route"], needed=_route(site),
-                                 remedy=f"airavata-runbook kubeconfig {site.name} --stop")
+                raise StepFailed(
+                    "a forward of another site of this name is open",
+                    where=f"site {site.name}",
+                    found=known["route"],
+                    needed=_route(site),
+                    remedy=f"airavata-runbook kubeconfig {site.name} --stop",
+                )
             return known["port"]
         file.truncate(0)
     return _start(site)
@@ -81,8 +90,13 @@ def _start(site: Site) -> int:
     record = _record(site)
     log = record.with_suffix(".log")
     with log.open("w") as complaints:
-        process = subprocess.Popen([sys.executable, "-m", "airavata_runbook.cluster.access", str(record)], stdin=subprocess.PIPE,
-                                   stdout=subprocess.DEVNULL, stderr=complaints, start_new_session=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "airavata_runbook.cluster.access", str(record)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=complaints,
+            start_new_session=True,
+        )
     process.stdin.write(site.model_dump_json(exclude_unset=True).encode())
     process.stdin.close()
     # A second caller may have been quicker: then ours ends well and the other's record is as good.
@@ -114,8 +128,10 @@ def _answers(address: str, port: int, authority: bytes) -> bool:
     """Whether a TLS server with a certificate of the site's own authority, for that address, listens there."""
     context = ssl.create_default_context(cadata=authority.decode())
     try:
-        with socket.create_connection((address, port), timeout=ANSWER_TIMEOUT) as plain, \
-                context.wrap_socket(plain, server_hostname=address):
+        with (
+            socket.create_connection((address, port), timeout=ANSWER_TIMEOUT) as plain,
+            context.wrap_socket(plain, server_hostname=address),
+        ):
             return True
     except OSError:
         return False  # closed, filtered, or somebody else's server
@@ -150,6 +166,7 @@ def _known(file: IO, site: Site) -> dict:
         file.seek(0)
         text = file.read()
         return text.endswith("\n")
+
     _wait(written, "a forward is starting and does not say where it listens", site)
     return json.loads(text)
 

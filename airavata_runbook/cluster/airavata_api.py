@@ -25,8 +25,9 @@ class SiteClient(ThriftClient):
         super().__init__(Airavata.Client, host, port, secure=True, max_retries=1, retry_delay=0.0)
 
     def _create_transport(self) -> TTransport.TTransportBase:
-        return TTransport.TBufferedTransport(TSSLSocket.TSSLSocket(
-            self.host, self.port, cert_reqs=ssl.CERT_REQUIRED, ca_certs=self._ca, socket_keepalive=True))
+        return TTransport.TBufferedTransport(
+            TSSLSocket.TSSLSocket(self.host, self.port, cert_reqs=ssl.CERT_REQUIRED, ca_certs=self._ca, socket_keepalive=True)
+        )
 
 
 @contextmanager
@@ -40,14 +41,23 @@ def connected(host: str, port: int, ca: bytes) -> Iterator[Airavata.Client]:
         try:
             client = SiteClient(host, port, file.name)
         except Exception as error:  # the SDK raises plain Exception, whatever the cause
-            raise StepFailed("the Airavata API does not answer the SDK", where=f"{host}:{port}", found=str(error),
-                             remedy="run again if the SSH connection was cut; else look at the logs of api-server's pods",
-                             retryable=True) from None
+            raise StepFailed(
+                "the Airavata API does not answer the SDK",
+                where=f"{host}:{port}",
+                found=str(error),
+                remedy="run again if the SSH connection was cut; else look at the logs of api-server's pods",
+                retryable=True,
+            ) from None
     try:
         yield client.client
     except (OSError, TTransport.TTransportException) as error:
-        raise StepFailed("the connection to the Airavata API was lost", where=f"{host}:{port}", found=str(error),
-                         remedy="look at the pods of api-server, then run again", retryable=True) from None
+        raise StepFailed(
+            "the connection to the Airavata API was lost",
+            where=f"{host}:{port}",
+            found=str(error),
+            remedy="look at the pods of api-server, then run again",
+            retryable=True,
+        ) from None
     finally:
         client.close()
 

@@ -25,6 +25,7 @@ class Silent(StepFailed):
 def client(site: Site) -> "Iterator[etcd3.Etcd3Client]":  # noqa: F821  (it is imported below)
     """A client of the site's etcd, closed afterwards. Raises Silent when etcd does not answer, StepFailed when it complains."""
     import etcd3  # it and gRPC take a while to load, and few steps ask etcd
+
     vault = vault_of(site)
     pair = vault.pair(f"{PKI}/etcd-client", "etcd's client certificate is issued")
     port = connect(site)[site.master.name].forward(ETCD_PORT)
@@ -36,12 +37,19 @@ def client(site: Site) -> "Iterator[etcd3.Etcd3Client]":  # noqa: F821  (it is i
     try:
         yield etcd
     except (etcd3.exceptions.ConnectionFailedError, etcd3.exceptions.ConnectionTimeoutError):
-        raise Silent("etcd does not answer", found="no answer over the connection to it", retryable=True,
-                     remedy=f"run again: it goes on where it stopped; if it stays so, on {site.master.name}: "
-                            "systemctl status etcd") from None
+        raise Silent(
+            "etcd does not answer",
+            found="no answer over the connection to it",
+            retryable=True,
+            remedy=f"run again: it goes on where it stopped; if it stays so, on {site.master.name}: systemctl status etcd",
+        ) from None
     except etcd3.exceptions.Etcd3Exception as error:
-        raise StepFailed("etcd did not do what it was asked", found=str(error) or type(error).__name__, retryable=True,
-                         remedy=f"on {site.master.name}: journalctl -u etcd") from None
+        raise StepFailed(
+            "etcd did not do what it was asked",
+            found=str(error) or type(error).__name__,
+            retryable=True,
+            remedy=f"on {site.master.name}: journalctl -u etcd",
+        ) from None
     finally:
         etcd.close()
 
@@ -61,9 +69,13 @@ def parse_leases(entries: Iterable[tuple[bytes, bytes]], prefix: str) -> dict[st
         try:
             found[str(ip_address(json.loads(value)["PublicIP"]))] = str(ip_network(name.replace("-", "/")))
         except (ValueError, LookupError, TypeError) as error:
-            raise StepFailed("a lease in etcd cannot be read", where=prefix + name[:100],
-                             found=value.decode(errors="replace")[:200], needed='ADDRESS-PREFIX: {"PublicIP": "ADDRESS", …}',
-                             remedy="flannel of the same version on all hosts; delete the key if nobody knows it") from error
+            raise StepFailed(
+                "a lease in etcd cannot be read",
+                where=prefix + name[:100],
+                found=value.decode(errors="replace")[:200],
+                needed='ADDRESS-PREFIX: {"PublicIP": "ADDRESS", …}',
+                remedy="flannel of the same version on all hosts; delete the key if nobody knows it",
+            ) from error
     return found
 
 

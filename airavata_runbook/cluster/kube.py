@@ -27,6 +27,7 @@ class Kube:
 
     def __init__(self, api):
         from kubernetes import client
+
         self.api = api
         self.core, self.apps, self.policy = client.CoreV1Api(api), client.AppsV1Api(api), client.PolicyV1Api(api)
         self._dynamic = None
@@ -35,6 +36,7 @@ class Kube:
     def dynamic(self):
         """The client for any kind of object."""
         from kubernetes.dynamic import DynamicClient
+
         with _lock:  # it asks for all kinds that the cluster knows: once is enough
             if self._dynamic is None:
                 self._dynamic = DynamicClient(self.api)
@@ -42,8 +44,9 @@ class Kube:
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of an answer that is no object, "/readyz" for example. Raises urllib3's HTTPError."""
-        answer = self.api.rest_client.pool_manager.request("GET", self.api.configuration.host + path, timeout=PATIENCE,
-                                                           retries=False)
+        answer = self.api.rest_client.pool_manager.request(
+            "GET", self.api.configuration.host + path, timeout=PATIENCE, retries=False
+        )
         return answer.status, answer.data.decode(errors="replace")
 
     def resource(self, manifest: dict):
@@ -72,6 +75,7 @@ def _api(port: int, authority: bytes, pair: Pair):
     No request of it waits for ever, which is what the client does by itself.
     """
     from kubernetes import client
+
     configuration = client.Configuration(host=f"https://127.0.0.1:{port}")
     configuration.proxy = None
     configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file = map(_in_memory, (authority, pair.cert, pair.key))
@@ -91,13 +95,16 @@ def _once_more():
             if isinstance(error, ReadTimeoutError):
                 raise error
             return super().increment(*asked, error=error, **options)
+
     return OnceMore(1)
 
 
 def _within(seconds: float, request: Callable) -> Callable:
     """The client's `request`, with a time-out where its caller gives none."""
+
     def bounded(*args, _request_timeout=None, **options):
         return request(*args, _request_timeout=_request_timeout or seconds, **options)
+
     return bounded
 
 
@@ -123,6 +130,7 @@ def explained(error: Exception, site: Site) -> Exception:
     """The API server's own error as a StepFailed that says what it answered; any other error as it is."""
     import urllib3
     from kubernetes.client.exceptions import ApiException
+
     remedy = f"on {site.master.name}: systemctl status etcd kube-apiserver"
     if isinstance(error, ApiException) and error.status:
         found = message(error)
@@ -138,10 +146,9 @@ def explained(error: Exception, site: Site) -> Exception:
 
 def _silence(reason: Exception | str) -> str:
     from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
+
     if isinstance(reason, (ConnectTimeoutError, ReadTimeoutError)) and not isinstance(reason, NewConnectionError):  # its kind
         return f"nothing within {PATIENCE} s"
     if "EOF occurred" in str(reason):  # what a port where nobody listens looks like through an SSH forward
         return "closed at once"
     return type(reason).__name__ if isinstance(reason, Exception) else str(reason)
-
-

@@ -20,6 +20,7 @@ def kubeconfig(server: str, ca: bytes, pair: Pair, user: str, cluster: str, tls_
     server: https URL. ca: PEM of the cluster's CA. tls_server_name: the name that the API server's certificate is
     checked against when it is reached by another address, such as a forward.
     """
+
     def data(pem: bytes) -> str:
         return base64.b64encode(pem).decode()
 
@@ -27,12 +28,17 @@ def kubeconfig(server: str, ca: bytes, pair: Pair, user: str, cluster: str, tls_
     if tls_server_name:
         target["tls-server-name"] = tls_server_name
     context = f"{user}@{cluster}"
-    return yaml.safe_dump({
-        "apiVersion": "v1", "kind": "Config", "current-context": context,
-        "clusters": [{"name": cluster, "cluster": target}],
-        "users": [{"name": user, "user": {"client-certificate-data": data(pair.cert),
-                                          "client-key-data": data(pair.key)}}],
-        "contexts": [{"name": context, "context": {"cluster": cluster, "user": user}}]}, sort_keys=False)
+    return yaml.safe_dump(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": context,
+            "clusters": [{"name": cluster, "cluster": target}],
+            "users": [{"name": user, "user": {"client-certificate-data": data(pair.cert), "client-key-data": data(pair.key)}}],
+            "contexts": [{"name": context, "context": {"cluster": cluster, "user": user}}],
+        },
+        sort_keys=False,
+    )
 
 
 def write_kubeconfig(site: Site, server: str, name: str = "kubeconfig") -> Path:

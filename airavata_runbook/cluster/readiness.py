@@ -8,8 +8,11 @@ from kubernetes.client.exceptions import ApiException
 from airavata_runbook.cluster.kube import Kube, explained, kube
 from airavata_runbook.site import Site
 
-READ = {"Deployment": "read_namespaced_deployment", "StatefulSet": "read_namespaced_stateful_set",
-        "DaemonSet": "read_namespaced_daemon_set"}
+READ = {
+    "Deployment": "read_namespaced_deployment",
+    "StatefulSet": "read_namespaced_stateful_set",
+    "DaemonSet": "read_namespaced_daemon_set",
+}
 
 
 def api_server_missing(site: Site) -> str:

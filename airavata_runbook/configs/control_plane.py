@@ -11,13 +11,16 @@ def certificates(site: Site) -> dict[str, Subject]:
     """The certificates that the master keeps, by file stem under /etc/kubernetes/pki, signed by the site's CA."""
     master, address = site.master.name, str(site.master.address)
     local = ("127.0.0.1",)
-    kubernetes = tuple("kubernetes" + end for end in ("", ".default", ".default.svc",
-                                                      f".default.svc.{site.network.domain}"))
+    kubernetes = tuple("kubernetes" + end for end in ("", ".default", ".default.svc", f".default.svc.{site.network.domain}"))
     return {
         "etcd": Subject("etcd", dns=("localhost", master), ips=(address, *local)),
         "etcd-client": Subject("etcd-client", usages=("client",)),
-        "apiserver": Subject("kube-apiserver", dns=(*kubernetes, "localhost", master),
-                             ips=(str(site.network.api_address), address, *local), usages=("server",)),
+        "apiserver": Subject(
+            "kube-apiserver",
+            dns=(*kubernetes, "localhost", master),
+            ips=(str(site.network.api_address), address, *local),
+            usages=("server",),
+        ),
         "apiserver-kubelet-client": Subject("kube-apiserver-kubelet-client", "system:masters", usages=("client",)),
         "controller-manager": Subject("system:kube-controller-manager", usages=("client",)),
         "scheduler": Subject("system:kube-scheduler", usages=("client",)),
@@ -56,84 +59,103 @@ ETCD_AUTO_COMPACTION_RETENTION=1
 def common(site: Site) -> str:
     """/etc/kubernetes/config: what every Kubernetes service of the host shares (POC row 5)."""
     return argument_file(
-        "KUBE_COMMON_ARGS", f"Shared by the Kubernetes services of site {site.name}, whose master is "
+        "KUBE_COMMON_ARGS",
+        f"Shared by the Kubernetes services of site {site.name}, whose master is "
         f"{site.master.name} at https://{site.master.address}:{API_PORT}.",
-        [Argument("v", 1, "how much is logged: 1 says what an operator needs, 4 what a developer needs")])
+        [Argument("v", 1, "how much is logged: 1 says what an operator needs, 4 what a developer needs")],
+    )
 
 
 def apiserver(site: Site) -> str:
     """/etc/kubernetes/apiserver."""
-    return argument_file("KUBE_API_ARGS", "The API server: the only one that talks to etcd about the cluster.", [
-        Argument("advertise-address", site.master.address, "where the hosts reach it"),
-        Argument("secure-port", API_PORT, "the one port, with TLS; there is no unencrypted one"),
-        Argument("etcd-servers", f"https://127.0.0.1:{ETCD_PORT}", "where the state is kept"),
-        Argument("etcd-cafile", f"{PKI}/ca.crt", "the authority that etcd's certificate must come from"),
-        Argument("etcd-certfile", f"{PKI}/etcd-client.crt", "the certificate shown to etcd"),
-        Argument("etcd-keyfile", f"{PKI}/etcd-client.key", "and its key"),
-        Argument("service-cluster-ip-range", site.network.services, "where services get their addresses from"),
-        Argument("tls-cert-file", f"{PKI}/apiserver.crt", "the server's certificate"),
-        Argument("tls-private-key-file", f"{PKI}/apiserver.key", "and its key"),
-        Argument("client-ca-file", f"{PKI}/ca.crt", "clients with a certificate of this authority are who it says"),
-        Argument("anonymous-auth", "false", "nobody is let in without saying who they are"),
-        Argument("authorization-mode", "Node,RBAC",
-                 "a kubelet may touch what belongs to its node; all others what a role says"),
-        Argument("enable-admission-plugins", "NodeRestriction", "a kubelet cannot speak for another node"),
-        Argument("kubelet-certificate-authority", f"{PKI}/ca.crt", "kubelets must prove who they are, too"),
-        Argument("kubelet-client-certificate", f"{PKI}/apiserver-kubelet-client.crt", "shown to kubelets"),
-        Argument("kubelet-client-key", f"{PKI}/apiserver-kubelet-client.key", "and its key"),
-        Argument("kubelet-preferred-address-types", "InternalIP", "hosts are reached by address, not by name"),
-        Argument("service-account-issuer", f"https://kubernetes.default.svc.{site.network.domain}",
-                 "who signs the tokens of pods"),
-        Argument("service-account-key-file", f"{PKI}/service-accounts.pub", "what the tokens are checked with"),
-        Argument("service-account-signing-key-file", f"{PKI}/service-accounts.key", "what they are signed with"),
-        Argument("default-not-ready-toleration-seconds", 10, "pods leave a host that is not ready after 10 s"),
-        Argument("default-unreachable-toleration-seconds", 10, "and one that does not answer, likewise"),
-        Argument("requestheader-client-ca-file", f"{PKI}/front-proxy-ca.crt",
-                 "extension API servers know requests that come through here by this authority"),
-        Argument("requestheader-allowed-names", "front-proxy-client", "and by this name"),
-        Argument("requestheader-username-headers", "X-Remote-User", "the header that names the user"),
-        Argument("requestheader-group-headers", "X-Remote-Group", "the header that names the groups"),
-        Argument("requestheader-extra-headers-prefix", "X-Remote-Extra-", "how further headers begin"),
-        Argument("proxy-client-cert-file", f"{PKI}/front-proxy-client.crt", "shown to extension API servers"),
-        Argument("proxy-client-key-file", f"{PKI}/front-proxy-client.key", "and its key"),
-        Argument("allow-privileged", "true", "system pods may ask for the host's network and devices"),
-        Argument("profiling", "false", "no profiles of the running server for its clients"),
-    ])
+    return argument_file(
+        "KUBE_API_ARGS",
+        "The API server: the only one that talks to etcd about the cluster.",
+        [
+            Argument("advertise-address", site.master.address, "where the hosts reach it"),
+            Argument("secure-port", API_PORT, "the one port, with TLS; there is no unencrypted one"),
+            Argument("etcd-servers", f"https://127.0.0.1:{ETCD_PORT}", "where the state is kept"),
+            Argument("etcd-cafile", f"{PKI}/ca.crt", "the authority that etcd's certificate must come from"),
+            Argument("etcd-certfile", f"{PKI}/etcd-client.crt", "the certificate shown to etcd"),
+            Argument("etcd-keyfile", f"{PKI}/etcd-client.key", "and its key"),
+            Argument("service-cluster-ip-range", site.network.services, "where services get their addresses from"),
+            Argument("tls-cert-file", f"{PKI}/apiserver.crt", "the server's certificate"),
+            Argument("tls-private-key-file", f"{PKI}/apiserver.key", "and its key"),
+            Argument("client-ca-file", f"{PKI}/ca.crt", "clients with a certificate of this authority are who it says"),
+            Argument("anonymous-auth", "false", "nobody is let in without saying who they are"),
+            Argument(
+                "authorization-mode", "Node,RBAC", "a kubelet may touch what belongs to its node; all others what a role says"
+            ),
+            Argument("enable-admission-plugins", "NodeRestriction", "a kubelet cannot speak for another node"),
+            Argument("kubelet-certificate-authority", f"{PKI}/ca.crt", "kubelets must prove who they are, too"),
+            Argument("kubelet-client-certificate", f"{PKI}/apiserver-kubelet-client.crt", "shown to kubelets"),
+            Argument("kubelet-client-key", f"{PKI}/apiserver-kubelet-client.key", "and its key"),
+            Argument("kubelet-preferred-address-types", "InternalIP", "hosts are reached by address, not by name"),
+            Argument(
+                "service-account-issuer", f"https://kubernetes.default.svc.{site.network.domain}", "who signs the tokens of pods"
+            ),
+            Argument("service-account-key-file", f"{PKI}/service-accounts.pub", "what the tokens are checked with"),
+            Argument("service-account-signing-key-file", f"{PKI}/service-accounts.key", "what they are signed with"),
+            Argument("default-not-ready-toleration-seconds", 10, "pods leave a host that is not ready after 10 s"),
+            Argument("default-unreachable-toleration-seconds", 10, "and one that does not answer, likewise"),
+            Argument(
+                "requestheader-client-ca-file",
+                f"{PKI}/front-proxy-ca.crt",
+                "extension API servers know requests that come through here by this authority",
+            ),
+            Argument("requestheader-allowed-names", "front-proxy-client", "and by this name"),
+            Argument("requestheader-username-headers", "X-Remote-User", "the header that names the user"),
+            Argument("requestheader-group-headers", "X-Remote-Group", "the header that names the groups"),
+            Argument("requestheader-extra-headers-prefix", "X-Remote-Extra-", "how further headers begin"),
+            Argument("proxy-client-cert-file", f"{PKI}/front-proxy-client.crt", "shown to extension API servers"),
+            Argument("proxy-client-key-file", f"{PKI}/front-proxy-client.key", "and its key"),
+            Argument("allow-privileged", "true", "system pods may ask for the host's network and devices"),
+            Argument("profiling", "false", "no profiles of the running server for its clients"),
+        ],
+    )
 
 
 def controller_manager(site: Site) -> str:
     """/etc/kubernetes/controller-manager."""
     config = "/etc/kubernetes/controller-manager.conf"
-    return argument_file("KUBE_CONTROLLER_MANAGER_ARGS", "The controllers: they make what is so what should be so.", [
-        Argument("kubeconfig", config, "how it reaches the API server, and as whom"),
-        Argument("authentication-kubeconfig", config, "how it asks who a client of its own port is"),
-        Argument("authorization-kubeconfig", config, "and what that client may do"),
-        Argument("bind-address", "127.0.0.1", "its own port answers on this host only"),
-        Argument("cluster-cidr", site.network.pods, "where pods have their addresses"),
-        Argument("allocate-node-cidrs", "false", "flannel leases the hosts' subnets, not this"),
-        Argument("service-account-private-key-file", f"{PKI}/service-accounts.key", "signs the tokens of pods"),
-        Argument("root-ca-file", f"{PKI}/ca.crt", "the authority that every pod is given, to know the API server by"),
-        Argument("cluster-signing-cert-file", f"{PKI}/ca.crt", "signs the certificates that the cluster is asked for"),
-        Argument("cluster-signing-key-file", f"{PKI}/ca.key", "and its key"),
-        Argument("use-service-account-credentials", "true", "each controller has only its own rights"),
-        Argument("node-monitor-period", "2s", "how often it looks at the hosts"),
-        Argument("node-monitor-grace-period", "20s", "a host that was not heard of for so long is not ready"),
-        Argument("leader-elect", "false", "there is one master, hence nobody to agree with"),
-        Argument("profiling", "false", "no profiles of the running server"),
-    ])
+    return argument_file(
+        "KUBE_CONTROLLER_MANAGER_ARGS",
+        "The controllers: they make what is so what should be so.",
+        [
+            Argument("kubeconfig", config, "how it reaches the API server, and as whom"),
+            Argument("authentication-kubeconfig", config, "how it asks who a client of its own port is"),
+            Argument("authorization-kubeconfig", config, "and what that client may do"),
+            Argument("bind-address", "127.0.0.1", "its own port answers on this host only"),
+            Argument("cluster-cidr", site.network.pods, "where pods have their addresses"),
+            Argument("allocate-node-cidrs", "false", "flannel leases the hosts' subnets, not this"),
+            Argument("service-account-private-key-file", f"{PKI}/service-accounts.key", "signs the tokens of pods"),
+            Argument("root-ca-file", f"{PKI}/ca.crt", "the authority that every pod is given, to know the API server by"),
+            Argument("cluster-signing-cert-file", f"{PKI}/ca.crt", "signs the certificates that the cluster is asked for"),
+            Argument("cluster-signing-key-file", f"{PKI}/ca.key", "and its key"),
+            Argument("use-service-account-credentials", "true", "each controller has only its own rights"),
+            Argument("node-monitor-period", "2s", "how often it looks at the hosts"),
+            Argument("node-monitor-grace-period", "20s", "a host that was not heard of for so long is not ready"),
+            Argument("leader-elect", "false", "there is one master, hence nobody to agree with"),
+            Argument("profiling", "false", "no profiles of the running server"),
+        ],
+    )
 
 
 def scheduler(site: Site) -> str:
     """/etc/kubernetes/scheduler."""
     config = "/etc/kubernetes/scheduler.conf"
-    return argument_file("KUBE_SCHEDULER_ARGS", f"The scheduler of site {site.name}: it chooses a host for each pod.", [
-        Argument("kubeconfig", config, "how it reaches the API server, and as whom"),
-        Argument("authentication-kubeconfig", config, "how it asks who a client of its own port is"),
-        Argument("authorization-kubeconfig", config, "and what that client may do"),
-        Argument("bind-address", "127.0.0.1", "its own port answers on this host only"),
-        Argument("leader-elect", "false", "there is one master, hence nobody to agree with"),
-        Argument("profiling", "false", "no profiles of the running server"),
-    ])
+    return argument_file(
+        "KUBE_SCHEDULER_ARGS",
+        f"The scheduler of site {site.name}: it chooses a host for each pod.",
+        [
+            Argument("kubeconfig", config, "how it reaches the API server, and as whom"),
+            Argument("authentication-kubeconfig", config, "how it asks who a client of its own port is"),
+            Argument("authorization-kubeconfig", config, "and what that client may do"),
+            Argument("bind-address", "127.0.0.1", "its own port answers on this host only"),
+            Argument("leader-elect", "false", "there is one master, hence nobody to agree with"),
+            Argument("profiling", "false", "no profiles of the running server"),
+        ],
+    )
 
 
 def kubeconfig(site: Site, node: Node, name: str, stem: str) -> str:

@@ -32,8 +32,9 @@ def hosts(site: Site) -> tuple[str, ...]:
 
 def sysctls() -> str:
     """/etc/sysctl.d file: a host forwards what its pods send, and its firewall sees bridged traffic."""
-    return "# Pods' traffic passes through this host, and kube-proxy's rules must see what crosses a bridge.\n" + \
-        "".join(f"{name} = {value}\n" for name, value in SYSCTLS.items())
+    return "# Pods' traffic passes through this host, and kube-proxy's rules must see what crosses a bridge.\n" + "".join(
+        f"{name} = {value}\n" for name, value in SYSCTLS.items()
+    )
 
 
 def modules() -> str:
@@ -63,28 +64,42 @@ containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
 # Several images at once: one slow pull does not hold up the others.
 serializeImagePulls: false
 """
-    return text + _settings(settings, {
-        "cgroupDriver": settings.cgroup_driver,
-        "failCgroupV1": settings.fail_cgroup_v1,
-        "failSwapOn": settings.fail_swap_on,
-        "oomScoreAdj": settings.oom_score_adj,
-        "maxOpenFiles": settings.max_open_files,
-        "systemReserved": settings.system_reserved,
-        "imageGCHighThresholdPercent": settings.image_gc[0],
-        "imageGCLowThresholdPercent": settings.image_gc[1],
-    }) + (_settings(settings, {"resolvConf": settings.resolv_conf}) if settings.resolv_conf else "")
+    return (
+        text
+        + _settings(
+            settings,
+            {
+                "cgroupDriver": settings.cgroup_driver,
+                "failCgroupV1": settings.fail_cgroup_v1,
+                "failSwapOn": settings.fail_swap_on,
+                "oomScoreAdj": settings.oom_score_adj,
+                "maxOpenFiles": settings.max_open_files,
+                "systemReserved": settings.system_reserved,
+                "imageGCHighThresholdPercent": settings.image_gc[0],
+                "imageGCLowThresholdPercent": settings.image_gc[1],
+            },
+        )
+        + (_settings(settings, {"resolvConf": settings.resolv_conf}) if settings.resolv_conf else "")
+    )
 
 
 def kubelet_arguments(site: Site, node: Node) -> str:
     """/etc/kubernetes/kubelet."""
-    return argument_file("KUBELET_ARGS", f"The kubelet of {node.name}; the rest stands in kubelet.yaml.", [
-        Argument("config", "/etc/kubernetes/kubelet.yaml", "its settings"),
-        Argument("kubeconfig", "/etc/kubernetes/kubelet.conf", "how it reaches the API server, and as whom"),
-        Argument("hostname-override", node.address, "the host is known by its address, not by its name"),
-        Argument("node-ip", node.address, "the address that its pods' traffic comes from"),
-        Argument("node-labels", f"airavata-runbook/host={node.name},airavata-runbook/role={node.role}",
-                 "so that the host's name and role show in the cluster"),
-    ])
+    return argument_file(
+        "KUBELET_ARGS",
+        f"The kubelet of {node.name}; the rest stands in kubelet.yaml.",
+        [
+            Argument("config", "/etc/kubernetes/kubelet.yaml", "its settings"),
+            Argument("kubeconfig", "/etc/kubernetes/kubelet.conf", "how it reaches the API server, and as whom"),
+            Argument("hostname-override", node.address, "the host is known by its address, not by its name"),
+            Argument("node-ip", node.address, "the address that its pods' traffic comes from"),
+            Argument(
+                "node-labels",
+                f"airavata-runbook/host={node.name},airavata-runbook/role={node.role}",
+                "so that the host's name and role show in the cluster",
+            ),
+        ],
+    )
 
 
 def kube_proxy(site: Site, node: Node, settings: NodeSettings) -> str:
@@ -106,8 +121,11 @@ clientConnection: {{kubeconfig: /etc/kubernetes/proxy.conf}}
 
 def kube_proxy_arguments() -> str:
     """/etc/kubernetes/proxy."""
-    return argument_file("KUBE_PROXY_ARGS", "kube-proxy; its settings stand in proxy.yaml.",
-                         [Argument("config", "/etc/kubernetes/proxy.yaml", "its settings")])
+    return argument_file(
+        "KUBE_PROXY_ARGS",
+        "kube-proxy; its settings stand in proxy.yaml.",
+        [Argument("config", "/etc/kubernetes/proxy.yaml", "its settings")],
+    )
 
 
 def flannel(site: Site, node: Node) -> str:
@@ -125,8 +143,7 @@ FLANNEL_OPTIONS="-iface={node.interface} -public-ip={node.address} -ip-masq \\
 
 def flannel_network(site: Site) -> dict:
     """The value of flannel's key in etcd (POC row 6)."""
-    return {"Network": str(site.network.pods), "SubnetLen": site.network.subnet_length,
-            "Backend": {"Type": site.network.backend}}
+    return {"Network": str(site.network.pods), "SubnetLen": site.network.subnet_length, "Backend": {"Type": site.network.backend}}
 
 
 def pod_network_unit() -> str:

@@ -63,8 +63,12 @@ def compose_problems(text: str, configuration: str) -> list[str]:
     Source: the Compose specification's service fields image, command, ports and volumes.
     """
     service, settings = yaml.safe_load(text)["services"]["registry"], yaml.safe_load(configuration)
-    mounts = {inside: options for _, inside, options in (volume.split(":") if volume.count(":") == 2 else
-                                                         (*volume.split(":"), "rw") for volume in service["volumes"])}
+    mounts = {
+        inside: options
+        for _, inside, options in (
+            volume.split(":") if volume.count(":") == 2 else (*volume.split(":"), "rw") for volume in service["volumes"]
+        )
+    }
     port = settings["http"]["addr"].rpartition(":")[2]
     found = [] if service["ports"] == [f"{port}:{port}"] else [f"ports {service['ports']}, the registry listens on {port}"]
     if service["command"][0] != "serve" or service["command"][1] not in mounts:

@@ -25,8 +25,9 @@ class Outcome:
     error: Exception | None = None
 
 
-def bring_about(host: Host, resources: Callable[[], list[Resource]], planning: bool,
-                progress: Callable[[str, str], None]) -> Outcome:
+def bring_about(
+    host: Host, resources: Callable[[], list[Resource]], planning: bool, progress: Callable[[str, str], None]
+) -> Outcome:
     """The outcome of one step on one host. progress gets (host name, what is being done)."""
     progress(host.name, "look")
     try:
@@ -108,8 +109,7 @@ class _Work:
     def _together(self, start: int) -> int:
         """The end of the run of positions from `start` whose changes go to the host in one script."""
         end = start
-        while end < len(self.resources) and end not in self.later and \
-                (self.changes[end] is None or self.changes[end].script):
+        while end < len(self.resources) and end not in self.later and (self.changes[end] is None or self.changes[end].script):
             end += 1
         return max(end, start + 1)
 
@@ -157,8 +157,14 @@ class _Work:
                 self.outcome.items[position].status = FAILED
                 said = f"{result.stdout.decode(errors='replace').strip() if result else ''}\n{answer.complaint}".strip()
                 what = f"{self.resources[position].label} could not be changed ({self.changes[position].summary})"
-                raise self._at(position, StepFailed(what, found=said or "nothing was said", needed="exit status 0" + (
-                    f", not {result.status}" if result else "")))
+                raise self._at(
+                    position,
+                    StepFailed(
+                        what,
+                        found=said or "nothing was said",
+                        needed="exit status 0" + (f", not {result.status}" if result else ""),
+                    ),
+                )
             self.outcome.items[position].status = CHANGED
 
     def _verify(self, positions: list[int]) -> None:
@@ -174,8 +180,9 @@ class _Work:
                 raise self._at(position, missing) from None
             if still:
                 item.status = FAILED
-                raise self._at(position, StepFailed(f"{item.label} was changed and still differs", found=still.summary,
-                                                    retryable=True))
+                raise self._at(
+                    position, StepFailed(f"{item.label} was changed and still differs", found=still.summary, retryable=True)
+                )
             item.status = OK if self.changes[position].waits else CHANGED
             planned.done(self.host.site.name, self.host.name, self.changes[position].touches)
 
@@ -197,9 +204,13 @@ def understood(resource: Resource, found: Found, context: Context) -> Change | N
         return resource.change(found, context)
     except (ValueError, LookupError, TypeError, AttributeError) as error:  # of a parser: the host said something else
         said = "(not shown: it may hold a secret)" if getattr(resource, "secret", False) else found.text[:200] or "nothing"
-        raise StepFailed("what the host says of it cannot be read", where=resource.label,
-                         found=said + (f" (exit status {found.status})" if found.status else ""),
-                         needed="the output of: " + resource.probe().strip()[:200], retryable=True) from error
+        raise StepFailed(
+            "what the host says of it cannot be read",
+            where=resource.label,
+            found=said + (f" (exit status {found.status})" if found.status else ""),
+            needed="the output of: " + resource.probe().strip()[:200],
+            retryable=True,
+        ) from error
 
 
 def probe(resources: Iterable[Resource], context: Context) -> list[Found]:
@@ -226,5 +237,7 @@ def _printed(resources: list[Resource], host: Host) -> list[Found]:
     if not fragments:
         return [Found() for _ in resources]
     seen = round_trip.answers(host, fragments)
-    return [Found(seen[str(position)].stdout, seen[str(position)].status) if str(position) in seen else Found()
-            for position in range(len(resources))]
+    return [
+        Found(seen[str(position)].stdout, seen[str(position)].status) if str(position) in seen else Found()
+        for position in range(len(resources))
+    ]

@@ -98,10 +98,16 @@ class Step:
     def _on_all_hosts(self, site: Site, plan: bool, leave_out: Collection[str]) -> Report:
         started = time.time()
         hosts = self._hosts(site, leave_out)
-        with StepProgress(self.title, [host.name for host in hosts]) as progress, \
-                FanOut(connect(site)[site.registry_node.name], hosts) as fan_out:
-            results = side_by_side(fan_out.first(hosts), lambda host: fan_out.watched(host, lambda: bring_about(
-                host, lambda: list(self.resources(Target(site, host, fan_out))), plan, progress)))
+        with (
+            StepProgress(self.title, [host.name for host in hosts]) as progress,
+            FanOut(connect(site)[site.registry_node.name], hosts) as fan_out,
+        ):
+            results = side_by_side(
+                fan_out.first(hosts),
+                lambda host: fan_out.watched(
+                    host, lambda: bring_about(host, lambda: list(self.resources(Target(site, host, fan_out))), plan, progress)
+                ),
+            )
         report = Report(self.chapter, self.name, self.title, plan, {}, started=started, seconds=time.time() - started)
         errors = {}
         for host in hosts:
@@ -139,8 +145,10 @@ class Check:
         if plan and not self.before:
             report.rows = [["in a run"], ["looked at when the steps before it have run"]]
             return finish(report)
-        with nullcontext() if self.before else lock.held(site, f"check {self.title!r} of chapter {self.chapter}"), \
-                StepProgress(self.title, []):
+        with (
+            nullcontext() if self.before else lock.held(site, f"check {self.title!r} of chapter {self.chapter}"),
+            StepProgress(self.title, []),
+        ):
             try:
                 report.rows = self.look(site)
             except Exception as unexplained:
@@ -158,8 +166,9 @@ def check(title: str, before: bool = False):
     return lambda look_at: Check(title, look_at, before)
 
 
-def finish(report: Report, errors: Mapping[str, Exception] | None = None,
-           mask: Callable[[str], str] = lambda text: text) -> Report:
+def finish(
+    report: Report, errors: Mapping[str, Exception] | None = None, mask: Callable[[str], str] = lambda text: text
+) -> Report:
     """Record the report for the runner; with errors (host → why it did not get through) show it, and raise StepFailed.
 
     mask: takes the secrets that are known out of a text, before it is kept or shown.
@@ -192,5 +201,9 @@ def _failed(report: Report) -> StepFailed:
     told = "".join("\n" + indent(f"{one.host}: {one.message}", "  ") for one in report.failures)
     # The runner tells how to go on, with the chapter to begin at.
     remedy = "" if os.environ.get(REPORT_FILE) else "mend the cause and run the step again: what is done stays done"
-    return StepFailed(f"{heading} (chapter {report.chapter}, step {report.step}){told}", remedy=remedy, report=report,
-                      retryable=all(one.retryable for one in report.failures))
+    return StepFailed(
+        f"{heading} (chapter {report.chapter}, step {report.step}){told}",
+        remedy=remedy,
+        report=report,
+        retryable=all(one.retryable for one in report.failures),
+    )

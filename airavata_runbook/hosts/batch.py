@@ -44,10 +44,18 @@ def split(output: bytes, nonce: str, names: Mapping[str, str] | None = None) -> 
     Raises StepFailed, which names the missing ones, when the output was cut short.
     """
     mark = re.escape(nonce.encode())
-    answers = {name.decode(errors="replace"): Answer(stdout, int(status)) for name, stdout, status in re.findall(
-        rb"^%b (\S+)\n(.*?)\n%b \1 (\d{1,3}) \.$" % (mark, mark), output, re.DOTALL | re.MULTILINE)}
+    answers = {
+        name.decode(errors="replace"): Answer(stdout, int(status))
+        for name, stdout, status in re.findall(
+            rb"^%b (\S+)\n(.*?)\n%b \1 (\d{1,3}) \.$" % (mark, mark), output, re.DOTALL | re.MULTILINE
+        )
+    }
     missing = [name for name in names or () if name not in answers]
     if missing:
-        raise StepFailed("the host's answer was cut short", found=f"nothing of {', '.join(missing[:5])}",
-                         remedy="run again; if it stays, see that the host has memory and disk left", retryable=True)
+        raise StepFailed(
+            "the host's answer was cut short",
+            found=f"nothing of {', '.join(missing[:5])}",
+            remedy="run again; if it stays, see that the host has memory and disk left",
+            retryable=True,
+        )
     return answers

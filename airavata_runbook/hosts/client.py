@@ -37,9 +37,18 @@ def open_client(where: str, ssh: Ssh, address: str, sock=None) -> paramiko.SSHCl
         if known_hosts.is_file():
             _load(client, known_hosts, where, address)
     try:
-        client.connect(address, port=ssh.port, username=ssh.user, sock=sock or _prompt_socket(address, ssh.port),
-                       timeout=CONNECT_TIMEOUT, key_filename=key, look_for_keys=not key, allow_agent=not key,
-                       auth_timeout=CONNECT_TIMEOUT, banner_timeout=CONNECT_TIMEOUT)
+        client.connect(
+            address,
+            port=ssh.port,
+            username=ssh.user,
+            sock=sock or _prompt_socket(address, ssh.port),
+            timeout=CONNECT_TIMEOUT,
+            key_filename=key,
+            look_for_keys=not key,
+            allow_agent=not key,
+            auth_timeout=CONNECT_TIMEOUT,
+            banner_timeout=CONNECT_TIMEOUT,
+        )
     except (OSError, ValueError, paramiko.SSHException) as error:
         client.close()
         raise _unreachable(where, ssh, address, known_hosts, error) from None
@@ -88,11 +97,13 @@ def _load(client: paramiko.SSHClient, known_hosts: Path, where: str, address: st
         client.get_host_keys().lookup(address)  # compared with each name, hashed ones too
     except Exception as error:  # a broken line makes paramiko raise anything from InvalidHostKey to AssertionError
         line = None if isinstance(error, OSError) else _broken_line(known_hosts)
-        raise HostKeyRefused("the file of known hosts cannot be read", where=where,
-                             found=f"{known_hosts}{f', line {line}' if line else ''}: {type(error).__name__}",
-                             needed="lines as `ssh-keyscan` prints them, in a file that may be read",
-                             remedy="correct or remove that line, name another file by ssh.known_hosts, or state "
-                                    "ssh.fingerprint") from None
+        raise HostKeyRefused(
+            "the file of known hosts cannot be read",
+            where=where,
+            found=f"{known_hosts}{f', line {line}' if line else ''}: {type(error).__name__}",
+            needed="lines as `ssh-keyscan` prints them, in a file that may be read",
+            remedy="correct or remove that line, name another file by ssh.known_hosts, or state ssh.fingerprint",
+        ) from None
 
 
 def _broken_line(known_hosts: Path) -> int | None:
@@ -121,26 +132,54 @@ def _prompt_socket(address: str, port: int) -> socket.socket:
 def _unreachable(where: str, ssh: Ssh, address: str, known_hosts: Path, error: Exception) -> HostUnreachable:
     where = f"{where}, {ssh.user}@{address}:{ssh.port}"
     if isinstance(error, paramiko.BadHostKeyException):
-        return HostKeyRefused("the host's key is not the known one: another machine may be answering", where=where,
-                              found=f"a {error.key.get_name()} key that differs from {known_hosts}",
-                              remedy="find out why; if the host was set up anew, replace its line in that file")
+        return HostKeyRefused(
+            "the host's key is not the known one: another machine may be answering",
+            where=where,
+            found=f"a {error.key.get_name()} key that differs from {known_hosts}",
+            remedy="find out why; if the host was set up anew, replace its line in that file",
+        )
     if isinstance(error, paramiko.AuthenticationException):
-        return HostUnreachable("the host refused the login", where=where, found=str(error),
-                               needed=f"the key {ssh.key}" if ssh.key else "a key in ~/.ssh or the agent",
-                               remedy="put the public key into the user's ~/.ssh/authorized_keys, or correct ssh.user or ssh.key")
+        return HostUnreachable(
+            "the host refused the login",
+            where=where,
+            found=str(error),
+            needed=f"the key {ssh.key}" if ssh.key else "a key in ~/.ssh or the agent",
+            remedy="put the public key into the user's ~/.ssh/authorized_keys, or correct ssh.user or ssh.key",
+        )
     if isinstance(error, paramiko.SSHException) and "fingerprint" in str(error):
-        return HostKeyRefused("the host's key is not the one in the site file", where=where, found=str(error),
-                              remedy="compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host")
+        return HostKeyRefused(
+            "the host's key is not the one in the site file",
+            where=where,
+            found=str(error),
+            remedy="compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host",
+        )
     if isinstance(error, paramiko.SSHException) and "not found in known_hosts" in str(error):
-        return HostKeyRefused("the host's key is not known", where=where, found=f"no key of it in {known_hosts}",
-                              needed="a verified host key; the runbook never accepts one by itself",
-                              remedy="put ssh.fingerprint into the site file, or connect once by ssh and compare the key")
+        return HostKeyRefused(
+            "the host's key is not known",
+            where=where,
+            found=f"no key of it in {known_hosts}",
+            needed="a verified host key; the runbook never accepts one by itself",
+            remedy="put ssh.fingerprint into the site file, or connect once by ssh and compare the key",
+        )
     if isinstance(error, FileNotFoundError):
-        return HostUnreachable("the private key file is missing", where=where, found=str(error.filename or ssh.key),
-                               remedy="correct ssh.key; for a lab, run `airavata-runbook lab up`")
+        return HostUnreachable(
+            "the private key file is missing",
+            where=where,
+            found=str(error.filename or ssh.key),
+            remedy="correct ssh.key; for a lab, run `airavata-runbook lab up`",
+        )
     if isinstance(error, ValueError) or getattr(error, "filename", None):  # an error of the connection names no file
-        return HostUnreachable("the private key file cannot be read", where=where, found=f"{ssh.key or '~/.ssh'}: {error}",
-                               needed="the text of a private key, in a file that you may read", remedy="correct ssh.key")
+        return HostUnreachable(
+            "the private key file cannot be read",
+            where=where,
+            found=f"{ssh.key or '~/.ssh'}: {error}",
+            needed="the text of a private key, in a file that you may read",
+            remedy="correct ssh.key",
+        )
     found = "no answer" if isinstance(error, socket.timeout) else str(error)
-    return HostUnreachable("the host does not answer", where=where, found=found,
-                           remedy="see that it is up and that ssh.host, ssh.port and ssh.jump are right")
+    return HostUnreachable(
+        "the host does not answer",
+        where=where,
+        found=found,
+        remedy="see that it is up and that ssh.host, ssh.port and ssh.jump are right",
+    )

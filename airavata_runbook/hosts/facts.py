@@ -31,9 +31,9 @@ FRAGMENTS = {
     "files": "ulimit -Hn; cat /proc/sys/fs/nr_open",
     "container": "systemd-detect-virt --container || true",  # prints "none" and fails outside of containers
     "sysctls": "for name in " + " ".join(WRITABLE) + "; do path=/proc/sys/$name; test -e $path || continue; "
-               # Opening for append asks the kernel for the right to write, and writes nothing.
-               "if ( : >> $path ) 2>/dev/null; then echo $name writable $(cat $path); "
-               "else echo $name fixed $(cat $path); fi; done",
+    # Opening for append asks the kernel for the right to write, and writes nothing.
+    "if ( : >> $path ) 2>/dev/null; then echo $name writable $(cat $path); "
+    "else echo $name fixed $(cat $path); fi; done",
     "selinux": "cat /sys/fs/selinux/enforce 2>/dev/null || echo absent",
     "firewalld": "systemctl is-active firewalld 2>/dev/null || true",
     "addresses": "ip -o -4 addr show || echo ip fails",
@@ -132,8 +132,13 @@ def read(texts: Mapping[str, str], fragments: Mapping[str, str], parsers: Parser
 def _unread(name: str, text: str, script: str) -> StepFailed:
     tool = script.split()[0]
     remedy = "apt-get install iproute2" if tool in ("ip", "ss") else "run that on the host as root, and mend what it says"
-    return StepFailed("a fact of the host cannot be read", where=f"fact {name}", found=text[:200],
-                      needed=f"the output of: {script}", remedy=remedy)
+    return StepFailed(
+        "a fact of the host cannot be read",
+        where=f"fact {name}",
+        found=text[:200],
+        needed=f"the output of: {script}",
+        remedy=remedy,
+    )
 
 
 def _os(text: str) -> tuple[str, str]:

@@ -105,8 +105,10 @@ class _KeyPair:
     @classmethod
     def new(cls) -> Self:
         key = Ed25519PrivateKey.generate()
-        return cls(key.private_bytes(form.Encoding.PEM, form.PrivateFormat.OpenSSH, form.NoEncryption()).decode(),
-                   key.public_key().public_bytes(form.Encoding.OpenSSH, form.PublicFormat.OpenSSH).decode())
+        return cls(
+            key.private_bytes(form.Encoding.PEM, form.PrivateFormat.OpenSSH, form.NoEncryption()).decode(),
+            key.public_key().public_bytes(form.Encoding.OpenSSH, form.PublicFormat.OpenSSH).decode(),
+        )
 
 
 class FanOut:
@@ -179,8 +181,11 @@ class FanOut:
         if self._server.why_not:
             return f"{self.source.name} does not serve it: {self._server.why_not}"
         answer = host.run(self._server.fetch_script(files), timeout=FETCH)
-        return f"from {self.source.name}: {answer.complaint.splitlines()[0] if answer.complaint else 'no answer'}" \
-            if answer.status else ""
+        return (
+            f"from {self.source.name}: {answer.complaint.splitlines()[0] if answer.complaint else 'no answer'}"
+            if answer.status
+            else ""
+        )
 
 
 class _Server:
@@ -220,19 +225,32 @@ class _Server:
     def _script(self) -> str:
         site, node = self.source.site, self.source.node
         ports = " ".join(map(str, (site.registry.port, *PORTS)))
-        return SERVE % {"address": node.address, "ports": ports, "user": USER, "public": self.user_key.public,
-                        "size": len(self.host_key.private), "listen": heartbeat.LISTEN % {"silence": heartbeat.SILENCE}}
+        return SERVE % {
+            "address": node.address,
+            "ports": ports,
+            "user": USER,
+            "public": self.user_key.public,
+            "size": len(self.host_key.private),
+            "listen": heartbeat.LISTEN % {"silence": heartbeat.SILENCE},
+        }
 
     def fetch_script(self, files: list[Shared]) -> str:
         """What a host runs to get files, each whole and compared, or none. It holds the key: to standard input only."""
         parts = {file: f"{file.path}.part" for file in files}
         return FETCH_ALL.format(
-            key=self.user_key.private, known=self.host_key.public, port=self.port, address=self.source.node.address,
-            user=USER, connect=CONNECT, limit=FETCH, parts=shlex.join(parts.values()),
+            key=self.user_key.private,
+            known=self.host_key.public,
+            port=self.port,
+            address=self.source.node.address,
+            user=USER,
+            connect=CONNECT,
+            limit=FETCH,
+            parts=shlex.join(parts.values()),
             folders=shlex.join(sorted({file.path.rpartition("/")[0] or "/" for file in files})),
             gets="".join(f'get "{_escaped(file.path)}" "{_escaped(part)}"\n' for file, part in parts.items()),
             sums="".join(f"{file.sha256}  {part}\n" for file, part in parts.items()),
-            moves="".join(f"mv -f {shlex.quote(part)} {shlex.quote(file.path)}\n" for file, part in parts.items()))
+            moves="".join(f"mv -f {shlex.quote(part)} {shlex.quote(file.path)}\n" for file, part in parts.items()),
+        )
 
 
 def _escaped(path: str) -> str:

@@ -66,9 +66,11 @@ class Host:
 
     def greet(self) -> None:
         """Begin to connect, without waiting for it; what is wrong is told to whoever uses the host."""
+
         def quietly() -> None:
             with suppress(HostUnreachable):
                 self._open()
+
         threading.Thread(target=quietly, daemon=True).start()
 
     def start(self, script: str) -> paramiko.Channel:
@@ -90,12 +92,18 @@ class Host:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
             stream.seek(0)
             quoted = shlex.quote(target)
-            script = (f"set -e; umask 022; mkdir -p $(dirname {quoted}); cat > {quoted}.part; "
-                      f"echo {digest} {quoted}.part | sha256sum -c --quiet; mv -f {quoted}.part {quoted}")
+            script = (
+                f"set -e; umask 022; mkdir -p $(dirname {quoted}); cat > {quoted}.part; "
+                f"echo {digest} {quoted}.part | sha256sum -c --quiet; mv -f {quoted}.part {quoted}"
+            )
             result = self._exchange(self._shell(script), stream, progress=progress)
         if result.status:
-            raise HostUnreachable("a file did not arrive whole", where=f"host {self.name}: {target}",
-                                  found=result.complaint, remedy="see that the host's disk has room, then run again")
+            raise HostUnreachable(
+                "a file did not arrive whole",
+                where=f"host {self.name}: {target}",
+                found=result.complaint,
+                remedy="see that the host's disk has room, then run again",
+            )
 
     def forward(self, port: int, address: str = "127.0.0.1") -> int:
         """The local port (on 127.0.0.1) of a forward to address:port as the host sees it; kept until `close`."""
@@ -133,17 +141,27 @@ class Host:
     def _lost(self, error: Exception | None, client: paramiko.SSHClient | None = None) -> HostUnreachable:
         """What became of the connection `client`, or of whichever there is, as an error. It is closed, but no newer one."""
         if isinstance(error, paramiko.ChannelException):  # the connection is well; another thread may be at work on it
-            return HostUnreachable("the host refuses one more session", where=f"host {self.name}", found=str(error),
-                                   remedy="raise MaxSessions in the configuration of its sshd to 10, its default, or more")
+            return HostUnreachable(
+                "the host refuses one more session",
+                where=f"host {self.name}",
+                found=str(error),
+                remedy="raise MaxSessions in the configuration of its sshd to 10, its default, or more",
+            )
         with self._lock:
             if client in (None, self._client):
                 self.close()
         if self._stop.is_set():
-            return StoppedByUser(STOPPED_BY_USER, where=f"host {self.name}",
-                                 remedy="run the step again: what is done stays done, and it goes on where it stopped")
-        return HostUnreachable("the connection to the host was lost", where=f"host {self.name}",
-                               found=str(error) or type(error).__name__,
-                               remedy="see that the host is up, then run again: it goes on where it stopped")
+            return StoppedByUser(
+                STOPPED_BY_USER,
+                where=f"host {self.name}",
+                remedy="run the step again: what is done stays done, and it goes on where it stopped",
+            )
+        return HostUnreachable(
+            "the connection to the host was lost",
+            where=f"host {self.name}",
+            found=str(error) or type(error).__name__,
+            remedy="see that the host is up, then run again: it goes on where it stopped",
+        )
 
     def _shell(self, script: str | None = None) -> str:
         """The command of root's shell: with a script as its argument, or one that reads it."""
@@ -158,9 +176,13 @@ class Host:
             except TimeoutError:
                 if self._stop.is_set():
                     raise self._lost(None, client) from None
-                raise HostUnreachable("nothing was heard of a command on the host for a long time", where=f"host {self.name}",
-                                      found=f"no output for {timeout:.0f} s", needed="an answer",
-                                      remedy="it may still be at work there (see ps); run again when it has ended") from None
+                raise HostUnreachable(
+                    "nothing was heard of a command on the host for a long time",
+                    where=f"host {self.name}",
+                    found=f"no output for {timeout:.0f} s",
+                    needed="an answer",
+                    remedy="it may still be at work there (see ps); run again when it has ended",
+                ) from None
             except (OSError, EOFError, paramiko.SSHException) as error:
                 raise self._lost(error, client) from None
 
@@ -179,24 +201,20 @@ class Host:
             jump = parse_jump(ssh)
             self._jump = open_client(f"jump host {jump.host}", jump, jump.host, None)
             try:
-                sock = self._jump.get_transport().open_channel("direct-tcpip", (address, ssh.port), ("127.0.0.1", 0),
-                                                               timeout=CONNECT_TIMEOUT)
+                sock = self._jump.get_transport().open_channel(
+                    "direct-tcpip", (address, ssh.port), ("127.0.0.1", 0), timeout=CONNECT_TIMEOUT
+                )
             except paramiko.SSHException as error:  # the jump host cannot reach it, or does not forward
-                raise HostUnreachable("the jump host does not reach the host", found=str(error),
-                                      where=f"host {self.name}, {address}:{ssh.port} through {jump.user}@{jump.host}:{jump.port}",
-                                      remedy="see that the host is up, that ssh.host is its address as the jump host knows "
-                                             "it, and that the jump host's sshd has AllowTcpForwarding yes") from None
+                raise HostUnreachable(
+                    "the jump host does not reach the host",
+                    found=str(error),
+                    where=f"host {self.name}, {address}:{ssh.port} through {jump.user}@{jump.host}:{jump.port}",
+                    remedy="see that the host is up, that ssh.host is its address as the jump host knows "
+                    "it, and that the jump host's sshd has AllowTcpForwarding yes",
+                ) from None
         client = open_client(f"host {self.name}", ssh, address, sock)
         threading.Thread(target=watch, args=(client.get_transport(),), daemon=True).start()
         return client
-
-
-
-
-
-
-
-
 
 
 def _exchanged(transport: paramiko.Transport, command: str, data, timeout: float, progress: Callable[[int], None]) -> Result:
@@ -228,7 +246,7 @@ def _read_errors(channel: paramiko.Channel, errors: list[bytes]) -> None:
 def _feed(channel: paramiko.Channel, data, progress: Callable[[int], None]) -> None:
     sent = 0
     try:
-        for chunk in ([data] if isinstance(data, bytes) else iter(lambda: data.read(1 << 18), b"")):
+        for chunk in [data] if isinstance(data, bytes) else iter(lambda: data.read(1 << 18), b""):
             channel.sendall(chunk)
             sent += len(chunk)
             progress(sent)

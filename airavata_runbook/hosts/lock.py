@@ -102,9 +102,13 @@ class _Keeper:
             except StepFailed as error:
                 if error.found.startswith(_who(self.doing)):
                     continue  # ours: its shell has not noticed yet that the connection is gone
-                self.lost = StepFailed("the site's lock was lost with a connection, and could not be taken again",
-                                       where=error.where, found=f"{error.message}: {error.found}", retryable=True,
-                                       remedy="let the other run end, then run again: it goes on where this one stopped")
+                self.lost = StepFailed(
+                    "the site's lock was lost with a connection, and could not be taken again",
+                    where=error.where,
+                    found=f"{error.message}: {error.found}",
+                    retryable=True,
+                    remedy="let the other run end, then run again: it goes on where this one stopped",
+                )
                 _interrupt_main()
                 return
             with self._changing:
@@ -140,15 +144,29 @@ def _take(host: Host, doing: str) -> paramiko.Channel:
         if answer != b"held":
             channel.close()
     if answer == b"taken":
-        raise StepFailed("another run is under way on this site", where=where,
-                         found=said or "somebody who has just begun", retryable=True,
-                         remedy=f"wait for it, or stop it: the lock ends with it, or when it was not heard of for {SILENCE} s")
+        raise StepFailed(
+            "another run is under way on this site",
+            where=where,
+            found=said or "somebody who has just begun",
+            retryable=True,
+            remedy=f"wait for it, or stop it: the lock ends with it, or when it was not heard of for {SILENCE} s",
+        )
     if not said:
-        raise _Unanswered(UNLOCKABLE, where=where, found=silent, retryable=True,
-                          remedy="see that the host is up, then run again: it goes on where it stopped")
-    raise StepFailed(UNLOCKABLE, where=where, found=said, retryable=True,
-                     needed="flock, timeout and dd on the host, and a /run that can be written to",
-                     remedy="see to what the host says, then run again: it goes on where it stopped")
+        raise _Unanswered(
+            UNLOCKABLE,
+            where=where,
+            found=silent,
+            retryable=True,
+            remedy="see that the host is up, then run again: it goes on where it stopped",
+        )
+    raise StepFailed(
+        UNLOCKABLE,
+        where=where,
+        found=said,
+        retryable=True,
+        needed="flock, timeout and dd on the host, and a /run that can be written to",
+        remedy="see to what the host says, then run again: it goes on where it stopped",
+    )
 
 
 def _script() -> str:
@@ -168,5 +186,3 @@ def _who(doing: str) -> str:
     except (KeyError, OSError):  # a user id without a name
         user = f"user {os.getuid()}"
     return f"{user}@{socket.gethostname()}, process {os.getpid()}, {doing}"
-
-

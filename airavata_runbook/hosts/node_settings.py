@@ -61,7 +61,8 @@ def derive(host: HostFacts) -> NodeSettings:
     if host.container:
         reasons["imageGCHighThresholdPercent"] = (
             f"this host is a container ({host.container}): its disk is shared, and what others fill of it must not "
-            "cost this host its images")
+            "cost this host its images"
+        )
     return NodeSettings(
         cgroup_driver="systemd" if modern else "cgroupfs",
         systemd_cgroup=modern,

@@ -31,11 +31,13 @@ def side_by_side(hosts: list[Host], work: Callable[[Host], T]) -> dict[str, T | 
 
     Ctrl-C lets go of the hosts that are still at work; their result is then StoppedByUser.
     """
+
     def guarded(host: Host) -> T | Exception:
         try:
             return work(host)
         except Exception as error:  # given to the caller, who reports it for this host
             return error
+
     if not hosts:
         return {}
     with ThreadPoolExecutor(max_workers=min(32, len(hosts))) as pool:

@@ -17,9 +17,13 @@ def answers(host: Host, fragments: Mapping[str, str]) -> dict[str, Answer]:
     result = host.run(batch(fragments, nonce))
     if result.status > 0 and nonce.encode() not in result.stdout:  # the first thing that the script says
         user = host.node.ssh.user
-        raise NotRoot("the user cannot work as root", where=f"host {host.name}, user {user}",
-                      found=result.complaint or f"nothing was said (exit status {result.status})",
-                      needed="root, or sudo without a password",
-                      remedy="give root a shell: `chsh -s /bin/sh root`" if user == "root" else
-                             f"install sudo, and put the line `{user} ALL=(ALL) NOPASSWD: ALL` into /etc/sudoers.d/{user}")
+        raise NotRoot(
+            "the user cannot work as root",
+            where=f"host {host.name}, user {user}",
+            found=result.complaint or f"nothing was said (exit status {result.status})",
+            needed="root, or sudo without a password",
+            remedy="give root a shell: `chsh -s /bin/sh root`"
+            if user == "root"
+            else f"install sudo, and put the line `{user} ALL=(ALL) NOPASSWD: ALL` into /etc/sudoers.d/{user}",
+        )
     return split(result.stdout, nonce, fragments)

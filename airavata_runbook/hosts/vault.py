@@ -71,8 +71,9 @@ class Vault:
         paths = [stem + end for stem in stems for end in (".crt", ".key")]
         paths += [f"{SECRETS}/{reference.partition(':')[2]}" for reference in references if reference.startswith("generated:")]
         wanted = {str(number): path for number, path in enumerate(paths) if path not in self._read}
-        answers = round_trip.answers(connect(self.site)[self.site.master.name],
-                                     {number: f"cat {shlex.quote(path)}" for number, path in wanted.items()})
+        answers = round_trip.answers(
+            connect(self.site)[self.site.master.name], {number: f"cat {shlex.quote(path)}" for number, path in wanted.items()}
+        )
         for number, answer in answers.items():
             if answer.stdout and not answer.status:
                 self._keep(wanted[number], answer.stdout)
@@ -121,8 +122,11 @@ def vault_of(site: Site) -> Vault:
 
 def _from_environment(name: str) -> str:
     if not os.environ.get(name):
-        raise SiteError("a secret's environment variable is not set", where=f"env:{name}",
-                        remedy=f"export {name} before the notebook or command is started")
+        raise SiteError(
+            "a secret's environment variable is not set",
+            where=f"env:{name}",
+            remedy=f"export {name} before the notebook or command is started",
+        )
     return os.environ[name]
 
 
@@ -134,16 +138,18 @@ def _from_file(name: str) -> str:
     except (OSError, ValueError) as error:  # ValueError: no text, or a name that cannot be one of a file
         raise SiteError("a secret's file cannot be read", where=f"file:{name}", found=str(error)) from None
     if mode:
-        raise SiteError("a secret's file is open to others", where=f"file:{name}", needed="mode 600",
-                        remedy=f"chmod 600 {path}")
+        raise SiteError("a secret's file is open to others", where=f"file:{name}", needed="mode 600", remedy=f"chmod 600 {path}")
     return value
 
 
 def need_somebody_to_ask(reference: str) -> None:
     """Raises SiteError when a `prompt:` secret could not be asked for: no terminal, and no notebook that is stepped through."""
     if not (sys.stdin and sys.stdin.isatty()) and not _in_interactive_notebook():
-        raise SiteError("a secret is to be asked for, but nobody is there to answer", where=reference,
-                        remedy="step through the notebook by hand, or use generated:, env: or file:")
+        raise SiteError(
+            "a secret is to be asked for, but nobody is there to answer",
+            where=reference,
+            remedy="step through the notebook by hand, or use generated:, env: or file:",
+        )
 
 
 def _from_prompt(name: str) -> str:
@@ -161,14 +167,16 @@ def _from_keyring(name: str) -> str:
     try:
         import keyring
     except ImportError:
-        raise SiteError("the keyring package is not installed", where=f"keyring:{name}",
-                        remedy="pip install keyring") from None
+        raise SiteError("the keyring package is not installed", where=f"keyring:{name}", remedy="pip install keyring") from None
     try:
         value = keyring.get_password("airavata-runbook", name)
     except keyring.errors.KeyringError as error:
-        raise StepFailed("the keyring does not answer", where=f"keyring:{name}", found=f"{error or type(error).__name__}",
-                         remedy="unlock it, or use env: or file:") from None
+        raise StepFailed(
+            "the keyring does not answer",
+            where=f"keyring:{name}",
+            found=f"{error or type(error).__name__}",
+            remedy="unlock it, or use env: or file:",
+        ) from None
     if not value:
-        raise StepFailed("the keyring has no such entry", where=f"keyring:{name}",
-                         remedy=f"keyring set airavata-runbook {name}")
+        raise StepFailed("the keyring has no such entry", where=f"keyring:{name}", remedy=f"keyring set airavata-runbook {name}")
     return value

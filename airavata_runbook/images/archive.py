@@ -43,9 +43,12 @@ def read_small(files: Files, name: str) -> bytes:
     """A file whole, of at most 4 MiB. Raises BadImage."""
     size = files.size(name)
     if size is None or size > SMALL:
-        raise BadImage("a file of the archive is missing" if size is None else "a file of the archive is too large",
-                       where=f"{files.where}, {name}", found="nothing" if size is None else f"{size} bytes",
-                       needed=f"at most {SMALL} bytes")
+        raise BadImage(
+            "a file of the archive is missing" if size is None else "a file of the archive is too large",
+            where=f"{files.where}, {name}",
+            found="nothing" if size is None else f"{size} bytes",
+            needed=f"at most {SMALL} bytes",
+        )
     with closing(files.open(name)) as stream:
         return stream.read(size)
 
@@ -64,8 +67,9 @@ class Folder:
         try:
             return self._inside(name).open("rb")
         except OSError as error:
-            raise BadImage("a file of the image cannot be read", where=f"{self.where}, {name}",
-                           found=error.strerror or str(error)) from None
+            raise BadImage(
+                "a file of the image cannot be read", where=f"{self.where}, {name}", found=error.strerror or str(error)
+            ) from None
 
     def _inside(self, name: str) -> Path:
         _refuse_escape(name, self.where)
@@ -94,8 +98,12 @@ class Tar:
                     elif member.islnk():
                         links[name] = _normal(member.linkname, path)
         except (tarfile.TarError, EOFError) as error:
-            raise BadImage("an image archive cannot be read", where=str(path), found=str(error),
-                           needed="an uncompressed tar, or one compressed by gzip") from None
+            raise BadImage(
+                "an image archive cannot be read",
+                where=str(path),
+                found=str(error),
+                needed="an uncompressed tar, or one compressed by gzip",
+            ) from None
         # `docker save` links equal layers to each other; a link to a link is none of its doing.
         self._index |= {name: self._index[target] for name, target in links.items() if target in self._index}
 
@@ -121,7 +129,7 @@ class _Window(io.RawIOBase):
     def readinto(self, buffer) -> int:
         data = os.pread(self._file.fileno(), min(len(buffer), self._end - self._position), self._position)
         self._position += len(data)
-        buffer[:len(data)] = data
+        buffer[: len(data)] = data
         return len(data)
 
 
@@ -154,5 +162,10 @@ def _refuse_escape(name: str, where: Path) -> None:
 
 
 def _escape(name: str, where: Path) -> BadImage:
-    return BadImage("a name in the image leads out of it", where=str(where), found=repr(name),
-                    needed="names below the archive's top", remedy="do not use this archive: it is damaged or hostile")
+    return BadImage(
+        "a name in the image leads out of it",
+        where=str(where),
+        found=repr(name),
+        needed="names below the archive's top",
+        remedy="do not use this archive: it is damaged or hostile",
+    )

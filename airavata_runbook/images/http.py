@@ -37,13 +37,23 @@ class Connection:
     password: for Basic, or for the service that hands out tokens. timeout: seconds to connect, and between two bytes.
     """
 
-    def __init__(self, base_url: str, name: str | None = None, ca: bytes | str | Path | None = None,
-                 user: str | None = None, password: str | None = None, timeout: tuple[float, float] = TIMEOUT):
+    def __init__(
+        self,
+        base_url: str,
+        name: str | None = None,
+        ca: bytes | str | Path | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        timeout: tuple[float, float] = TIMEOUT,
+    ):
         self.timeout = timeout
         self.base = urlsplit(base_url)
         if self.base.scheme != "https" or not self.base.hostname or "@" in self.base.netloc:
-            raise RegistryError("a registry is reached by TLS only", where=self.base.netloc.rpartition("@")[2],
-                                needed="https://HOST[:PORT], credentials apart")
+            raise RegistryError(
+                "a registry is reached by TLS only",
+                where=self.base.netloc.rpartition("@")[2],
+                needed="https://HOST[:PORT], credentials apart",
+            )
         self.name = name or self.base.netloc
         self.user = user
         self._credentials = _basic(user, password) if user and password is not None else None
@@ -57,8 +67,16 @@ class Connection:
     def __repr__(self) -> str:
         return f"Connection({self.name}, user={self.user})"
 
-    def send(self, method: str, target: str, *, scope: str = "", data: Body = None,
-             headers: Mapping[str, str] | None = None, stream: bool = False) -> requests.Response:
+    def send(
+        self,
+        method: str,
+        target: str,
+        *,
+        scope: str = "",
+        data: Body = None,
+        headers: Mapping[str, str] | None = None,
+        stream: bool = False,
+    ) -> requests.Response:
         """One request, with what the registry wants as authentication; redirects are followed for GET and HEAD.
 
         target: a path, or a Location that the registry sent. scope: what a token has to allow. data: bytes, or a
@@ -75,24 +93,32 @@ class Connection:
             response = self._follow(method, response.headers.get("Location", ""), scope, headers, stream)
         raise RegistryError("a registry redirects in a circle", where=self.name)
 
-    def _once(self, method: str, target: str, scope: str, data: Body, headers: Mapping[str, str] | None,
-              stream: bool) -> requests.Response:
+    def _once(
+        self, method: str, target: str, scope: str, data: Body, headers: Mapping[str, str] | None, stream: bool
+    ) -> requests.Response:
         url = self._own(target)
         if url is None:
-            raise RegistryError("a registry sends an upload elsewhere", where=self.name, found=_host(urlsplit(target)),
-                                needed=self.name, remedy="set the registry's own name in its configuration (http.host)")
+            raise RegistryError(
+                "a registry sends an upload elsewhere",
+                where=self.name,
+                found=_host(urlsplit(target)),
+                needed=self.name,
+                remedy="set the registry's own name in its configuration (http.host)",
+            )
         sent = {"Accept-Encoding": "identity", "Host": self.name, **(headers or {})}
         if granted := self._granted.get(scope):
             sent["Authorization"] = granted
         return self._request(self._session, method, url, sent, data, stream)
 
-    def _follow(self, method: str, location: str, scope: str, headers: Mapping[str, str] | None,
-                stream: bool) -> requests.Response:
+    def _follow(
+        self, method: str, location: str, scope: str, headers: Mapping[str, str] | None, stream: bool
+    ) -> requests.Response:
         if self._own(location):
             return self._once(method, location, scope, None, headers, stream)
         if urlsplit(location).scheme != "https":
-            raise RegistryError("a registry redirects to a place without TLS", where=self.name,
-                                found=_host(urlsplit(location)), needed="https")
+            raise RegistryError(
+                "a registry redirects to a place without TLS", where=self.name, found=_host(urlsplit(location)), needed="https"
+            )
         with requests.Session() as session:  # a store of blobs elsewhere: it gets neither our name nor our credentials
             return self._request(session, method, location, {"Accept-Encoding": "identity"}, None, stream)
 
@@ -103,20 +129,38 @@ class Connection:
             return None
         return urlunsplit((self.base.scheme, self.base.netloc, parts.path, parts.query, ""))
 
-    def _request(self, session: requests.Session, method: str, url: str, headers: Mapping[str, str], data: Body,
-                 stream: bool) -> requests.Response:
+    def _request(
+        self, session: requests.Session, method: str, url: str, headers: Mapping[str, str], data: Body, stream: bool
+    ) -> requests.Response:
         body = data() if callable(data) else data
         try:
             # An auth that does nothing keeps requests from putting in what it finds in ~/.netrc.
-            return session.request(method, url, headers=dict(headers), data=body, stream=stream, timeout=self.timeout,
-                                   allow_redirects=False, auth=lambda request: request)
+            return session.request(
+                method,
+                url,
+                headers=dict(headers),
+                data=body,
+                stream=stream,
+                timeout=self.timeout,
+                allow_redirects=False,
+                auth=lambda request: request,
+            )
         except requests.exceptions.RequestException as error:
             # A connection that is cut within TLS is an SSLError too; only a refused certificate is no bad luck.
             if isinstance(_innermost(error), ssl.SSLCertVerificationError):
-                raise RegistryError("a registry's certificate is not accepted", where=self.name, found=reason(error),
-                                    needed=f"a certificate for {self.name}, signed by a trusted authority") from None
-            raise RegistryError("a registry cannot be reached", where=self.name, found=reason(error), retryable=True,
-                                remedy="is its service running, and the connection to it (SSH, network) up?") from None
+                raise RegistryError(
+                    "a registry's certificate is not accepted",
+                    where=self.name,
+                    found=reason(error),
+                    needed=f"a certificate for {self.name}, signed by a trusted authority",
+                ) from None
+            raise RegistryError(
+                "a registry cannot be reached",
+                where=self.name,
+                found=reason(error),
+                retryable=True,
+                remedy="is its service running, and the connection to it (SSH, network) up?",
+            ) from None
         finally:
             if isinstance(body, BlobReader):
                 body.close()
@@ -141,8 +185,9 @@ class Connection:
     def _token(self, challenge: Mapping[str, str], scope: str) -> str:
         realm = urlsplit(challenge.get("realm", ""))
         if realm.scheme != "https":
-            raise RegistryError("a registry names a token service without TLS", where=self.name, found=_host(realm),
-                                needed="https")
+            raise RegistryError(
+                "a registry names a token service without TLS", where=self.name, found=_host(realm), needed="https"
+            )
         query = {"service": challenge.get("service", ""), "scope": scope or challenge.get("scope")}
         url = requests.Request("GET", urlunsplit(realm), params={k: v for k, v in query.items() if v}).prepare().url
         headers = {"Authorization": self._credentials} if self._credentials else {}
@@ -174,11 +219,20 @@ class _Named(HTTPAdapter):
 def refused(response: requests.Response, connection: Connection, what: str) -> RegistryError:
     """The error for an answer that is not the wanted one. what: what was asked for."""
     status = response.status_code
-    remedy = {401: "check the user and the password", 403: "this user may not do that: check its rights",
-              404: "check the name, the tag or the digest", 429: "the registry limits requests: wait, or log in"}
+    remedy = {
+        401: "check the user and the password",
+        403: "this user may not do that: check its rights",
+        404: "check the name, the tag or the digest",
+        429: "the registry limits requests: wait, or log in",
+    }
     message = "a registry refuses the credentials" if status == 401 else "a registry refuses"
-    return RegistryError(message, where=f"{connection.name}, {what}", found=f"{status} {_complaint(response)}".strip(),
-                         remedy=remedy.get(status, ""), retryable=status >= 500 or status == 429)
+    return RegistryError(
+        message,
+        where=f"{connection.name}, {what}",
+        found=f"{status} {_complaint(response)}".strip(),
+        remedy=remedy.get(status, ""),
+        retryable=status >= 500 or status == 429,
+    )
 
 
 def json_of(response: requests.Response, connection: Connection) -> dict:
@@ -188,8 +242,12 @@ def json_of(response: requests.Response, connection: Connection) -> dict:
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise RegistryError("a registry answers something that is no JSON object", where=connection.name,
-                            needed="the OCI distribution API", remedy="check the address: is it a registry?")
+        raise RegistryError(
+            "a registry answers something that is no JSON object",
+            where=connection.name,
+            needed="the OCI distribution API",
+            remedy="check the address: is it a registry?",
+        )
     return answer
 
 
@@ -225,8 +283,7 @@ def _context(ca: bytes | str | Path | None) -> ssl.SSLContext:
         context.load_verify_locations(cadata=pem.decode("ascii"))
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         where = "" if isinstance(ca, bytes) else str(ca)
-        raise RegistryError("a registry's authority cannot be read", where=where, found=str(error),
-                            needed="PEM") from None
+        raise RegistryError("a registry's authority cannot be read", where=where, found=str(error), needed="PEM") from None
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an intermediate can be what is trusted, as in Go
     return context
 

@@ -40,8 +40,12 @@ class Descriptor:
             case {"digest": str(digest), "size": int(size), "mediaType": str(kind)}:
                 if DIGEST.fullmatch(digest) and size >= 0:
                     return cls(digest, size, kind)
-        raise BadImage("a manifest names a blob in a way that cannot be used", where=where, found=f"{entry!r:.200}",
-                       needed="mediaType, size and a sha256 digest")
+        raise BadImage(
+            "a manifest names a blob in a way that cannot be used",
+            where=where,
+            found=f"{entry!r:.200}",
+            needed="mediaType, size and a sha256 digest",
+        )
 
 
 class BlobReader:
@@ -67,12 +71,20 @@ class BlobReader:
         self._hash.update(data)
         self._left -= len(data)
         if wanted and not data:
-            raise BadImage("a blob is cut short", where=f"{self._where}, {self._blob.digest}",
-                           found=f"{self._blob.size - self._left} bytes", needed=f"{self._blob.size} bytes")
+            raise BadImage(
+                "a blob is cut short",
+                where=f"{self._where}, {self._blob.digest}",
+                found=f"{self._blob.size - self._left} bytes",
+                needed=f"{self._blob.size} bytes",
+            )
         if not self._left and f"sha256:{self._hash.hexdigest()}" != self._blob.digest:
-            raise BadImage("a blob is not what its digest says", where=self._where,
-                           found=f"sha256:{self._hash.hexdigest()}", needed=self._blob.digest,
-                           remedy="fetch or make the image again")
+            raise BadImage(
+                "a blob is not what its digest says",
+                where=self._where,
+                found=f"sha256:{self._hash.hexdigest()}",
+                needed=self._blob.digest,
+                remedy="fetch or make the image again",
+            )
         if self._count:
             self._count(self._blob.size - self._left)
         return data
@@ -87,8 +99,9 @@ class Layout:
     digests: every digest that this image is known by here, the manifest's own and those of the indexes above it.
     """
 
-    def __init__(self, files: Files, manifest: bytes, media_type: str, digests: Iterable[str],
-                 names: Mapping[str, str] | None = None):
+    def __init__(
+        self, files: Files, manifest: bytes, media_type: str, digests: Iterable[str], names: Mapping[str, str] | None = None
+    ):
         self.where, self.manifest, self.media_type = files.where, manifest, media_type
         self.digest = digest_of(manifest)
         self.digests = frozenset({self.digest, *digests})
@@ -97,10 +110,13 @@ class Layout:
         for blob in self.blobs:
             size = files.size(self._name(blob))
             if size != blob.size:
-                raise BadImage("a blob of the image is missing" if size is None else "a blob has another size",
-                               where=f"{self.where}, {blob.digest}", needed=f"{blob.size} bytes",
-                               found="nothing" if size is None else f"{size} bytes",
-                               remedy="fetch or make the image again")
+                raise BadImage(
+                    "a blob of the image is missing" if size is None else "a blob has another size",
+                    where=f"{self.where}, {blob.digest}",
+                    needed=f"{blob.size} bytes",
+                    found="nothing" if size is None else f"{size} bytes",
+                    remedy="fetch or make the image again",
+                )
 
     def __repr__(self) -> str:
         return f"Layout({str(self.where)!r}, {self.digest})"
@@ -145,22 +161,30 @@ def open_archive(path: str | os.PathLike, platform: str = PLATFORM) -> Layout:
         return _from_index(files, platform)
     if files.size("manifest.json") is not None:
         return _from_docker(files, platform)
-    raise BadImage("this is no image archive", where=str(path), found="neither index.json nor manifest.json",
-                   needed="an OCI layout or what `docker save` writes")
+    raise BadImage(
+        "this is no image archive",
+        where=str(path),
+        found="neither index.json nor manifest.json",
+        needed="an OCI layout or what `docker save` writes",
+    )
 
 
 def choose(entries: object, platform: str, where: str) -> Descriptor:
     """The one descriptor among an index's manifests that is for `platform`. Raises BadImage, naming what there is."""
     if not isinstance(entries, list):
         raise BadImage("an image index lists no manifests", where=where)
-    images = {Descriptor.of(entry, where): _platform(entry) for entry in entries
-              if not _is_attestation(entry)}
+    images = {Descriptor.of(entry, where): _platform(entry) for entry in entries if not _is_attestation(entry)}
     fitting = [blob for blob, known in images.items() if known == platform] or [
-        blob for blob, known in images.items() if known is None]
+        blob for blob, known in images.items() if known is None
+    ]
     if len(fitting) != 1:
-        raise BadImage("an image cannot be chosen from an index", where=where, needed=f"exactly one for {platform}",
-                       found=", ".join(sorted(known or "one without platform" for known in images.values())) or "none",
-                       remedy="name an archive or a digest with one image for this platform")
+        raise BadImage(
+            "an image cannot be chosen from an index",
+            where=where,
+            needed=f"exactly one for {platform}",
+            found=", ".join(sorted(known or "one without platform" for known in images.values())) or "none",
+            remedy="name an archive or a digest with one image for this platform",
+        )
     return fitting[0]
 
 
@@ -176,8 +200,12 @@ def blobs_of(manifest: bytes, where: object) -> tuple[Descriptor, ...]:
     data = parse(manifest, where)
     layers = data.get("layers")
     if not isinstance(data.get("config"), dict) or not isinstance(layers, list):
-        raise BadImage("this is no image manifest", where=str(where), needed="config and layers",
-                       found=f"schema {data.get('schemaVersion')}, {data.get('mediaType', 'no media type')}")
+        raise BadImage(
+            "this is no image manifest",
+            where=str(where),
+            needed="config and layers",
+            found=f"schema {data.get('schemaVersion')}, {data.get('mediaType', 'no media type')}",
+        )
     return tuple(dict.fromkeys(Descriptor.of(entry, str(where)) for entry in [data["config"], *layers]))
 
 
@@ -225,8 +253,12 @@ def _from_index(files: Files, platform: str) -> Layout:
             return layout
         if chosen.media_type not in INDEXES:
             break
-    raise BadImage("an archive holds something else than an image", where=str(files.where), found=chosen.media_type,
-                   needed=" or ".join(MANIFESTS))
+    raise BadImage(
+        "an archive holds something else than an image",
+        where=str(files.where),
+        found=chosen.media_type,
+        needed=" or ".join(MANIFESTS),
+    )
 
 
 def _from_docker(files: Files, platform: str) -> Layout:
@@ -235,8 +267,11 @@ def _from_docker(files: Files, platform: str) -> Layout:
         [entry] = json.loads(read_small(files, "manifest.json"))
         config_name, layer_names = str(entry["Config"]), [str(name) for name in entry["Layers"]]
     except (ValueError, TypeError, KeyError):
-        raise BadImage("manifest.json is not what `docker save` writes for one image", where=str(files.where),
-                       remedy="save one image to an archive") from None
+        raise BadImage(
+            "manifest.json is not what `docker save` writes for one image",
+            where=str(files.where),
+            remedy="save one image to an archive",
+        ) from None
     config = parse(read_small(files, config_name), files.where)
     check_platform(config, platform, str(files.where))
     blobs = [_measure(files, name) for name in (config_name, *layer_names)]
@@ -254,13 +289,22 @@ def _check_layers(config: dict, layers: list[tuple[dict, bool]], where: str) -> 
     rootfs = config.get("rootfs")
     wanted = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
     if not isinstance(wanted, list) or len(wanted) != len(layers):
-        raise BadImage("an image's layers are not those of its configuration", where=where,
-                       found=f"{len(layers)} layers", needed=f"rootfs.diff_ids: {wanted!r:.200}",
-                       remedy="save the image again")
+        raise BadImage(
+            "an image's layers are not those of its configuration",
+            where=where,
+            found=f"{len(layers)} layers",
+            needed=f"rootfs.diff_ids: {wanted!r:.200}",
+            remedy="save the image again",
+        )
     for diff, (layer, zipped) in zip(wanted, layers, strict=True):
         if not zipped and diff != layer["digest"]:
-            raise BadImage("a layer is not what its digest says", where=where, found=layer["digest"],
-                           needed=str(diff), remedy="save the image again")
+            raise BadImage(
+                "a layer is not what its digest says",
+                where=where,
+                found=layer["digest"],
+                needed=str(diff),
+                remedy="save the image again",
+            )
 
 
 def _measure(files: Files, name: str) -> tuple[dict, bool]:

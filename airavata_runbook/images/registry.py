@@ -40,8 +40,16 @@ ACCEPT = {"Accept": ", ".join((*MANIFESTS, *INDEXES))}
 class Registry:
     """One registry. For the arguments see `registry_http.Connection`; several threads may use it at once."""
 
-    def __init__(self, base_url: str, *, name: str | None = None, ca: bytes | str | Path | None = None,
-                 user: str | None = None, password: str | None = None, timeout: tuple[float, float] = TIMEOUT):
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        name: str | None = None,
+        ca: bytes | str | Path | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        timeout: tuple[float, float] = TIMEOUT,
+    ):
         self.connection = Connection(base_url, name, ca, user, password, timeout)
         self._holders: dict[str, str] = {}  # digest of a blob → a repository here that has it
 
@@ -85,20 +93,29 @@ class Registry:
         path = f"/v2/{_repository(repository)}/manifests/{_reference(tag)}"
         if self.has_manifest(repository, tag) != layout.digest:
             side_by_side(layout.blobs, lambda blob, count: self._push_blob(repository, layout, blob, count), progress)
-            response = self.connection.send("PUT", path, scope=_scope(repository, push=True), data=layout.manifest,
-                                            headers={"Content-Type": layout.media_type})
+            response = self.connection.send(
+                "PUT",
+                path,
+                scope=_scope(repository, push=True),
+                data=layout.manifest,
+                headers={"Content-Type": layout.media_type},
+            )
             if response.status_code != 201:
                 raise refused(response, self.connection, f"{repository}:{tag}")
             there = response.headers.get("Docker-Content-Digest", layout.digest)
             if there != layout.digest:
-                raise RegistryError("a registry changed a manifest",
-                                    where=f"{self.connection.name}, {repository}:{tag}", found=there,
-                                    needed=layout.digest)
+                raise RegistryError(
+                    "a registry changed a manifest",
+                    where=f"{self.connection.name}, {repository}:{tag}",
+                    found=there,
+                    needed=layout.digest,
+                )
         self._holders.update({blob.digest: repository for blob in layout.blobs})
         return layout.digest
 
-    def pull(self, repository: str, reference: str, into: str | os.PathLike, platform: str = PLATFORM,
-             progress: OnBytes | None = None) -> Layout:
+    def pull(
+        self, repository: str, reference: str, into: str | os.PathLike, platform: str = PLATFORM, progress: OnBytes | None = None
+    ) -> Layout:
         """Fetch an image into the folder `into`, as an OCI layout. Blobs that are there already are not fetched again.
 
         reference: a tag or digest, of an image or of an index, from which `platform` is chosen. Every byte is checked
@@ -113,10 +130,13 @@ class Registry:
             chosen = choose(parse(manifest, repository).get("manifests"), platform, f"{repository}, {reference}")
             manifest, kind, _ = self._fetch_manifest(repository, chosen.digest, into)
         if kind not in MANIFESTS:
-            raise BadImage("a registry has something else than an image", where=f"{repository}, {reference}",
-                           found=kind, needed=" or ".join(MANIFESTS))
-        side_by_side(blobs_of(manifest, repository),
-                     lambda blob, count: self._pull_blob(repository, blob, into, count), progress)
+            raise BadImage(
+                "a registry has something else than an image",
+                where=f"{repository}, {reference}",
+                found=kind,
+                needed=" or ".join(MANIFESTS),
+            )
+        side_by_side(blobs_of(manifest, repository), lambda blob, count: self._pull_blob(repository, blob, into, count), progress)
         write(into / "oci-layout", [b'{"imageLayoutVersion": "1.0.0"}'])
         write(into / "index.json", [json.dumps({"schemaVersion": 2, "manifests": [first]}).encode()])
         return open_archive(into, platform)
@@ -132,8 +152,13 @@ class Registry:
         digest = digest_of(content)
         wanted = reference if DIGEST.fullmatch(reference) else response.headers.get("Docker-Content-Digest", digest)
         if len(content) > SMALL or digest != wanted:
-            raise BadImage("a manifest is not what its digest says", where=f"{self.connection.name}/{repository}",
-                           found=digest, needed=wanted, remedy="do not use this registry for this image")
+            raise BadImage(
+                "a manifest is not what its digest says",
+                where=f"{self.connection.name}/{repository}",
+                found=digest,
+                needed=wanted,
+                remedy="do not use this registry for this image",
+            )
         return content, response.headers.get("Content-Type", "").partition(";")[0].strip(), digest
 
     def _fetch_manifest(self, repository: str, reference: str, into: Path) -> tuple[bytes, str, str]:
@@ -156,27 +181,40 @@ class Registry:
         if response.status_code != 202 or not location:
             raise refused(response, self.connection, f"an upload to {repository}")
         location += ("&" if urlsplit(location).query else "?") + f"digest={blob.digest}"
-        response = self.connection.send("PUT", location, scope=scope, data=lambda: layout.open(blob, count),
-                                        headers={"Content-Type": "application/octet-stream"})
+        response = self.connection.send(
+            "PUT",
+            location,
+            scope=scope,
+            data=lambda: layout.open(blob, count),
+            headers={"Content-Type": "application/octet-stream"},
+        )
         if response.status_code == 404:  # the upload is unknown: the registry was restarted in between
-            raise RegistryError("a registry forgot an upload", where=f"{self.connection.name}, {repository}",
-                                found=f"404 for {blob.digest}", retryable=True)
+            raise RegistryError(
+                "a registry forgot an upload",
+                where=f"{self.connection.name}, {repository}",
+                found=f"404 for {blob.digest}",
+                retryable=True,
+            )
         if response.status_code != 201:
             raise refused(response, self.connection, f"{repository}, {blob.digest}")
 
     def _has_blob(self, repository: str, blob: Descriptor) -> bool:
-        response = self.connection.send("HEAD", f"/v2/{_repository(repository)}/blobs/{blob.digest}",
-                                        scope=_scope(repository, push=True))
+        response = self.connection.send(
+            "HEAD", f"/v2/{_repository(repository)}/blobs/{blob.digest}", scope=_scope(repository, push=True)
+        )
         if response.status_code not in (200, 404):
             raise refused(response, self.connection, f"{repository}, {blob.digest}")
         there = response.headers.get("Content-Length", str(blob.size))
         if response.status_code == 200 and there != str(blob.size):
             # Sending it again would not help: the registry keeps what it has under a digest, unseen.
             digest = blob.digest.removeprefix("sha256:")
-            raise RegistryError("a registry holds a damaged blob", where=f"{self.connection.name}, {blob.digest}",
-                                found=f"{there} bytes", needed=f"{blob.size} bytes",
-                                remedy=f"remove docker/registry/v2/blobs/sha256/{digest[:2]}/{digest} from its data, "
-                                       "then push again")
+            raise RegistryError(
+                "a registry holds a damaged blob",
+                where=f"{self.connection.name}, {blob.digest}",
+                found=f"{there} bytes",
+                needed=f"{blob.size} bytes",
+                remedy=f"remove docker/registry/v2/blobs/sha256/{digest[:2]}/{digest} from its data, then push again",
+            )
         return response.status_code == 200
 
     def _pull_blob(self, repository: str, blob: Descriptor, into: Path, count: Callable[[int], None]) -> None:
@@ -184,8 +222,9 @@ class Registry:
         if intact(path, blob):
             return count(blob.size)
         where = f"{self.connection.name}/{repository}"
-        with closing(self.connection.send("GET", f"/v2/{repository}/blobs/{blob.digest}", scope=_scope(repository),
-                                          stream=True)) as response:
+        with closing(
+            self.connection.send("GET", f"/v2/{repository}/blobs/{blob.digest}", scope=_scope(repository), stream=True)
+        ) as response:
             if response.status_code != 200:
                 raise refused(response, self.connection, f"{repository}, {blob.digest}")
             write(path, BlobReader(Received(response, where), blob, where, count))

@@ -23,17 +23,24 @@ __all__ = ["BadImage", "Layout", "Reference", "open_archive", "resolve", "tag"]
 ASK = (5, 10)  # seconds to connect to a registry that is only asked what it has, and for its answer
 # What each engine is called with: build (the image's id goes to a file), then save to an archive.
 ENGINES = {
-    "podman": (["build", "--iidfile", "{id_file}", "{context}"],
-               ["save", "--format", "oci-archive", "--output", "{archive}", "{id}"]),
+    "podman": (
+        ["build", "--iidfile", "{id_file}", "{context}"],
+        ["save", "--format", "oci-archive", "--output", "{archive}", "{id}"],
+    ),
     "buildah": (["build", "--iidfile", "{id_file}", "{context}"], ["push", "{id}", "oci-archive:{archive}"]),
     "docker": (["build", "--iidfile", "{id_file}", "{context}"], ["save", "--output", "{archive}", "{id}"]),
 }
 
 
-
-
-def resolve(source: ImageSource, *, folder: Path, auth: str | None = None, ca: bytes | str | Path | None = None,
-            platform: str = PLATFORM, progress: OnBytes | None = None) -> Layout:
+def resolve(
+    source: ImageSource,
+    *,
+    folder: Path,
+    auth: str | None = None,
+    ca: bytes | str | Path | None = None,
+    platform: str = PLATFORM,
+    progress: OnBytes | None = None,
+) -> Layout:
     """The image that a site file's source stands for, on this machine; what was pulled or built before is used again.
 
     folder: what relative paths start at. auth: the value of `source.auth`, `user:password`. ca: authority of the
@@ -47,9 +54,13 @@ def resolve(source: ImageSource, *, folder: Path, auth: str | None = None, ca: b
     else:
         layout = _pulled(source, auth, ca, platform, progress)
     if source.digest and source.digest not in layout.digests:
-        raise BadImage("an image is not the one that the site file asks for",
-                       where=source.archive or source.pull or source.build or "", found=layout.digest,
-                       needed=source.digest, remedy="correct the digest, or find out who changed the image")
+        raise BadImage(
+            "an image is not the one that the site file asks for",
+            where=source.archive or source.pull or source.build or "",
+            found=layout.digest,
+            needed=source.digest,
+            remedy="correct the digest, or find out who changed the image",
+        )
     return layout
 
 
@@ -64,8 +75,12 @@ def ask(source: ImageSource, auth: str | None = None, ca: bytes | str | Path | N
     user, _, password = (auth or "").partition(":")
     registry = Registry(reference.url, ca=ca, user=user or None, password=password or None, timeout=ASK)
     if registry.has_manifest(reference.repository, reference.digest or source.digest) is None:
-        raise BadImage("the registry has no such image", where=source.pull, needed="a digest that is there",
-                       remedy="correct the reference, or push the image")
+        raise BadImage(
+            "the registry has no such image",
+            where=source.pull,
+            needed="a digest that is there",
+            remedy="correct the reference, or push the image",
+        )
 
 
 def check_build(context: Path) -> None:
@@ -86,8 +101,9 @@ def tag(source: ImageSource, *, folder: Path) -> str:
     return f"sha-{digest.removeprefix('sha256:')[:16]}"
 
 
-def _pulled(source: ImageSource, auth: str | None, ca: bytes | str | Path | None, platform: str,
-            progress: OnBytes | None) -> Layout:
+def _pulled(
+    source: ImageSource, auth: str | None, ca: bytes | str | Path | None, platform: str, progress: OnBytes | None
+) -> Layout:
     reference = Reference.parse(source.pull)
     digest = reference.digest or source.digest
     into = _pulled_into(digest, platform)
@@ -110,8 +126,9 @@ def _built_into(context: Path) -> Path:
     if not context.is_dir():
         raise BadImage("there is no such folder to build an image from", where=str(context))
     if not any((context / name).is_file() for name in ("Dockerfile", "Containerfile")):
-        raise BadImage("a folder holds nothing to build an image from", where=str(context),
-                       needed="a Dockerfile or Containerfile")
+        raise BadImage(
+            "a folder holds nothing to build an image from", where=str(context), needed="a Dockerfile or Containerfile"
+        )
     return paths.cache_dir() / "images" / "built" / f"{_content(context)}.tar"
 
 
@@ -147,16 +164,24 @@ def _engine(context: Path) -> str:
         if not answer.returncode:
             return engine
         found.append(f"{engine}: {(answer.stderr.strip() or 'does not answer').splitlines()[-1]}")
-    raise RunbookError("nothing on this machine can build an image", where=str(context), found="; ".join(found),
-                       needed=f"one of {', '.join(ENGINES)}",
-                       remedy="install one, or build elsewhere and name the archive (archive:) or reference (pull:)")
+    raise RunbookError(
+        "nothing on this machine can build an image",
+        where=str(context),
+        found="; ".join(found),
+        needed=f"one of {', '.join(ENGINES)}",
+        remedy="install one, or build elsewhere and name the archive (archive:) or reference (pull:)",
+    )
 
 
 def _run(command: list[str]) -> None:
     answer = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     if answer.returncode:
-        raise RunbookError("an image could not be built", where=" ".join(command), found=answer.stdout.strip()[-1500:],
-                           remedy="run that command by hand; the runbook only calls it")
+        raise RunbookError(
+            "an image could not be built",
+            where=" ".join(command),
+            found=answer.stdout.strip()[-1500:],
+            remedy="run that command by hand; the runbook only calls it",
+        )
 
 
 def _content(context: Path) -> str:

@@ -41,6 +41,7 @@ def side_by_side(blobs: Sequence[Descriptor], work: Work, progress: OnBytes | No
             if stop.is_set():
                 raise _Stopped
             done[blob.digest] = size
+
         _tried(lambda: work(blob, count), stop)
 
     with ThreadPoolExecutor(WORKERS, "blob") as pool:
@@ -77,8 +78,9 @@ class Received:
         try:
             return self._response.raw.read(size, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise RegistryError("an answer of a registry breaks off", where=self._where, found=reason(error),
-                                retryable=True) from None
+            raise RegistryError(
+                "an answer of a registry breaks off", where=self._where, found=reason(error), retryable=True
+            ) from None
 
     def close(self) -> None:
         self._response.close()

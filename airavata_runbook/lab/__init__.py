@@ -132,10 +132,14 @@ def _locked(site: Site) -> Iterator[None]:
     others = {host.name: host.elsewhere for host in lab_hosts(site) if host.elsewhere}
     if others:
         folder = next(iter(others.values()))
-        raise CannotBuild("a lab of another state folder has this bridge", where=f"bridge {site.lab.bridge}",
-                          found=f"{', '.join(others)} of the lab in {folder}", needed="a bridge of its own for each lab",
-                          remedy=f"set another lab.bridge and lab.network, or end that lab: AIRAVATA_RUNBOOK_STATE={folder} "
-                                 "airavata-runbook lab down with its site file")
+        raise CannotBuild(
+            "a lab of another state folder has this bridge",
+            where=f"bridge {site.lab.bridge}",
+            found=f"{', '.join(others)} of the lab in {folder}",
+            needed="a bridge of its own for each lab",
+            remedy=f"set another lab.bridge and lab.network, or end that lab: AIRAVATA_RUNBOOK_STATE={folder} "
+            "airavata-runbook lab down with its site file",
+        )
     file: Path = state_dir() / "labs" / f".{site.lab.bridge}.lock"
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as lock:

@@ -16,7 +16,7 @@ from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
 
 NSPAWN = Path("/run/systemd/nspawn")
-BOOT = 60.0      # seconds from start to SSH; measured: 1 to 2
+BOOT = 60.0  # seconds from start to SSH; measured: 1 to 2
 POWEROFF = 60.0  # seconds for an orderly end; etcd alone may take 20
 # File systems of their own, because an overlay (containerd's snapshots) cannot stand on an overlay.
 OWN_FOLDERS = {"containerd": "/var/lib/containerd", "kubelet": "/var/lib/kubelet"}
@@ -33,9 +33,13 @@ class LabHost:
     def __init__(self, site: Site, node: Node):
         self.site, self.node, self.name, self.address = site, node, node.name, str(node.address)
         self.folder = lab_folder(site) / node.name
-        self.launch = machine.Launch(site.lab.bridge, node.name, self.folder / "root",
-                                     tuple((self.folder / name, target) for name, target in OWN_FOLDERS.items()),
-                                     site.lab.memory)
+        self.launch = machine.Launch(
+            site.lab.bridge,
+            node.name,
+            self.folder / "root",
+            tuple((self.folder / name, target) for name, target in OWN_FOLDERS.items()),
+            site.lab.memory,
+        )
         self.kind = machine.kind()
 
     @property
@@ -50,8 +54,14 @@ class LabHost:
 
     @cached_property
     def identity(self) -> rootfs.Identity:
-        return rootfs.Identity(self.name, self.node.address, self.site.lab.network, self.node.ssh.user,
-                               self.node.ssh.port, self.site.lab.firewall == "closed")
+        return rootfs.Identity(
+            self.name,
+            self.node.address,
+            self.site.lab.network,
+            self.node.ssh.user,
+            self.node.ssh.port,
+            self.site.lab.firewall == "closed",
+        )
 
     @property
     def elsewhere(self) -> Path | None:
@@ -78,8 +88,7 @@ class LabHost:
             if not made.exists():
                 self._delete_disk()
                 base = image.ensure()
-                rootfs.personalise(rootfs.mount(base, self.folder), self.identity, user_key,
-                                   self.folder / "ssh_host_ed25519_key")
+                rootfs.personalise(rootfs.mount(base, self.folder), self.identity, user_key, self.folder / "ssh_host_ed25519_key")
                 for name in OWN_FOLDERS:
                     (self.folder / name).mkdir(exist_ok=True)
                 made.write_text(f"{base}\n")
@@ -92,9 +101,14 @@ class LabHost:
         end = time.monotonic() + seconds
         while not (_greets(self.address, self.node.ssh.port) and self.ssh(["true"], quiet=True) == 0):
             if not self.pid or time.monotonic() > end:
-                raise CannotBuild("a lab host ended while it started" if not self.pid else
-                                  f"a lab host does not answer SSH after {seconds:.0f} s", where=f"host {self.name}",
-                                  found=self._console(), remedy=f"the console's whole text is in {self.folder}/console")
+                raise CannotBuild(
+                    "a lab host ended while it started"
+                    if not self.pid
+                    else f"a lab host does not answer SSH after {seconds:.0f} s",
+                    where=f"host {self.name}",
+                    found=self._console(),
+                    remedy=f"the console's whole text is in {self.folder}/console",
+                )
             time.sleep(0.03)
 
     def ssh(self, command: list[str], quiet: bool = False) -> int:
@@ -104,10 +118,29 @@ class LabHost:
         gives 255.
         """
         lab = lab_folder(self.site)
-        call = ["ssh", "-F", "none", "-p", str(self.node.ssh.port), "-i", str(lab / "id_ed25519"),
-                "-o", f"UserKnownHostsFile={lab / 'known_hosts'}", "-o", "GlobalKnownHostsFile=none",
-                "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
-                "-o", "ConnectTimeout=10", f"{self.node.ssh.user}@{self.address}", *command]
+        call = [
+            "ssh",
+            "-F",
+            "none",
+            "-p",
+            str(self.node.ssh.port),
+            "-i",
+            str(lab / "id_ed25519"),
+            "-o",
+            f"UserKnownHostsFile={lab / 'known_hosts'}",
+            "-o",
+            "GlobalKnownHostsFile=none",
+            "-o",
+            "StrictHostKeyChecking=yes",
+            "-o",
+            "IdentitiesOnly=yes",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "ConnectTimeout=10",
+            f"{self.node.ssh.user}@{self.address}",
+            *command,
+        ]
         to = subprocess.DEVNULL if quiet else None
         return subprocess.run(call, stdin=to, stdout=to, stderr=to, check=False).returncode
 
@@ -132,8 +165,14 @@ class LabHost:
     def _launch(self) -> None:
         groups = machine.make_groups(self.launch) if self.kind is machine.Kind.CGROUP_V1 else []
         with (self.folder / "console").open("wb") as console:
-            process = subprocess.Popen(machine.launch_command(self.launch, self.kind, groups), stdout=console,
-                                       stderr=console, stdin=subprocess.DEVNULL, start_new_session=True, cwd="/")
+            process = subprocess.Popen(
+                machine.launch_command(self.launch, self.kind, groups),
+                stdout=console,
+                stderr=console,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+            )
         processes.remember(self.folder / "pid", process.pid)
         process.returncode = 0  # the host outlives this command on purpose: Popen must not warn of it
 
@@ -149,9 +188,12 @@ class LabHost:
     def _clear(self) -> None:
         """Whatever a host that has ended, or was killed, may have left, other than its disk."""
         if not processes.kill_all(lambda: machine.members(self.launch, self.kind)):
-            raise CannotBuild("processes of a lab host cannot be ended", where=f"host {self.name}",
-                              found=", ".join(map(str, sorted(machine.members(self.launch, self.kind)))),
-                              remedy="see what they wait for in /proc/PID/stack")
+            raise CannotBuild(
+                "processes of a lab host cannot be ended",
+                where=f"host {self.name}",
+                found=", ".join(map(str, sorted(machine.members(self.launch, self.kind)))),
+                remedy="see what they wait for in /proc/PID/stack",
+            )
         if self.kind is machine.Kind.CGROUP_V1:
             machine.remove_groups(self.launch)
         network.remove_cable(self.launch.machine)
@@ -177,8 +219,12 @@ class LabHost:
     def _base(self) -> Path:
         base = Path((self.folder / "made").read_text().strip())
         if not base.is_dir():
-            raise CannotBuild("the image below a lab host's disk is gone from the cache", where=f"host {self.name}",
-                              needed=str(base), remedy="take the lab down and up again")
+            raise CannotBuild(
+                "the image below a lab host's disk is gone from the cache",
+                where=f"host {self.name}",
+                needed=str(base),
+                remedy="take the lab down and up again",
+            )
         return base
 
     def _console(self) -> str:
@@ -190,9 +236,11 @@ class LabHost:
 def lab_hosts(site: Site) -> list[LabHost]:
     """The hosts of a lab site, in its order; raises CannotBuild for a site that has no lab."""
     if site.lab is None:
-        raise CannotBuild(f"site {site.name} has no lab: its hosts are real",
-                          needed="a `lab:` section in the site file",
-                          remedy="use a site such as lab, or reach the hosts as you always do")
+        raise CannotBuild(
+            f"site {site.name} has no lab: its hosts are real",
+            needed="a `lab:` section in the site file",
+            remedy="use a site such as lab, or reach the hosts as you always do",
+        )
     return [LabHost(site, node) for node in site.nodes]
 
 
@@ -205,8 +253,12 @@ def lab_host(site: Site, name: str) -> LabHost:
 def need_running(host: LabHost) -> None:
     """Raise HostUnreachable when a lab host does not run."""
     if host.state != "running":
-        raise HostUnreachable(f"the lab host is {host.state}", where=f"host {host.name}", needed="a running host",
-                              remedy=f"airavata-runbook lab up brings {host.site.name}'s hosts up")
+        raise HostUnreachable(
+            f"the lab host is {host.state}",
+            where=f"host {host.name}",
+            needed="a running host",
+            remedy=f"airavata-runbook lab up brings {host.site.name}'s hosts up",
+        )
 
 
 def _greets(address: str, port: int) -> bool:

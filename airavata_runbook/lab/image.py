@@ -19,10 +19,31 @@ from airavata_runbook.local.paths import cache_dir
 from airavata_runbook.local.terminal import Progress
 
 SUITE = "bookworm"
-PACKAGES = ["systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "iproute2", "iptables", "nftables",
-            "conntrack", "python3", "socat", "ethtool", "curl", "procps", "kmod", "ca-certificates"]
-MASKED = ["systemd-networkd-wait-online.service", "systemd-modules-load.service", "systemd-sysctl.service",
-          "getty.target", "console-getty.service"]
+PACKAGES = [
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "openssh-server",
+    "sudo",
+    "iproute2",
+    "iptables",
+    "nftables",
+    "conntrack",
+    "python3",
+    "socat",
+    "ethtool",
+    "curl",
+    "procps",
+    "kmod",
+    "ca-certificates",
+]
+MASKED = [
+    "systemd-networkd-wait-online.service",
+    "systemd-modules-load.service",
+    "systemd-sysctl.service",
+    "getty.target",
+    "console-getty.service",
+]
 ENABLED = ["systemd-networkd.service", "ssh.service", "airavata-lab-host.service"]
 
 # Run at each boot before anything else of the host. Kernel-wide settings belong to the machine: where a host may
@@ -55,10 +76,10 @@ sysctl --system >/run/airavata-lab/sysctl.log 2>&1 || true
 FILES = {
     "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultTimeoutStopSec=5s\n",
     "etc/systemd/journald.conf.d/lab.conf": "[Journal]\nReadKMsg=no\nStorage=volatile\n",
-    "etc/systemd/system/airavata-lab-host.service":
-        "[Unit]\nDescription=What a host on a shared kernel needs before anything else\nDefaultDependencies=no\n"
-        "Before=sysinit.target systemd-networkd.service\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\n"
-        "ExecStart=/usr/local/lib/airavata-lab-host\n\n[Install]\nWantedBy=sysinit.target\n",
+    "etc/systemd/system/airavata-lab-host.service": "[Unit]\n"
+    "Description=What a host on a shared kernel needs before anything else\nDefaultDependencies=no\n"
+    "Before=sysinit.target systemd-networkd.service\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\n"
+    "ExecStart=/usr/local/lib/airavata-lab-host\n\n[Install]\nWantedBy=sysinit.target\n",
     "etc/ssh/sshd_config.d/lab.conf": "PasswordAuthentication no\nHostKey /etc/ssh/ssh_host_ed25519_key\n",
     "root/.bashrc": "# Kept empty: whatever stands here is paid for by every command over SSH.\n",
     "etc/machine-id": "",
@@ -119,11 +140,16 @@ def _build(root: Path, progress: Progress) -> None:
             unwanted.unlink()
     for unit in MASKED:
         (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
-    done = subprocess.run(["systemctl", f"--root={root}", "--quiet", "enable", *ENABLED],
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["systemctl", f"--root={root}", "--quiet", "enable", *ENABLED], capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        raise CannotBuild("the host image's services could not be enabled", where=str(root), found=done.stderr.strip(),
-                          needed=", ".join(ENABLED))
+        raise CannotBuild(
+            "the host image's services could not be enabled",
+            where=str(root),
+            found=done.stderr.strip(),
+            needed=", ".join(ENABLED),
+        )
 
 
 def _write(file: Path, content: str, mode: int) -> None:

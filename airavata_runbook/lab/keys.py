@@ -23,8 +23,9 @@ def ensure_key(file: Path, comment: str) -> str:
 
 def known_hosts(hosts: list[tuple[str, int, str]]) -> str:
     """The text of a known_hosts file for hosts given as (address, port, public line)."""
-    return "".join(f"{address if port == 22 else f'[{address}]:{port}'} {' '.join(public.split()[:2])}\n"
-                   for address, port, public in hosts)
+    return "".join(
+        f"{address if port == 22 else f'[{address}]:{port}'} {' '.join(public.split()[:2])}\n" for address, port, public in hosts
+    )
 
 
 def _write(file: Path, content: bytes, mode: int) -> None:

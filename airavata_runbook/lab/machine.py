@@ -57,25 +57,47 @@ def kind() -> Kind:
 
 def nspawn_command(launch: Launch) -> list[str]:
     """The command line of systemd-nspawn alone, the same on every machine."""
-    return ["systemd-nspawn", "--quiet", "-D", str(launch.root), "-b", "--register=no", "--keep-unit",
-            f"--network-bridge={launch.bridge}", "-M", launch.machine, f"--hostname={launch.name}",
-            "--link-journal=no", "--system-call-filter=add_key keyctl", "--resolv-conf=off", "--timezone=off",
-            "--console=pipe", *(f"--bind={source}:{target}" for source, target in launch.binds)]
+    return [
+        "systemd-nspawn",
+        "--quiet",
+        "-D",
+        str(launch.root),
+        "-b",
+        "--register=no",
+        "--keep-unit",
+        f"--network-bridge={launch.bridge}",
+        "-M",
+        launch.machine,
+        f"--hostname={launch.name}",
+        "--link-journal=no",
+        "--system-call-filter=add_key keyctl",
+        "--resolv-conf=off",
+        "--timezone=off",
+        "--console=pipe",
+        *(f"--bind={source}:{target}" for source, target in launch.binds),
+    ]
 
 
 def launch_command(launch: Launch, on: Kind, groups: list[Path] | None = None) -> list[str]:
     """The whole command line; its process id becomes systemd-nspawn's. groups: this host's cgroups (CGROUP_V1)."""
     if on is Kind.SYSTEMD:
         bound = [f"--property=MemoryHigh={launch.memory}M"] if launch.memory else []
-        return ["systemd-run", "--scope", "--quiet", "--collect", f"--unit={launch.unit}", "--property=Delegate=yes",
-                *bound, *nspawn_command(launch)]
+        return [
+            "systemd-run",
+            "--scope",
+            "--quiet",
+            "--collect",
+            f"--unit={launch.unit}",
+            "--property=Delegate=yes",
+            *bound,
+            *nspawn_command(launch),
+        ]
     return ["sh", "-c", JOIN, ROOT, *map(str, groups or []), "--", *nspawn_command(launch)]
 
 
 def groups(launch: Launch, base: Path = CGROUPS) -> list[Path]:
     """Where the host's cgroups are on a CGROUP_V1 machine, whether they exist or not."""
-    return [base / name / ROOT / launch.bridge / launch.name for name in CONTROLLERS
-            if (base / name / "cgroup.procs").exists()]
+    return [base / name / ROOT / launch.bridge / launch.name for name in CONTROLLERS if (base / name / "cgroup.procs").exists()]
 
 
 def make_groups(launch: Launch, base: Path = CGROUPS) -> list[Path]:
@@ -140,6 +162,13 @@ def remove_groups(launch: Launch, deadline: float = 5.0) -> None:
 
 def missing_tools() -> list[str]:
     """The programs that a lab needs and this machine lacks, as `program (Debian package)`."""
-    needed = {"systemd-nspawn": "systemd-container", "debootstrap": "debootstrap", "ip": "iproute2",
-              "iptables": "iptables", "ssh": "openssh-client", "unshare": "util-linux", "mount": "mount"}
+    needed = {
+        "systemd-nspawn": "systemd-container",
+        "debootstrap": "debootstrap",
+        "ip": "iproute2",
+        "iptables": "iptables",
+        "ssh": "openssh-client",
+        "unshare": "util-linux",
+        "mount": "mount",
+    }
     return [f"{program} ({package})" for program, package in needed.items() if not shutil.which(program)]

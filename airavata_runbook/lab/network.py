@@ -30,16 +30,28 @@ def links() -> list[Link]:
 
 def parse_links(text: str) -> list[Link]:
     """The interfaces in the output of `ip -details -json address show`."""
-    return [Link(item["ifname"], item.get("ifalias", ""),
-                 tuple(IPv4Interface(f"{entry['local']}/{entry['prefixlen']}")
-                       for entry in item.get("addr_info", []) if entry.get("family") == "inet"))
-            for item in json.loads(text) if "ifname" in item]
+    return [
+        Link(
+            item["ifname"],
+            item.get("ifalias", ""),
+            tuple(
+                IPv4Interface(f"{entry['local']}/{entry['prefixlen']}")
+                for entry in item.get("addr_info", [])
+                if entry.get("family") == "inet"
+            ),
+        )
+        for item in json.loads(text)
+        if "ifname" in item
+    ]
 
 
 def routes() -> list[tuple[IPv4Network, str]]:
     """Where this machine routes to: (network, interface); default routes are left out."""
-    return [(IPv4Network(item["dst"]), item.get("dev", "")) for item in json.loads(_ip("-json", "-4", "route", "show"))
-            if item["dst"] != "default"]
+    return [
+        (IPv4Network(item["dst"]), item.get("dev", ""))
+        for item in json.loads(_ip("-json", "-4", "route", "show"))
+        if item["dst"] != "default"
+    ]
 
 
 def make_bridge(name: str, network: IPv4Network) -> None:
@@ -74,8 +86,12 @@ def remove_cable(machine: str) -> None:
     name = f"vb-{machine}"  # longer than an interface's name may be, it is kept as an alternative name (systemd-nspawn(1))
     done = subprocess.run(["ip", "link", "delete", "dev", name], capture_output=True, text=True, check=False)
     if done.returncode and not subprocess.run(["ip", "link", "show", "dev", name], capture_output=True, check=False).returncode:
-        raise CannotBuild("an ended host's network interface cannot be removed", where=name, found=done.stderr.strip(),
-                          remedy=f"ip link delete dev {name}")
+        raise CannotBuild(
+            "an ended host's network interface cannot be removed",
+            where=name,
+            found=done.stderr.strip(),
+            remedy=f"ip link delete dev {name}",
+        )
 
 
 def forward_drops() -> bool:
@@ -100,6 +116,5 @@ def forward_accepted(bridge: str) -> bool:
 def _ip(*arguments: str) -> str:
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise CannotBuild("the lab's network could not be made", where="ip " + " ".join(arguments),
-                          found=done.stderr.strip())
+        raise CannotBuild("the lab's network could not be made", where="ip " + " ".join(arguments), found=done.stderr.strip())
     return done.stdout

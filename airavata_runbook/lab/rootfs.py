@@ -48,8 +48,10 @@ def host_files(host: Identity, machine_id: str, user_key: str) -> dict[str, tupl
 
 def network_file(host: Identity) -> str:
     """The systemd-networkd file of the host's one interface."""
-    return (f"[Match]\nName=host0\n\n[Network]\nAddress={host.address}/{host.network.prefixlen}\n"
-            f"Gateway={host.gateway}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\nLLDP=no\nEmitLLDP=no\n")
+    return (
+        f"[Match]\nName=host0\n\n[Network]\nAddress={host.address}/{host.network.prefixlen}\n"
+        f"Gateway={host.gateway}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\nLLDP=no\nEmitLLDP=no\n"
+    )
 
 
 def firewall(host: Identity) -> str:
@@ -79,14 +81,20 @@ def mount(image: Path, folder: Path) -> Path:
     for path in (root, upper, work):
         path.mkdir(parents=True, exist_ok=True)
     if not os.path.ismount(root):
-        done = subprocess.run(["mount", "-t", "overlay", "airavata-lab", "-o",
-                               f"lowerdir={image},upperdir={upper},workdir={work}", str(root)],
-                              capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["mount", "-t", "overlay", "airavata-lab", "-o", f"lowerdir={image},upperdir={upper},workdir={work}", str(root)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode:
-            raise CannotBuild("a host's root file system cannot be mounted", where=str(root),
-                              found=done.stderr.strip(),
-                              needed="a file system that overlays can stand on, as ext4 or xfs",
-                              remedy="point AIRAVATA_RUNBOOK_STATE and AIRAVATA_RUNBOOK_CACHE to folders on one")
+            raise CannotBuild(
+                "a host's root file system cannot be mounted",
+                where=str(root),
+                found=done.stderr.strip(),
+                needed="a file system that overlays can stand on, as ext4 or xfs",
+                remedy="point AIRAVATA_RUNBOOK_STATE and AIRAVATA_RUNBOOK_CACHE to folders on one",
+            )
     return root
 
 
@@ -94,8 +102,7 @@ def personalise(root: Path, host: Identity, user_key: str, host_key: Path) -> No
     """Make the mounted root this host: its user, its files, its SSH host key."""
     if host.user != "root":
         # No group of the user's own: Debian already has groups such as operator or sudo.
-        _chroot(root, ["useradd", "--create-home", "--no-user-group", "--shell", "/bin/bash", "--password", "*",
-                       host.user])
+        _chroot(root, ["useradd", "--create-home", "--no-user-group", "--shell", "/bin/bash", "--password", "*", host.user])
     for name, (mode, content) in host_files(host, uuid.uuid4().hex, user_key).items():
         write(root / name, content.encode(), mode)
     write(root / "etc/ssh/ssh_host_ed25519_key", host_key.read_bytes(), 0o600)
@@ -117,8 +124,12 @@ def unmount(folder: Path) -> None:
     for point in sorted((point for point in mounts if Path(point).is_relative_to(folder)), reverse=True):
         done = subprocess.run(["umount", point], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise CannotBuild("a lab host's file system cannot be unmounted", where=point, found=done.stderr.strip(),
-                              remedy="end the process that uses it (fuser -vm shows it), then run lab down again")
+            raise CannotBuild(
+                "a lab host's file system cannot be unmounted",
+                where=point,
+                found=done.stderr.strip(),
+                remedy="end the process that uses it (fuser -vm shows it), then run lab down again",
+            )
 
 
 def write(file: Path, content: bytes, mode: int) -> None:

@@ -62,17 +62,37 @@ def bootstrap(target: Path, packages: list[str], suite: str = "bookworm") -> Non
     _need("debootstrap", "apt-get install debootstrap")
     sources = [source for source in machine_sources() if source.suite == suite]
     if not sources:
-        raise CannotBuild(f"no Debian mirror for {suite} is known", where=str(APT),
-                          found="suites " + (", ".join(sorted({s.suite for s in machine_sources()})) or "none"),
-                          needed=f"an apt source of suite {suite}", remedy=f"add one to {APT}/sources.list")
+        raise CannotBuild(
+            f"no Debian mirror for {suite} is known",
+            where=str(APT),
+            found="suites " + (", ".join(sorted({s.suite for s in machine_sources()})) or "none"),
+            needed=f"an apt source of suite {suite}",
+            remedy=f"add one to {APT}/sources.list",
+        )
     source = sources[0]
     target.mkdir(parents=True, exist_ok=True)
     with _package_cache() as (debs, _):
-        _run(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-              "debootstrap", "--variant=minbase", f"--cache-dir={debs}", f"--keyring={source.signed_by}",
-              f"--components={','.join(source.components)}", *([f"--include={','.join(packages)}"] if packages else []),
-              suite, str(target), source.uri],
-             f"debootstrap of {suite}", {"http_proxy": _proxy("http"), "https_proxy": _proxy("https")})
+        _run(
+            [
+                "unshare",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+                "debootstrap",
+                "--variant=minbase",
+                f"--cache-dir={debs}",
+                f"--keyring={source.signed_by}",
+                f"--components={','.join(source.components)}",
+                *([f"--include={','.join(packages)}"] if packages else []),
+                suite,
+                str(target),
+                source.uri,
+            ],
+            f"debootstrap of {suite}",
+            {"http_proxy": _proxy("http"), "https_proxy": _proxy("https")},
+        )
     # debootstrap copies the machine's resolver and name, and names the mirror: none of it belongs into an image.
     for name in ("etc/resolv.conf", "etc/hostname", "etc/apt/sources.list", "var/log/bootstrap.log"):
         (target / name).unlink(missing_ok=True)
@@ -85,8 +105,7 @@ def install(root: Path, packages: list[str]) -> None:
     No service is started. Needs root. Raises CannotBuild with the end of apt's output when it fails.
     """
     suite = _codename(root)
-    sources = [source for source in machine_sources()
-               if source.suite in (suite, f"{suite}-updates", f"{suite}-security")]
+    sources = [source for source in machine_sources() if source.suite in (suite, f"{suite}-updates", f"{suite}-security")]
     resolver = root / "etc/resolv.conf"
     policy = root / "usr/sbin/policy-rc.d"
     made = [path for path in (resolver, policy) if not path.exists()]  # a mount point has to be there
@@ -96,9 +115,27 @@ def install(root: Path, packages: list[str]) -> None:
         for path in made:
             path.touch()
         try:
-            _run(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-                  "sh", "-c", IN_CHROOT, "install", str(root), str(debs), str(lists), str(settings), *packages],
-                 f"installation of {' '.join(packages)}", {})
+            _run(
+                [
+                    "unshare",
+                    "--mount",
+                    "--pid",
+                    "--fork",
+                    "--kill-child",
+                    "--mount-proc",
+                    "sh",
+                    "-c",
+                    IN_CHROOT,
+                    "install",
+                    str(root),
+                    str(debs),
+                    str(lists),
+                    str(settings),
+                    *packages,
+                ],
+                f"installation of {' '.join(packages)}",
+                {},
+            )
         finally:
             for path in made:
                 path.unlink(missing_ok=True)
@@ -146,8 +183,7 @@ def _deb822(text: str) -> Iterator[Source]:
             continue
         for uri in fields.get("uris", "").split():
             for suite in fields.get("suites", "").split():
-                yield Source(uri, suite, tuple(fields.get("components", "").split()),
-                             _keyring(fields.get("signed-by", "")))
+                yield Source(uri, suite, tuple(fields.get("components", "").split()), _keyring(fields.get("signed-by", "")))
 
 
 def _keyring(signed_by: str) -> Path:
@@ -168,11 +204,15 @@ def _write_settings(folder: Path, sources: list[Source]) -> None:
     (folder / "policy-rc.d").chmod(0o755)
     resolver = Path("/etc/resolv.conf")
     (folder / "resolv.conf").write_bytes(resolver.read_bytes() if resolver.exists() else b"")
-    settings = [*subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True,
-                                check=True).stdout.splitlines(),
-                'Dir::Etc::sourcelist "/run/apt/sources.list";', 'Dir::Etc::sourceparts "-";',
-                'Dpkg::Options { "--force-unsafe-io"; };', 'Acquire::Retries "3";', 'Acquire::Languages "none";',
-                'APT::Keep-Downloaded-Packages "true";']
+    settings = [
+        *subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=True).stdout.splitlines(),
+        'Dir::Etc::sourcelist "/run/apt/sources.list";',
+        'Dir::Etc::sourceparts "-";',
+        'Dpkg::Options { "--force-unsafe-io"; };',
+        'Acquire::Retries "3";',
+        'Acquire::Languages "none";',
+        'APT::Keep-Downloaded-Packages "true";',
+    ]
     settings += [f'Acquire::{scheme}::Proxy "{_proxy(scheme)}";' for scheme in ("http", "https") if _proxy(scheme)]
     if AUTHORITIES.is_file():
         shutil.copyfile(AUTHORITIES, folder / "authorities.crt")
@@ -185,8 +225,9 @@ def _write_settings(folder: Path, sources: list[Source]) -> None:
 
 def _proxy(scheme: str) -> str:
     """The proxy that apt on this machine uses for http or https; empty when it uses none."""
-    said = subprocess.run(["apt-config", "shell", "PROXY", f"Acquire::{scheme}::Proxy"],
-                          capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        ["apt-config", "shell", "PROXY", f"Acquire::{scheme}::Proxy"], capture_output=True, text=True, check=True
+    ).stdout
     configured = said.strip().removeprefix("PROXY=").strip("'")
     return configured or os.environ.get(f"{scheme}_proxy", "")
 
@@ -222,17 +263,31 @@ def _need(program: str, remedy: str) -> None:
 
 
 def _run(command: list[str], what: str, variables: dict[str, str]) -> None:
-    environment = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive",
-                   **{name: value for name, value in variables.items() if value}}
+    environment = {
+        "PATH": PATH,
+        "LC_ALL": "C.UTF-8",
+        "HOME": "/root",
+        "DEBIAN_FRONTEND": "noninteractive",
+        **{name: value for name, value in variables.items() if value},
+    }
     with tempfile.TemporaryFile() as log:
         try:
-            status = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=log,
-                                    stderr=subprocess.STDOUT, timeout=TIMEOUT, check=False).returncode
+            status = subprocess.run(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=TIMEOUT,
+                check=False,
+            ).returncode
         except subprocess.TimeoutExpired:
             status = -1
         if status:
             log.seek(0)
             last = log.read().decode(errors="replace").strip().splitlines()[-12:]
-            raise CannotBuild(f"the {what} failed", found="\n".join([f"exit status {status}", *last]),
-                              remedy="see that apt-get update works on this machine, then run again: "
-                                     "downloaded packages are kept")
+            raise CannotBuild(
+                f"the {what} failed",
+                found="\n".join([f"exit status {status}", *last]),
+                remedy="see that apt-get update works on this machine, then run again: downloaded packages are kept",
+            )

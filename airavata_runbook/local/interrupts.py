@@ -29,13 +29,17 @@ def passed_on(to: Callable[[], None], seconds: int) -> Iterator[Callable[..., No
         signal.signal(signal.SIGALRM, signal.default_int_handler)
         signal.alarm(seconds)
         with suppress(OSError):  # the terminal may be gone
-            print(f"\nstopping, within {seconds} s; Ctrl-C again: at once, without a word on how far each host got",
-                  file=sys.stderr, flush=True)
+            print(
+                f"\nstopping, within {seconds} s; Ctrl-C again: at once, without a word on how far each host got",
+                file=sys.stderr,
+                flush=True,
+            )
         to()
 
     def check(**_) -> None:
         if came:
             raise KeyboardInterrupt
+
     before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)}
     _handle(first)
     try:

@@ -65,6 +65,7 @@ def show(thing: object) -> None:
     """Show a report now: as HTML in a notebook, as text elsewhere."""
     if in_notebook():
         from IPython.display import display
+
         display(thing)
     else:
         print(thing)
@@ -99,5 +100,5 @@ class StepProgress:
             sys.stdout.write("\n")
 
     def _line(self, text: str) -> None:
-        sys.stdout.write("\r" + (text if len(text) <= WIDTH else text[:WIDTH - 1] + "…").ljust(WIDTH))
+        sys.stdout.write("\r" + (text if len(text) <= WIDTH else text[: WIDTH - 1] + "…").ljust(WIDTH))
         sys.stdout.flush()

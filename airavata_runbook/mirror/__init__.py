@@ -23,8 +23,12 @@ def build(only: list[str] | None = None) -> dict[str, Path]:
     done, total = 0, sum(component.seconds for component in missing)
     with Progress("mirror", total or None) as progress:
         for component in missing:
-            builder.build(component, lambda seconds, component=component, before=done: progress.update(
-                f"{component.name} {component.version}", before + min(seconds, 0.95 * component.seconds)))
+            builder.build(
+                component,
+                lambda seconds, component=component, before=done: progress.update(
+                    f"{component.name} {component.version}", before + min(seconds, 0.95 * component.seconds)
+                ),
+            )
             done += component.seconds
     return {component.name: builder.folder(component) for component in wanted}
 

@@ -27,8 +27,10 @@ def build(component: Component, progress: Callable[[float], None] | None = None)
         return target
     if progress is None:
         with Progress(f"build {component.name} {component.version}", component.seconds) as line:
-            return build(component, lambda seconds: line.update("on 2 cores, without its modules' download",
-                                                                min(seconds, 0.95 * component.seconds)))
+            return build(
+                component,
+                lambda seconds: line.update("on 2 cores, without its modules' download", min(seconds, 0.95 * component.seconds)),
+            )
     part = target.with_name(f"{target.name}.part-{os.getpid()}")
     part.mkdir(parents=True)
     started = time.monotonic()
@@ -54,8 +56,7 @@ def binary(component: str, name: str) -> Path:
 
 def folder(component: Component) -> Path:
     """Where the cache keeps the component: its name tells version and recipe, so that neither can be mixed up."""
-    recipe = hashlib.sha256(repr((component.programs, component.ldflags, component.tags, component.cgo,
-                                  component.keep)).encode())
+    recipe = hashlib.sha256(repr((component.programs, component.ldflags, component.tags, component.cgo, component.keep)).encode())
     for path in sorted(component.folder.iterdir()):
         recipe.update(path.name.encode() + path.read_bytes())
     return paths.cache_dir() / "components" / f"{component.name}-{component.version}-{recipe.hexdigest()[:12]}"
@@ -67,8 +68,9 @@ def is_whole(target: Path) -> bool:
         digests = json.loads((target / "digests.json").read_text())
     except (OSError, ValueError):
         return False
-    return bool(digests) and all((target / name).is_file() and _digest(target / name) == digest
-                                 for name, digest in digests.items())
+    return bool(digests) and all(
+        (target / name).is_file() and _digest(target / name) == digest for name, digest in digests.items()
+    )
 
 
 def go_command() -> str:
@@ -83,19 +85,44 @@ def go_command() -> str:
 def environment(component: Component) -> dict[str, str]:
     """The user's own Go environment, with module and build caches of the runbook's cache folder."""
     go = paths.cache_dir() / "go"
-    return {**os.environ, "GOMODCACHE": str(go / "mod"), "GOCACHE": str(go / "build"), "GOTOOLCHAIN": "local",
-            "GOFLAGS": "-mod=readonly -modcacherw", "CGO_ENABLED": str(int(component.cgo)), "GOWORK": "off"}
+    return {
+        **os.environ,
+        "GOMODCACHE": str(go / "mod"),
+        "GOCACHE": str(go / "build"),
+        "GOTOOLCHAIN": "local",
+        "GOFLAGS": "-mod=readonly -modcacherw",
+        "CGO_ENABLED": str(int(component.cgo)),
+        "GOWORK": "off",
+    }
 
 
 def _compile(component: Component, package: str, target: Path, tick: Callable[[], None]) -> None:
-    _go(component, "build", "-trimpath", "-buildvcs=false", "-tags", ",".join(component.tags),
-        "-ldflags", f"-s -w {component.ldflags}".strip(), "-o", str(target), package, tick=tick)
+    _go(
+        component,
+        "build",
+        "-trimpath",
+        "-buildvcs=false",
+        "-tags",
+        ",".join(component.tags),
+        "-ldflags",
+        f"-s -w {component.ldflags}".strip(),
+        "-o",
+        str(target),
+        package,
+        tick=tick,
+    )
 
 
 def _go(component: Component, *words: str, tick: Callable[[], None] = lambda: None) -> str:
     """What a go command in the component's folder prints; tick is called once a second while it runs."""
-    process = subprocess.Popen([go_command(), *words], cwd=component.folder, env=environment(component),
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [go_command(), *words],
+        cwd=component.folder,
+        env=environment(component),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         while True:
             try:
@@ -108,9 +135,12 @@ def _go(component: Component, *words: str, tick: Callable[[], None] = lambda: No
             process.kill()
             process.wait()
     if process.returncode:
-        raise CannotBuild(f"{component.name} {component.version} could not be built", where=f"go {words[0]} {words[-1]}",
-                          found="\n".join(stderr.splitlines()[-6:]),
-                          remedy="see that this machine reaches a Go module proxy (go env GOPROXY)")
+        raise CannotBuild(
+            f"{component.name} {component.version} could not be built",
+            where=f"go {words[0]} {words[-1]}",
+            found="\n".join(stderr.splitlines()[-6:]),
+            remedy="see that this machine reaches a Go module proxy (go env GOPROXY)",
+        )
     return stdout.strip()
 
 

@@ -57,43 +57,95 @@ class Package:
 
 def _programs(component: str, *names: str, into: str = "/usr/bin") -> tuple[tuple[str, str, str], ...]:
     return tuple((component, name, into) for name in names)
+
+
 PACKAGES = (
-    Package("kubernetes-master", "kubernetes", "Kubernetes API server, controllers and scheduler",
-            _programs("kubernetes", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
-            ("kube-apiserver", "kube-controller-manager", "kube-scheduler"), needs=("kubernetes-client",)),
-    Package("kubernetes-node", "kubernetes", "Kubernetes kubelet and proxy, for every host that runs pods",
-            _programs("kubernetes", "kubelet", "kube-proxy"), ("kubelet", "kube-proxy"),
-            needs=("containerd", "iptables", "conntrack", "socat", "ethtool"), conflicts=("kubelet", "kubeadm")),
-    Package("kubernetes-client", "kubernetes", "kubectl, the command line of Kubernetes",
-            _programs("kubernetes", "kubectl"), conflicts=("kubectl",)),
-    Package("kubernetes", "kubernetes", "Kubernetes: master, node and client",
-            needs=("kubernetes-master", "kubernetes-node", "kubernetes-client")),
-    Package("etcd", "etcd", "etcd, the key-value store of Kubernetes and flannel, with its command line",
-            _programs("etcd", "etcd", "etcdctl", "etcdutl"), ("etcd",),
-            conflicts=("etcd-server", "etcd-client")),
-    Package("flannel", "flannel", "flannel, the network between the pods of different hosts",
-            _programs("flannel", "flanneld"), ("flanneld",), needs=("iptables",)),
-    Package("containerd", "containerd", "containerd with runc and the CNI plugins",
-            _programs("containerd", "containerd", "containerd-shim-runc-v2", "ctr") + _programs("runc", "runc")
-            + _programs("cni", "bridge", "loopback", "host-local", "portmap", "firewall", into=CNI), ("containerd",),
-            conflicts=("docker.io", "containerd.io", "runc", "kubernetes-cni")),
+    Package(
+        "kubernetes-master",
+        "kubernetes",
+        "Kubernetes API server, controllers and scheduler",
+        _programs("kubernetes", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
+        ("kube-apiserver", "kube-controller-manager", "kube-scheduler"),
+        needs=("kubernetes-client",),
+    ),
+    Package(
+        "kubernetes-node",
+        "kubernetes",
+        "Kubernetes kubelet and proxy, for every host that runs pods",
+        _programs("kubernetes", "kubelet", "kube-proxy"),
+        ("kubelet", "kube-proxy"),
+        needs=("containerd", "iptables", "conntrack", "socat", "ethtool"),
+        conflicts=("kubelet", "kubeadm"),
+    ),
+    Package(
+        "kubernetes-client",
+        "kubernetes",
+        "kubectl, the command line of Kubernetes",
+        _programs("kubernetes", "kubectl"),
+        conflicts=("kubectl",),
+    ),
+    Package(
+        "kubernetes",
+        "kubernetes",
+        "Kubernetes: master, node and client",
+        needs=("kubernetes-master", "kubernetes-node", "kubernetes-client"),
+    ),
+    Package(
+        "etcd",
+        "etcd",
+        "etcd, the key-value store of Kubernetes and flannel, with its command line",
+        _programs("etcd", "etcd", "etcdctl", "etcdutl"),
+        ("etcd",),
+        conflicts=("etcd-server", "etcd-client"),
+    ),
+    Package(
+        "flannel",
+        "flannel",
+        "flannel, the network between the pods of different hosts",
+        _programs("flannel", "flanneld"),
+        ("flanneld",),
+        needs=("iptables",),
+    ),
+    Package(
+        "containerd",
+        "containerd",
+        "containerd with runc and the CNI plugins",
+        _programs("containerd", "containerd", "containerd-shim-runc-v2", "ctr")
+        + _programs("runc", "runc")
+        + _programs("cni", "bridge", "loopback", "host-local", "portmap", "firewall", into=CNI),
+        ("containerd",),
+        conflicts=("docker.io", "containerd.io", "runc", "kubernetes-cni"),
+    ),
     Package("cri-tools", "cri-tools", "crictl, to look at a host's containers", _programs("cri-tools", "crictl")),
-    Package("docker-distribution", "registry", "A private registry of container images",
-            _programs("registry", "registry"), ("docker-distribution",), conflicts=("docker-registry",)),
+    Package(
+        "docker-distribution",
+        "registry",
+        "A private registry of container images",
+        _programs("registry", "registry"),
+        ("docker-distribution",),
+        conflicts=("docker-registry",),
+    ),
 )
 PACKAGE = {package.name: package for package in PACKAGES}
 ON_EVERY_HOST = ["containerd", "cri-tools", "flannel", "kubernetes-node"]
 ON_THE_MASTER = ["etcd", "kubernetes"]
 ON_THE_REGISTRYS_HOST = ["docker-distribution"]
 # Which key of a site file's `versions:` each component's version answers to.
-VERSION_KEYS = {"kubernetes": "kubernetes", "etcd": "etcd", "flannel": "flannel", "containerd": "containerd",
-                "cri-tools": "cri_tools", "registry": "registry"}
+VERSION_KEYS = {
+    "kubernetes": "kubernetes",
+    "etcd": "etcd",
+    "flannel": "flannel",
+    "containerd": "containerd",
+    "cri-tools": "cri_tools",
+    "registry": "registry",
+}
 
 
 def of_host(site: Site, node: Node) -> list[str]:
     """The names of the packages that a host gets, sorted: a worker gets no control plane."""
-    return with_needs(ON_EVERY_HOST + ON_THE_MASTER * (node == site.master)
-                      + ON_THE_REGISTRYS_HOST * (node == site.registry_node))
+    return with_needs(
+        ON_EVERY_HOST + ON_THE_MASTER * (node == site.master) + ON_THE_REGISTRYS_HOST * (node == site.registry_node)
+    )
 
 
 def with_needs(names: list[str]) -> list[str]:
@@ -118,13 +170,18 @@ def versions_of(site: Site, node: Node) -> dict[str, str]:
 
 def check_versions(versions: Versions) -> None:
     """Raises SiteError when the site asks for versions that this mirror does not build."""
-    wrong = [f"{key}: {getattr(versions, key)} (the mirror has {BY_NAME[component].version})"
-             for component, key in VERSION_KEYS.items() if getattr(versions, key) != BY_NAME[component].version]
+    wrong = [
+        f"{key}: {getattr(versions, key)} (the mirror has {BY_NAME[component].version})"
+        for component, key in VERSION_KEYS.items()
+        if getattr(versions, key) != BY_NAME[component].version
+    ]
     if wrong:
-        raise SiteError("the mirror does not build these versions", where="site.versions", found="; ".join(wrong),
-                        remedy="take the mirror's versions, or set repository.baseurl to a repository that has yours")
-
-
+        raise SiteError(
+            "the mirror does not build these versions",
+            where="site.versions",
+            found="; ".join(wrong),
+            remedy="take the mirror's versions, or set repository.baseurl to a repository that has yours",
+        )
 
 
 def recipe(package: Package) -> str:
@@ -148,22 +205,41 @@ def description(package: Package, binaries: Path, units: Path = UNITS) -> dict:
 
 def _described(package: Package, binaries: Path, units: Path, release: str) -> dict:
     exact = {name for name in package.needs if name in PACKAGE and PACKAGE[name].component == package.component}
-    contents = [{"src": str(binaries / component / name), "dst": f"{into}/{name}", "file_info": {"mode": 0o755}}
-                for component, name, into in package.programs]
-    contents += [{"src": str(units / f"{unit}.service"), "dst": f"/usr/lib/systemd/system/{unit}.service",
-                  "file_info": {"mode": 0o644}} for unit in package.units]
+    contents = [
+        {"src": str(binaries / component / name), "dst": f"{into}/{name}", "file_info": {"mode": 0o755}}
+        for component, name, into in package.programs
+    ]
+    contents += [
+        {"src": str(units / f"{unit}.service"), "dst": f"/usr/lib/systemd/system/{unit}.service", "file_info": {"mode": 0o644}}
+        for unit in package.units
+    ]
     for component in package.components:
         for name in BY_NAME[component].keep:
             if name.startswith("LICENSE"):
-                contents.append({"src": str(binaries / component / name),
-                                 "dst": f"/usr/share/doc/{package.name}/{component}-{name}", "file_info": {"mode": 0o644}})
+                contents.append(
+                    {
+                        "src": str(binaries / component / name),
+                        "dst": f"/usr/share/doc/{package.name}/{component}-{name}",
+                        "file_info": {"mode": 0o644},
+                    }
+                )
     return {
-        "name": package.name, "version": package.version, "release": release, "arch": architecture(), "platform": "linux",
-        "section": "admin", "priority": "optional", "license": "Apache-2.0",
-        "maintainer": MAINTAINER, "description": package.summary,
+        "name": package.name,
+        "version": package.version,
+        "release": release,
+        "arch": architecture(),
+        "platform": "linux",
+        "section": "admin",
+        "priority": "optional",
+        "license": "Apache-2.0",
+        "maintainer": MAINTAINER,
+        "description": package.summary,
         "depends": [f"{name} (= {PACKAGE[name].whole_version})" if name in exact else name for name in package.needs],
-        "conflicts": list(package.conflicts), "contents": contents, "mtime": "2026-01-01T00:00:00Z",
-        "deb": {"compression": "zstd"}, "rpm": {"compression": "zstd"},
+        "conflicts": list(package.conflicts),
+        "contents": contents,
+        "mtime": "2026-01-01T00:00:00Z",
+        "deb": {"compression": "zstd"},
+        "rpm": {"compression": "zstd"},
         "overrides": {"rpm": {"depends": [_for_rpm(name) for name in package.needs]}},
     }
 
@@ -176,6 +252,7 @@ def _for_rpm(name: str) -> str:
 def architecture() -> str:
     """This machine's architecture by Debian's name; the hosts are taken to have the same. Raises CannotBuild."""
     if platform.machine() not in ARCHITECTURES:
-        raise CannotBuild("packages are not built for this kind of machine", found=platform.machine(),
-                          needed=" or ".join(ARCHITECTURES))
+        raise CannotBuild(
+            "packages are not built for this kind of machine", found=platform.machine(), needed=" or ".join(ARCHITECTURES)
+        )
     return ARCHITECTURES[platform.machine()]

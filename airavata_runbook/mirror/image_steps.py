@@ -23,9 +23,20 @@ path-exclude=/usr/share/lintian/*
 """
 UNWANTED = ("usr/share/man/*", "usr/share/info/*", "usr/share/locale/*", "usr/share/lintian", "usr/share/doc/*/*")
 # Logs, backups and caches differ between two equal builds, and nobody reads them.
-LEFT_OVER = ("var/cache/ldconfig/*", "var/cache/apt/*.bin", "var/cache/debconf/*", "var/cache/man",
-             "var/lib/dpkg/*-old", "etc/*-", "etc/machine-id", "var/lib/dbus/machine-id",
-             "tmp/*", "dev/*", "run/*", "root/.cache")
+LEFT_OVER = (
+    "var/cache/ldconfig/*",
+    "var/cache/apt/*.bin",
+    "var/cache/debconf/*",
+    "var/cache/man",
+    "var/lib/dpkg/*-old",
+    "etc/*-",
+    "etc/machine-id",
+    "var/lib/dbus/machine-id",
+    "tmp/*",
+    "dev/*",
+    "run/*",
+    "root/.cache",
+)
 # Made by a package's installation for this one machine: a secret, and a trust store (of Java, which asks nobody here) that
 # bears the time.
 MADE_ONCE = ("var/lib/rabbitmq/.erlang.cookie", "etc/ssl/certs/java/cacerts", "etc/ssl/private/*", "etc/ssh/ssh_host_*")
@@ -63,8 +74,9 @@ def files_of(source: Path) -> list[tuple[str, Path]]:
     """A file as ("", itself); a folder's files by name, without what Python leaves behind."""
     if source.is_file():
         return [("", source)]
-    return [(str(path.relative_to(source)), path) for path in sorted(source.rglob("*"))
-            if path.is_file() and path.suffix != ".pyc"]
+    return [
+        (str(path.relative_to(source)), path) for path in sorted(source.rglob("*")) if path.is_file() and path.suffix != ".pyc"
+    ]
 
 
 def package_version(root: Path, package: str) -> str:
@@ -85,8 +97,11 @@ def _base(root: Path, packages: tuple[str, ...]) -> None:
                 _remove(path)
     # update-alternatives, as Java's packages call it, fails where this folder is missing.
     (root / "usr/share/man/man1").mkdir(parents=True, exist_ok=True)
-    for name, line in (("passwd", f"airavata:x:{USER}:{USER}:Airavata:/nonexistent:/usr/sbin/nologin"),
-                       ("group", f"airavata:x:{USER}:"), ("shadow", f"airavata:*:{SHADOW_DAY}:0:99999:7:::")):
+    for name, line in (
+        ("passwd", f"airavata:x:{USER}:{USER}:Airavata:/nonexistent:/usr/sbin/nologin"),
+        ("group", f"airavata:x:{USER}:"),
+        ("shadow", f"airavata:*:{SHADOW_DAY}:0:99999:7:::"),
+    ):
         with (root / "etc" / name).open("a") as file:
             file.write(line + "\n")
 
@@ -115,13 +130,31 @@ def _is_dated(cache: Path) -> bool:
 
 def _compile(root: Path, *folders: str) -> None:
     """Bytecode that Python trusts without a look at times: the image's file system is read-only, its times are fixed."""
-    _run(["chroot", str(root), "python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", *folders],
-         "compilation of Python modules")
+    _run(
+        ["chroot", str(root), "python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", *folders],
+        "compilation of Python modules",
+    )
 
 
 def _pip(requirements: Path, target: Path) -> None:
-    _run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile",
-          "--require-hashes", "--target", str(target), "--requirement", str(requirements)], "installation by pip")
+    _run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--no-compile",
+            "--require-hashes",
+            "--target",
+            str(target),
+            "--requirement",
+            str(requirements),
+        ],
+        "installation by pip",
+    )
     for path in [*target.rglob("*.so"), target / "bin", *target.rglob("direct_url.json")]:
         _remove(path)  # thrift does without the C part that was made for this machine's Python
 
@@ -129,13 +162,16 @@ def _pip(requirements: Path, target: Path) -> None:
 def _pause(target: Path, version: str) -> None:
     """Compile Kubernetes' pause.c, from the pinned module, statically."""
     component = COMPONENTS["kubernetes"]
-    said = _run([go_command(), "mod", "download", "-json", component.module], "download of Kubernetes' module",
-                cwd=component.folder, env=environment(component))
+    said = _run(
+        [go_command(), "mod", "download", "-json", component.module],
+        "download of Kubernetes' module",
+        cwd=component.folder,
+        env=environment(component),
+    )
     source = Path(json.loads(said)["Dir"]) / "build/pause/linux/pause.c"
     if not shutil.which("gcc"):
         raise CannotBuild("gcc is not installed on this machine", where="pause", remedy="apt-get install gcc libc6-dev")
-    _run(["gcc", "-Os", "-Wall", "-static", "-s", f"-DVERSION={version}", "-o", str(target), str(source)],
-         "compilation of pause")
+    _run(["gcc", "-Os", "-Wall", "-static", "-s", f"-DVERSION={version}", "-o", str(target), str(source)], "compilation of pause")
 
 
 def _copy(source: Path, target: Path, mode: int) -> None:
@@ -154,6 +190,7 @@ def _remove(path: Path) -> None:
 def _run(command: list[str], what: str, **options) -> str:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", **options)
     if done.returncode:
-        raise CannotBuild(f"the {what} failed", where=" ".join(command)[:200],
-                          found=(done.stderr.strip() or done.stdout.strip())[-1000:])
+        raise CannotBuild(
+            f"the {what} failed", where=" ".join(command)[:200], found=(done.stderr.strip() or done.stdout.strip())[-1000:]
+        )
     return done.stdout

@@ -81,8 +81,15 @@ def key(recipe: Recipe) -> str:
     Versions of Debian packages are not among it: a layer stays as it is until its recipe changes or the cache is emptied.
     """
     parts = [*(_content(Path(maker)) for maker in MAKERS), SUITE]
-    parts += [recipe.name, recipe.packages, recipe.programs, recipe.folders, recipe.python_path, recipe.version,
-              key(BY_NAME[recipe.parent]) if recipe.parent else ""]
+    parts += [
+        recipe.name,
+        recipe.packages,
+        recipe.programs,
+        recipe.folders,
+        recipe.python_path,
+        recipe.version,
+        key(BY_NAME[recipe.parent]) if recipe.parent else "",
+    ]
     parts += [component_folder(COMPONENTS[component]).name for _, component, _ in recipe.programs]
     for path, source, mode in recipe.files:
         parts += [path, mode, _content(source)]
@@ -100,8 +107,11 @@ def _content(source: Path) -> str:
     """The digest of a file, or of all files of a folder with their names. Raises CannotBuild when there are none."""
     files = image_steps.files_of(source)
     if not files:
-        raise CannotBuild("files that an image is made of are missing", where=str(source),
-                          remedy="install the package anew: they are part of it")
+        raise CannotBuild(
+            "files that an image is made of are missing",
+            where=str(source),
+            remedy="install the package anew: they are part of it",
+        )
     total = hashlib.sha256()
     for name, path in files:
         total.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
@@ -179,19 +189,31 @@ def _is_whole(target: Path, chain: list[tuple[Layer, Path]]) -> bool:
 def settings(recipe: Recipe, version: str) -> tuple[dict, dict[str, str]]:
     """An image's configuration and labels, as OCI names them."""
     config = {
-        "Entrypoint": list(recipe.entrypoint), "Cmd": list(recipe.command), "User": f"{recipe.user}:{recipe.user}",
-        "WorkingDir": "/", "ExposedPorts": {f"{port}/tcp": {} for port in recipe.ports},
-        "Env": [f"{name}={value}" for one in lineage(recipe) for name, value in one.env]}
+        "Entrypoint": list(recipe.entrypoint),
+        "Cmd": list(recipe.command),
+        "User": f"{recipe.user}:{recipe.user}",
+        "WorkingDir": "/",
+        "ExposedPorts": {f"{port}/tcp": {} for port in recipe.ports},
+        "Env": [f"{name}={value}" for one in lineage(recipe) for name, value in one.env],
+    }
     if recipe.name != "pause":
         config["Env"].insert(0, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    return ({name: value for name, value in config.items() if value},
-            {f"{LABEL}.title": recipe.title, f"{LABEL}.version": version, **dict(recipe.labels)})
+    return (
+        {name: value for name, value in config.items() if value},
+        {f"{LABEL}.title": recipe.title, f"{LABEL}.version": version, **dict(recipe.labels)},
+    )
 
 
 def _entry(name: str, layout: Layout) -> Entry:
     labels = layout.config["config"]["Labels"]
-    return Entry(name, labels[f"{LABEL}.title"], labels[f"{LABEL}.version"], layout.digest, layout.size,
-                 layout.blobs[0].size + layout.blobs[-1].size)
+    return Entry(
+        name,
+        labels[f"{LABEL}.title"],
+        labels[f"{LABEL}.version"],
+        layout.digest,
+        layout.size,
+        layout.blobs[0].size + layout.blobs[-1].size,
+    )
 
 
 @contextmanager

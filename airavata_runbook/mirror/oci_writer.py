@@ -81,12 +81,29 @@ def unpack(layer: Layer, file: Path, root: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    done = subprocess.run(["tar", "--extract", "--gzip", f"--file={file}", f"--directory={root}", "--numeric-owner",
-                           "--preserve-permissions", "--same-owner", "--wildcards", f"--exclude={WHITEOUT}*"],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            "tar",
+            "--extract",
+            "--gzip",
+            f"--file={file}",
+            f"--directory={root}",
+            "--numeric-owner",
+            "--preserve-permissions",
+            "--same-owner",
+            "--wildcards",
+            f"--exclude={WHITEOUT}*",
+        ],
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
-        raise CannotBuild("a layer cannot be unpacked", where=str(file), found=done.stderr.strip()[-500:],
-                          remedy=f"remove {file.parent}: it will be made again")
+        raise CannotBuild(
+            "a layer cannot be unpacked",
+            where=str(file),
+            found=done.stderr.strip()[-500:],
+            remedy=f"remove {file.parent}: it will be made again",
+        )
 
 
 def write_layout(target: Path, layers: list[tuple[Layer, Path]], config: dict, labels: dict[str, str]) -> str:
@@ -96,18 +113,30 @@ def write_layout(target: Path, layers: list[tuple[Layer, Path]], config: dict, l
     Entrypoint, Cmd, User, Env, ExposedPorts, WorkingDir as in OCI's image configuration.
     """
     (target / "blobs/sha256").mkdir(parents=True)
-    content = _json({
-        "created": CREATED, "architecture": "amd64", "os": "linux", "config": {**config, "Labels": labels},
-        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer, _ in layers]},
-        "history": [{"created": CREATED, "created_by": "airavata-runbook mirror"} for _ in layers]})
+    content = _json(
+        {
+            "created": CREATED,
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {**config, "Labels": labels},
+            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer, _ in layers]},
+            "history": [{"created": CREATED, "created_by": "airavata-runbook mirror"} for _ in layers],
+        }
+    )
     for layer, file in layers:
         _link(file, target / blob_name(layer.digest))
-    manifest = _json({
-        "schemaVersion": 2, "mediaType": OCI_MANIFEST,
-        "config": _blob(target, content, "application/vnd.oci.image.config.v1+json"),
-        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": layer.digest,
-                    "size": layer.size} for layer, _ in layers],
-        "annotations": labels})
+    manifest = _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": _blob(target, content, "application/vnd.oci.image.config.v1+json"),
+            "layers": [
+                {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": layer.digest, "size": layer.size}
+                for layer, _ in layers
+            ],
+            "annotations": labels,
+        }
+    )
     entry = _blob(target, manifest, OCI_MANIFEST) | {"platform": {"os": "linux", "architecture": "amd64"}}
     (target / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
     (target / "index.json").write_bytes(_json({"schemaVersion": 2, "manifests": [entry]}))

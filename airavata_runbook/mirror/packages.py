@@ -33,18 +33,6 @@ class Built:
     control: str
 
 
-
-
-
-
-
-
-
-
-
-
-
-
 def make(names: list[str], kind: str = "deb") -> list[Built]:
     """The package files, built when the cache has none. kind: deb or rpm. Raises CannotBuild."""
     return [_make(PACKAGE[name], kind) for name in names]
@@ -57,16 +45,7 @@ def _make(package: Package, kind: str) -> Built:
         _pack(package, kind, target)
         record.write_text(json.dumps({"sha256": _digest(target)}))
     digest = json.loads(record.read_text())["sha256"]
-    return Built(package.name, package.version, target, digest,
-                 _entry(package, target, digest) if kind == "deb" else "")
-
-
-
-
-
-
-
-
+    return Built(package.name, package.version, target, digest, _entry(package, target, digest) if kind == "deb" else "")
 
 
 def _pack(package: Package, kind: str, target: Path) -> None:
@@ -80,11 +59,18 @@ def _pack(package: Package, kind: str, target: Path) -> None:
         config = Path(work) / "nfpm.yaml"
         config.write_text(yaml.safe_dump(description(package, binaries), sort_keys=False))
         made = Path(work) / f"package.{kind}"
-        done = subprocess.run([nfpm, "package", "--config", config, "--packager", kind, "--target", made],
-                              capture_output=True, text=True, env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH})
+        done = subprocess.run(
+            [nfpm, "package", "--config", config, "--packager", kind, "--target", made],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH},
+        )
         if done.returncode:
-            raise CannotBuild(f"the package {package.name} could not be made", found=(done.stderr or done.stdout).strip(),
-                              remedy="if the disk is full, make room; else report this")
+            raise CannotBuild(
+                f"the package {package.name} could not be made",
+                found=(done.stderr or done.stdout).strip(),
+                remedy="if the disk is full, make room; else report this",
+            )
         shutil.move(made, target)
 
 
@@ -115,8 +101,6 @@ def file_name(package: Package) -> str:
     return f"{package.name}_{package.version}-{RELEASE}_{architecture()}.deb"
 
 
-
-
 def index(built: list[Built]) -> dict[str, str]:
     """The files that make a folder of packages a flat repository for apt: name → content.
 
@@ -126,8 +110,10 @@ def index(built: list[Built]) -> dict[str, str]:
     packages = "\n".join(one.control for one in built)
     digest = hashlib.sha256(packages.encode()).hexdigest()
     date = format_datetime(datetime.fromtimestamp(int(EPOCH), UTC), usegmt=True)
-    release = (f"Origin: airavata-runbook\nLabel: airavata-runbook\nDate: {date}\nArchitectures: {architecture()}\n"
-               f"SHA256:\n {digest} {len(packages.encode())} Packages\n")
+    release = (
+        f"Origin: airavata-runbook\nLabel: airavata-runbook\nDate: {date}\nArchitectures: {architecture()}\n"
+        f"SHA256:\n {digest} {len(packages.encode())} Packages\n"
+    )
     return {"Packages": packages, "Release": release}
 
 

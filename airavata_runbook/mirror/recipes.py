@@ -45,69 +45,119 @@ class Recipe:
 
 RECIPES = (
     # Debian without documentation, manual pages and translations. Not deployed by itself.
-    Recipe("base", "Debian 12, minimal", seconds=31, packages=("ca-certificates",), command=("/bin/bash",),
-           versioned_by="base-files"),
-
+    Recipe(
+        "base", "Debian 12, minimal", seconds=31, packages=("ca-certificates",), command=("/bin/bash",), versioned_by="base-files"
+    ),
     # What holds a pod's namespaces; containerd runs it, no manifest does. In the registry it is pause:3.10.
     Recipe("pause", "Kubernetes pause container", seconds=2, entrypoint=("/pause",), user=65535, version="3.10"),
-
     # Arguments: -conf FILE. No writable folder. Ports are those of the Corefile; below 1024 it needs NET_BIND_SERVICE.
-    Recipe("coredns", "CoreDNS", seconds=2, programs=(("/coredns", "coredns", "coredns"),), entrypoint=("/coredns",),
-           user=65534, ports=(1053, 8080, 8181), version="1.15.0"),
-
+    Recipe(
+        "coredns",
+        "CoreDNS",
+        seconds=2,
+        programs=(("/coredns", "coredns", "coredns"),),
+        entrypoint=("/coredns",),
+        user=65534,
+        ports=(1053, 8080, 8181),
+        version="1.15.0",
+    ),
     # `netcheck serve [PORT]` (8080) answers any GET with {"pod", "node", "client", "path"}; pod is POD_NAME or the host
     # name, node is NODE_NAME (give both by the downward API). `netcheck ask URL|NAME|HOST:PORT …` prints one JSON list.
     # No writable folder. Probe: httpGet / on 8080. Also there: curl, getent, python3.
-    Recipe("toolbox", "Network check of the runbook", seconds=8, parent="base",
-           packages=("python3", "curl"), files=(("/usr/local/bin/netcheck", FILES / "toolbox/netcheck", 0o755),),
-           entrypoint=("netcheck",), command=("serve",), ports=(8080,), versioned_by="python3.11"),
-
+    Recipe(
+        "toolbox",
+        "Network check of the runbook",
+        seconds=8,
+        parent="base",
+        packages=("python3", "curl"),
+        files=(("/usr/local/bin/netcheck", FILES / "toolbox/netcheck", 0o755),),
+        entrypoint=("netcheck",),
+        command=("serve",),
+        ports=(8080,),
+        versioned_by="python3.11",
+    ),
     # Mounts: /var/lib/mysql (data, kept, writable for 10001), /run/mysqld and /tmp (emptyDir),
     #   /etc/airavata/tls (tls.crt, tls.key, ca.crt), /etc/airavata/secrets (root-password, airavata-password).
     # Port 3306, TLS only. Probes: tcpSocket 3306 (clients are served when databases and users are there), or
     #   exec mariadb-ready. root (its password: the file) only through /run/mysqld/mysqld.sock.
     # SIGTERM ends it cleanly; allow 60 s. A changed password file counts from the next start. About 150 MiB of memory.
-    Recipe("mariadb", "MariaDB for Airavata", seconds=6, parent="base",
-           packages=("mariadb-server-core", "mariadb-client-core"),
-           files=(("/usr/local/bin/mariadb-start", FILES / "mariadb/start", 0o755),
-                  ("/usr/local/bin/mariadb-ready", FILES / "mariadb/ready", 0o755),
-                  ("/etc/airavata/mariadb.cnf", FILES / "mariadb/mariadb.cnf", 0o644)),
-           folders=("/var/lib/mysql", "/run/mysqld"), entrypoint=("/usr/local/bin/mariadb-start",), ports=(3306,),
-           versioned_by="mariadb-server-core"),
-
+    Recipe(
+        "mariadb",
+        "MariaDB for Airavata",
+        seconds=6,
+        parent="base",
+        packages=("mariadb-server-core", "mariadb-client-core"),
+        files=(
+            ("/usr/local/bin/mariadb-start", FILES / "mariadb/start", 0o755),
+            ("/usr/local/bin/mariadb-ready", FILES / "mariadb/ready", 0o755),
+            ("/etc/airavata/mariadb.cnf", FILES / "mariadb/mariadb.cnf", 0o644),
+        ),
+        folders=("/var/lib/mysql", "/run/mysqld"),
+        entrypoint=("/usr/local/bin/mariadb-start",),
+        ports=(3306,),
+        versioned_by="mariadb-server-core",
+    ),
     # Mounts: /var/lib/rabbitmq (data, kept, writable for 10001), /tmp (emptyDir; /var/log/rabbitmq is not needed),
     #   /etc/airavata/tls (tls.crt, tls.key, ca.crt), /etc/airavata/secrets (password, erlang-cookie).
     # Port 5671, TLS only; no management port. Probes: tcpSocket 5671 (opened last, when vhost and user are there).
     # The node is rabbit@localhost whatever the pod's name is. SIGTERM ends it cleanly; allow 60 s.
-    Recipe("rabbitmq", "RabbitMQ for Airavata", seconds=10, parent="toolbox", packages=("rabbitmq-server",),
-           files=(("/usr/local/bin/rabbitmq-start", FILES / "rabbitmq/start", 0o755),
-                  ("/etc/airavata/rabbitmq.conf", FILES / "rabbitmq/rabbitmq.conf", 0o644),
-                  ("/etc/airavata/rabbitmq-env.conf", FILES / "rabbitmq/rabbitmq-env.conf", 0o644)),
-           folders=("/var/lib/rabbitmq", "/var/log/rabbitmq"), entrypoint=("/usr/local/bin/rabbitmq-start",),
-           env=(("HOME", "/var/lib/rabbitmq"), ("LANG", "C.UTF-8"), ("ERL_EPMD_ADDRESS", "127.0.0.1"),
-                ("ERL_CRASH_DUMP_SECONDS", "0"),
-                ("RABBITMQ_CONF_ENV_FILE", "/etc/airavata/rabbitmq-env.conf")),
-           ports=(5671,), versioned_by="rabbitmq-server"),
-
+    Recipe(
+        "rabbitmq",
+        "RabbitMQ for Airavata",
+        seconds=10,
+        parent="toolbox",
+        packages=("rabbitmq-server",),
+        files=(
+            ("/usr/local/bin/rabbitmq-start", FILES / "rabbitmq/start", 0o755),
+            ("/etc/airavata/rabbitmq.conf", FILES / "rabbitmq/rabbitmq.conf", 0o644),
+            ("/etc/airavata/rabbitmq-env.conf", FILES / "rabbitmq/rabbitmq-env.conf", 0o644),
+        ),
+        folders=("/var/lib/rabbitmq", "/var/log/rabbitmq"),
+        entrypoint=("/usr/local/bin/rabbitmq-start",),
+        env=(
+            ("HOME", "/var/lib/rabbitmq"),
+            ("LANG", "C.UTF-8"),
+            ("ERL_EPMD_ADDRESS", "127.0.0.1"),
+            ("ERL_CRASH_DUMP_SECONDS", "0"),
+            ("RABBITMQ_CONF_ENV_FILE", "/etc/airavata/rabbitmq-env.conf"),
+        ),
+        ports=(5671,),
+        versioned_by="rabbitmq-server",
+    ),
     # Mounts: /var/lib/zookeeper (data, kept, writable for 10001), /tmp (emptyDir).
     # Port 2181, plain: the ZooKeeper client of Airavata's own servers of that time knows no TLS. Keep it
     # within the cluster. Probes: tcpSocket 2181, or exec zookeeper-ready (asks "srvr"). JAVA_TOOL_OPTIONS is heeded.
-    Recipe("zookeeper", "ZooKeeper for Airavata", seconds=19, parent="base",
-           packages=("openjdk-17-jre-headless", "libzookeeper-java"),
-           files=(("/usr/local/bin/zookeeper-start", FILES / "zookeeper/start", 0o755),
-                  ("/usr/local/bin/zookeeper-ready", FILES / "zookeeper/ready", 0o755),
-                  ("/etc/airavata/zookeeper/zoo.cfg", FILES / "zookeeper/zoo.cfg", 0o644)),
-           folders=("/var/lib/zookeeper",), entrypoint=("/usr/local/bin/zookeeper-start",), ports=(2181,),
-           versioned_by="libzookeeper-java"),
-
+    Recipe(
+        "zookeeper",
+        "ZooKeeper for Airavata",
+        seconds=19,
+        parent="base",
+        packages=("openjdk-17-jre-headless", "libzookeeper-java"),
+        files=(
+            ("/usr/local/bin/zookeeper-start", FILES / "zookeeper/start", 0o755),
+            ("/usr/local/bin/zookeeper-ready", FILES / "zookeeper/ready", 0o755),
+            ("/etc/airavata/zookeeper/zoo.cfg", FILES / "zookeeper/zoo.cfg", 0o644),
+        ),
+        folders=("/var/lib/zookeeper",),
+        entrypoint=("/usr/local/bin/zookeeper-start",),
+        ports=(2181,),
+        versioned_by="libzookeeper-java",
+    ),
     # STAND_IN_ROLE and the other variables are those of stacks/stand_in/server.py. No writable folder.
-    Recipe("stand-in", "STAND-IN for Airavata's API server and portal: no part of Apache Airavata", seconds=30,
-           parent="toolbox", files=(("/opt/stand-in", STAND_IN, 0o644),),
-           requirements=FILES / "stand-in/requirements.txt", python_path="/opt/stand-in-packages",
-           entrypoint=("python3", "/opt/stand-in/server.py"), ports=(9930, 8443),
-           env=(("PYTHONPATH", "/opt/stand-in-packages"), ("PYTHONUNBUFFERED", "1"),
-                ("PYTHONDONTWRITEBYTECODE", "1")),
-           labels=(("org.apache.airavata.runbook.stand-in", "STAND-IN"),), version="2.2.7"),
+    Recipe(
+        "stand-in",
+        "STAND-IN for Airavata's API server and portal: no part of Apache Airavata",
+        seconds=30,
+        parent="toolbox",
+        files=(("/opt/stand-in", STAND_IN, 0o644),),
+        requirements=FILES / "stand-in/requirements.txt",
+        python_path="/opt/stand-in-packages",
+        entrypoint=("python3", "/opt/stand-in/server.py"),
+        ports=(9930, 8443),
+        env=(("PYTHONPATH", "/opt/stand-in-packages"), ("PYTHONUNBUFFERED", "1"), ("PYTHONDONTWRITEBYTECODE", "1")),
+        labels=(("org.apache.airavata.runbook.stand-in", "STAND-IN"),),
+        version="2.2.7",
+    ),
 )
 
 BY_NAME = {recipe.name: recipe for recipe in RECIPES}

@@ -46,8 +46,9 @@ def bundle(cert: bytes, chain: bytes = b"") -> bytes:
     return b"".join(part.strip() + b"\n" for part in (cert, chain) if part.strip())
 
 
-def check_chain(leaf_and_chain_pem: bytes, key_pem: bytes, name: str, now: datetime | None = None,
-                roots_pem: bytes | None = None) -> list[Problem]:
+def check_chain(
+    leaf_and_chain_pem: bytes, key_pem: bytes, name: str, now: datetime | None = None, roots_pem: bytes | None = None
+) -> list[Problem]:
     """Everything wrong with a server's certificate file (leaf first, then its chain) and key; empty: use it.
 
     name: the DNS name or address that clients use, without a port. now: aware, default the present. roots_pem:
@@ -75,20 +76,35 @@ def _read(pem: bytes) -> tuple[list[x509.Certificate], list[Problem]]:
     kinds = [kind.decode() for kind in BLOCK.findall(pem)]
     found = []
     if "PKCS7" in kinds:
-        found.append(Problem("the file is a PKCS 7 bundle", "BEGIN PKCS7", "PEM certificates",
-                             "openssl pkcs7 -print_certs -in FILE"))
+        found.append(
+            Problem("the file is a PKCS 7 bundle", "BEGIN PKCS7", "PEM certificates", "openssl pkcs7 -print_certs -in FILE")
+        )
     if any(kind.endswith("PRIVATE KEY") for kind in kinds):
-        found.append(Problem("a private key is in the certificate file", needed="certificates only",
-                             remedy="keep the key in a file of its own, mode 600"))
+        found.append(
+            Problem(
+                "a private key is in the certificate file",
+                needed="certificates only",
+                remedy="keep the key in a file of its own, mode 600",
+            )
+        )
     if b"----------BEGIN" in pem:  # some readers guess, Go's silently skips what follows
-        found.append(Problem("two certificates are joined without a newline", "-----END CERTIFICATE----------BEGIN …",
-                             "a newline after each END CERTIFICATE line", "add it, or give the files one by one"))
+        found.append(
+            Problem(
+                "two certificates are joined without a newline",
+                "-----END CERTIFICATE----------BEGIN …",
+                "a newline after each END CERTIFICATE line",
+                "add it, or give the files one by one",
+            )
+        )
     try:
         return x509.load_pem_x509_certificates(pem), found
     except ValueError as error:
-        damaged = Problem("the certificates cannot be read", str(error).split("\n")[0],
-                          "one BEGIN CERTIFICATE … END CERTIFICATE block or more",
-                          "check that no block is cut, and that a newline stands between two files that are joined")
+        damaged = Problem(
+            "the certificates cannot be read",
+            str(error).split("\n")[0],
+            "one BEGIN CERTIFICATE … END CERTIFICATE block or more",
+            "check that no block is cut, and that a newline stands between two files that are joined",
+        )
         return [], found or [damaged]
 
 
@@ -96,8 +112,13 @@ def _read_key(pem: bytes) -> tuple[object | None, list[Problem]]:
     try:
         return serialization.load_pem_private_key(pem, None), []
     except TypeError:
-        return None, [Problem("the key is protected by a password", needed="a key that a service can read at start",
-                              remedy="openssl pkey -in FILE -out NEW, and keep NEW in mode 600")]
+        return None, [
+            Problem(
+                "the key is protected by a password",
+                needed="a key that a service can read at start",
+                remedy="openssl pkey -in FILE -out NEW, and keep NEW in mode 600",
+            )
+        ]
     except (ValueError, UnsupportedAlgorithm):
         return None, [Problem("the key cannot be read", needed="a PEM private key, RSA or ECDSA")]
 
@@ -109,20 +130,42 @@ def _leaf(certs: Sequence[x509.Certificate], key) -> tuple[x509.Certificate, lis
     leaf = (own or leaves or list(certs))[0]
     found = []
     if key is not None and not own:
-        found.append(Problem("the key belongs to none of the certificates",
-                             f"the server's certificate is {title(leaf)}", "the key whose request was signed",
-                             "take the key that was made with this request"))
+        found.append(
+            Problem(
+                "the key belongs to none of the certificates",
+                f"the server's certificate is {title(leaf)}",
+                "the key whose request was signed",
+                "take the key that was made with this request",
+            )
+        )
     others = [cert for cert in leaves if cert != leaf]
     if others:
-        found.append(Problem("more than one server's certificate is in the file",
-                             " and ".join(title(cert) for cert in [leaf, *others]), "one, then its chain",
-                             f"remove {', '.join(title(cert) for cert in others)}"))
+        found.append(
+            Problem(
+                "more than one server's certificate is in the file",
+                " and ".join(title(cert) for cert in [leaf, *others]),
+                "one, then its chain",
+                f"remove {', '.join(title(cert) for cert in others)}",
+            )
+        )
     if is_ca(leaf):
-        found.append(Problem("the server's certificate is an authority's", f"{title(leaf)} says CA:TRUE", "CA:FALSE",
-                             "have a server's certificate issued"))
+        found.append(
+            Problem(
+                "the server's certificate is an authority's",
+                f"{title(leaf)} says CA:TRUE",
+                "CA:FALSE",
+                "have a server's certificate issued",
+            )
+        )
     if leaf.issuer == leaf.subject and signed_by(leaf, leaf):
-        found.append(Problem("the server's certificate is signed by itself", title(leaf), "signed by an authority",
-                             "have it signed, or leave registry.certificate out: the site's own authority issues one"))
+        found.append(
+            Problem(
+                "the server's certificate is signed by itself",
+                title(leaf),
+                "signed by an authority",
+                "have it signed, or leave registry.certificate out: the site's own authority issues one",
+            )
+        )
     return leaf, found
 
 
@@ -142,8 +185,14 @@ def _belongs(certs: Sequence[x509.Certificate], path: Sequence[x509.Certificate]
     found = []
     for cert in strangers:
         why = "has the issuer's name but another key" if cert.subject in issuers else "has signed nothing in it"
-        found.append(Problem(f"{title(cert)} does not belong to the chain", why, "the issuer of the one before",
-                             "replace it by the certificate that the authority sent along"))
+        found.append(
+            Problem(
+                f"{title(cert)} does not belong to the chain",
+                why,
+                "the issuer of the one before",
+                "replace it by the certificate that the authority sent along",
+            )
+        )
     twice = sorted({title(cert) for cert in certs if list(certs).count(cert) > 1})
     return found + [Problem(f"{name} is in the file more than once", remedy="remove the copy") for name in twice]
 
@@ -154,8 +203,14 @@ def _order(certs: Sequence[x509.Certificate], path: Sequence[x509.Certificate]) 
         return []
     needed = ", ".join(f"{number}. {title(cert)}" for number, cert in enumerate(path, 1))
     found = ", ".join(f"{number}. {title(cert)}" for number, cert in enumerate(actual, 1))
-    return [Problem("the certificates are in the wrong order", found, needed,
-                    "join them in that order: the server's own first, then each one's issuer")]
+    return [
+        Problem(
+            "the certificates are in the wrong order",
+            found,
+            needed,
+            "join them in that order: the server's own first, then each one's issuer",
+        )
+    ]
 
 
 def _end(path: Sequence[x509.Certificate], roots_pem: bytes | None) -> list[Problem]:
@@ -164,12 +219,19 @@ def _end(path: Sequence[x509.Certificate], roots_pem: bytes | None) -> list[Prob
         return []
     if roots_pem is None:
         import certifi  # the authorities that requests trusts
+
         roots_pem = Path(certifi.where()).read_bytes()
     if any(root.subject == last.issuer and signed_by(last, root) for root in _roots(roots_pem)):
         return []
     issuer = last.issuer.rfc4514_string()
-    return [Problem("an intermediate certificate is missing", f"{title(last)} is the last; nobody knows its issuer",
-                    f"the certificate of {issuer}", "append it: the authority offers it as its chain or bundle")]
+    return [
+        Problem(
+            "an intermediate certificate is missing",
+            f"{title(last)} is the last; nobody knows its issuer",
+            f"the certificate of {issuer}",
+            "append it: the authority offers it as its chain or bundle",
+        )
+    ]
 
 
 def _roots(pem: bytes) -> Iterator[x509.Certificate]:
@@ -183,22 +245,47 @@ def _roots(pem: bytes) -> Iterator[x509.Certificate]:
 def _dates(cert: x509.Certificate, now: datetime) -> list[Problem]:
     start, end = cert.not_valid_before_utc, cert.not_valid_after_utc
     if now > end:
-        return [Problem(f"{title(cert)} has expired", f"valid until {end:%Y-%m-%d %H:%M} UTC",
-                        f"valid at {now:%Y-%m-%d %H:%M} UTC", "renew it")]
+        return [
+            Problem(
+                f"{title(cert)} has expired",
+                f"valid until {end:%Y-%m-%d %H:%M} UTC",
+                f"valid at {now:%Y-%m-%d %H:%M} UTC",
+                "renew it",
+            )
+        ]
     if now < start:
-        return [Problem(f"{title(cert)} is not valid yet", f"valid from {start:%Y-%m-%d %H:%M} UTC",
-                        f"valid at {now:%Y-%m-%d %H:%M} UTC", "wait, or check this machine's clock")]
+        return [
+            Problem(
+                f"{title(cert)} is not valid yet",
+                f"valid from {start:%Y-%m-%d %H:%M} UTC",
+                f"valid at {now:%Y-%m-%d %H:%M} UTC",
+                "wait, or check this machine's clock",
+            )
+        ]
     return []
 
 
 def _authorities(path: Sequence[x509.Certificate]) -> list[Problem]:
-    found = [Problem(f"{title(cert)} has signed another certificate but is no authority", "CA:FALSE", "CA:TRUE",
-                     "use the chain that the authority sent along") for cert in path[1:] if not is_ca(cert)]
+    found = [
+        Problem(
+            f"{title(cert)} has signed another certificate but is no authority",
+            "CA:FALSE",
+            "CA:TRUE",
+            "use the chain that the authority sent along",
+        )
+        for cert in path[1:]
+        if not is_ca(cert)
+    ]
     for cert in path:
         hashed = cert.signature_hash_algorithm
         if cert.issuer != cert.subject and hashed is not None and hashed.name in ("md5", "sha1"):
-            found.append(Problem(f"{title(cert)} is signed with {hashed.name}", needed="SHA-256 or better",
-                                 remedy="have it issued again: TLS clients refuse it"))
+            found.append(
+                Problem(
+                    f"{title(cert)} is signed with {hashed.name}",
+                    needed="SHA-256 or better",
+                    remedy="have it issued again: TLS clients refuse it",
+                )
+            )
     return found
 
 
@@ -207,18 +294,29 @@ def _serves(leaf: x509.Certificate, name: str) -> list[Problem]:
     dns, ips = names(leaf)
     if not _named(name, dns, ips):
         listed = ", ".join(sorted(dns | {str(ip) for ip in ips})) or f"no subjectAltName, only {title(leaf)}"
-        found.append(Problem("the server's certificate is for another name", listed, f"subjectAltName {name}",
-                             "set registry.name to a name that it has, or have it issued for this one"))
+        found.append(
+            Problem(
+                "the server's certificate is for another name",
+                listed,
+                f"subjectAltName {name}",
+                "set registry.name to a name that it has, or have it issued for this one",
+            )
+        )
     uses = extension(leaf, x509.ExtendedKeyUsage)
     if uses is not None and not SERVING & set(uses):
-        found.append(Problem("the server's certificate is not for servers", "no serverAuth in its extended key usage",
-                             "serverAuth", "have a server's certificate issued"))
+        found.append(
+            Problem(
+                "the server's certificate is not for servers",
+                "no serverAuth in its extended key usage",
+                "serverAuth",
+                "have a server's certificate issued",
+            )
+        )
     key = leaf.public_key()
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < 2048:
         found.append(Problem("the server's key is too short", f"RSA of {key.key_size} bits", "2048 bits or more"))
     elif not isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
-        found.append(Problem("the server's key is of a kind that TLS clients may refuse", type(key).__name__,
-                             "RSA or ECDSA"))
+        found.append(Problem("the server's key is of a kind that TLS clients may refuse", type(key).__name__, "RSA or ECDSA"))
     return found
 
 

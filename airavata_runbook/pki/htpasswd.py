@@ -11,12 +11,17 @@ def htpasswd_entry(user: str, password: str, rounds: int = 10) -> str:
     rounds: the cost, 2**rounds. Raises RunbookError for a user or password that such a line cannot carry.
     """
     if not user or ":" in user or any(ord(character) < 33 for character in user):
-        raise RunbookError("a user name does not fit into an htpasswd file", found=repr(user),
-                           needed="no colon, blank or control character")
+        raise RunbookError(
+            "a user name does not fit into an htpasswd file", found=repr(user), needed="no colon, blank or control character"
+        )
     secret = password.encode()
     if not 1 <= len(secret) <= 72 or b"\0" in secret:  # bcrypt takes no more; older versions cut silently
-        raise RunbookError("a password does not fit bcrypt", where=f"user {user}", found=f"{len(secret)} bytes",
-                           needed="1 to 72 bytes in UTF-8, no zero byte")
+        raise RunbookError(
+            "a password does not fit bcrypt",
+            where=f"user {user}",
+            found=f"{len(secret)} bytes",
+            needed="1 to 72 bytes in UTF-8, no zero byte",
+        )
     return f"{user}:{bcrypt.hashpw(secret, bcrypt.gensalt(rounds)).decode()}"
 
 

@@ -59,14 +59,19 @@ def new_signing_key() -> SigningKey:
     outside verifier of such tokens knows RS256.
     """
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    public = key.public_key().public_bytes(serialization.Encoding.PEM,
-                                           serialization.PublicFormat.SubjectPublicKeyInfo)
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return SigningKey(_private_pem(key), public)
 
 
-def problems(cert_pem: bytes, *, key_pem: bytes | None = None, ca_pem: bytes | None = None,
-             subject: Subject | None = None, now: datetime | None = None,
-             renew_within_days: int = 30) -> list[str]:
+def problems(
+    cert_pem: bytes,
+    *,
+    key_pem: bytes | None = None,
+    ca_pem: bytes | None = None,
+    subject: Subject | None = None,
+    now: datetime | None = None,
+    renew_within_days: int = 30,
+) -> list[str]:
     """Why a certificate of the site must be made again, one sentence a reason; empty: it is fine.
 
     Looked at: dates; and where given, the key (does it match?), the CA (did it sign?), the subject (CN, O, names,
@@ -98,15 +103,16 @@ def describe(cert_pem: bytes) -> dict[str, object]:
     except ValueError as error:
         raise RunbookError("a certificate cannot be read", found=str(error), needed="PEM") from None
     dns, ips = names(cert)
-    return {"subject": cert.subject.rfc4514_string(), "issuer": cert.issuer.rfc4514_string(),
-            "dns": sorted(dns), "ips": sorted(str(ip) for ip in ips), "usages": sorted(usages(cert)),
-            "ca": is_ca(cert), "not_before": cert.not_valid_before_utc, "not_after": cert.not_valid_after_utc}
-
-
-
-
-
-
+    return {
+        "subject": cert.subject.rfc4514_string(),
+        "issuer": cert.issuer.rfc4514_string(),
+        "dns": sorted(dns),
+        "ips": sorted(str(ip) for ip in ips),
+        "usages": sorted(usages(cert)),
+        "ca": is_ca(cert),
+        "not_before": cert.not_valid_before_utc,
+        "not_after": cert.not_valid_after_utc,
+    }
 
 
 def _authority(ca: Pair) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey]:
@@ -114,23 +120,32 @@ def _authority(ca: Pair) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey |
         cert = x509.load_pem_x509_certificate(ca.cert)
         key = serialization.load_pem_private_key(ca.key, None)
     except (ValueError, TypeError) as error:
-        raise RunbookError("a certificate authority cannot be read", found=str(error),
-                           needed="PEM, its key unencrypted") from None
+        raise RunbookError(
+            "a certificate authority cannot be read", found=str(error), needed="PEM, its key unencrypted"
+        ) from None
     if not is_ca(cert) or cert.public_key() != key.public_key():
-        raise RunbookError("a certificate authority cannot sign", where=title(cert),
-                           found="no CA certificate" if not is_ca(cert) else "a key of another certificate",
-                           needed="a CA certificate and its own key")
+        raise RunbookError(
+            "a certificate authority cannot sign",
+            where=title(cert),
+            found="no CA certificate" if not is_ca(cert) else "a key of another certificate",
+            needed="a CA certificate and its own key",
+        )
     return cert, key
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key, start: datetime, end: datetime,
-             issuer_key) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key, start: datetime, end: datetime, issuer_key) -> x509.CertificateBuilder:
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key)
-    return (x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(start - CLOCK_SKEW).not_valid_after(end)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-            .add_extension(identifier, critical=False))
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start - CLOCK_SKEW)
+        .not_valid_after(end)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(identifier, critical=False)
+    )
 
 
 def _name(subject: Subject) -> x509.Name:
@@ -138,30 +153,42 @@ def _name(subject: Subject) -> x509.Name:
     try:
         return x509.Name([x509.NameAttribute(oid, text) for oid, text in parts if text is not None])
     except ValueError as error:
-        raise RunbookError("a name does not fit into a certificate", where=subject.common_name, found=str(error),
-                           needed="1 to 64 characters (RFC 5280)") from None
+        raise RunbookError(
+            "a name does not fit into a certificate",
+            where=subject.common_name,
+            found=str(error),
+            needed="1 to 64 characters (RFC 5280)",
+        ) from None
 
 
 def _alternatives(subject: Subject) -> list[x509.GeneralName]:
     try:
         return [*map(x509.DNSName, subject.dns), *map(x509.IPAddress, _addresses(subject))]
     except ValueError as error:
-        raise RunbookError("a DNS name does not fit into a certificate", where=subject.common_name,
-                           found=str(error)) from None
+        raise RunbookError("a DNS name does not fit into a certificate", where=subject.common_name, found=str(error)) from None
 
 
 def _addresses(subject: Subject) -> list[IPv4Address | IPv6Address]:
     try:
         return [ip_address(ip) for ip in subject.ips]
     except ValueError as error:
-        raise RunbookError("a certificate is to name an address that is none", where=subject.common_name,
-                           found=str(error)) from None
+        raise RunbookError(
+            "a certificate is to name an address that is none", where=subject.common_name, found=str(error)
+        ) from None
 
 
 def _key_usage(ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(digital_signature=not ca, key_cert_sign=ca, crl_sign=ca, content_commitment=False,
-                         key_encipherment=False, data_encipherment=False, key_agreement=False,
-                         encipher_only=False, decipher_only=False)
+    return x509.KeyUsage(
+        digital_signature=not ca,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _pem(cert: x509.Certificate) -> bytes:
@@ -169,8 +196,7 @@ def _pem(cert: x509.Certificate) -> bytes:
 
 
 def _private_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-                             serialization.NoEncryption())
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
 def _date_problems(cert: x509.Certificate, ca: x509.Certificate | None, now: datetime, ahead: timedelta) -> list[str]:
@@ -195,8 +221,10 @@ def _key_problems(cert: x509.Certificate, key_pem: bytes) -> list[str]:
 
 def _subject_problems(cert: x509.Certificate, subject: Subject) -> list[str]:
     found = []
-    for label, oid, wanted in (("CN", NameOID.COMMON_NAME, subject.common_name),
-                               ("O", NameOID.ORGANIZATION_NAME, subject.organization)):
+    for label, oid, wanted in (
+        ("CN", NameOID.COMMON_NAME, subject.common_name),
+        ("O", NameOID.ORGANIZATION_NAME, subject.organization),
+    ):
         actual = ", ".join(str(attribute.value) for attribute in cert.subject.get_attributes_for_oid(oid))
         if actual != (wanted or ""):
             found.append(f"{label} is {actual or 'empty'}, not {wanted or 'empty'}")

@@ -13,6 +13,29 @@ from airavata_runbook.resources.package import Packages
 from airavata_runbook.resources.secret import Generated, Htpasswd
 from airavata_runbook.resources.service import Service
 
-__all__ = ["Absent", "Authority", "Block", "Certificate", "Change", "Cleared", "Condition", "Context", "EtcdKey", "File",
-           "Folder", "Generated", "Htpasswd", "Image", "KubeObject", "NotYet", "Packages", "Removed", "Resource", "Service",
-           "SigningKey", "Stopped", "Sysctls", "Upload"]
+__all__ = [
+    "Absent",
+    "Authority",
+    "Block",
+    "Certificate",
+    "Change",
+    "Cleared",
+    "Condition",
+    "Context",
+    "EtcdKey",
+    "File",
+    "Folder",
+    "Generated",
+    "Htpasswd",
+    "Image",
+    "KubeObject",
+    "NotYet",
+    "Packages",
+    "Removed",
+    "Resource",
+    "Service",
+    "SigningKey",
+    "Stopped",
+    "Sysctls",
+    "Upload",
+]

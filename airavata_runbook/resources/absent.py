@@ -7,8 +7,10 @@ from airavata_runbook.engine.resource import Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.resources.package import ALSO, APT_GET, parse_installed, to_its_end
 
-PURGE = (f"{ALSO}# When it fails half-way, what is left is noted as to be purged: dpkg --set-selections\n"
-         f"{APT_GET} --allow-change-held-packages purge")
+PURGE = (
+    f"{ALSO}# When it fails half-way, what is left is noted as to be purged: dpkg --set-selections\n"
+    f"{APT_GET} --allow-change-held-packages purge"
+)
 
 
 @dataclass(frozen=True)
@@ -60,19 +62,33 @@ else echo rpm; rpm -q --qf 'ii %{{NAME}} package\\n' {names} 2>/dev/null | grep 
             raise ValueError("the packages could not be looked at")
         manager, here = parse_installed(found.text)
         if theirs := [name for name, how in here.items() if how == "theirs"]:
-            raise StepFailed("packages of the host's own depend on those that a reset takes back", found=", ".join(theirs),
-                             needed="none that does", remedy=f"apt-get remove {quote(*theirs)}, or, if they may go with the "
-                                                             f"others, apt-mark auto {quote(*theirs)}; then reset again")
+            raise StepFailed(
+                "packages of the host's own depend on those that a reset takes back",
+                found=", ".join(theirs),
+                needed="none that does",
+                remedy=f"apt-get remove {quote(*theirs)}, or, if they may go with the "
+                f"others, apt-mark auto {quote(*theirs)}; then reset again",
+            )
         if not here:
             return None
         names = quote(*here)
         remove = f"{PURGE} {names}" if manager == "deb" else f"dnf -y -q remove {names}"
         # When dpkg fails, apt-get takes its note back, but does not mark again what came automatically.
-        note = (f"note() {{ test $? = 0 || dpkg -s {names} > /dev/null 2>&1 || printf '%s purge\\n' {names} "
-                "| dpkg --set-selections; }\ntrap note EXIT\n") if manager == "deb" else ""
+        note = (
+            (
+                f"note() {{ test $? = 0 || dpkg -s {names} > /dev/null 2>&1 || printf '%s purge\\n' {names} "
+                "| dpkg --set-selections; }\ntrap note EXIT\n"
+            )
+            if manager == "deb"
+            else ""
+        )
         detail = "".join(f"{name}{' (came along)' * (how != 'package')}\n" for name, how in here.items())
-        return Change(f"remove {len(here)}", detail, shown=remove,
-                      script=f"{note}{to_its_end(remove)}systemctl daemon-reload\nsystemctl reset-failed\n")
+        return Change(
+            f"remove {len(here)}",
+            detail,
+            shown=remove,
+            script=f"{note}{to_its_end(remove)}systemctl daemon-reload\nsystemctl reset-failed\n",
+        )
 
 
 def _debs(names: str) -> str:
@@ -126,22 +142,30 @@ class Absent:
         return f'for path in {word}; do [ -e "$path" ] || [ -L "$path" ] || continue\n'
 
     def probe(self) -> str:
-        empty = "".join(f"test -d {folder} && test -z \"$(ls -A {folder})\" && echo {folder} '(empty)'\n"
-                        for folder in map(quote, self.parents))
-        return (f"{self._each}if mountpoint -q \"$path\" && test -z \"$(ls -A \"$path\")\"; then continue; fi\n"
-                f"test -d \"$path\" && echo \"$path ($(find \"$path\" -xdev -mindepth 1 | wc -l) in it)\" || echo \"$path\"\n"
-                f"done\n{empty}true")
+        empty = "".join(
+            f"test -d {folder} && test -z \"$(ls -A {folder})\" && echo {folder} '(empty)'\n"
+            for folder in map(quote, self.parents)
+        )
+        return (
+            f'{self._each}if mountpoint -q "$path" && test -z "$(ls -A "$path")"; then continue; fi\n'
+            f'test -d "$path" && echo "$path ($(find "$path" -xdev -mindepth 1 | wc -l) in it)" || echo "$path"\n'
+            f"done\n{empty}true"
+        )
 
     def change(self, found: Found, context: Context) -> Change | None:
         if not found.text.strip():
             return None
-        remove = self._each + """if awk '{print $2}' /proc/mounts | grep -qF "$path/"; then
+        remove = (
+            self._each
+            + """if awk '{print $2}' /proc/mounts | grep -qF "$path/"; then
     echo "something is still mounted below $path; it is not deleted" >&2; exit 1; fi
 if mountpoint -q "$path"; then find "$path" -xdev -mindepth 1 -delete; else rm -rf --one-file-system "$path"; fi
 done
 """
-        rmdir = "".join(f"test ! -d {folder} || rmdir --ignore-fail-on-non-empty {folder}\n"
-                        for folder in map(quote, self.parents))
+        )
+        rmdir = "".join(
+            f"test ! -d {folder} || rmdir --ignore-fail-on-non-empty {folder}\n" for folder in map(quote, self.parents)
+        )
         return Change("remove", found.text, script=remove + rmdir, shown=f"rm -rf {self.path}")
 
 

@@ -33,16 +33,24 @@ class Authority:
     def change(self, found: Found, context: Context) -> Change | None:
         if not found.absent:
             if why := _unusable(found):
-                raise StepFailed("a certificate authority cannot be used, and is never made anew over an old one",
-                                 where=f"{PKI}/{self.name}.crt and .key", found="; ".join(why),
-                                 remedy="restore both files; without a copy, remove them: what it signed is then issued again")
+                raise StepFailed(
+                    "a certificate authority cannot be used, and is never made anew over an old one",
+                    where=f"{PKI}/{self.name}.crt and .key",
+                    found="; ".join(why),
+                    remedy="restore both files; without a copy, remove them: what it signed is then issued again",
+                )
             return _guard_key(found, f"{PKI}/{self.name}.key")
-        return Change("create", f"CN={self.common_name}, 10 years\n",
-                      call=lambda: self._make(context),
-                      shown=f"make {PKI}/{self.name}.crt and .key", touches=_paths(f"{PKI}/{self.name}"))
+        return Change(
+            "create",
+            f"CN={self.common_name}, 10 years\n",
+            call=lambda: self._make(context),
+            shown=f"make {PKI}/{self.name}.crt and .key",
+            touches=_paths(f"{PKI}/{self.name}"),
+        )
 
     def _make(self, context: Context) -> None:
         from airavata_runbook.pki import issue as pki
+
         _write_pair(context, f"{PKI}/{self.name}", pki.new_ca(self.common_name))
 
 
@@ -63,15 +71,23 @@ class SigningKey:
     def change(self, found: Found, context: Context) -> Change | None:
         if not found.absent:
             if found.text.strip() == LOST:
-                raise StepFailed("the key that signs tokens is lost, and is never made anew over an old one",
-                                 where=f"{PKI}/{self.name}.key", found=LOST,
-                                 remedy=f"restore it; without a copy, remove {self.name}.pub: tokens are then signed anew")
+                raise StepFailed(
+                    "the key that signs tokens is lost, and is never made anew over an old one",
+                    where=f"{PKI}/{self.name}.key",
+                    found=LOST,
+                    remedy=f"restore it; without a copy, remove {self.name}.pub: tokens are then signed anew",
+                )
             return _guard_key(found, f"{PKI}/{self.name}.key")
-        return Change("create", call=lambda: self._make(context), shown=f"make {PKI}/{self.name}.key and .pub",
-                      touches=frozenset({f"{PKI}/{self.name}.key", f"{PKI}/{self.name}.pub"}))
+        return Change(
+            "create",
+            call=lambda: self._make(context),
+            shown=f"make {PKI}/{self.name}.key and .pub",
+            touches=frozenset({f"{PKI}/{self.name}.key", f"{PKI}/{self.name}.pub"}),
+        )
 
     def _make(self, context: Context) -> None:
         from airavata_runbook.pki import issue as pki
+
         key, stem = pki.new_signing_key(), f"{PKI}/{self.name}"
         _write(context, (f"{stem}.key", key.private, "0600"), (f"{stem}.pub", key.public, "0644"))
 
@@ -107,15 +123,22 @@ class Certificate:
             why = ["create"]
         else:
             from airavata_runbook.pki import issue as pki
+
             cert, key = _pair(found)
             why = pki.problems(cert, key_pem=key, ca_pem=authority.cert, subject=self.subject)
         if not why:
             return _guard_key(found, f"{self.stem}.key", self.owner)
-        return Change("; ".join(why), _describe(self.subject), call=lambda: self._issue(context, authority),
-                      shown=f"issue {self.stem}.crt and .key by {self.authority}", touches=_paths(self.stem))
+        return Change(
+            "; ".join(why),
+            _describe(self.subject),
+            call=lambda: self._issue(context, authority),
+            shown=f"issue {self.stem}.crt and .key by {self.authority}",
+            touches=_paths(self.stem),
+        )
 
     def _issue(self, context: Context, authority: Pair) -> None:
         from airavata_runbook.pki import issue as pki
+
         pair = pki.issue(authority, self.subject)
         if self.chain:
             pair = Pair(pki.bundle(pair.cert, authority.cert), pair.key)
@@ -131,8 +154,10 @@ def _lost_key(stem: str, end: str) -> str:
 
 def _look(stem: str) -> str:
     stem = quote(stem)
-    return (f"test -s {stem}.crt && test -s {stem}.key || exit {ABSENT}; "
-            f"base64 -w0 {stem}.crt && echo && base64 -w0 {stem}.key && echo && " + _guard(f"{stem}.key"))
+    return (
+        f"test -s {stem}.crt && test -s {stem}.key || exit {ABSENT}; "
+        f"base64 -w0 {stem}.crt && echo && base64 -w0 {stem}.key && echo && " + _guard(f"{stem}.key")
+    )
 
 
 def _pair(found: Found) -> tuple[bytes, bytes]:
@@ -146,6 +171,7 @@ def _unusable(found: Found) -> list[str]:
     if found.text.strip() == LOST:
         return [LOST]
     from airavata_runbook.pki import issue as pki
+
     cert, key = _pair(found)
     return pki.problems(cert, key_pem=key, renew_within_days=0)
 
@@ -161,8 +187,9 @@ def _guard_key(found: Found, path: str, owner: str = "root:root") -> Change | No
         raise ValueError("no mode and owner")
     if state == f"600 {owner}":
         return None
-    return Change(f"{state} → 600 {owner}", script=f"chown {owner} {quote(path)} && chmod 600 {quote(path)}\n",
-                  touches=frozenset({path}))
+    return Change(
+        f"{state} → 600 {owner}", script=f"chown {owner} {quote(path)} && chmod 600 {quote(path)}\n", touches=frozenset({path})
+    )
 
 
 def _paths(stem: str) -> frozenset[str]:
@@ -182,8 +209,10 @@ def _write_pair(context: Context, stem: str, pair: Pair, owner: str = "root:root
 
 def _write(context: Context, *files: tuple[str, bytes, str], owner: str = "root:root") -> None:
     # In one go: a key whose public half is lost on the way would only be made again.
-    script = "".join(File(path, content, mode, owner, secret=True).change(Found(status=ABSENT), context).script
-                     for path, content, mode in files)
+    script = "".join(
+        File(path, content, mode, owner, secret=True).change(Found(status=ABSENT), context).script
+        for path, content, mode in files
+    )
     result = context.host.run("set -e\n" + script)
     if result.status:
         raise StepFailed("files could not be written", found=result.complaint)

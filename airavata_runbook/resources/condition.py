@@ -33,8 +33,9 @@ class Condition:
 
     def change(self, found: Found, context: Context) -> Change | None:
         if self.script:
-            return Change("wait", call=lambda: self._poll_on(context.host), shown=self.script,
-                          waits=True) if found.status else None
+            return (
+                Change("wait", call=lambda: self._poll_on(context.host), shown=self.script, waits=True) if found.status else None
+            )
         if context.planning:
             return Change("wait", waits=True)
         wait = Change("wait", call=lambda: self._poll(context.host), waits=True)
@@ -43,8 +44,7 @@ class Condition:
     def _poll_on(self, host: Host) -> None:
         # The host looks by itself, so that a far host answers as soon as a near one.
         loop = f"until {{ {self.script}\n}} >/dev/null 2>&1; do sleep {PAUSE}; done"
-        result = host.run(f"timeout {self.deadline:.0f} sh -c {quote(loop)} || {{ {self.script}\n}}",
-                          timeout=self.deadline + 30)
+        result = host.run(f"timeout {self.deadline:.0f} sh -c {quote(loop)} || {{ {self.script}\n}}", timeout=self.deadline + 30)
         if result.status:
             self._give_up(result.complaint)
 
@@ -56,5 +56,4 @@ class Condition:
             host.pause(PAUSE)
 
     def _give_up(self, found: str) -> None:
-        raise StepFailed(f"{self.awaited}: not within {self.deadline:.0f} s", found=found, remedy=self.remedy,
-                         retryable=True)
+        raise StepFailed(f"{self.awaited}: not within {self.deadline:.0f} s", found=found, remedy=self.remedy, retryable=True)

@@ -37,12 +37,17 @@ class EtcdKey:
     def change(self, found: Found, context: Context) -> Change | None:
         present, wanted = found.answered(), json.dumps(self.value)
         if present is None:
-            return Change("create", f"{wanted}\n", call=lambda: self._make(context, wanted),
-                          shown=f"etcdctl mk {self.key} '{wanted}'")
+            return Change(
+                "create", f"{wanted}\n", call=lambda: self._make(context, wanted), shown=f"etcdctl mk {self.key} '{wanted}'"
+            )
         if _parsed(present) != self.value:
-            raise StepFailed("the key holds another value, and is not overwritten: pods may live by it",
-                             where=self.key, found=present.decode(errors="replace"), needed=wanted,
-                             remedy="give the site file the value found, or drain the cluster and delete the key by hand")
+            raise StepFailed(
+                "the key holds another value, and is not overwritten: pods may live by it",
+                where=self.key,
+                found=present.decode(errors="replace"),
+                needed=wanted,
+                remedy="give the site file the value found, or drain the cluster and delete the key by hand",
+            )
         return None
 
     def _make(self, context: Context, wanted: str) -> None:

@@ -49,9 +49,13 @@ class File:
             return None
         user, group = self.owner.split(":")
         install = f"install -D -m {self.mode} -o {user} -g {group} /dev/stdin {quote(self.path)}"
-        return Change(summary, self._detail(found, wanted), script=_write(install, self.path, wanted), shown=install + (
-            "   # a secret" if self.secret else "   # with the content above on its standard input"),
-                      touches=frozenset({self.path}))
+        return Change(
+            summary,
+            self._detail(found, wanted),
+            script=_write(install, self.path, wanted),
+            shown=install + ("   # a secret" if self.secret else "   # with the content above on its standard input"),
+            touches=frozenset({self.path}),
+        )
 
     def _detail(self, found: Found, wanted: bytes) -> str:
         """The difference to read. What others could not read on the host is not shown: it may hold somebody's key."""
@@ -73,8 +77,12 @@ class File:
             return "create"
         mode, owner, kind, content = self._look(found)
         if kind == "directory":
-            raise StepFailed("a folder is where a file belongs", found=self.path, needed="a file, or nothing",
-                             remedy="see what it is there for, and move it away")
+            raise StepFailed(
+                "a folder is where a file belongs",
+                found=self.path,
+                needed="a file, or nothing",
+                remedy="see what it is there for, and move it away",
+            )
         if not kind.startswith("regular"):
             return f"replace a {kind}"
         if content != (hashlib.sha256(wanted).hexdigest().encode() if self.secret else wanted):
@@ -116,9 +124,12 @@ class Folder:
             return None
         user, group = self.owner.split(":")
         # Only with a fifth digit is the group taken away that a new folder has from the one above it (chmod(1), setgid).
-        return Change("create" if found.absent else f"{state} → {wanted}", touches=frozenset({self.path}),
-                      script=f"install -d -m {self.mode} -o {user} -g {group} {quote(self.path)}\n"
-                             f"chmod {self.mode:0>5} {quote(self.path)}\n")
+        return Change(
+            "create" if found.absent else f"{state} → {wanted}",
+            touches=frozenset({self.path}),
+            script=f"install -d -m {self.mode} -o {user} -g {group} {quote(self.path)}\n"
+            f"chmod {self.mode:0>5} {quote(self.path)}\n",
+        )
 
 
 @dataclass(frozen=True)
@@ -142,16 +153,24 @@ class Block:
         new = with_block(old.decode(errors="surrogateescape"), self.name, self.lines).encode(errors="surrogateescape")
         if new == old:
             return None
-        return Change("new lines", text_diff(old, new, self.path), script=self._edit(new), shown=f"edit {self.path}",
-                      touches=frozenset({self.path}))
+        return Change(
+            "new lines",
+            text_diff(old, new, self.path),
+            script=self._edit(new),
+            shown=f"edit {self.path}",
+            touches=frozenset({self.path}),
+        )
 
     def _edit(self, content: bytes) -> str:
         # Whole before it takes the old one's place: the lines of others are lost by no interruption. Only a bind mount (as
         # /etc/hosts in a container) or a link cannot be replaced, and is written in place.
         path, part = quote(self.path), quote(self.path + ".new")
-        return (f"test ! -e {path} || cp --preserve=all {path} {part}\n" + _feed(f"cat > {part}", content)
-                + f"if mountpoint -q {path} || test -L {path}; then cat {part} > {path}; rm {part}\n"
-                f"else mv -f {part} {path}; fi\n")
+        return (
+            f"test ! -e {path} || cp --preserve=all {path} {part}\n"
+            + _feed(f"cat > {part}", content)
+            + f"if mountpoint -q {path} || test -L {path}; then cat {part} > {path}; rm {part}\n"
+            f"else mv -f {part} {path}; fi\n"
+        )
 
 
 @dataclass(frozen=True)
@@ -186,8 +205,13 @@ class Upload:
         else:
             shown = f"scp {Path(self.path).name} {context.host.name}:{self.path}   # {size}"
             carry = self._send
-        return Change("create" if found.status else "replace", detail=f"sha256 {self.sha256}", shown=shown,
-                      call=lambda: carry(context.host), touches=frozenset({self.path}))
+        return Change(
+            "create" if found.status else "replace",
+            detail=f"sha256 {self.sha256}",
+            shown=shown,
+            call=lambda: carry(context.host),
+            touches=frozenset({self.path}),
+        )
 
     def _send(self, host: Host) -> None:
         host.send(self.source, self.path)

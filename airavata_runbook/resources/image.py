@@ -37,6 +37,7 @@ class Image:
     def ask(self, context: Context) -> bool:
         """Whether the registry has the image."""
         from airavata_runbook.images.http import RegistryError
+
         if context.planning and "service docker-distribution" in context.touched:
             raise NotYet("the registry runs")
         try:
@@ -49,16 +50,19 @@ class Image:
     def change(self, found: Found, context: Context) -> Change | None:
         if found.answered():
             return None
-        return Change("push", call=lambda: self._push(context),
-                      shown=f"push {self.repository}:{self.tag}", touches=frozenset({self.label}))
+        return Change(
+            "push", call=lambda: self._push(context), shown=f"push {self.repository}:{self.tag}", touches=frozenset({self.label})
+        )
 
     def _push(self, context: Context) -> None:
         from airavata_runbook.images.http import RegistryError
+
         try:
             self.registry().push(self.repository, self.tag, self.layout())
         except RegistryError as error:  # a registry tells its clients little of its own troubles, a full disk for example
-            said = context.host.run(f"journalctl -u {SERVICE} -n 200 --no-pager -o cat | grep -oiE '{TROUBLES}' "
-                                    "| tail -n 1").text.strip()
+            said = context.host.run(
+                f"journalctl -u {SERVICE} -n 200 --no-pager -o cat | grep -oiE '{TROUBLES}' | tail -n 1"
+            ).text.strip()
             error.found += f"\nits log: {said}" if said else ""
             error.remedy = error.remedy or f"journalctl -u {SERVICE} on {context.host.name}"
             raise

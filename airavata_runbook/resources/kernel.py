@@ -25,11 +25,18 @@ class Sysctls:
         wrong = {name: value for name, value in sorted(self.values.items()) if present.get(name) != str(value)}
         if not wrong:
             return None
-        load = "".join(f"modprobe {quote(module)}\n" for module in self.modules) \
-            if any(not present.get(name) for name in wrong) else ""
+        load = (
+            "".join(f"modprobe {quote(module)}\n" for module in self.modules)
+            if any(not present.get(name) for name in wrong)
+            else ""
+        )
         detail = "".join(f"{name} {present.get(name) or 'absent'} → {value}\n" for name, value in wrong.items())
-        return Change(f"set {len(wrong)}", detail, touches=frozenset(wrong),
-                      script=load + "".join(f"sysctl -q -w {name}={value}\n" for name, value in wrong.items()))
+        return Change(
+            f"set {len(wrong)}",
+            detail,
+            touches=frozenset(wrong),
+            script=load + "".join(f"sysctl -q -w {name}={value}\n" for name, value in wrong.items()),
+        )
 
 
 def _path(name: str) -> str:

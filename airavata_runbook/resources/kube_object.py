@@ -38,6 +38,7 @@ class KubeObject:
         """The object as it is (None: not there), and as it would be after it is applied."""
         import urllib3
         from kubernetes.client.exceptions import ApiException
+
         if context.planning and "service kube-apiserver" in context.touched:
             raise NotYet("the API server runs")
         try:
@@ -58,6 +59,7 @@ class KubeObject:
     def _live_and_wanted(self, context: Context) -> tuple[dict | None, dict]:
         from kubernetes.client.exceptions import ApiException
         from kubernetes.dynamic.exceptions import ResourceNotFoundError
+
         client = kube(context.host.site)
         try:
             resource = client.resource(self.manifest)
@@ -73,12 +75,17 @@ class KubeObject:
     def _apply(self, summary: str, live: dict | None, wanted: dict, context: Context) -> Change:
         old = _readable(live).encode() if live else None
         detail = text_diff(old, _readable(wanted).encode(), self.label)
-        return Change(summary, detail, call=lambda: self._do(context),
-                      shown=f"kubectl apply --server-side --field-manager={FIELD_MANAGER} -f -   # {self.label}",
-                      touches=frozenset({self.label}))
+        return Change(
+            summary,
+            detail,
+            call=lambda: self._do(context),
+            shown=f"kubectl apply --server-side --field-manager={FIELD_MANAGER} -f -   # {self.label}",
+            touches=frozenset({self.label}),
+        )
 
     def _do(self, context: Context) -> None:
         from kubernetes.client.exceptions import ApiException
+
         try:
             self._send(context)
         except ApiException as error:
@@ -87,21 +94,33 @@ class KubeObject:
     def _send(self, context: Context, dry_run: bool = False) -> dict:
         resource = kube(context.host.site).resource(self.manifest)
         options = {"dry_run": "All"} if dry_run else {}
-        return resource.server_side_apply(body=self.manifest, name=self.name, namespace=self.namespace,
-                                          field_manager=FIELD_MANAGER, force_conflicts=True, **options).to_dict()
+        return resource.server_side_apply(
+            body=self.manifest,
+            name=self.name,
+            namespace=self.namespace,
+            field_manager=FIELD_MANAGER,
+            force_conflicts=True,
+            **options,
+        ).to_dict()
 
     def _refused(self, error, context: Context) -> Exception:
         if (error.status or 500) >= 500:  # it is in trouble itself, and says nothing of the object
             return explained(error, context.host.site)
-        return StepFailed("the API server refused the object", where=self.label,
-                          found="its content is not shown" if self.manifest["kind"] == "Secret" else message(error))
+        return StepFailed(
+            "the API server refused the object",
+            where=self.label,
+            found="its content is not shown" if self.manifest["kind"] == "Secret" else message(error),
+        )
 
 
 def _plain(manifest: dict) -> dict:
     """The object without what the server itself writes into it."""
     metadata = {key: value for key, value in manifest.get("metadata", {}).items() if key not in SERVER_MADE}
-    annotations = {key: value for key, value in (metadata.get("annotations") or {}).items()
-                   if not key.startswith("deployment.kubernetes.io/")}
+    annotations = {
+        key: value
+        for key, value in (metadata.get("annotations") or {}).items()
+        if not key.startswith("deployment.kubernetes.io/")
+    }
     rest = {key: value for key, value in manifest.items() if key not in ("metadata", "status")}
     return {**rest, "metadata": {**metadata, "annotations": annotations}}
 
@@ -119,5 +138,10 @@ def _readable(manifest: dict) -> str:
 def secret_manifest(name: str, namespace: str, data: dict[str, bytes], kind: str = "Opaque") -> dict:
     """A v1/Secret object with `data` encoded as the API wants it."""
     encoded = {key: base64.b64encode(value).decode() for key, value in sorted(data.items())}
-    return {"apiVersion": "v1", "kind": "Secret", "type": kind,
-            "metadata": {"name": name, "namespace": namespace}, "data": encoded}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": kind,
+        "metadata": {"name": name, "namespace": namespace},
+        "data": encoded,
+    }

@@ -9,8 +9,10 @@ from airavata_runbook.errors import StepFailed
 
 WAIT = 120  # seconds for the end of another's work
 APT_GET = f"DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout={WAIT} -o Dpkg::Use-Pty=0"
-ALSO = (f"# The end of another's work is waited for, {WAIT} s. Where apt-get asks for one of these, it is run as well:\n"
-        "# dpkg --configure -a; apt-get install --fix-broken; apt-get update\n")
+ALSO = (
+    f"# The end of another's work is waited for, {WAIT} s. Where apt-get asks for one of these, it is run as well:\n"
+    "# dpkg --configure -a; apt-get install --fix-broken; apt-get update\n"
+)
 
 
 @dataclass(frozen=True)
@@ -28,32 +30,40 @@ class Packages:
 
     def probe(self) -> str:
         names = quote(*sorted(self.versions))
-        return (f"if command -v apt-get >/dev/null; then echo deb; "
-                f"dpkg-query -W -f='${{db:Status-Abbrev}} ${{Package}} ${{Version}}\\n' {names} 2>/dev/null; "
-                f"elif command -v dnf >/dev/null; then echo rpm; "
-                f"rpm -q --qf 'ii  %{{NAME}} %{{VERSION}}-%{{RELEASE}}\\n' {names} | grep '^ii'; "
-                f"elif command -v yum >/dev/null; then echo yum; "
-                f"rpm -q --qf 'ii  %{{NAME}} %{{VERSION}}-%{{RELEASE}}\\n' {names} | grep '^ii'; fi; true")
+        return (
+            f"if command -v apt-get >/dev/null; then echo deb; "
+            f"dpkg-query -W -f='${{db:Status-Abbrev}} ${{Package}} ${{Version}}\\n' {names} 2>/dev/null; "
+            f"elif command -v dnf >/dev/null; then echo rpm; "
+            f"rpm -q --qf 'ii  %{{NAME}} %{{VERSION}}-%{{RELEASE}}\\n' {names} | grep '^ii'; "
+            f"elif command -v yum >/dev/null; then echo yum; "
+            f"rpm -q --qf 'ii  %{{NAME}} %{{VERSION}}-%{{RELEASE}}\\n' {names} | grep '^ii'; fi; true"
+        )
 
     def change(self, found: Found, context: Context) -> Change | None:
         manager, installed = parse_installed(found.text)
-        missing = {name: version for name, version in sorted(self.versions.items())
-                   if not same_version(installed.get(name, ""), version)}
+        missing = {
+            name: version for name, version in sorted(self.versions.items()) if not same_version(installed.get(name, ""), version)
+        }
         if not missing:
             return None
-        detail = "".join(f"{name} {installed.get(name, 'not installed')} → {version}\n"
-                         for name, version in missing.items())
+        detail = "".join(f"{name} {installed.get(name, 'not installed')} → {version}\n" for name, version in missing.items())
         command = install_command(manager, self.repository, missing, rebuilt(installed, missing))
-        return Change(f"install {len(missing)} of {len(self.versions)}", detail, script=to_its_end(command), shown=command,
-                      touches=frozenset(f"package {name}" for name in missing))
+        return Change(
+            f"install {len(missing)} of {len(self.versions)}",
+            detail,
+            script=to_its_end(command),
+            shown=command,
+            touches=frozenset(f"package {name}" for name in missing),
+        )
 
 
 def parse_installed(text: str) -> tuple[str, dict[str, str]]:
     """(deb | rpm | yum, name → full version) from the probe's output. Raises StepFailed without a manager."""
     manager, *rows = text.splitlines() or [""]
     if manager not in ("deb", "rpm", "yum"):
-        raise StepFailed("the host has no package manager that the runbook knows", found=manager[:200] or "none",
-                         needed="apt-get, dnf or yum")
+        raise StepFailed(
+            "the host has no package manager that the runbook knows", found=manager[:200] or "none", needed="apt-get, dnf or yum"
+        )
     words = [row.split() for row in rows]
     # The first letter is what is wished of the package (h: that it is held), the second how it is (dpkg-query(1)).
     return manager, {word[1]: word[2] for word in words if len(word) == 3 and re.fullmatch("[uihrp]i", word[0])}
@@ -91,9 +101,11 @@ def install_command(manager: str, repository: str, versions: Mapping[str, str], 
     if manager == "deb":
         source = f"sources.list.d/{repository}.list"
         wanted = quote(*(f"{name}={version}" + "*" * ("-" not in version) for name, version in versions.items()))
-        return (f"{ALSO}apt-get -qq update -o Dir::Etc::sourcelist={source} -o Dir::Etc::sourceparts=- "
-                f"-o APT::Get::List-Cleanup=0 &&\n"
-                f"{APT_GET} install --no-install-recommends --no-remove {'--allow-downgrades ' * back}{wanted}")
+        return (
+            f"{ALSO}apt-get -qq update -o Dir::Etc::sourcelist={source} -o Dir::Etc::sourceparts=- "
+            f"-o APT::Get::List-Cleanup=0 &&\n"
+            f"{APT_GET} install --no-install-recommends --no-remove {'--allow-downgrades ' * back}{wanted}"
+        )
     wanted = quote(*(f"{name}-{version}" for name, version in versions.items()))
     return f"{'yum' if manager == 'yum' else 'dnf'} -y -q install --enablerepo={quote(repository)} {wanted}"
 

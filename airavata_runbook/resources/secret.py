@@ -28,8 +28,10 @@ class Generated:
         if found.absent:
             # An empty file is what a host that lost its power may have kept of one.
             clear = f"rm -f {path}\n" if found.stdout else ""
-            make = (f"umask 077; mkdir -p {SECRETS}; head -c 24 /dev/urandom | base64 | tr '+/' '-_' > {path}.new\n"
-                    f"mv -n {path}.new {path}")
+            make = (
+                f"umask 077; mkdir -p {SECRETS}; head -c 24 /dev/urandom | base64 | tr '+/' '-_' > {path}.new\n"
+                f"mv -n {path}.new {path}"
+            )
             return Change("create", script=clear + make)
         mode = _mode(found.text.strip())
         if mode != "600":
@@ -55,6 +57,7 @@ class Htpasswd:
 
     def change(self, found: Found, context: Context) -> Change | None:
         from airavata_runbook.pki.htpasswd import htpasswd_entry, htpasswd_matches
+
         mode, *entries = ["0"] if found.absent else found.text.splitlines() or [""]
         password = self.password()
         if _mode(mode) == "600" and len(entries) == 1 and htpasswd_matches(entries[0], self.user, password):
@@ -62,8 +65,13 @@ class Htpasswd:
         # A hash is salted: the file is written anew only when it does not fit the password any more.
         content = htpasswd_entry(self.user, password) + "\n"
         change = File(self.path, content, "0600", secret=True).change(Found(status=ABSENT), context)
-        return Change("create" if found.absent else "replace", f"user {self.user}\n", script=change.script,
-                      shown=f"htpasswd -Bin {self.user} > {self.path}", touches=change.touches)
+        return Change(
+            "create" if found.absent else "replace",
+            f"user {self.user}\n",
+            script=change.script,
+            shown=f"htpasswd -Bin {self.user} > {self.path}",
+            touches=change.touches,
+        )
 
 
 def _mode(text: str) -> str:

@@ -31,8 +31,10 @@ class Service:
         # The package database's own file list is written at installation; binaries keep the builder's times.
         times = f"stat -L -c '%.6Y %n' {files} 2>/dev/null; " if files else ""
         if self.package:
-            times += (f"stat -c '%.6Y package' /var/lib/dpkg/info/{self.package}.list 2>/dev/null || "
-                      f"rpm -q --qf '%{{INSTALLTIME}} package\\n' {self.package} 2>/dev/null; ")
+            times += (
+                f"stat -c '%.6Y package' /var/lib/dpkg/info/{self.package}.list 2>/dev/null || "
+                f"rpm -q --qf '%{{INSTALLTIME}} package\\n' {self.package} 2>/dev/null; "
+            )
         return f"systemctl show --timestamp=us+utc -p {PROPERTIES} {quote(self.name)}.service; {times}true"
 
     def change(self, found: Found, context: Context) -> Change | None:
@@ -63,8 +65,12 @@ class Service:
         # The reason stands above a long trace, or else in the last lines.
         log = f"journalctl -u {self.name} -n 60 --no-pager -o cat | cut -c1-400"
         complain = f"{{ {{ {log} | grep -iE 'error|panic|fatal|denied|no space' || {log}; }} | tail -n 6 >&2; exit 1; }}"
-        return Change(", ".join(why), script="\n".join(f"{line} || {complain}" for line in commands),
-                      shown="\n".join(commands), touches=frozenset({f"service {self.name}"}))
+        return Change(
+            ", ".join(why),
+            script="\n".join(f"{line} || {complain}" for line in commands),
+            shown="\n".join(commands),
+            touches=frozenset({f"service {self.name}"}),
+        )
 
 
 def parse(text: str) -> tuple[dict[str, str], dict[str, float]]:

@@ -36,6 +36,14 @@ def _row(folder: Path) -> list[str]:
 def _cells(report: dict) -> list[object]:
     asked = [chapter.partition("-")[0] for chapter in report.get("asked", [])]
     stopped = next((chapter["chapter"] for chapter in report["chapters"] if chapter["error"]), "")
-    return [report["started"][:16].replace("T", " "), report["what"], " to ".join(dict.fromkeys([*asked[:1], *asked[-1:]])),
-            report["outcome"], report_page.duration(report["seconds"]), report["would_change" if report["plan"] else "changed"],
-            report["failed"], stopped, report_page.settings({"set": report.get("set", {})})]
+    return [
+        report["started"][:16].replace("T", " "),
+        report["what"],
+        " to ".join(dict.fromkeys([*asked[:1], *asked[-1:]])),
+        report["outcome"],
+        report_page.duration(report["seconds"]),
+        report["would_change" if report["plan"] else "changed"],
+        report["failed"],
+        stopped,
+        report_page.settings({"set": report.get("set", {})}),
+    ]

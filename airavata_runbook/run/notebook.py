@@ -18,8 +18,15 @@ from airavata_runbook.local import interrupts
 
 ADDED = {"injected-parameters", "papermill-error-cell-tag"}  # tags of the cells that papermill adds
 # frozen_modules and the history file: neither a debugger's warning nor a trace in the user's own history is wanted.
-KERNEL = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}",
-          "--HistoryManager.enabled=False"]
+KERNEL = [
+    sys.executable,
+    "-Xfrozen_modules=off",
+    "-m",
+    "ipykernel_launcher",
+    "-f",
+    "{connection_file}",
+    "--HistoryManager.enabled=False",
+]
 STOP = 20  # seconds for a kernel to end its step; a host that is just being connected to takes 15 (ssh_client.CONNECT_TIMEOUT)
 
 
@@ -51,17 +58,28 @@ def execute(notebook: Path, output: Path, parameters: dict, environment: dict[st
     # immediate: everything is saved by then, and a kernel that is asked to end sometimes takes 3 s.
     try:
         with log.open("wb") as complaints, interrupts.passed_on(lambda: _signal(kernels, signal.SIGINT), STOP) as stopped:
-            execute_notebook(notebook, output, parameters, kernel_name="python3", language="python", cwd=folder,
-                             progress_bar=False, log_output=False, shutdown_kernel="immediate", on_cell_execute=stopped,
-                             kernel_manager_class=_kernel(environment, complaints, kernels))
+            execute_notebook(
+                notebook,
+                output,
+                parameters,
+                kernel_name="python3",
+                language="python",
+                cwd=folder,
+                progress_bar=False,
+                log_output=False,
+                shutdown_kernel="immediate",
+                on_cell_execute=stopped,
+                kernel_manager_class=_kernel(environment, complaints, kernels),
+            )
     except PapermillExecutionError as error:
         cell, source = reached(output)
         text = error.evalue.strip() or error.ename
         explained = error.traceback == [f"{error.ename}: {error.evalue}"]  # as RunbookError renders itself
         raise Failed(cell, source, text if explained else f"{error.ename}: {text}", explained) from None
     except RuntimeError as error:  # nbclient's DeadKernelError, and its word for a kernel that never answered
-        raise Failed(*reached(output), f"the notebook's kernel ended ({error}): it was killed, or this machine's memory was used "
-                                       "up", True) from None
+        raise Failed(
+            *reached(output), f"the notebook's kernel ended ({error}): it was killed, or this machine's memory was used up", True
+        ) from None
     finally:
         _signal(kernels, signal.SIGKILL)
         if log.is_file() and not log.stat().st_size:
@@ -71,12 +89,14 @@ def execute(notebook: Path, output: Path, parameters: dict, environment: dict[st
 def reached(output: Path) -> tuple[int, str]:
     """Number and source of the last cell that was started in an executed notebook; (0, "") when none was."""
     try:
-        cells = [cell for cell in nbformat.read(output, as_version=4).cells
-                 if not ADDED & set(cell.metadata.get("tags", []))]
+        cells = [cell for cell in nbformat.read(output, as_version=4).cells if not ADDED & set(cell.metadata.get("tags", []))]
     except (FileNotFoundError, ValueError):  # not begun, or cut off while it was being saved
         return 0, ""
-    started = [(number, cell.source) for number, cell in enumerate(cells, 1)
-               if cell.cell_type == "code" and cell.metadata.get("papermill", {}).get("start_time")]
+    started = [
+        (number, cell.source)
+        for number, cell in enumerate(cells, 1)
+        if cell.cell_type == "code" and cell.metadata.get("papermill", {}).get("start_time")
+    ]
     return started[-1] if started else (0, "")
 
 

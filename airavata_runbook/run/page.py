@@ -12,9 +12,19 @@ from airavata_runbook.errors import printable
 def render(report: dict) -> str:
     """The page for what report.json holds: no scripts, no outside files, every text escaped."""
     longest = max((chapter["seconds"] for chapter in report["chapters"]), default=0) or 1
-    return _template().render(report=report, longest=longest, verdict=verdict(report), duration=duration,
-                              host_state=host_state, host_line=host_line, chapter_state=chapter_state, go_on=go_on(report),
-                              settings=settings(report), interesting=interesting, timeline=timeline(report))
+    return _template().render(
+        report=report,
+        longest=longest,
+        verdict=verdict(report),
+        duration=duration,
+        host_state=host_state,
+        host_line=host_line,
+        chapter_state=chapter_state,
+        go_on=go_on(report),
+        settings=settings(report),
+        interesting=interesting,
+        timeline=timeline(report),
+    )
 
 
 def timeline(report: dict) -> list[dict]:
@@ -24,16 +34,23 @@ def timeline(report: dict) -> list[dict]:
         return []
     begin = min(step["started"] for _, step in steps)
     whole = max(step["started"] + step["seconds"] for _, step in steps) - begin or 1
-    return [{"chapter": chapter, "title": step["title"], "seconds": step["seconds"], "failed": step["failed"],
-             "left": 100 * (step["started"] - begin) / whole, "width": 100 * step["seconds"] / whole}
-            for chapter, step in steps]
+    return [
+        {
+            "chapter": chapter,
+            "title": step["title"],
+            "seconds": step["seconds"],
+            "failed": step["failed"],
+            "left": 100 * (step["started"] - begin) / whole,
+            "width": 100 * step["seconds"] / whole,
+        }
+        for chapter, step in steps
+    ]
 
 
 def verdict(report: dict) -> str:
     """One line: "6 chapters in 1 min 35 s: 120 changed, 0 failed"."""
     changed = f"{report['would_change']} would change" if report["plan"] else f"{report['changed']} changed"
-    return (f"{_number(len(report['chapters']), 'chapter')} in {duration(report['seconds'])}: "
-            f"{changed}, {report['failed']} failed")
+    return f"{_number(len(report['chapters']), 'chapter')} in {duration(report['seconds'])}: {changed}, {report['failed']} failed"
 
 
 def chapter_state(chapter: dict) -> str:
@@ -46,8 +63,10 @@ def chapter_line(chapter: dict) -> str:
     """One line of a log: the chapter, its time and what came of it."""
     planned = f", {chapter['would_change']} would change" if chapter["would_change"] else ""
     state = chapter_state(chapter).replace("failed", "FAILED")
-    return (f"{chapter['chapter']:<18} {chapter['seconds']:7.1f} s  {state:<6}  {_number(len(chapter['steps']), 'step')}, "
-            f"{chapter['changed']} changed{planned}, {chapter['failed']} failed")
+    return (
+        f"{chapter['chapter']:<18} {chapter['seconds']:7.1f} s  {state:<6}  {_number(len(chapter['steps']), 'step')}, "
+        f"{chapter['changed']} changed{planned}, {chapter['failed']} failed"
+    )
 
 
 def step_line(step: dict) -> str:
@@ -75,8 +94,11 @@ def go_on(report: dict) -> list[str]:
     done = [chapter["chapter"] for chapter in report["chapters"]]
     left = [chapter for chapter in report["asked"] if chapter not in done]
     told = [f"Later chapters were not run: {', '.join(left)}."] if left else []
-    again = {"run": "run again: what is done stays done", "reset": "reset again: what is taken back stays so",
-             "plan": "plan again: nothing was changed"}[report["what"]]
+    again = {
+        "run": "run again: what is done stays done",
+        "reset": "reset again: what is taken back stays so",
+        "plan": "plan again: nothing was changed",
+    }[report["what"]]
     if report["what"] == "run" and done:
         again += f" (--from {done[-1].partition('-')[0]} begins at {done[-1]})"
     return [*told, f"When the cause is mended, {again}." if report["outcome"] == "failed" else f"To go on, {again}."]
@@ -89,7 +111,7 @@ def settings(report: dict) -> str:
 
 
 def counts(items: list[dict]) -> str:
-    """"6 changed, 3 ok" of a step's resources."""
+    """ "6 changed, 3 ok" of a step's resources."""
     found = [(sum(item["status"] == status for item in items), status) for status in STATUSES]
     return ", ".join(f"{number} {status}" for number, status in found if number)
 
@@ -100,7 +122,7 @@ def interesting(items: list[dict]) -> list[dict]:
 
 
 def duration(seconds: float) -> str:
-    """"4.2 s" or "1 min 35 s"."""
+    """ "4.2 s" or "1 min 35 s"."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
@@ -115,7 +137,12 @@ def _number(number: int, thing: str) -> str:
 
 @cache
 def _template():
-    environment = Environment(loader=PackageLoader("airavata_runbook.run", "."), undefined=StrictUndefined,
-                              autoescape=select_autoescape(default=True), trim_blocks=True, lstrip_blocks=True,
-                              finalize=lambda value: printable(value) if isinstance(value, str) else value)
+    environment = Environment(
+        loader=PackageLoader("airavata_runbook.run", "."),
+        undefined=StrictUndefined,
+        autoescape=select_autoescape(default=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: printable(value) if isinstance(value, str) else value,
+    )
     return environment.get_template("page.html.j2")

@@ -21,25 +21,48 @@ class RunRecord:
     alone. folder: the run's own. report: what report.json holds. Raises SiteError whenever it cannot be written.
     """
 
-    def __init__(self, site: str, project: Path, what: str = "run", asked: Sequence[str] = (),
-                 settings: Mapping[str, object] | None = None):
+    def __init__(
+        self, site: str, project: Path, what: str = "run", asked: Sequence[str] = (), settings: Mapping[str, object] | None = None
+    ):
         self.project, self.outputs = project, project / "outputs" / site
         self.end = "" if what == "run" else f"-{what}"
         self.started = time.time()
         with written(self.outputs):
             self.folder = self._new_folder()
         started = datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds")
-        self.report = {"site": site, "run": self.folder.name, "what": what, "plan": what == "plan", "started": started,
-                       "asked": list(asked), "set": dict(settings or {}), "outcome": "running", "seconds": 0.0, "changed": 0,
-                       "would_change": 0, "failed": 0, "chapters": []}
+        self.report = {
+            "site": site,
+            "run": self.folder.name,
+            "what": what,
+            "plan": what == "plan",
+            "started": started,
+            "asked": list(asked),
+            "set": dict(settings or {}),
+            "outcome": "running",
+            "seconds": 0.0,
+            "changed": 0,
+            "would_change": 0,
+            "failed": 0,
+            "chapters": [],
+        }
         self.write()
         with written(self.folder):
             _point(self.outputs / f"latest{self.end}", self.folder.name)
 
     def begin(self, chapter: str, notebook: str = "") -> dict:
         """A new chapter in the report."""
-        self.report["chapters"].append({"chapter": chapter, "notebook": notebook, "seconds": 0.0, "changed": 0, "would_change": 0,
-                                        "failed": 0, "steps": [], "error": None})
+        self.report["chapters"].append(
+            {
+                "chapter": chapter,
+                "notebook": notebook,
+                "seconds": 0.0,
+                "changed": 0,
+                "would_change": 0,
+                "failed": 0,
+                "steps": [],
+                "error": None,
+            }
+        )
         return self.report["chapters"][-1]
 
     def fill(self, chapter: dict, steps: list[dict], seconds: float) -> None:
@@ -96,8 +119,12 @@ def written(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SiteError("the run's record cannot be written", where=str(folder), found=error.strerror or str(error),
-                        remedy="see that the disk has room and that the folder is yours, then run again") from None
+        raise SiteError(
+            "the run's record cannot be written",
+            where=str(folder),
+            found=error.strerror or str(error),
+            remedy="see that the disk has room and that the folder is yours, then run again",
+        ) from None
 
 
 def _replace(path: Path, text: str) -> None:

@@ -34,8 +34,11 @@ def reset(site: Site, data: bool = False, yes: bool = False, settings: Mapping[s
     if len(planned.lost) == len(site.nodes):
         raise planned.failure()
     count = sum(report.count(WOULD_CHANGE) for report in planned.reports)
-    print(f"site {site.name}: {count} to take back" + ("" if data else f"; kept: {KEPT}")
-          + (f"; left out, see above: {', '.join(sorted(planned.lost))}" if planned.lost else ""))
+    print(
+        f"site {site.name}: {count} to take back"
+        + ("" if data else f"; kept: {KEPT}")
+        + (f"; left out, see above: {', '.join(sorted(planned.lost))}" if planned.lost else "")
+    )
     if not count or not (yes or _agreed(site)):
         print("nothing was changed")
         return
@@ -72,8 +75,11 @@ class _Reports:
         """What kept hosts from getting through, None when nothing did."""
         if not self.failures:
             return None
-        return StepFailed(f"the reset did not get through on {', '.join(sorted(self.lost))}", found="\n".join(self.failures),
-                          remedy="mend the cause and reset again: what is taken back stays so")
+        return StepFailed(
+            f"the reset did not get through on {', '.join(sorted(self.lost))}",
+            found="\n".join(self.failures),
+            remedy="mend the cause and reset again: what is taken back stays so",
+        )
 
 
 def _take_back(site: Site, data: bool, planned: _Reports, record: RunRecord) -> None:

@@ -24,8 +24,16 @@ from airavata_runbook.site import Site
 from airavata_runbook.site.yaml_reader import parse
 
 
-def run(source, overrides: Mapping[str, object] | None = None, *, start: str | None = None, to: str | None = None,
-        only: str | None = None, plan: bool = False, project: Path | None = None) -> dict:
+def run(
+    source,
+    overrides: Mapping[str, object] | None = None,
+    *,
+    start: str | None = None,
+    to: str | None = None,
+    only: str | None = None,
+    plan: bool = False,
+    project: Path | None = None,
+) -> dict:
     """Execute the site's notebooks in order and return the run's report (what report.json holds).
 
     source, overrides: as Site.load takes them. start, to, only: a chapter, as "3", "03" or "03-etcd-flannel"; from there
@@ -53,7 +61,7 @@ def choose(notebooks: list[Path], start: str | None = None, to: str | None = Non
     last = len(notebooks) - 1 if to is None else _position(notebooks, to)
     if last < first:
         raise SiteError("no chapter lies between the two", where=f"--from {start} --to {to}", remedy="exchange them")
-    return notebooks[first:last + 1]
+    return notebooks[first : last + 1]
 
 
 def parse_settings(settings: list[str]) -> dict[str, object]:
@@ -70,8 +78,15 @@ def parse_settings(settings: list[str]) -> dict[str, object]:
 class _Run:
     """One run: its record so far, and the chapters one after the other."""
 
-    def __init__(self, site: Site, project: Path, chapters: list[Path], overrides: Mapping[str, object] | None, plan: bool,
-                 locked: bool = False):
+    def __init__(
+        self,
+        site: Site,
+        project: Path,
+        chapters: list[Path],
+        overrides: Mapping[str, object] | None,
+        plan: bool,
+        locked: bool = False,
+    ):
         self.site, self.project, self.chapters, self.plan, self.locked = site, project, chapters, plan, locked
         self.parameters = {"site": site.model_dump(mode="json", exclude_unset=True)} | ({"plan": True} if plan else {})
         self.record = RunRecord(site.name, project, "plan" if plan else "run", [path.stem for path in chapters], overrides)
@@ -80,8 +95,10 @@ class _Run:
     def through(self) -> dict:
         """All chapters, up to the first that fails."""
         try:
-            print(f"site {self.site.name}: {'plan, nothing is changed' if self.plan else 'run'}, "
-                  f"{self.record.short(self.folder)}", flush=True)
+            print(
+                f"site {self.site.name}: {'plan, nothing is changed' if self.plan else 'run'}, {self.record.short(self.folder)}",
+                flush=True,
+            )
             for path in self.chapters:
                 self._chapter(path)
         except BaseException as end:
@@ -120,8 +137,12 @@ class _Run:
     def _environment(self, steps: Path) -> dict[str, str]:
         """The kernel's environment: the site comes as a parameter and from nowhere else."""
         environment = {name: value for name, value in os.environ.items() if name not in (SITE, PLAN, PLANNED)}
-        return (environment | {REPORT_FILE: str(steps)} | ({LOCK_HELD: "1"} if self.locked else {})
-                | ({PLAN: "1", PLANNED: str(self.folder / "planned.jsonl")} if self.plan else {}))
+        return (
+            environment
+            | {REPORT_FILE: str(steps)}
+            | ({LOCK_HELD: "1"} if self.locked else {})
+            | ({PLAN: "1", PLANNED: str(self.folder / "planned.jsonl")} if self.plan else {})
+        )
 
     def _explain(self, path: Path, failed: notebook.Failed) -> StepFailed:
         executed = self.record.short(self.folder / path.name)
@@ -129,9 +150,11 @@ class _Run:
         code = "".join(f"\n    {line}" for line in failed.source.splitlines())
         where = f"in cell {failed.cell} of" if failed.cell else "before the first cell of"
         later = "" if path == self.chapters[-1] else "Later chapters were not run. "
-        return StepFailed(f"chapter {path.stem} failed {where} notebooks/{path.name}{code}\n{failed.message}{kind}\n"
-                          f"{later}Executed notebook: {executed}; report: report.html beside it\n"
-                          f"When the cause is mended, run again: what is done stays done (--from {path.stem[:2]} begins here)")
+        return StepFailed(
+            f"chapter {path.stem} failed {where} notebooks/{path.name}{code}\n{failed.message}{kind}\n"
+            f"{later}Executed notebook: {executed}; report: report.html beside it\n"
+            f"When the cause is mended, run again: what is done stays done (--from {path.stem[:2]} begins here)"
+        )
 
 
 def read_steps(steps: Path) -> list[dict]:

@@ -27,18 +27,60 @@ def without_login(text: str) -> str:
 
 
 # Addresses that hosts, pods and services cannot have (IANA's registry of special-purpose addresses, RFC 6890; RFC 5771).
-SET_ASIDE = {IPv4Network("0.0.0.0/8"): "this network", IPv4Network("127.0.0.0/8"): "loopback",
-             IPv4Network("169.254.0.0/16"): "link-local", IPv4Network("224.0.0.0/4"): "multicast",
-             IPv4Network("240.0.0.0/4"): "reserved"}
+SET_ASIDE = {
+    IPv4Network("0.0.0.0/8"): "this network",
+    IPv4Network("127.0.0.0/8"): "loopback",
+    IPv4Network("169.254.0.0/16"): "link-local",
+    IPv4Network("224.0.0.0/4"): "multicast",
+    IPv4Network("240.0.0.0/4"): "reserved",
+}
 # Interfaces that every host has, or gets, and that do not join it to the others.
 OTHER_INTERFACES = {"lo": "the loopback", "cni0": "the pods' bridge", "flannel.1": "made by flannel from the one that is wanted"}
 # Folders of the system or of the cluster, with all below them.
-TAKEN_TREES = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/run", "/sbin", "/sys", "/usr",
-               "/opt/cni", "/opt/containerd", "/var/cache/apt", "/var/lib/apt", "/var/lib/cni", "/var/lib/containerd",
-               "/var/lib/dpkg", "/var/lib/etcd", "/var/lib/kubelet", "/var/lib/systemd", "/var/log", "/var/run")
+TAKEN_TREES = (
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/proc",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/usr",
+    "/opt/cni",
+    "/opt/containerd",
+    "/var/cache/apt",
+    "/var/lib/apt",
+    "/var/lib/cni",
+    "/var/lib/containerd",
+    "/var/lib/dpkg",
+    "/var/lib/etcd",
+    "/var/lib/kubelet",
+    "/var/lib/systemd",
+    "/var/log",
+    "/var/run",
+)
 # Folders below which there is room for one of the site's own.
-SHARED_FOLDERS = ("/home", "/media", "/mnt", "/opt", "/root", "/srv", "/tmp", "/var", "/var/cache", "/var/lib", "/var/local",
-                  "/var/opt", "/var/spool", "/var/tmp")
+SHARED_FOLDERS = (
+    "/home",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/root",
+    "/srv",
+    "/tmp",
+    "/var",
+    "/var/cache",
+    "/var/lib",
+    "/var/local",
+    "/var/opt",
+    "/var/spool",
+    "/var/tmp",
+)
 
 
 def _written(words: str) -> BeforeValidator:
@@ -47,6 +89,7 @@ def _written(words: str) -> BeforeValidator:
         if not isinstance(value, str | IPv4Address | IPv4Network):
             raise ValueError(f"needs {words}")
         return value
+
     return BeforeValidator(is_text)
 
 
@@ -116,50 +159,91 @@ Name = text(f"^{NAME}$", "lower-case letters, digits and hyphens, 63 of them at 
 SiteName = text("^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", "lower-case letters, digits and hyphens, 40 of them at most")
 NodeName = Annotated[Name, AfterValidator(_no_other_name)]
 Namespace = Annotated[Name, AfterValidator(_own_namespace)]
-Domain = Annotated[text(DOMAIN, "a domain name such as registry.internal, each part of 63 characters at most", 253),
-                   AfterValidator(_no_other_name)]
+Domain = Annotated[
+    text(DOMAIN, "a domain name such as registry.internal, each part of 63 characters at most", 253),
+    AfterValidator(_no_other_name),
+]
 CommonName = Annotated[text(DOMAIN, PATTERNS[DOMAIN], 64), AfterValidator(_no_other_name)]  # a certificate's subject (RFC 5280)
 Host = text(f"^({HOST}|{IPV6})$", "a host's name or address, without user and port", 253)
 Jump = text(f"^({USER}@)?{HOST}(:{TCP_PORT})?$", "user@host:port, user and port may be left out (ports: 1 to 65535)")
 Version = text(r"^[0-9]+\.[0-9]+(\.[0-9]+)?$", "a version such as 1.36.3")
 Word = text(f"^{USER}$", "letters, digits, dots, underscores and hyphens, dots and hyphens not first")
 Line = text(f"^{PRINTABLE}*$", "one line of text")
-Interface = Annotated[text(r"^[A-Za-z0-9._-]{1,15}$", "the name of a network interface, 15 characters at most"),
-                      AfterValidator(_of_hosts)]
+Interface = Annotated[
+    text(r"^[A-Za-z0-9._-]{1,15}$", "the name of a network interface, 15 characters at most"), AfterValidator(_of_hosts)
+]
 Digest = text(r"^sha256:[0-9a-f]{64}$", "a digest: sha256: and 64 hexadecimal digits")
 Fingerprint = text(r"^SHA256:[A-Za-z0-9+/]{43}=?$", "a fingerprint as ssh-keygen -lf prints it: SHA256:…")
 Prefix = Annotated[text(r"^(/[a-z0-9-]+)+$", "a key such as /kube-centos/network"), AfterValidator(_own_key)]
 Bridge = text(r"^[a-z][a-z0-9]{0,9}$", "a letter and at most nine letters and digits")
-ImageReference = text("^[!-?A-~]+(@sha256:[0-9a-f]{64})?$",
-                      "an image's reference such as registry.example.org/team/api@sha256:… with 64 hexadecimal digits; a login "
-                      "stands in auth")
+ImageReference = text(
+    "^[!-?A-~]+(@sha256:[0-9a-f]{64})?$",
+    "an image's reference such as registry.example.org/team/api@sha256:… with 64 hexadecimal digits; a login stands in auth",
+)
 LocalPath = text(f"^{PRINTABLE}+$", "a path on this machine")
-HostPath = text(f"^(/{PART})+$", "an absolute path on the hosts: letters, digits, dots, underscores and hyphens, no .. in it and "
-                                 "no / at its end")
+HostPath = text(
+    f"^(/{PART})+$",
+    "an absolute path on the hosts: letters, digits, dots, underscores and hyphens, no .. in it and no / at its end",
+)
 KeyFile = text(f"^/({PART}/)*{PART}$", "the absolute path of a key file on the hosts; nothing is downloaded from an address")
 Folder = Annotated[HostPath, AfterValidator(_own_folder)]
-Url = Annotated[text(rf"^(file://(/{PART}){{2,}}|https?://({HOST}|\[{IPV6}\])(:{TCP_PORT})?(/[!-~]*)?)$",
-                     "an address that starts with https:// or http:// and a host, without a login (apt reads one from "
-                     "/etc/apt/auth.conf.d on the hosts), or with file:// and the absolute path of a folder, two levels deep at "
-                     "least (letters, digits, dots, underscores and hyphens)"),
-                AfterValidator(_own_folder)]
+Url = Annotated[
+    text(
+        rf"^(file://(/{PART}){{2,}}|https?://({HOST}|\[{IPV6}\])(:{TCP_PORT})?(/[!-~]*)?)$",
+        "an address that starts with https:// or http:// and a host, without a login (apt reads one from "
+        "/etc/apt/auth.conf.d on the hosts), or with file:// and the absolute path of a folder, two levels deep at "
+        "least (letters, digits, dots, underscores and hyphens)",
+    ),
+    AfterValidator(_own_folder),
+]
 Port = whole(1, 65535)
 NodePort = whole(30000, 32767)
 YesNo = Annotated[bool, Field(strict=True)]
 HostAddress = Annotated[IPv4Address, _written("an IPv4 address such as 10.0.0.11"), AfterValidator(_for_hosts)]
-HostNetwork = Annotated[IPv4Network, BeforeValidator(_with_mask), _written("an IPv4 network such as 10.244.0.0/16"),
-                        AfterValidator(_for_hosts)]
-SecretRef = text(f"^(generated:{NAME}|{GIVEN})$",
-                 "a reference: generated:NAME (lower-case letters, digits, hyphens), env:NAME, file:PATH, prompt:NAME or "
-                 "keyring:NAME; a secret's value never stands in a site file")
-GivenSecret = text(f"^({GIVEN})$",
-                   "a reference to a secret that you have: env:NAME, file:PATH, prompt:NAME or keyring:NAME; what the master "
-                   "generates is no key of your certificate and no login at another registry, and a secret's value never "
-                   "stands in a site file")
+HostNetwork = Annotated[
+    IPv4Network, BeforeValidator(_with_mask), _written("an IPv4 network such as 10.244.0.0/16"), AfterValidator(_for_hosts)
+]
+SecretRef = text(
+    f"^(generated:{NAME}|{GIVEN})$",
+    "a reference: generated:NAME (lower-case letters, digits, hyphens), env:NAME, file:PATH, prompt:NAME or "
+    "keyring:NAME; a secret's value never stands in a site file",
+)
+GivenSecret = text(
+    f"^({GIVEN})$",
+    "a reference to a secret that you have: env:NAME, file:PATH, prompt:NAME or keyring:NAME; what the master "
+    "generates is no key of your certificate and no login at another registry, and a secret's value never "
+    "stands in a site file",
+)
 # The checks of preflight.py, which say what each asks.
-CheckName = Literal["reachable", "host-key", "sudo", "os", "architecture", "cpu", "memory", "disk", "address", "mtu", "ports",
-                    "swap", "kernel", "cgroup", "selinux", "firewalld", "packages", "clock", "networks", "registry-name",
-                    "settings", "repository", "hostname", "machine-id", "versions", "sources", "stack"]
+CheckName = Literal[
+    "reachable",
+    "host-key",
+    "sudo",
+    "os",
+    "architecture",
+    "cpu",
+    "memory",
+    "disk",
+    "address",
+    "mtu",
+    "ports",
+    "swap",
+    "kernel",
+    "cgroup",
+    "selinux",
+    "firewalld",
+    "packages",
+    "clock",
+    "networks",
+    "registry-name",
+    "settings",
+    "repository",
+    "hostname",
+    "machine-id",
+    "versions",
+    "sources",
+    "stack",
+]
 
 
 class Model(BaseModel):

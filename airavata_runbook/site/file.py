@@ -15,9 +15,12 @@ def read(source: Mapping | str | os.PathLike | None) -> tuple[dict, str]:
     if source is None:
         source = os.environ.get(SITE)
         if not source:
-            raise SiteError("no site was named", needed="a site, so that nothing ever runs on the wrong one",
-                            remedy=f"set `site` in the notebook's first cell to a name or path, run papermill with "
-                                   f"-f parameters/SITE.yaml, or set the environment variable {SITE}")
+            raise SiteError(
+                "no site was named",
+                needed="a site, so that nothing ever runs on the wrong one",
+                remedy=f"set `site` in the notebook's first cell to a name or path, run papermill with "
+                f"-f parameters/SITE.yaml, or set the environment variable {SITE}",
+            )
     if isinstance(source, Mapping):
         return _copy(source), "the site given"
     path = _find(Path(source))
@@ -36,8 +39,9 @@ def _below_site(content: object, where: str) -> dict:
     if not isinstance(content, dict) or list(content) != ["site"]:
         raise SiteError("a site file has exactly one top-level key, `site:`", where=where, found=_kind(content), remedy=remedy)
     if not isinstance(content["site"], dict):
-        raise SiteError(f"there is {_kind(content['site'])} below `site:`", where=where, needed="keys: name, nodes and others",
-                        remedy=remedy)
+        raise SiteError(
+            f"there is {_kind(content['site'])} below `site:`", where=where, needed="keys: name, nodes and others", remedy=remedy
+        )
     return content["site"]
 
 
@@ -61,8 +65,11 @@ def _find(source: Path) -> Path:
         except OSError as error:  # its name is too long, or a folder may not be entered
             raise SiteError("the site file cannot be read", where=str(path)[:200], found=error.strerror) from None
     names = sorted(path.stem for path in known.glob("*.yaml")) if known else []
-    raise SiteError(f"there is no site {str(source)!r}", where=str(known or ""),
-                    needed="a path, or one of " + ", ".join(names) if names else "the path of a site file")
+    raise SiteError(
+        f"there is no site {str(source)!r}",
+        where=str(known or ""),
+        needed="a path, or one of " + ", ".join(names) if names else "the path of a site file",
+    )
 
 
 def with_defaults(data: dict) -> dict:
@@ -101,5 +108,9 @@ def _position(items: list, key: str, dotted: str) -> int:
     for known in (names, numbers):
         if key in known:
             return known.index(key)
-    raise SiteError("the list has no such item", where=f"--set {dotted}", found=key,
-                    needed=f"a number below {len(items)}" + (f", or one of {', '.join(names)}" if all(names) else ""))
+    raise SiteError(
+        "the list has no such item",
+        where=f"--set {dotted}",
+        found=key,
+        needed=f"a number below {len(items)}" + (f", or one of {', '.join(names)}" if all(names) else ""),
+    )

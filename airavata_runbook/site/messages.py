@@ -18,8 +18,11 @@ LONGEST = 80  # characters of a value that are shown
 def refusal(lines: list[str], where: str) -> SiteError:
     """One SiteError with all the problems, a line each. where: the file, for the message."""
     count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
-    return SiteError(f"the site file has {count}:\n" + "\n".join(f"  - {line}" for line in lines), where=where,
-                     remedy="parameters/lab.yaml shows a complete site; nothing was touched")
+    return SiteError(
+        f"the site file has {count}:\n" + "\n".join(f"  - {line}" for line in lines),
+        where=where,
+        remedy="parameters/lab.yaml shows a complete site; nothing was touched",
+    )
 
 
 def explain(error: ValidationError, data: dict, model: type[BaseModel], where: str) -> SiteError:

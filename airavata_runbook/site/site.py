@@ -40,8 +40,9 @@ class Site(Model):
     lab: Lab = None  # when it is not given; null is no value of it
 
     @classmethod
-    def load(cls, source: "Site | Mapping | str | os.PathLike | None" = None,
-             overrides: Mapping[str, object] | None = None) -> "Site":
+    def load(
+        cls, source: "Site | Mapping | str | os.PathLike | None" = None, overrides: Mapping[str, object] | None = None
+    ) -> "Site":
         """The site that `source` names: a name in parameters/, a path, the mapping below `site:`, or a Site.
 
         None means: what the environment variable AIRAVATA_RUNBOOK_SITE says. There is no default site.
@@ -93,13 +94,13 @@ class Site(Model):
         for node in self.nodes:
             if node.name == name:
                 return node
-        raise SiteError(f"site {self.name} has no node {name!r}",
-                        needed="one of " + ", ".join(node.name for node in self.nodes))
+        raise SiteError(f"site {self.name} has no node {name!r}", needed="one of " + ", ".join(node.name for node in self.nodes))
 
     def __repr__(self) -> str:
         hosts = ", ".join(f"{node.name} ({node.role}, {node.address})" for node in self.nodes)
-        return (f"site {self.name}: {hosts}; pods {self.network.pods}, services {self.network.services}; "
-                f"Airavata stack {self.airavata.stack}")
+        return (
+            f"site {self.name}: {hosts}; pods {self.network.pods}, services {self.network.services}; "
+            f"Airavata stack {self.airavata.stack}"
+        )
 
     __str__ = __repr__
-

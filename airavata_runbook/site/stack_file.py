@@ -59,13 +59,24 @@ def read(root: Path) -> Contents:
     except ValidationError as error:
         refuse(root, [f"stack.yaml: {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()])
     parts = {part.name: part for part in contents.components}
-    refuse(root, [f"stack.yaml: components: {part.name}.needs: found {need}; needed: a component of the stack"
-                   for part in parts.values() for need in part.needs if need not in parts])
+    refuse(
+        root,
+        [
+            f"stack.yaml: components: {part.name}.needs: found {need}; needed: a component of the stack"
+            for part in parts.values()
+            for need in part.needs
+            if need not in parts
+        ],
+    )
     try:
         order = list(TopologicalSorter({part.name: part.needs for part in parts.values()}).static_order())
     except CycleError as error:
-        raise SiteError("components need each other in a circle", where=shown(path, root), found=" → ".join(error.args[1]),
-                        needed="an order in which they can start") from None
+        raise SiteError(
+            "components need each other in a circle",
+            where=shown(path, root),
+            found=" → ".join(error.args[1]),
+            needed="an order in which they can start",
+        ) from None
     return contents.model_copy(update={"components": [parts[name] for name in order]})
 
 
@@ -73,8 +84,11 @@ def refuse(root: Path, lines: list[str]) -> None:
     """Raises SiteError with all `lines` about the stack in the folder `root`, if there are any."""
     if lines:
         count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
-        raise SiteError(f"the stack {root.name} has {count}:\n" + "\n".join(f"  - {line}" for line in lines),
-                        where=shown(root, root), remedy="nothing was sent to the cluster")
+        raise SiteError(
+            f"the stack {root.name} has {count}:\n" + "\n".join(f"  - {line}" for line in lines),
+            where=shown(root, root),
+            remedy="nothing was sent to the cluster",
+        )
 
 
 def shown(path: Path, root: Path) -> str:
@@ -82,14 +96,14 @@ def shown(path: Path, root: Path) -> str:
     return str(path.relative_to(root.parent.parent))
 
 
-
-
 def unknown_names(airavata: Airavata, folder: Path = FOLDER) -> list[str]:
     """Names under the site's airavata.images and airavata.secrets that nothing in its stack uses: slips of the pen."""
     contents = read(folder / airavata.stack)
     images = {part.image for part in contents.components} | set(OTHER_IMAGES)
     secrets = {reference.partition(":")[2] for keys in contents.secrets.values() for reference in keys.values()}
-    return [f"{field}.{name}: unknown to the stack {contents.name}; {nearest(name, sorted(known))}"
-            for field, names, known in (("airavata.images", airavata.images, images),
-                                        ("airavata.secrets", airavata.secrets, secrets))
-            for name in names if name not in known]
+    return [
+        f"{field}.{name}: unknown to the stack {contents.name}; {nearest(name, sorted(known))}"
+        for field, names, known in (("airavata.images", airavata.images, images), ("airavata.secrets", airavata.secrets, secrets))
+        for name in names
+        if name not in known
+    ]

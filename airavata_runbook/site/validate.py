@@ -13,15 +13,30 @@ if TYPE_CHECKING:  # the model asks for its contradictions
     from airavata_runbook.site.parts import Node
 
 # TCP ports that are not the site's to choose, and who listens there (Kubernetes' "Ports and Protocols", etcd's guide).
-CONTROL_PLANE_PORTS = {6443: "the API server", 2379: "etcd", 2380: "etcd", 10257: "the controller manager",
-                       10259: "the scheduler"}
+CONTROL_PLANE_PORTS = {
+    6443: "the API server",
+    2379: "etcd",
+    2380: "etcd",
+    10257: "the controller manager",
+    10259: "the scheduler",
+}
 NODE_PORTS = {10250: "the kubelet", 10248: "the kubelet", 10256: "kube-proxy", 10249: "kube-proxy"}
 
 
 def contradictions(site: "Site") -> list[str]:
     """A line a contradiction; an empty list when all is well."""
-    return [*_nodes(site), *_reached_alike(site), *_names(site), *_networks(site), *_lab(site), *_ports(site), *_folders(site),
-            *_repository(site), *_images(site), *_stack(site)]
+    return [
+        *_nodes(site),
+        *_reached_alike(site),
+        *_names(site),
+        *_networks(site),
+        *_lab(site),
+        *_ports(site),
+        *_folders(site),
+        *_repository(site),
+        *_images(site),
+        *_stack(site),
+    ]
 
 
 def _nodes(site: "Site") -> Iterator[str]:
@@ -68,8 +83,10 @@ def _networks(site: "Site") -> Iterator[str]:
     if not network.pods.prefixlen < network.subnet_length:
         yield f"network.subnet_length: /{network.subnet_length} does not fit into pods {network.pods}"
     elif 2 ** (network.subnet_length - network.pods.prefixlen) < len(site.nodes) + 1:
-        yield (f"network: pods {network.pods} has too few /{network.subnet_length} leases for {len(site.nodes)} nodes "
-               "(flannel leaves the first one unused)")
+        yield (
+            f"network: pods {network.pods} has too few /{network.subnet_length} leases for {len(site.nodes)} nodes "
+            "(flannel leaves the first one unused)"
+        )
     if network.services.num_addresses < 256:
         yield f"network.services: {network.services} is smaller than /24"
     if network.services.prefixlen < 12:  # the API server's own limit (cmd/kube-apiserver/app/options/validation.go)
@@ -80,8 +97,11 @@ def _lab(site: "Site") -> Iterator[str]:
     if not site.lab:
         return
     network = site.lab.network
-    own = {network.network_address: "names the network itself", network.broadcast_address: "reaches all hosts of it",
-           network.network_address + 1: "is this machine's own on the bridge"}
+    own = {
+        network.network_address: "names the network itself",
+        network.broadcast_address: "reaches all hosts of it",
+        network.network_address + 1: "is this machine's own on the bridge",
+    }
     for node in site.nodes:
         if node.address not in network:
             yield f"nodes: {node.name}'s address {node.address} is not in lab.network {network}"
@@ -125,8 +145,10 @@ def _repository(site: "Site") -> Iterator[str]:
     if repository.gpgcheck and not repository.gpgkey:
         yield "repository.gpgcheck: true needs gpgkey: the path of the repository's public key on the hosts"
     if repository.gpgcheck and repository.folder:
-        yield (f"repository.gpgcheck: true, but the packages in {repository.folder} carry no signature: the runbook brings them "
-               "there itself, and compares their digests")
+        yield (
+            f"repository.gpgcheck: true, but the packages in {repository.folder} carry no signature: the runbook brings them "
+            "there itself, and compares their digests"
+        )
 
 
 def _images(site: "Site") -> Iterator[str]:

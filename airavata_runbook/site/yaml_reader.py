@@ -17,14 +17,26 @@ def parse(text: str, where: str) -> object:
         content = loader.get_single_data()
         json.dumps(content, default=str)  # what contains itself has no end, and JSON's writer says so
     except yaml.YAMLError as error:
-        raise SiteError("this is not YAML that can be read", where=_where(error, where), found=_found(error),
-                        remedy="correct that line; in quotes, any value is a text") from None
+        raise SiteError(
+            "this is not YAML that can be read",
+            where=_where(error, where),
+            found=_found(error),
+            remedy="correct that line; in quotes, any value is a text",
+        ) from None
     except (RecursionError, ValueError):
-        raise SiteError("this YAML is nested too deeply", where=where,
-                        found="more levels than can be counted, or an anchor (&) that contains itself (*)") from None
+        raise SiteError(
+            "this YAML is nested too deeply",
+            where=where,
+            found="more levels than can be counted, or an anchor (&) that contains itself (*)",
+        ) from None
     if loader.repeated:
-        raise SiteError("a key stands twice at the same place", where=where, found="\n".join(loader.repeated),
-                        needed="each key once: of two values only one could count", remedy="put what belongs together below one")
+        raise SiteError(
+            "a key stands twice at the same place",
+            where=where,
+            found="\n".join(loader.repeated),
+            needed="each key once: of two values only one could count",
+            remedy="put what belongs together below one",
+        )
     return content
 
 
@@ -52,13 +64,16 @@ class _Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except (ValueError, LookupError, AttributeError):  # what PyYAML lets through: 2026-13-45, 5000 digits, !!bool maybe
-            raise yaml.constructor.ConstructorError(None, None, "this looks like a number or a date, but can be none",
-                                                    node.start_mark) from None
+            raise yaml.constructor.ConstructorError(
+                None, None, "this looks like a number or a date, but can be none", node.start_mark
+            ) from None
 
 
 # YAML 1.1 reads 012 as ten, 1:23 as 83 and 0x10 as sixteen: as text they are refused where a number belongs.
-_Loader.yaml_implicit_resolvers = {first: [(tag, pattern) for tag, pattern in resolvers if tag != INT]
-                                   for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != INT]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver(INT, re.compile(r"^[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
 
 

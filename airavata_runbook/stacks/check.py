@@ -52,8 +52,9 @@ class _Known:
     folders: Collection[str]
 
 
-def problems(manifests: Sequence[Manifest], site: Site, namespace: str, secrets: Mapping[str, Collection[str]],
-             folders: Collection[str]) -> list[str]:
+def problems(
+    manifests: Sequence[Manifest], site: Site, namespace: str, secrets: Mapping[str, Collection[str]], folders: Collection[str]
+) -> list[str]:
     """All that is wrong, one line each with file, object, field, what was found and what is needed.
 
     secrets: the names of the Secrets that a step makes → their keys. folders: the paths on the storage node that a
@@ -73,8 +74,10 @@ def problems(manifests: Sequence[Manifest], site: Site, namespace: str, secrets:
         try:
             found += [f"{manifest.label}: {line}" for line in _object(manifest, manifests, known)]
         except (KeyError, TypeError, AttributeError) as error:
-            found.append(f"{manifest.label}: found something malformed ({type(error).__name__}: {error}); "
-                         f"needed: what Kubernetes knows as a {manifest.data['kind']}")
+            found.append(
+                f"{manifest.label}: found something malformed ({type(error).__name__}: {error}); "
+                f"needed: what Kubernetes knows as a {manifest.data['kind']}"
+            )
     return found + list(_node_ports(manifests))
 
 
@@ -88,7 +91,8 @@ def secrets_of(manifest: Manifest) -> set[str]:
     pod = manifest.pod["spec"] if manifest.pod else {}
     entries = [entry for box in [*pod.get("initContainers", []), *pod.get("containers", [])] for entry in box.get("env", [])]
     return {volume["secret"].get("secretName") for volume in pod.get("volumes", []) if "secret" in volume} | {
-        entry["valueFrom"]["secretKeyRef"]["name"] for entry in entries if "secretKeyRef" in entry.get("valueFrom", {})}
+        entry["valueFrom"]["secretKeyRef"]["name"] for entry in entries if "secretKeyRef" in entry.get("valueFrom", {})
+    }
 
 
 def _object(manifest: Manifest, manifests: Sequence[Manifest], known: _Known) -> Iterator[str]:
@@ -108,8 +112,10 @@ def _object(manifest: Manifest, manifests: Sequence[Manifest], known: _Known) ->
 def _service(spec: dict, pods: list[dict]) -> Iterator[str]:
     chosen = [pod for pod in pods if _selects(spec.get("selector"), pod)]
     if not chosen:
-        yield (f"spec.selector: found {spec.get('selector')}; needed: labels of the component's pods, "
-               f"{[pod['metadata'].get('labels') for pod in pods]}")
+        yield (
+            f"spec.selector: found {spec.get('selector')}; needed: labels of the component's pods, "
+            f"{[pod['metadata'].get('labels') for pod in pods]}"
+        )
         return
     offered = {value for pod in chosen for box in pod["spec"]["containers"] for value in _ports(box)}
     for index, port in enumerate(spec["ports"]):
@@ -133,8 +139,10 @@ def _workload(data: dict, known: _Known) -> Iterator[str]:
     template = data["spec"]["template"]
     pod, field = template["spec"], "spec.template.spec"
     if not _selects(data["spec"]["selector"].get("matchLabels"), template):
-        yield (f"spec.selector.matchLabels: found {data['spec']['selector'].get('matchLabels')}; needed: labels of its "
-               f"own pods, {template['metadata'].get('labels')}")
+        yield (
+            f"spec.selector.matchLabels: found {data['spec']['selector'].get('matchLabels')}; needed: labels of its "
+            f"own pods, {template['metadata'].get('labels')}"
+        )
     for name in ("hostNetwork", "hostPID", "hostIPC"):
         if pod.get(name):
             yield f"{field}.{name}: found true; needed: false, a pod has no part in its host"
@@ -158,8 +166,10 @@ def _volume(field: str, volume: dict, data: dict, known: _Known) -> Iterator[str
             yield from _source(f"{field}.{source}", kind, volume[source].get(naming), wanted, known)
     if "hostPath" in volume:
         if volume["hostPath"]["path"] not in known.folders:
-            yield (f"{field}.hostPath.path: found {volume['hostPath']['path']}; needed: a folder of the stack, "
-                   f"one of {_list(known.folders)}")
+            yield (
+                f"{field}.hostPath.path: found {volume['hostPath']['path']}; needed: a folder of the stack, "
+                f"one of {_list(known.folders)}"
+            )
         if "kubernetes.io/hostname" not in data["spec"]["template"]["spec"].get("nodeSelector", {}):
             yield f"{field}.hostPath: needed: a nodeSelector kubernetes.io/hostname, the folder is on one host only"
         if data["spec"].get("strategy", {}).get("type") != "Recreate":

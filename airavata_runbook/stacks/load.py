@@ -73,19 +73,33 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
     folders = _folders(parts, site)
     refuse(root, _missing(parts, site, images, left_out))
 
-    manifests = {part.name: render(root, part.name, {
-        "site": site, "namespace": namespace, "stand_in": _replaced(part, site), "image": _image(part, site, images)})
-        for part in parts}
+    manifests = {
+        part.name: render(
+            root,
+            part.name,
+            {"site": site, "namespace": namespace, "stand_in": _replaced(part, site), "image": _image(part, site, images)},
+        )
+        for part in parts
+    }
     every = [manifest for part in parts for manifest in manifests[part.name]]
     made = {name: _references(keys, site) for name, keys in contents.secrets.items()}
     known = {**made, **dict.fromkeys(certificates, TLS_FILES), "registry": (".dockerconfigjson",)}
     refuse(root, [*problems(every, site, namespace, known, folders), *_not_given(every, made), *_ports(parts, manifests)])
     used = {name for manifest in every for name in secrets_of(manifest)}
-    components = tuple(Component(part.name, _replaced(part, site), tuple(one.data for one in manifests[part.name]),
-                                 part.kind == "airavata")
-                       for part in parts)
-    return Stack(contents.name, contents.title, namespace, components, left_out, tuple(folders.items()),
-                 {name: keys for name, keys in made.items() if name in used}, certificates)
+    components = tuple(
+        Component(part.name, _replaced(part, site), tuple(one.data for one in manifests[part.name]), part.kind == "airavata")
+        for part in parts
+    )
+    return Stack(
+        contents.name,
+        contents.title,
+        namespace,
+        components,
+        left_out,
+        tuple(folders.items()),
+        {name: keys for name, keys in made.items() if name in used},
+        certificates,
+    )
 
 
 def image_names(site: Site, folder: Path = FOLDER) -> set[str]:
@@ -97,8 +111,6 @@ def image_names(site: Site, folder: Path = FOLDER) -> set[str]:
 def storage_folders(site: Site, folder: Path = FOLDER) -> list[str]:
     """Where on the storage node the data of the site's own stack is. Raises SiteError."""
     return list(_folders(_choose(read(folder / site.airavata.stack), site)[0], site))
-
-
 
 
 def _folders(parts: list[Part], site: Site) -> dict[str, int]:
@@ -113,8 +125,7 @@ def _choose(contents: Contents, site: Site) -> tuple[list[Part], tuple[LeftOut, 
             parts.append(part)
         else:
             why = "airavata.stand_in is false" if part.stand_in else "the STAND-IN does not serve it"
-            left_out.append(LeftOut(part.name, f"the site names no image {part.image} (airavata.images.{part.image}), "
-                                               f"and {why}"))
+            left_out.append(LeftOut(part.name, f"the site names no image {part.image} (airavata.images.{part.image}), and {why}"))
     return parts, tuple(left_out)
 
 
@@ -136,11 +147,17 @@ def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out:
     for part in parts:
         image = STAND_IN if _replaced(part, site) else part.image
         if image not in images:
-            found.append(f"stack.yaml: {part.name}.image: found no {image} among the images of the private registry "
-                         f"({', '.join(sorted(images)) or 'none'}); needed: 04-registry brings it in first")
+            found.append(
+                f"stack.yaml: {part.name}.image: found no {image} among the images of the private registry "
+                f"({', '.join(sorted(images)) or 'none'}); needed: 04-registry brings it in first"
+            )
         if not _replaced(part, site):
-            found += [f"stack.yaml: {part.name}.needs: found {need} left out: {absent[need]}; needed: an image for it, "
-                      f"Airavata's own {part.name} asks it" for need in part.needs if need in absent]
+            found += [
+                f"stack.yaml: {part.name}.needs: found {need} left out: {absent[need]}; needed: an image for it, "
+                f"Airavata's own {part.name} asks it"
+                for need in part.needs
+                if need in absent
+            ]
     return found
 
 
@@ -156,9 +173,13 @@ def _ports(parts: list[Part], manifests: Mapping[str, list[Manifest]]) -> list[s
 
 def _not_given(manifests: list[Manifest], made: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Secrets that only the site can give, that a component uses and that the site does not name."""
-    return [f"{manifest.label}: found no {key} of Secret {name}; needed: airavata.secrets.{reference[5:]}: file:PATH"
-            for manifest in manifests for name in sorted(filter(None, secrets_of(manifest)))
-            for key, reference in made.get(name, {}).items() if reference.startswith("site:")]
+    return [
+        f"{manifest.label}: found no {key} of Secret {name}; needed: airavata.secrets.{reference[5:]}: file:PATH"
+        for manifest in manifests
+        for name in sorted(filter(None, secrets_of(manifest)))
+        for key, reference in made.get(name, {}).items()
+        if reference.startswith("site:")
+    ]
 
 
 def _references(keys: Mapping[str, str], site: Site) -> dict[str, str]:
@@ -171,5 +192,9 @@ def _subject(part: Part, site: Site, namespace: str) -> Subject:
     ends = ("", f".{namespace}", f".{namespace}.svc", f".{namespace}.svc.{site.network.domain}")
     hosts = [node.name for node in site.nodes] if part.outside else []
     ips = [str(node.address) for node in site.nodes] if part.outside else []
-    return Subject(part.name, dns=(*(name + end for name in part.certificate for end in ends), *hosts, "localhost"),
-                   ips=(*ips, "127.0.0.1"), usages=("server",))
+    return Subject(
+        part.name,
+        dns=(*(name + end for name in part.certificate for end in ends), *hosts, "localhost"),
+        ips=(*ips, "127.0.0.1"),
+        usages=("server",),
+    )

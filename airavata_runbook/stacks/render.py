@@ -24,8 +24,11 @@ def render(root: Path, component: str, values: Mapping[str, object]) -> list[Man
     """
     folder = root / component
     jinja = Environment(loader=FileSystemLoader(folder), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    manifests = [Manifest(component, shown(path, root), data) for path in (folder / name for name in FILES)
-                 for data in _objects(root, path, jinja, values)]
+    manifests = [
+        Manifest(component, shown(path, root), data)
+        for path in (folder / name for name in FILES)
+        for data in _objects(root, path, jinja, values)
+    ]
     settings = [one.data.get("data") for one in manifests if one.data["kind"] == "ConfigMap"]
     for manifest in manifests:
         if manifest.data["kind"] not in CLUSTER_WIDE:
@@ -42,20 +45,28 @@ def _objects(root: Path, path: Path, jinja: Environment, values: Mapping[str, ob
         objects = [one for one in yaml.safe_load_all(jinja.get_template(path.name).render(values)) if one is not None]
     except (TemplateError, yaml.YAMLError, KeyError) as error:
         line = getattr(error, "lineno", None) or _line(error, path)
-        raise SiteError("a component's file cannot be used", where=f"{shown(path, root)}{f', line {line}' if line else ''}",
-                        found=f"{type(error).__name__}: {error}") from None
+        raise SiteError(
+            "a component's file cannot be used",
+            where=f"{shown(path, root)}{f', line {line}' if line else ''}",
+            found=f"{type(error).__name__}: {error}",
+        ) from None
     for index, one in enumerate(objects):
         if lacks := [field for field in _fields(one) if not _at(one, field)]:
-            raise SiteError("a component's file holds something that is no Kubernetes object",
-                            where=f"{shown(path, root)}, object {index + 1}", needed=", ".join(lacks))
+            raise SiteError(
+                "a component's file holds something that is no Kubernetes object",
+                where=f"{shown(path, root)}, object {index + 1}",
+                needed=", ".join(lacks),
+            )
     return objects
 
 
 def _fields(manifest: object) -> list[str]:
     """The fields without which an object cannot even be looked at."""
     kind = _at(manifest, "kind")
-    more = {"Service": ["spec.ports"], **dict.fromkeys(WORKLOADS, [
-        "spec.selector", "spec.template.metadata.labels", "spec.template.spec.containers"])}
+    more = {
+        "Service": ["spec.ports"],
+        **dict.fromkeys(WORKLOADS, ["spec.selector", "spec.template.metadata.labels", "spec.template.spec.containers"]),
+    }
     return ["apiVersion", "kind", "metadata.name", *more.get(kind, [])]
 
 

@@ -10,22 +10,44 @@ from benchmarks import items
 
 def write(folder: Path, site: Site) -> Path:
     """The playbook's path, with hosts.ini and ansible.cfg beside it."""
-    tasks = [{"ansible.builtin.file": {"path": path, "state": "directory", "mode": items.MODE["folder"], "owner": "root",
-                                       "group": "root"}} for path in items.FOLDERS]
-    tasks += [{"ansible.builtin.copy": {"dest": path, "content": content, "mode": items.MODE["file"], "owner": "root",
-                                        "group": "root"}} for path, content in items.FILES.items()]
-    tasks += [{"ansible.builtin.blockinfile": {"path": items.BLOCK["path"], "marker": f"# {{mark}} {items.BLOCK['name']}",
-                                               "block": "\n".join(items.BLOCK["lines"])}},
-              # Not ansible.builtin.apt: it would first want python3-apt on the hosts. This is the quicker one anyway.
-              {"ansible.builtin.command": {"cmd": "dpkg-query -W " + " ".join(items.PACKAGES)}, "changed_when": False}]
+    tasks = [
+        {
+            "ansible.builtin.file": {
+                "path": path,
+                "state": "directory",
+                "mode": items.MODE["folder"],
+                "owner": "root",
+                "group": "root",
+            }
+        }
+        for path in items.FOLDERS
+    ]
+    tasks += [
+        {"ansible.builtin.copy": {"dest": path, "content": content, "mode": items.MODE["file"], "owner": "root", "group": "root"}}
+        for path, content in items.FILES.items()
+    ]
+    tasks += [
+        {
+            "ansible.builtin.blockinfile": {
+                "path": items.BLOCK["path"],
+                "marker": f"# {{mark}} {items.BLOCK['name']}",
+                "block": "\n".join(items.BLOCK["lines"]),
+            }
+        },
+        # Not ansible.builtin.apt: it would first want python3-apt on the hosts. This is the quicker one anyway.
+        {"ansible.builtin.command": {"cmd": "dpkg-query -W " + " ".join(items.PACKAGES)}, "changed_when": False},
+    ]
     tasks += [{"ansible.builtin.systemd_service": {"name": name, "state": "started", "enabled": True}} for name in items.SERVICES]
     playbook = folder / "playbook.yml"
-    playbook.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}], sort_keys=False),
-                        encoding="utf-8")
+    playbook.write_text(
+        yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}], sort_keys=False), encoding="utf-8"
+    )
     ssh = site.master.ssh
-    (folder / "hosts.ini").write_text("".join(f"{node.name} ansible_host={node.address} ansible_user=root\n"
-                                              for node in site.nodes), encoding="utf-8")
-    (folder / "ansible.cfg").write_text(f"""[defaults]
+    (folder / "hosts.ini").write_text(
+        "".join(f"{node.name} ansible_host={node.address} ansible_user=root\n" for node in site.nodes), encoding="utf-8"
+    )
+    (folder / "ansible.cfg").write_text(
+        f"""[defaults]
 inventory = {folder}/hosts.ini
 host_key_checking = True
 forks = {len(site.nodes)}
@@ -35,5 +57,7 @@ interpreter_python = /usr/bin/python3
 pipelining = True
 ssh_args = -o ControlMaster=auto -o ControlPersist=60s -o UserKnownHostsFile={ssh.known_hosts} -o StrictHostKeyChecking=yes
 control_path_dir = {folder}/control
-""", encoding="utf-8")
+""",
+        encoding="utf-8",
+    )
     return playbook

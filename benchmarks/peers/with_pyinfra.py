@@ -13,8 +13,14 @@ for path in items.FOLDERS:
     files.directory(path=path, mode="755", user="root", group="root")
 for path, content in items.FILES.items():
     files.put(src=io.StringIO(content), dest=path, mode="644", user="root", group="root")
-files.block(path=items.BLOCK["path"], content=items.BLOCK["lines"], marker="# {mark} bench", begin="BEGIN", end="END",
-            try_prevent_shell_expansion=True)
+files.block(
+    path=items.BLOCK["path"],
+    content=items.BLOCK["lines"],
+    marker="# {mark} bench",
+    begin="BEGIN",
+    end="END",
+    try_prevent_shell_expansion=True,
+)
 apt.packages(packages=items.PACKAGES)
 for name in items.SERVICES:
     systemd.service(service=name, running=True, enabled=True)

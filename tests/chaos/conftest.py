@@ -31,15 +31,19 @@ def pytest_generate_tests(metafunc):
 def drawn(seed: int) -> dict:
     """Chapter → one fault that fits it."""
     choose = random.Random(seed)
-    return {chapter: choose.choice([fault for fault in FAULTS if chapter in fault.chapters and not fault.slow_in(chapter)])
-            for chapter in CHAPTERS}
+    return {
+        chapter: choose.choice([fault for fault in FAULTS if chapter in fault.chapters and not fault.slow_in(chapter)])
+        for chapter in CHAPTERS
+    }
 
 
 def every() -> list[dict]:
     """As many series as it takes for each chapter to meet each fault that fits it."""
     fitting = {chapter: [fault for fault in FAULTS if chapter in fault.chapters] for chapter in CHAPTERS}
-    return [{chapter: faults[number] for chapter, faults in fitting.items() if number < len(faults)}
-            for number in range(max(map(len, fitting.values())))]
+    return [
+        {chapter: faults[number] for chapter, faults in fitting.items() if number < len(faults)}
+        for number in range(max(map(len, fitting.values())))
+    ]
 
 
 @pytest.fixture

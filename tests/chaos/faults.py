@@ -16,8 +16,10 @@ from tests.full_picture import cut_connections, over_ssh
 CHAPTERS = ("01-network", "02-install", "03-etcd-flannel", "04-registry", "05-deploy-airavata", "06-verify")
 REPOSITORY = "/opt/airavata-runbook/repository"
 # A POSIX lock as dpkg's own: l_type, l_whence, l_start, l_len, l_pid of struct flock on 64-bit Linux.
-HOLD_DPKG = ("perl -MFcntl -e 'open(F, q(>>), q(/var/lib/dpkg/lock-frontend)); "
-             "fcntl(F, F_SETLK, pack(q(s s x4 q q i x4), F_WRLCK, 0, 0, 0, 0)) or die; sleep 20'")
+HOLD_DPKG = (
+    "perl -MFcntl -e 'open(F, q(>>), q(/var/lib/dpkg/lock-frontend)); "
+    "fcntl(F, F_SETLK, pack(q(s s x4 q q i x4), F_WRLCK, 0, 0, 0, 0)) or die; sleep 20'"
+)
 
 
 @dataclass
@@ -98,8 +100,11 @@ def _power_on(scene: Scene) -> None:
 
 def _full_disk(scene: Scene) -> tuple[str, str]:
     """Host and folder that a chapter writes to."""
-    return {"02-install": (scene.worker, "/opt/airavata-runbook"), "03-etcd-flannel": (scene.site.master.name, "/var/lib/etcd"),
-            "04-registry": (scene.site.registry_node.name, f"{scene.site.registry.root}/data")}[scene.chapter]
+    return {
+        "02-install": (scene.worker, "/opt/airavata-runbook"),
+        "03-etcd-flannel": (scene.site.master.name, "/var/lib/etcd"),
+        "04-registry": (scene.site.registry_node.name, f"{scene.site.registry.root}/data"),
+    }[scene.chapter]
 
 
 def _fill_disk(scene: Scene) -> None:
@@ -113,18 +118,23 @@ def _free_disk(scene: Scene) -> None:
 
 
 def _corrupt_package(scene: Scene) -> None:
-    scene.background(scene.worker, f"until test -s {REPOSITORY}/containerd_*.deb; do :; done; "
-                                   f"for file in {REPOSITORY}/containerd_*.deb; do echo x >> $file; done")
+    scene.background(
+        scene.worker,
+        f"until test -s {REPOSITORY}/containerd_*.deb; do :; done; "
+        f"for file in {REPOSITORY}/containerd_*.deb; do echo x >> $file; done",
+    )
 
 
 def _kill_dpkg(scene: Scene) -> None:
-    scene.background(scene.worker, "until test -n \"$(ls /var/lib/dpkg/updates)\"; do :; done; kill -9 $(pgrep -x dpkg)")
+    scene.background(scene.worker, 'until test -n "$(ls /var/lib/dpkg/updates)"; do :; done; kill -9 $(pgrep -x dpkg)')
 
 
 def _stop_soon(service: str) -> Callable[[Scene], None]:
     """Stop a service of the master a moment after the chapter has started it, or now where an earlier one has."""
-    return lambda scene: scene.background(scene.site.master.name, f"until systemctl -q is-active {service}; do sleep 0.05; done; "
-                                                                  f"sleep 0.3; systemctl stop {service}")
+    return lambda scene: scene.background(
+        scene.site.master.name,
+        f"until systemctl -q is-active {service}; do sleep 0.05; done; sleep 0.3; systemctl stop {service}",
+    )
 
 
 @dataclass(frozen=True)
@@ -155,8 +165,9 @@ class Fault:
             assert self.survives, f"{self.name} in {chapter}: the run did not notice"
             return
         assert status == (-signal.SIGKILL if not self.told else 1), f"{self.name} in {chapter}: status {status}: {message}"
-        assert re.search(self.told, message) and not re.search("Traceback|not foreseen", message), \
+        assert re.search(self.told, message) and not re.search("Traceback|not foreseen", message), (
             f"{self.name} in {chapter}: {message}"
+        )
         assert not self.told or re.search(r"chapter 0\d-.* failed(?s:.*)run again", message), message
 
 
@@ -164,17 +175,43 @@ FAULTS = (
     Fault("kill-runner", CHAPTERS, _kill_runner, ""),
     Fault("kill-kernel", CHAPTERS, _kill_kernel, "the notebook's kernel ended"),
     Fault("cut-ssh", CHAPTERS, _cut_ssh, "connection", survives=True),
-    Fault("power-off", CHAPTERS, _power_off, "worker|2 hosts|pods ready|no .* yet|not within", mend=_power_on, survives=True,
-          slow=("05-deploy-airavata", "04-registry", "03-etcd-flannel", "06-verify")),
-    Fault("disk-full", ("02-install", "03-etcd-flannel", "04-registry"), _fill_disk,
-          "[Nn]o space left|disk has room", mend=_free_disk, before=True, check="disk"),
+    Fault(
+        "power-off",
+        CHAPTERS,
+        _power_off,
+        "worker|2 hosts|pods ready|no .* yet|not within",
+        mend=_power_on,
+        survives=True,
+        slow=("05-deploy-airavata", "04-registry", "03-etcd-flannel", "06-verify"),
+    ),
+    Fault(
+        "disk-full",
+        ("02-install", "03-etcd-flannel", "04-registry"),
+        _fill_disk,
+        "[Nn]o space left|disk has room",
+        mend=_free_disk,
+        before=True,
+        check="disk",
+    ),
     Fault("apt-lock", ("02-install",), lambda scene: scene.background(scene.worker, HOLD_DPKG), "", before=True, survives=True),
-    Fault("corrupt-package", ("02-install",), _corrupt_package, "still differs|[Hh]ash|[Ss]ize|did not arrive whole",
-          before=True),
+    Fault(
+        "corrupt-package", ("02-install",), _corrupt_package, "still differs|[Hh]ash|[Ss]ize|did not arrive whole", before=True
+    ),
     Fault("dpkg-killed", ("02-install",), _kill_dpkg, "could not be changed", before=True),
-    Fault("registry-down", ("04-registry", "05-deploy-airavata"), _stop_soon("docker-distribution"),
-          "registry|pods ready|not within", survives=True, slow=("05-deploy-airavata",)),
-    Fault("etcd-down", ("03-etcd-flannel", "04-registry", "05-deploy-airavata"), _stop_soon("etcd"),
-          "etcd|API server|pods ready|not within|yet", survives=True,
-          slow=("03-etcd-flannel", "04-registry", "05-deploy-airavata")),
+    Fault(
+        "registry-down",
+        ("04-registry", "05-deploy-airavata"),
+        _stop_soon("docker-distribution"),
+        "registry|pods ready|not within",
+        survives=True,
+        slow=("05-deploy-airavata",),
+    ),
+    Fault(
+        "etcd-down",
+        ("03-etcd-flannel", "04-registry", "05-deploy-airavata"),
+        _stop_soon("etcd"),
+        "etcd|API server|pods ready|not within|yet",
+        survives=True,
+        slow=("03-etcd-flannel", "04-registry", "05-deploy-airavata"),
+    ),
 )

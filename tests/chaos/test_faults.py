@@ -20,8 +20,11 @@ from tests.site.conftest import actions, report, runbook
 
 # What no two runs have alike: names that running parts give; the content of keys, of what holds one, of a host's identity.
 MOVING = re.compile(r"(/opt/registry/data|/var/lib/(containerd|kubelet|cni|etcd|airavata)|/var/log|/var/cache|/run)(/|$)")
-RANDOM = re.compile(r"""(/etc/(airavata-runbook|kubernetes|ssh|machine-id|cni/net\.d|containerd/certs\.d)
-                    |/opt/registry/(auth|cert)|/root/\.ssh)(/|$)""", re.VERBOSE)
+RANDOM = re.compile(
+    r"""(/etc/(airavata-runbook|kubernetes|ssh|machine-id|cni/net\.d|containerd/certs\.d)
+                    |/opt/registry/(auth|cert)|/root/\.ssh)(/|$)""",
+    re.VERBOSE,
+)
 
 
 @contextmanager
@@ -79,11 +82,17 @@ def run_to_the_end(site_file: str) -> None:
 
 def alike(site: Site) -> dict[str, Picture]:
     """Of each host's picture, what two runs must have in common: files with what is in them but the random, packages, units."""
+
     def kept(section: str, what: str) -> bool:
         return not MOVING.match(what) and not (section == "contents" and RANDOM.match(what))
-    return {name: {section: {what: how for what, how in whole[section].items() if kept(section, what)}
-                   for section in ("files", "contents", "packages", "marked", "units", "running")}
-            for name, whole in pictures(site).items()}
+
+    return {
+        name: {
+            section: {what: how for what, how in whole[section].items() if kept(section, what)}
+            for section in ("files", "contents", "packages", "marked", "units", "running")
+        }
+        for name, whole in pictures(site).items()
+    }
 
 
 def interrupted_run(site_file: str, scene: Scene, fault: Fault, after: int) -> tuple[int, str]:
@@ -91,8 +100,14 @@ def interrupted_run(site_file: str, scene: Scene, fault: Fault, after: int) -> t
     the next fault's chapter has still all to do."""
     before = newest(scene.site)
     unchecked = ["--set", f"ignore_checks=[{fault.check}]"] if fault.check else []  # 01 would find it, and begin nothing
-    process = subprocess.Popen([COMMAND, "run", site_file, "--to", scene.chapter, *unchecked], cwd=PROJECT,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        [COMMAND, "run", site_file, "--to", scene.chapter, *unchecked],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     scene.pid = process.pid
     try:
         if not fault.before:

@@ -36,12 +36,21 @@ def site(request, tmp_path_factory):
     """A lab of its own: once with root, once with sudo, a closed firewall and a host behind another."""
     plain = request.param == "root"
     fields = {
-        "name": f"fan-out-{request.param}", "ssh": {"user": request.param}, "registry": {"node": "two"},
-        "nodes": [{"name": "one", "address": "10.90.0.11", "interface": "host0", "role": "master"},
-                  {"name": "two", "address": "10.90.0.12", "interface": "host0"},
-                  {"name": "three", "address": "10.90.0.13", "interface": "host0",
-                   "ssh": {} if plain else {"jump": "operator@10.90.0.11"}}],
-        "lab": {"bridge": "lab4", "network": "10.90.0.0/24", "firewall": "open" if plain else "closed"}}
+        "name": f"fan-out-{request.param}",
+        "ssh": {"user": request.param},
+        "registry": {"node": "two"},
+        "nodes": [
+            {"name": "one", "address": "10.90.0.11", "interface": "host0", "role": "master"},
+            {"name": "two", "address": "10.90.0.12", "interface": "host0"},
+            {
+                "name": "three",
+                "address": "10.90.0.13",
+                "interface": "host0",
+                "ssh": {} if plain else {"jump": "operator@10.90.0.11"},
+            },
+        ],
+        "lab": {"bridge": "lab4", "network": "10.90.0.0/24", "firewall": "open" if plain else "closed"},
+    }
     with lab_hosts(fields, tmp_path_factory.mktemp("lab")) as made:
         yield made
 
@@ -65,6 +74,7 @@ def uploads(tmp_path):
     def files(target):
         for name, digest in sums.items():
             yield Upload(f"/opt/{tmp_path.name}/{name}", tmp_path / name, digest, target.fan_out)
+
     files.folder, files.files, files.sums = f"/opt/{tmp_path.name}", f"/opt/{tmp_path.name}/*", sorted(sums.values())
     return files
 
@@ -83,8 +93,12 @@ def traces(site: Site) -> dict[str, str]:
 
 
 def actions(report) -> set[tuple[str, ...]]:
-    return {(host, item.label, item.summary, item.command) for host, items in report.hosts.items() for item in items
-            if item.status in ("would change", "changed")}
+    return {
+        (host, item.label, item.summary, item.command)
+        for host, items in report.hosts.items()
+        for item in items
+        if item.status in ("would change", "changed")
+    }
 
 
 def summaries(report, name: str) -> set[str]:
@@ -97,8 +111,10 @@ def test_packages_cross_the_link_once_and_the_report_says_which_way_each_went(si
     every_copy = sum(one.path.stat().st_size for each in built.values() for one in each)
     planned, sent = install.repository(site, plan=True), crossed()
     ran, sent = install.repository(site), crossed() - sent
-    print(f"{site.name}: {sent / 1e6:.0f} MB crossed, one copy is {one_copy / 1e6:.0f}, all are {every_copy / 1e6:.0f}, "
-          f"{ran.seconds:.1f} s")
+    print(
+        f"{site.name}: {sent / 1e6:.0f} MB crossed, one copy is {one_copy / 1e6:.0f}, all are {every_copy / 1e6:.0f}, "
+        f"{ran.seconds:.1f} s"
+    )
     assert one_copy < sent < 1.06 * one_copy < 0.7 * every_copy
     for name, each in built.items():
         assert set(sums(site, name, f"{FOLDER}/*.deb")) == {one.sha256 for one in each}
@@ -129,8 +145,12 @@ def test_the_registrys_port_may_be_taken(site, uploads):
 
 
 def test_a_blocked_port_makes_the_files_come_from_this_machine_and_the_report_says_so(site, uploads):
-    over_ssh(site, "two", "nft -f - <<END\ntable inet blocked { chain input { type filter hook input priority 0;\n"
-                          "ip saddr 10.90.0.13 tcp dport { 5000, 22022, 22023 } drop\n}\n}\nEND\n")
+    over_ssh(
+        site,
+        "two",
+        "nft -f - <<END\ntable inet blocked { chain input { type filter hook input priority 0;\n"
+        "ip saddr 10.90.0.13 tcp dport { 5000, 22022, 22023 } drop\n}\n}\nEND\n",
+    )
     try:
         report = uploads(site)
     finally:
@@ -141,8 +161,10 @@ def test_a_blocked_port_makes_the_files_come_from_this_machine_and_the_report_sa
     assert report.seconds < 30 and all(sums(site, name, uploads.files) == uploads.sums for name in HOSTS)
 
 
-@pytest.mark.parametrize("name, program, why", [("three", "/usr/bin/sftp", "from two: it has no sftp"),
-                                                ("two", "/usr/sbin/sshd", "two does not serve it: it has no sshd")])
+@pytest.mark.parametrize(
+    "name, program, why",
+    [("three", "/usr/bin/sftp", "from two: it has no sftp"), ("two", "/usr/sbin/sshd", "two does not serve it: it has no sshd")],
+)
 def test_a_program_that_is_missing_is_no_error(site, uploads, name, program, why):
     over_ssh(site, name, f"mv {program} {program}.away")
     try:

@@ -30,8 +30,10 @@ Conflicts: rival
 ' 'while test -e /run/hold; do echo at work; sleep 0.1; done'
 echo 'deb [trusted=yes] file:/opt/tools ./' > /etc/apt/sources.list.d/tools.list"""
 AT_WORK = "pgrep -f '^/bin/sh /var/lib/dpkg/info/tool.postinst'"
-STATE = ("dpkg-query -W -f='${db:Status-Abbrev}${Package}\\n' tool parts rival 2>/dev/null | grep -v ^un; "
-         "ls /var/lib/dpkg/updates; pgrep -x apt-get")
+STATE = (
+    "dpkg-query -W -f='${db:Status-Abbrev}${Package}\\n' tool parts rival 2>/dev/null | grep -v ^un; "
+    "ls /var/lib/dpkg/updates; pgrep -x apt-get"
+)
 ALL_THERE = "ii parts\nii tool\n"
 
 
@@ -47,9 +49,12 @@ def no_tool(target):
 
 @pytest.fixture(scope="module", params=["root", "operator"])
 def lab(request, tmp_path_factory):
-    fields = {"name": f"packages-{request.param}", "ssh": {"user": request.param},
-              "nodes": [{"name": "one", "address": "10.96.0.11", "interface": "host0", "role": "master"}],
-              "lab": {"bridge": "lab7", "network": "10.96.0.0/24"}}
+    fields = {
+        "name": f"packages-{request.param}",
+        "ssh": {"user": request.param},
+        "nodes": [{"name": "one", "address": "10.96.0.11", "interface": "host0", "role": "master"}],
+        "lab": {"bridge": "lab7", "network": "10.96.0.0/24"},
+    }
     with lab_hosts(fields, tmp_path_factory.mktemp("lab")) as made:
         over_ssh(made, "one", REPOSITORY)
         yield made
@@ -78,6 +83,7 @@ def interrupted_in_the_midst(site: Site, how) -> Exception:
             tool(site)
         except Exception as error:
             told.append(error)
+
     over_ssh(site, "one", "touch /run/hold")
     thread = threading.Thread(target=run)
     thread.start()

@@ -52,10 +52,14 @@ def api_server(target):
 
 
 def made(firewall: str, port: int = 22) -> Site:
-    return Site.load({
-        "name": "access", "ssh": {"user": "operator", "port": port},
-        "nodes": [{"name": "one", "address": "10.83.0.11", "interface": "host0", "role": "master"}],
-        "lab": {"bridge": "lab3", "network": "10.83.0.0/24", "firewall": firewall}})
+    return Site.load(
+        {
+            "name": "access",
+            "ssh": {"user": "operator", "port": port},
+            "nodes": [{"name": "one", "address": "10.83.0.11", "interface": "host0", "role": "master"}],
+            "lab": {"bridge": "lab3", "network": "10.83.0.0/24", "firewall": firewall},
+        }
+    )
 
 
 @pytest.fixture(params=["open", "closed"])

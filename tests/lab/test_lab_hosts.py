@@ -18,11 +18,17 @@ BRIDGES = ("lab9", "lab8")
 
 def site(bridge: str, network: str, user: str = "root", firewall: str = "open") -> Site:
     prefix = network.rpartition(".")[0]
-    return Site.load({
-        "name": bridge, "ssh": {"user": user},
-        "nodes": [{"name": "one", "address": f"{prefix}.11", "interface": "host0", "role": "master"},
-                  {"name": "two", "address": f"{prefix}.12", "interface": "host0"}],
-        "lab": {"bridge": bridge, "network": network, "firewall": firewall}})
+    return Site.load(
+        {
+            "name": bridge,
+            "ssh": {"user": user},
+            "nodes": [
+                {"name": "one", "address": f"{prefix}.11", "interface": "host0", "role": "master"},
+                {"name": "two", "address": f"{prefix}.12", "interface": "host0"},
+            ],
+            "lab": {"bridge": bridge, "network": network, "firewall": firewall},
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +54,7 @@ def labs(tmp_path_factory):
 
 def traces(folder: Path) -> dict[str, list[str]]:
     """What could be left of our two labs; other labs on this machine are theirs."""
+
     def lines(*command: str) -> list[str]:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
@@ -55,8 +62,8 @@ def traces(folder: Path) -> dict[str, list[str]]:
         return str(folder) in text or any(bridge in text for bridge in BRIDGES)
 
     return {
-        "processes": [line for line in lines("ps", "-eo", "pid,args") if ours(line)] + [
-            line for line in lines("ps", "-eo", "stat,comm") if line.startswith("Z") and "nspawn" in line],
+        "processes": [line for line in lines("ps", "-eo", "pid,args") if ours(line)]
+        + [line for line in lines("ps", "-eo", "stat,comm") if line.startswith("Z") and "nspawn" in line],
         "mounts": [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if ours(line)],
         "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob("*/airavata-lab/*") if ours(path.name)],
         "interfaces": [line for line in lines("ip", "-brief", "link") if ours(line)],
@@ -69,9 +76,26 @@ def said(site: Site, name: str, command: str) -> str:
     """What a command on a host prints, asked with an SSH client of our own and the lab's files."""
     node = site.node(name)
     done = subprocess.run(
-        ["ssh", "-F", "none", "-i", node.ssh.key, "-o", f"UserKnownHostsFile={node.ssh.known_hosts}",
-         "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", f"{node.ssh.user}@{node.address}", command],
-        capture_output=True, text=True, timeout=30, check=False)
+        [
+            "ssh",
+            "-F",
+            "none",
+            "-i",
+            node.ssh.key,
+            "-o",
+            f"UserKnownHostsFile={node.ssh.known_hosts}",
+            "-o",
+            "StrictHostKeyChecking=yes",
+            "-o",
+            "BatchMode=yes",
+            f"{node.ssh.user}@{node.address}",
+            command,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -94,9 +118,13 @@ def answers(address: str, port: int) -> bool:
 
 def serve(site: Site, name: str, port: int) -> None:
     sudo = "" if site.node(name).ssh.user == "root" else "sudo -n "
-    said(site, name, f"""{sudo}systemd-run --quiet --unit=hey{port} \\
+    said(
+        site,
+        name,
+        f"""{sudo}systemd-run --quiet --unit=hey{port} \\
                              socat TCP-LISTEN:{port},fork,reuseaddr "SYSTEM:printf hey"
-                         for i in $(seq 100); do ss -tln | grep -q :{port} && exit 0; sleep 0.05; done; exit 1""")
+                         for i in $(seq 100); do ss -tln | grep -q :{port} && exit 0; sleep 0.05; done; exit 1""",
+    )
 
 
 def test_hosts_are_whole_machines(labs):
@@ -112,16 +140,22 @@ def test_hosts_are_whole_machines(labs):
 
 def test_hosts_can_carry_kubernetes(labs):
     opened, _ = labs
-    rules = ("iptables -t nat -A PREROUTING -p tcp --dport 7001 -j DNAT --to-destination 10.99.0.11:7002 && "
-             "iptables -A FORWARD -m conntrack --ctstate ESTABLISHED -m comment --comment x -j ACCEPT && "
-             "iptables -t nat -A POSTROUTING -m statistic --mode random --probability 0.5 -j MASQUERADE && "
-             "iptables-save -t nat | grep -c -e DNAT -e MASQUERADE")
+    rules = (
+        "iptables -t nat -A PREROUTING -p tcp --dport 7001 -j DNAT --to-destination 10.99.0.11:7002 && "
+        "iptables -A FORWARD -m conntrack --ctstate ESTABLISHED -m comment --comment x -j ACCEPT && "
+        "iptables -t nat -A POSTROUTING -m statistic --mode random --probability 0.5 -j MASQUERADE && "
+        "iptables-save -t nat | grep -c -e DNAT -e MASQUERADE"
+    )
     assert said(opened, "one", rules) == "2"
     assert "dst=10.99.0.11" in said(opened, "one", "conntrack -L -p tcp --dport 22; iptables -t nat -F; iptables -F")
     made = "ip link add v1 type vxlan id 1 dev host0 dstport 8472 && ip link add c0 type bridge && ip -br link | wc -l"
     assert int(said(opened, "two", made + "; ip link del v1; ip link del c0")) >= 4
-    settings = said(opened, "one", "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/bridge/bridge-nf-call-iptables "
-                                   "/proc/sys/vm/overcommit_memory /proc/sys/kernel/panic; ls /dev/kmsg /dev/net/tun")
+    settings = said(
+        opened,
+        "one",
+        "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/bridge/bridge-nf-call-iptables "
+        "/proc/sys/vm/overcommit_memory /proc/sys/kernel/panic; ls /dev/kmsg /dev/net/tun",
+    )
     assert settings.split() == ["1", "1", "1", "10", "/dev/kmsg", "/dev/net/tun"]
     overlay = "cd /var/lib/containerd && mkdir l u w m && mount -t overlay o -o lowerdir=l,upperdir=u,workdir=w m"
     said(opened, "one", f"{overlay} && umount m && rmdir l u m && rm -r w")
@@ -131,11 +165,33 @@ def test_an_unknown_host_key_is_refused(labs, tmp_path):
     opened, _ = labs
     node = opened.node("one")
     known = tmp_path / "known_hosts"
-    known.write_text(Path(node.ssh.known_hosts).read_text().replace("10.99.0.12", "10.99.0.77")
-                     .replace("10.99.0.11", "10.99.0.12").replace("10.99.0.77", "10.99.0.11"))
-    done = subprocess.run(["ssh", "-F", "none", "-i", node.ssh.key, "-o", f"UserKnownHostsFile={known}",
-                           "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", f"root@{node.address}", "true"],
-                          capture_output=True, text=True, check=False)
+    known.write_text(
+        Path(node.ssh.known_hosts)
+        .read_text()
+        .replace("10.99.0.12", "10.99.0.77")
+        .replace("10.99.0.11", "10.99.0.12")
+        .replace("10.99.0.77", "10.99.0.11")
+    )
+    done = subprocess.run(
+        [
+            "ssh",
+            "-F",
+            "none",
+            "-i",
+            node.ssh.key,
+            "-o",
+            f"UserKnownHostsFile={known}",
+            "-o",
+            "StrictHostKeyChecking=yes",
+            "-o",
+            "BatchMode=yes",
+            f"root@{node.address}",
+            "true",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 255 and "HOST IDENTIFICATION HAS CHANGED" in done.stderr
 
 
@@ -160,8 +216,11 @@ def test_up_again_changes_nothing_and_is_quick(labs, capsys):
     capsys.readouterr()
     lab.status(opened)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[:3] for line in lines] == [["NAME", "STATE", "ADDRESS"], ["one", "running", "10.99.0.11"],
-                                                    ["two", "running", "10.99.0.12"]]
+    assert [line.split()[:3] for line in lines] == [
+        ["NAME", "STATE", "ADDRESS"],
+        ["one", "running", "10.99.0.11"],
+        ["two", "running", "10.99.0.12"],
+    ]
 
 
 def test_poweroff_keeps_the_disk(labs):

@@ -25,8 +25,14 @@ def site_file(tmp_path_factory):
 def refused(file: Path, *settings: str) -> str:
     """What the run of chapter 01 says, which has to fail."""
     words = [word for setting in settings for word in ("--set", setting)]
-    done = subprocess.run([COMMAND, "run", str(file), "--only", "01", *words], cwd=PROJECT, capture_output=True, text=True,
-                          timeout=120, env={**os.environ, "COLUMNS": "200"})
+    done = subprocess.run(
+        [COMMAND, "run", str(file), "--only", "01", *words],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "COLUMNS": "200"},
+    )
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     return done.stderr
 
@@ -36,21 +42,31 @@ def test_bare_hosts_pass(site_file):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("settings", "said"), [
-    (["registri.port=5001"], ["registri: unknown key; did you mean 'registry'?"]),
-    (["network.pods=10.254.0.0/17"], ["network: pods 10.254.0.0/17 and services 10.254.0.0/16 overlap"]),
-    (["nodes.worker.ssh.fingerprint=" + WRONG_KEY], ["worker", "host key", WRONG_KEY]),
-    (["nodes.worker.ssh.user=nobody-there"], ["worker", "nobody-there"]),
-    (["nodes.worker.ssh.jump=root@10.92.0.11", "nodes.worker.ssh.host=10.92.0.98"],
-     ["the jump host does not reach the host", "worker", "10.92.0.98:22 through root@10.92.0.11:22"]),
-    (["nodes.worker.ssh.jump=root@10.92.0.99"], ["jump host 10.92.0.99", "10.92.0.99:22"]),
-    (["airavata.images.portal.archive=/nowhere/portal.tar"], ["airavata.images.portal", "/nowhere/portal.tar"]),
-    (["registry.password=env:NOT_SET_ANYWHERE"], ["registry.password", "NOT_SET_ANYWHERE"]),
-    (["repository.baseurl=http://10.92.0.1:9/packages"],
-     ["repository     worker", "no package index at http://10.92.0.1:9/packages: Could not connect",
-      "open the host's way to it"]),
-    (["nodes.worker.interface=eth7"], ["worker", "no interface eth7; it has host0", "10.92.0.12 on eth7"]),
-])
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["registri.port=5001"], ["registri: unknown key; did you mean 'registry'?"]),
+        (["network.pods=10.254.0.0/17"], ["network: pods 10.254.0.0/17 and services 10.254.0.0/16 overlap"]),
+        (["nodes.worker.ssh.fingerprint=" + WRONG_KEY], ["worker", "host key", WRONG_KEY]),
+        (["nodes.worker.ssh.user=nobody-there"], ["worker", "nobody-there"]),
+        (
+            ["nodes.worker.ssh.jump=root@10.92.0.11", "nodes.worker.ssh.host=10.92.0.98"],
+            ["the jump host does not reach the host", "worker", "10.92.0.98:22 through root@10.92.0.11:22"],
+        ),
+        (["nodes.worker.ssh.jump=root@10.92.0.99"], ["jump host 10.92.0.99", "10.92.0.99:22"]),
+        (["airavata.images.portal.archive=/nowhere/portal.tar"], ["airavata.images.portal", "/nowhere/portal.tar"]),
+        (["registry.password=env:NOT_SET_ANYWHERE"], ["registry.password", "NOT_SET_ANYWHERE"]),
+        (
+            ["repository.baseurl=http://10.92.0.1:9/packages"],
+            [
+                "repository     worker",
+                "no package index at http://10.92.0.1:9/packages: Could not connect",
+                "open the host's way to it",
+            ],
+        ),
+        (["nodes.worker.interface=eth7"], ["worker", "no interface eth7; it has host0", "10.92.0.12 on eth7"]),
+    ],
+)
 def test_one_message_says_what_where_and_the_remedy(site_file, settings, said):
     message = refused(site_file, *settings)
     assert all(text in message for text in said), message
@@ -64,8 +80,9 @@ def test_all_that_is_wrong_is_told_at_once_and_what_is_ignored_is_said(site_file
         done = subprocess.run([COMMAND, *words], cwd=PROJECT, capture_output=True, text=True, timeout=60)
         assert done.returncode == 1 and "socat listens on 10250/tcp" in done.stdout and "/nowhere/portal.tar" in done.stdout
         assert "2 in the way, 0 ignored" in done.stdout
-        done = subprocess.run([COMMAND, *words, "--set", "ignore_checks=[ports, sources]"], cwd=PROJECT, capture_output=True,
-                              text=True, timeout=60)
+        done = subprocess.run(
+            [COMMAND, *words, "--set", "ignore_checks=[ports, sources]"], cwd=PROJECT, capture_output=True, text=True, timeout=60
+        )
         assert done.returncode == 0 and "nothing in the way, 2 ignored" in done.stdout
     finally:
         lab.ssh(site, "worker", ["systemctl stop taken"])
@@ -74,8 +91,17 @@ def test_all_that_is_wrong_is_told_at_once_and_what_is_ignored_is_said(site_file
 def test_packages_that_cannot_be_beside_ours_are_refused_and_stay(site_file):
     site = Site.load(site_file)
     fields = "Package: docker.io\\nVersion: 1\\nArchitecture: all\\nMaintainer: test\\nDescription: stand-in\\n"
-    assert lab.ssh(site, "worker", [f"mkdir -p /tmp/docker/DEBIAN && printf '{fields}' > /tmp/docker/DEBIAN/control && "
-                                    "dpkg-deb -b /tmp/docker /tmp/docker.deb && dpkg -i /tmp/docker.deb"]) == 0
+    assert (
+        lab.ssh(
+            site,
+            "worker",
+            [
+                f"mkdir -p /tmp/docker/DEBIAN && printf '{fields}' > /tmp/docker/DEBIAN/control && "
+                "dpkg-deb -b /tmp/docker /tmp/docker.deb && dpkg -i /tmp/docker.deb"
+            ],
+        )
+        == 0
+    )
     try:
         assert "docker.io is installed, which cannot be beside containerd" in refused(site_file)
         assert lab.ssh(site, "worker", ["dpkg-query -W docker.io"]) == 0

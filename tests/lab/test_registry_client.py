@@ -45,12 +45,20 @@ class RealRegistry:
         (self.folder / "auth/htpasswd").write_text(htpasswd.htpasswd_entry("admin", PASSWORD, rounds=5) + "\n")
         with closing(socket.create_server(("127.0.0.1", 0))) as free:
             self.port = free.getsockname()[1]
-        config = {"version": 0.1, "log": {"level": "info"},
-                  "storage": {"filesystem": {"rootdirectory": str(self.folder / "data")}},
-                  "auth": {"htpasswd": {"realm": "registry.lab", "path": str(self.folder / "auth/htpasswd")}},
-                  "http": {"addr": f"127.0.0.1:{self.port}", "secret": "only-for-this-test",
-                           "tls": {"certificate": str(self.folder / "cert/registry-cert.crt"),
-                                   "key": str(self.folder / "cert/registry.key")}}}
+        config = {
+            "version": 0.1,
+            "log": {"level": "info"},
+            "storage": {"filesystem": {"rootdirectory": str(self.folder / "data")}},
+            "auth": {"htpasswd": {"realm": "registry.lab", "path": str(self.folder / "auth/htpasswd")}},
+            "http": {
+                "addr": f"127.0.0.1:{self.port}",
+                "secret": "only-for-this-test",
+                "tls": {
+                    "certificate": str(self.folder / "cert/registry-cert.crt"),
+                    "key": str(self.folder / "cert/registry.key"),
+                },
+            },
+        }
         (self.folder / "config.yml").write_text(yaml.safe_dump(config))
         self.process = None
 
@@ -73,8 +81,12 @@ class RealRegistry:
             self.process.wait(10)
 
     def client(self, password=PASSWORD, **options):
-        return Registry(f"https://127.0.0.1:{self.port}", **{"name": NAME, "ca": self.ca.cert, **options},
-                        user="admin" if password else None, password=password)
+        return Registry(
+            f"https://127.0.0.1:{self.port}",
+            **{"name": NAME, "ca": self.ca.cert, **options},
+            user="admin" if password else None,
+            password=password,
+        )
 
     def log(self):
         return (self.folder / "log").read_text()
@@ -148,6 +160,7 @@ def test_a_push_that_was_killed_in_the_middle_is_healed_by_pushing_again(registr
     def crash(done, total):
         if done > 1_000_000:
             registry.kill()
+
     with pytest.raises(RegistryError) as raised:
         registry.client().push("a", "1", Slow(layout), crash)
     assert raised.value.retryable and PASSWORD not in str(raised.value)
@@ -202,4 +215,5 @@ class Slow:
         def slowly(done):
             time.sleep(0.01)
             count(done)
+
         return self.layout.open(blob, slowly)

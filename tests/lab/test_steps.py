@@ -43,10 +43,14 @@ def site(request, tmp_path_factory):
     """A lab of its own: once with root, once with a user who has sudo and a firewall closed to all but SSH."""
     plain = request.param == "root"
     fields = {
-        "name": f"steps-{request.param}", "ssh": {"user": request.param},
-        "nodes": [{"name": "one", "address": "10.96.0.11", "interface": "host0", "role": "master"},
-                  {"name": "two", "address": "10.96.0.12", "interface": "host0"}],
-        "lab": {"bridge": "lab7", "network": "10.96.0.0/24", "firewall": "open" if plain else "closed"}}
+        "name": f"steps-{request.param}",
+        "ssh": {"user": request.param},
+        "nodes": [
+            {"name": "one", "address": "10.96.0.11", "interface": "host0", "role": "master"},
+            {"name": "two", "address": "10.96.0.12", "interface": "host0"},
+        ],
+        "lab": {"bridge": "lab7", "network": "10.96.0.0/24", "firewall": "open" if plain else "closed"},
+    }
     with lab_hosts(fields, tmp_path_factory.mktemp("lab")) as made:
         yield made
 
@@ -65,8 +69,9 @@ def test_plan_then_run_then_nothing_to_do_then_drift(site):
 
     ran = [secrets_of_site(site), service(site)]
     for plan, report in zip(planned, ran, strict=True):
-        assert {(host, item.label) for host, items in plan.hosts.items() for item in items if item.status == "would change"} \
-            == {(host, item.label) for host, items in report.hosts.items() for item in items if item.status == "changed"}
+        assert {(host, item.label) for host, items in plan.hosts.items() for item in items if item.status == "would change"} == {
+            (host, item.label) for host, items in report.hosts.items() for item in items if item.status == "changed"
+        }
     assert on(site, "two", "systemctl is-active waiter; getent hosts one.example") == "active\n10.96.0.11      one.example"
     assert on(site, "one", "stat -c %a /etc/kubernetes/pki/ca.key /etc/airavata-runbook/secrets/canary") == "600\n600"
 
@@ -76,8 +81,10 @@ def test_plan_then_run_then_nothing_to_do_then_drift(site):
 
     on(site, "two", "echo drift >> /etc/waiter.conf; systemctl stop waiter")
     report = service(site)
-    assert {(host, item.label) for host, items in report.hosts.items() for item in items if item.status == "changed"} \
-        == {("two", "file /etc/waiter.conf"), ("two", "service waiter")}
+    assert {(host, item.label) for host, items in report.hosts.items() for item in items if item.status == "changed"} == {
+        ("two", "file /etc/waiter.conf"),
+        ("two", "service waiter"),
+    }
     assert on(site, "two", "systemctl is-active waiter; cat /etc/waiter.conf").startswith("active\n# of two, cgroup")
 
 
@@ -111,6 +118,7 @@ def test_a_failed_host_does_not_lose_the_others_result(site):
 
 def test_a_forward_reaches_what_listens_on_the_host(site):
     import socket
+
     port = connect(site)["two"].forward(22)
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
         assert connection.recv(4) == b"SSH-"
@@ -124,9 +132,19 @@ def test_a_file_sent_arrives_whole(site, tmp_path):
 
 
 def test_a_wrong_host_key_is_refused_by_name(site):
-    wrong = Site.load({"name": "wrong", "nodes": [
-        {"name": "one", "address": "10.96.0.11", "role": "master",
-         "ssh": {"user": site.master.ssh.user, "key": site.master.ssh.key, "fingerprint": "SHA256:" + "A" * 43}}]})
+    wrong = Site.load(
+        {
+            "name": "wrong",
+            "nodes": [
+                {
+                    "name": "one",
+                    "address": "10.96.0.11",
+                    "role": "master",
+                    "ssh": {"user": site.master.ssh.user, "key": site.master.ssh.key, "fingerprint": "SHA256:" + "A" * 43},
+                }
+            ],
+        }
+    )
     with pytest.raises(HostUnreachable, match="not the one in the site file") as refused:
         connect(wrong)["one"].run("true")
     assert "host one" in str(refused.value)
@@ -162,8 +180,12 @@ def test_a_second_run_is_refused_until_the_first_ends_or_falls_silent(site, end)
 
 
 def holder_of(site) -> subprocess.Popen:
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, site.model_dump_json(exclude_unset=True)],
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, site.model_dump_json(exclude_unset=True)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert holder.stdout.readline() == "held\n"
     return holder
 
@@ -188,8 +210,12 @@ def test_a_run_that_finds_its_lock_taken_by_another_stops_and_names_it(site):
     holder = holder_of(site)
     try:
         # In the moment when its connection is cut somebody else is waiting for the lock.
-        over_ssh(site, "one", f"systemd-run -q --collect --unit=other sh -c 'exec 9>>{lock.PATH}; flock 9; "
-                              f"echo somebody else > {lock.PATH}; sleep 60'")
+        over_ssh(
+            site,
+            "one",
+            f"systemd-run -q --collect --unit=other sh -c 'exec 9>>{lock.PATH}; flock 9; "
+            f"echo somebody else > {lock.PATH}; sleep 60'",
+        )
         cut_connections(site, "one")
         _, said = holder.communicate(timeout=30)
         assert holder.returncode and "could not be taken again" in said and "somebody else" in said

@@ -29,8 +29,14 @@ def report(site: Site, link: str = "latest") -> dict:
 
 def actions(report: dict, status: str) -> dict[tuple, str]:
     """(chapter, step, host, label) → summary of everything in a report that has the status."""
-    return {(chapter["chapter"], step["step"], host, item["label"]): item["summary"] for chapter in report["chapters"]
-            for step in chapter["steps"] for host, items in step["hosts"].items() for item in items if item["status"] == status}
+    return {
+        (chapter["chapter"], step["step"], host, item["label"]): item["summary"]
+        for chapter in report["chapters"]
+        for step in chapter["steps"]
+        for host, items in step["hosts"].items()
+        for item in items
+        if item["status"] == status
+    }
 
 
 @pytest.fixture(scope="session")

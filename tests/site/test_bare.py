@@ -27,5 +27,6 @@ def test_what_the_plan_named_is_what_the_run_did(planned, first):
     assert len(exact) > len(later) and len(exact) > 80
     assert {action: summary for action, summary in exact.items() if done.get(action) != summary} == {}
     # A label, or a whole step of a host, that cannot be compared before an earlier step has run: the plan says so.
-    assert [action for action in done if action not in exact and action not in later
-            and (*action[:3], "resources") not in later] == []
+    assert [
+        action for action in done if action not in exact and action not in later and (*action[:3], "resources") not in later
+    ] == []

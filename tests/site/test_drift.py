@@ -10,8 +10,10 @@ from tests.site.conftest import actions, report, runbook
 def settle(site: Site) -> None:
     """Wait until the kubelets have swept away the containers of the pod that 06-verify killed."""
     deadline = time.monotonic() + 180
-    while dead := "".join(over_ssh(site, node.name, "crictl ps -a -q --state exited; crictl pods -q --state notready").strip()
-                          for node in site.nodes):
+    while dead := "".join(
+        over_ssh(site, node.name, "crictl ps -a -q --state exited; crictl pods -q --state notready").strip()
+        for node in site.nodes
+    ):
         assert time.monotonic() < deadline, f"dead containers stay: {dead}"
         time.sleep(1)
 
@@ -24,8 +26,12 @@ def test_a_plan_leaves_a_finished_site_as_it_was(first, site_file, site):
     planned = report(site, "latest-plan")
     assert (planned["changed"], planned["would_change"]) == (0, 0), actions(planned, "would change")
     after = pictures(site)
-    assert [line for name in before for line in difference(before[name], after[name])
-            if not moved_by_itself(line, site.airavata.storage_path)] == []
+    assert [
+        line
+        for name in before
+        for line in difference(before[name], after[name])
+        if not moved_by_itself(line, site.airavata.storage_path)
+    ] == []
     assert difference({"": objects}, {"": cluster_picture(site)}) == []
 
 
@@ -35,10 +41,12 @@ def test_drift_is_named_exactly_and_repaired_exactly(first, site_file, site):
     over_ssh(site, worker, "echo 'vm.swappiness = 1' >> /etc/sysctl.d/90-airavata-runbook.conf; systemctl stop kube-proxy")
     assert "deleted" in kubectl(site, f"-n {namespace} delete service portal")
     assert etcdctl(site, f"del {key}").strip() == "1"
-    drift = {("02-install", "host_settings", worker, "file /etc/sysctl.d/90-airavata-runbook.conf"): "new content",
-             ("03-etcd-flannel", "network_config", site.master.name, f"etcd key {key}"): "create",
-             ("03-etcd-flannel", "node_services", worker, "service kube-proxy"): "start",
-             ("05-deploy-airavata", "servers", site.master.name, f"Service {namespace}/portal"): "create"}
+    drift = {
+        ("02-install", "host_settings", worker, "file /etc/sysctl.d/90-airavata-runbook.conf"): "new content",
+        ("03-etcd-flannel", "network_config", site.master.name, f"etcd key {key}"): "create",
+        ("03-etcd-flannel", "node_services", worker, "service kube-proxy"): "start",
+        ("05-deploy-airavata", "servers", site.master.name, f"Service {namespace}/portal"): "create",
+    }
 
     assert runbook("plan", site_file).returncode == 0
     assert actions(report(site, "latest-plan"), "would change") == drift

@@ -26,6 +26,7 @@ def kubectl(site_file, first):
         done = subprocess.run([put_kubectl(), "--kubeconfig", path, *words], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
     return call
 
 
@@ -51,15 +52,19 @@ def reached(host: Host, port: int):
 
 def curl(authority: Path, url: str, *words: str) -> tuple[int, str]:
     """Status (0: no answer) and text that curl gets; the certificate has to be of the site's authority."""
-    done = subprocess.run(["curl", "-sS", "--noproxy", "*", "--max-time", "10", "--cacert", authority, "-w", "\n%{http_code}",
-                           *words, url], capture_output=True, text=True)
+    done = subprocess.run(
+        ["curl", "-sS", "--noproxy", "*", "--max-time", "10", "--cacert", authority, "-w", "\n%{http_code}", *words, url],
+        capture_output=True,
+        text=True,
+    )
     body, _, status = done.stdout.rpartition("\n")
     return int(status or 0), body + done.stderr
 
 
 def test_apt_has_nothing_to_say_of_the_runbooks_packages(site, hosts):
-    repository = f"-o Dir::Etc::sourcelist=sources.list.d/{site.repository.id}.list -o Dir::Etc::sourceparts=- " \
-                 "-o APT::Get::List-Cleanup=0"
+    repository = (
+        f"-o Dir::Etc::sourcelist=sources.list.d/{site.repository.id}.list -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0"
+    )
     for host in hosts.values():
         assert said(host, f"apt-get -qq update {repository} 2>&1") == ""
         upgradable = said(host, f"apt-get -s {repository} upgrade")
@@ -82,8 +87,11 @@ def test_every_container_comes_from_the_private_registry(site, kubectl):
 
 def test_a_stand_in_is_called_one_wherever_it_runs(site, kubectl):
     pods = json.loads(kubectl("-n", site.airavata.namespace, "get", "pods", "-o", "json"))["items"]
-    stand_ins = {pod["metadata"]["labels"]["app.kubernetes.io/name"] for pod in pods
-                 if any("/stand-in:" in container["image"] for container in pod["spec"]["containers"])}
+    stand_ins = {
+        pod["metadata"]["labels"]["app.kubernetes.io/name"]
+        for pod in pods
+        if any("/stand-in:" in container["image"] for container in pod["spec"]["containers"])
+    }
     assert stand_ins == {"api-server", "portal"}
     assert "STAND-IN" in kubectl("-n", site.airavata.namespace, "describe", "pods", "-l", "app.kubernetes.io/name=api-server")
 
@@ -132,10 +140,13 @@ def test_only_ssh_is_open_where_the_firewall_is_closed(site, hosts):
 
 def test_keys_and_secrets_are_roots_alone(site, hosts):
     for host in hosts.values():
-        loose = said(host, "find /etc/kubernetes /etc/airavata-runbook/secrets /etc/containerd/certs.d "
-                           f"{site.registry.root}/auth {site.registry.root}/cert -type f 2>/dev/null "
-                           "\\( -name '*.key' -o -path '*/secrets/*' -o -name '*.conf' -o -name hosts.toml -o -name htpasswd \\) "
-                           "\\( -perm /077 -o ! -user root \\) | sort")
+        loose = said(
+            host,
+            "find /etc/kubernetes /etc/airavata-runbook/secrets /etc/containerd/certs.d "
+            f"{site.registry.root}/auth {site.registry.root}/cert -type f 2>/dev/null "
+            "\\( -name '*.key' -o -path '*/secrets/*' -o -name '*.conf' -o -name hosts.toml -o -name htpasswd \\) "
+            "\\( -perm /077 -o ! -user root \\) | sort",
+        )
         assert loose == "", loose
 
 
@@ -160,10 +171,16 @@ def test_flannel_carries_pods_between_hosts_over_vxlan(site, hosts, kubectl):
 
 def test_the_key_in_etcd_is_the_proof_of_concepts(site, hosts):
     key = f"{site.network.etcd_prefix}/config"
-    value = said(hosts[site.master.name], f"etcdctl --endpoints https://127.0.0.1:2379 --cacert {PKI}/ca.crt "
-                 f"--cert {PKI}/etcd-client.crt --key {PKI}/etcd-client.key get --print-value-only {key}")
-    assert json.loads(value) == {"Network": str(site.network.pods), "SubnetLen": site.network.subnet_length,
-                                 "Backend": {"Type": "vxlan"}}
+    value = said(
+        hosts[site.master.name],
+        f"etcdctl --endpoints https://127.0.0.1:2379 --cacert {PKI}/ca.crt "
+        f"--cert {PKI}/etcd-client.crt --key {PKI}/etcd-client.key get --print-value-only {key}",
+    )
+    assert json.loads(value) == {
+        "Network": str(site.network.pods),
+        "SubnetLen": site.network.subnet_length,
+        "Backend": {"Type": "vxlan"},
+    }
 
 
 def test_services_come_back_with_their_host(site, hosts, kubectl):
@@ -172,8 +189,9 @@ def test_services_come_back_with_their_host(site, hosts, kubectl):
         wanted = ["containerd", "flanneld", "kubelet", "kube-proxy"]
         wanted += ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"] if name == site.master.name else []
         wanted += ["docker-distribution"] if name == site.registry_node.name else []
-        assert said(host, f"systemctl is-enabled {' '.join(wanted)}; systemctl is-active {' '.join(wanted)}").split() == \
-            ["enabled"] * len(wanted) + ["active"] * len(wanted)
+        assert said(host, f"systemctl is-enabled {' '.join(wanted)}; systemctl is-active {' '.join(wanted)}").split() == [
+            "enabled"
+        ] * len(wanted) + ["active"] * len(wanted)
         assert said(host, "systemctl --failed --no-legend --plain") == ""
 
 

@@ -28,8 +28,13 @@ def pods(site_file: str) -> dict[str, list]:
     done = runbook("kubeconfig", site_file)
     assert done.returncode == 0, done.stderr
     listed = CoreV1Api(new_client_from_config(done.stdout.strip())).list_pod_for_all_namespaces().items
-    return {f"{pod.metadata.namespace}/{pod.metadata.name}": [
-        pod.metadata.uid, *(status.restart_count for status in pod.status.container_statuses or [])] for pod in listed}
+    return {
+        f"{pod.metadata.namespace}/{pod.metadata.name}": [
+            pod.metadata.uid,
+            *(status.restart_count for status in pod.status.container_statuses or []),
+        ]
+        for pod in listed
+    }
 
 
 def test_six_chapters_succeed_and_are_reported(first, site):
@@ -46,14 +51,20 @@ def test_a_second_run_changes_nothing_and_restarts_nothing(first, site_file, sit
     done = runbook("run", site_file)
     assert done.returncode == 0, done.stdout + done.stderr
     again = report(site)
-    changed = [(chapter["chapter"], step["title"], host, item["label"], item["summary"]) for chapter in again["chapters"]
-               for step in chapter["steps"] for host, items in step["hosts"].items() for item in items
-               if item["status"] == "changed"]
+    changed = [
+        (chapter["chapter"], step["title"], host, item["label"], item["summary"])
+        for chapter in again["chapters"]
+        for step in chapter["steps"]
+        for host, items in step["hosts"].items()
+        for item in items
+        if item["status"] == "changed"
+    ]
     assert again["changed"] == 0, changed
     assert running(site) == services
     # 06-verify kills a replica on purpose; its successor is the one pod that may be another.
-    assert {name: seen for name, seen in pods(site_file).items() if "/api-server-" not in name} == \
-        {name: seen for name, seen in all_pods.items() if "/api-server-" not in name}
+    assert {name: seen for name, seen in pods(site_file).items() if "/api-server-" not in name} == {
+        name: seen for name, seen in all_pods.items() if "/api-server-" not in name
+    }
 
 
 def test_another_workstation_would_change_nothing_on_a_finished_site(first, site_file, site, tmp_path, monkeypatch):

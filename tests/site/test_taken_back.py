@@ -13,8 +13,11 @@ def test_a_reset_asks_before_it_begins(first, site_file, site):
 def test_a_reset_without_data_keeps_images_databases_and_their_secrets(bare, first, site_file, site):
     def kept() -> dict[str, str]:
         places = f"{site.registry.root}/data {site.airavata.storage_path} /etc/airavata-runbook/secrets"
-        return {node.name: over_ssh(site, node.name, f"find {places} -mindepth 1 -maxdepth 2 2>/dev/null | sort")
-                for node in site.nodes}
+        return {
+            node.name: over_ssh(site, node.name, f"find {places} -mindepth 1 -maxdepth 2 2>/dev/null | sort")
+            for node in site.nodes
+        }
+
     before = kept()
     assert "mariadb" in before[site.storage_node.name] and "docker" in before[site.registry_node.name]
     done = runbook("reset", site_file, "--yes")

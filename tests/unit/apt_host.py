@@ -23,8 +23,18 @@ Version: 12
 Description: what every host has
 """
 MOMENTS = itertools.count(1767225600)  # seconds since the epoch
-FOLDERS = ("bin", "tmp", "etc/apt/sources.list.d", "etc/apt/apt.conf.d", "etc/apt/preferences.d", "var/lib/dpkg/info",
-           "var/lib/dpkg/updates", "var/lib/apt/lists/partial", "var/cache/apt/archives/partial", "var/log/apt")
+FOLDERS = (
+    "bin",
+    "tmp",
+    "etc/apt/sources.list.d",
+    "etc/apt/apt.conf.d",
+    "etc/apt/preferences.d",
+    "var/lib/dpkg/info",
+    "var/lib/dpkg/updates",
+    "var/lib/apt/lists/partial",
+    "var/cache/apt/archives/partial",
+    "var/log/apt",
+)
 
 
 class AptHost:
@@ -59,12 +69,16 @@ class AptHost:
         """Put a package into a repository. depends: as in a control file. file: its name, where it is not the usual one."""
         folder, control = self.root / repository, self.root / "build" / f"{name}-{version}" / "DEBIAN" / "control"
         control.parent.mkdir(parents=True, exist_ok=True)
-        control.write_text(f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: test\nDescription: test\n"
-                           + (f"Depends: {depends}\n" if depends else ""))
+        control.write_text(
+            f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: test\nDescription: test\n"
+            + (f"Depends: {depends}\n" if depends else "")
+        )
         deb = folder / (file or f"{name}.deb")
         subprocess.run(["dpkg-deb", "-b", control.parent.parent, deb], check=True, capture_output=True)
-        entry = (f"{control.read_text()}Filename: ./{deb.name}\nSize: {deb.stat().st_size}\n"
-                 f"SHA256: {hashlib.sha256(deb.read_bytes()).hexdigest()}\n\n")
+        entry = (
+            f"{control.read_text()}Filename: ./{deb.name}\nSize: {deb.stat().st_size}\n"
+            f"SHA256: {hashlib.sha256(deb.read_bytes()).hexdigest()}\n\n"
+        )
         entries = (folder / "Packages").read_text().split("\n\n")
         others = [other for other in entries if other and not other.startswith(f"Package: {name}\n")]
         (folder / "Packages").write_text("\n\n".join([*others, entry]))

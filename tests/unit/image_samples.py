@@ -25,8 +25,14 @@ def layer(text: str, size: int = 0) -> bytes:
 
 
 def config_of(layers: list[bytes], architecture: str = "amd64", **config) -> bytes:
-    return json.dumps({"os": "linux", "architecture": architecture, "config": config,
-                       "rootfs": {"type": "layers", "diff_ids": [sha(content) for content in layers]}}).encode()
+    return json.dumps(
+        {
+            "os": "linux",
+            "architecture": architecture,
+            "config": config,
+            "rootfs": {"type": "layers", "diff_ids": [sha(content) for content in layers]},
+        }
+    ).encode()
 
 
 def image(*layers: bytes, architecture: str = "amd64", **config) -> tuple[bytes, dict[str, bytes]]:
@@ -34,9 +40,12 @@ def image(*layers: bytes, architecture: str = "amd64", **config) -> tuple[bytes,
     zipped = [gzip.compress(content, 1, mtime=0) for content in layers]
     settings = config_of(list(layers), architecture, **config)
     blobs = {sha(content): content for content in (settings, *zipped)}
-    manifest = {"schemaVersion": 2, "mediaType": OCI + "manifest.v1+json",
-                "config": descriptor(settings, OCI + "config.v1+json"),
-                "layers": [descriptor(content, OCI + "layer.v1.tar+gzip") for content in zipped]}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI + "manifest.v1+json",
+        "config": descriptor(settings, OCI + "config.v1+json"),
+        "layers": [descriptor(content, OCI + "layer.v1.tar+gzip") for content in zipped],
+    }
     return json.dumps(manifest).encode(), blobs
 
 
@@ -51,8 +60,9 @@ def index(*entries: dict) -> bytes:
 def files_of(manifest: bytes, blobs: dict[str, bytes], top: bytes | None = None) -> dict[str, bytes]:
     """The files of an OCI layout by name."""
     files = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}', "index.json": top or index(descriptor(manifest))}
-    return files | {"blobs/" + digest.replace(":", "/"): content
-                    for digest, content in {sha(manifest): manifest, **blobs}.items()}
+    return files | {
+        "blobs/" + digest.replace(":", "/"): content for digest, content in {sha(manifest): manifest, **blobs}.items()
+    }
 
 
 def write_folder(path: Path, files: dict[str, bytes]) -> Path:

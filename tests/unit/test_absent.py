@@ -100,12 +100,15 @@ def test_a_look_that_fails_has_not_seen_that_there_is_nothing(tmp_path):
     assert isinstance(take_away(Cleared("interface", "exit 127", "true")).error, StepFailed)
 
 
-@pytest.mark.parametrize("state, summary", [
-    ("LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n", "stop, disable"),
-    ("LoadState=loaded\nActiveState=activating\nUnitFileState=disabled\n", "stop"),
-    ("LoadState=loaded\nActiveState=failed\nUnitFileState=enabled\n", "disable"),
-    ("LoadState=not-found\nActiveState=inactive\nUnitFileState=\n", None),
-])
+@pytest.mark.parametrize(
+    "state, summary",
+    [
+        ("LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n", "stop, disable"),
+        ("LoadState=loaded\nActiveState=activating\nUnitFileState=disabled\n", "stop"),
+        ("LoadState=loaded\nActiveState=failed\nUnitFileState=enabled\n", "disable"),
+        ("LoadState=not-found\nActiveState=inactive\nUnitFileState=\n", None),
+    ],
+)
 def test_a_service_is_stopped_and_disabled_where_it_has_to_be(state, summary):
     change = Stopped("etcd").change(Found(state.encode()), Context(None))
     assert (change and change.summary) == summary
@@ -133,8 +136,13 @@ def repository(folder: Path):
 
 def filled(folder: Path, *others: str) -> list[str]:
     """A repository's folder as chapter 02 and an interrupted run of it leave it, with files of others; the runbook's names."""
-    ours = [*map(mirror.file_name, catalogue.PACKAGES), *mirror.index([]), "kubernetes-node_1.30.0-1_amd64.deb",
-            "etcd_3.6.16-1_amd64.deb.part", "Packages.new"]
+    ours = [
+        *map(mirror.file_name, catalogue.PACKAGES),
+        *mirror.index([]),
+        "kubernetes-node_1.30.0-1_amd64.deb",
+        "etcd_3.6.16-1_amd64.deb.part",
+        "Packages.new",
+    ]
     folder.mkdir(parents=True)
     for name in (*ours, *others):
         (folder / name).write_text("x")
@@ -179,8 +187,24 @@ def test_a_repository_behind_a_link_or_on_its_own_file_system_is_emptied_and_sta
         assert take_away(repository(folder)).items[0].status == "ok"
 
 
-@pytest.mark.parametrize("folder", ["/etc", "/", "/opt", "/etc/apt", "/usr/share/packages", "/opt/x/../../etc", "/var/lib",
-                                    "/opt/containerd/packages", "/opt/x/*", "/opt/$(reboot)/x", "opt/x", "/opt/x/", "/opt//x"])
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "/etc",
+        "/",
+        "/opt",
+        "/etc/apt",
+        "/usr/share/packages",
+        "/opt/x/../../etc",
+        "/var/lib",
+        "/opt/containerd/packages",
+        "/opt/x/*",
+        "/opt/$(reboot)/x",
+        "opt/x",
+        "/opt/x/",
+        "/opt//x",
+    ],
+)
 def test_a_folder_that_is_not_the_repository_s_alone_is_no_repository(folder):
     with pytest.raises(SiteError, match="repository.baseurl: needs "):
         Site.load("lab", {"repository.baseurl": f"file://{folder}"})

@@ -22,8 +22,11 @@ def test_a_server_of_another_authority_is_not_trusted(tmp_path):
 
 def test_a_certificate_must_name_the_address_that_was_asked(tmp_path):
     ca = pki.new_ca("Test CA")
-    with started(ca, tmp_path / "tls", IN_MEMORY) as server, pytest.raises(StepFailed), \
-            connected("127.0.0.2", server.port, ca.cert):
+    with (
+        started(ca, tmp_path / "tls", IN_MEMORY) as server,
+        pytest.raises(StepFailed),
+        connected("127.0.0.2", server.port, ca.cert),
+    ):
         pass
 
 
@@ -31,8 +34,10 @@ def test_nobody_there_is_one_clear_message():
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]
     began = time.monotonic()
-    with pytest.raises(StepFailed, match=rf"(?s)does not answer.*127\.0\.0\.1:{port}.*api-server") as failed, \
-            connected("127.0.0.1", port, pki.new_ca("Test CA").cert):
+    with (
+        pytest.raises(StepFailed, match=rf"(?s)does not answer.*127\.0\.0\.1:{port}.*api-server") as failed,
+        connected("127.0.0.1", port, pki.new_ca("Test CA").cert),
+    ):
         pass
     assert failed.value.retryable
     assert time.monotonic() - began < 5
@@ -40,8 +45,11 @@ def test_nobody_there_is_one_clear_message():
 
 def test_a_connection_that_is_lost_in_a_call_is_explained(tmp_path):
     ca = pki.new_ca("Test CA")
-    with started(ca, tmp_path / "tls", IN_MEMORY) as server, pytest.raises(StepFailed, match="to the Airavata API was lost"), \
-            connected("127.0.0.1", server.port, ca.cert) as client:
+    with (
+        started(ca, tmp_path / "tls", IN_MEMORY) as server,
+        pytest.raises(StepFailed, match="to the Airavata API was lost"),
+        connected("127.0.0.1", server.port, ca.cert) as client,
+    ):
         server.process.kill()
         client.isGatewayExist(token("any"), "default")
 

@@ -63,10 +63,13 @@ def test_apt_has_nothing_to_warn_of_and_nothing_to_upgrade_in_the_mirrors_reposi
     def pack(package, kind, target):
         control = tmp_path / "deb" / "DEBIAN" / "control"
         control.parent.mkdir(parents=True)
-        control.write_text(f"Package: {package.name}\nVersion: {package.whole_version}\nArchitecture: all\nMaintainer: test\n"
-                           "Installed-Size: 27777\nDepends: base (>= 2)\nDescription: one line\n and another\n")
+        control.write_text(
+            f"Package: {package.name}\nVersion: {package.whole_version}\nArchitecture: all\nMaintainer: test\n"
+            "Installed-Size: 27777\nDepends: base (>= 2)\nDescription: one line\n and another\n"
+        )
         target.parent.mkdir(parents=True)
         subprocess.run(["dpkg-deb", "-b", control.parent.parent, target], check=True, capture_output=True)
+
     monkeypatch.setattr(mirror, "_pack", pack)
     monkeypatch.setenv("AIRAVATA_RUNBOOK_CACHE", str(tmp_path / "cache"))
     built = mirror.make([crictl.name])
@@ -110,6 +113,7 @@ def test_lists_that_are_older_than_their_repository_are_fetched(host):
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_):
             """What is served is nobody's news."""
+
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=host.root / "debian"))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     host.source("debian", f"http://127.0.0.1:{server.server_port}")
@@ -230,8 +234,10 @@ def test_a_purge_that_does_not_begin_leaves_no_note(installed, monkeypatch):
 def test_unpacked_without_what_it_needs_goes_with_what_came_along(host):
     host.publish("ours", "tool", depends="parts, more-parts")
     host.publish("debian", "more-parts")
-    host.sh("apt-get -qq update; apt-get -qq -y install parts; apt-mark auto parts; "
-            f"dpkg --force-depends --unpack {host.root}/ours/tool.deb")
+    host.sh(
+        "apt-get -qq update; apt-get -qq -y install parts; apt-mark auto parts; "
+        f"dpkg --force-depends --unpack {host.root}/ours/tool.deb"
+    )
     assert done(NO_TOOL).status == "changed" and host.state() == {}
 
 

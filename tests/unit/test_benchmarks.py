@@ -6,8 +6,11 @@ import pytest
 
 from benchmarks import lab, ready, results
 
-SEEN = {"programs": [f"{number}0 {path}" for number, path in enumerate(ready.PROGRAMS)], "packages": ["containerd\t2.4.2"],
-        "services": ["containerd.service"]}
+SEEN = {
+    "programs": [f"{number}0 {path}" for number, path in enumerate(ready.PROGRAMS)],
+    "packages": ["containerd\t2.4.2"],
+    "services": ["containerd.service"],
+}
 
 
 def test_other_programs_on_one_side_end_the_comparison():
@@ -22,7 +25,9 @@ def test_other_programs_on_one_side_end_the_comparison():
 def test_what_only_one_side_has_is_told():
     ours = SEEN | {"packages": [*SEEN["packages"], "etcd\t3.6.16"]}
     assert ready.difference({"airavata_runbook": ours, "kubeadm": SEEN}) == {
-        "packages": {"airavata_runbook": ["etcd\t3.6.16"], "kubeadm": []}, "services": {"airavata_runbook": [], "kubeadm": []}}
+        "packages": {"airavata_runbook": ["etcd\t3.6.16"], "kubeadm": []},
+        "services": {"airavata_runbook": [], "kubeadm": []},
+    }
 
 
 def test_the_conditions_name_machine_commit_and_versions():

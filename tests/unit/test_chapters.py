@@ -30,8 +30,9 @@ def site() -> Site:
 
 def see(monkeypatch, site: Site) -> None:
     """The facts that chapter 01 shows, of two fit hosts."""
-    monkeypatch.setattr(network, "facts_of", lambda site: {node.name: replace(FACTS, mtu={node.interface: 1500})
-                                                           for node in site.nodes})
+    monkeypatch.setattr(
+        network, "facts_of", lambda site: {node.name: replace(FACTS, mtu={node.interface: 1500}) for node in site.nodes}
+    )
 
 
 def test_the_networks_are_shown_with_their_room(site, monkeypatch):
@@ -69,12 +70,15 @@ def test_the_picture_names_every_host_and_network():
     assert re.search(r"registry", drawn.svg)
 
 
-@pytest.mark.parametrize(("was", "becomes", "said"), [
-    ("5000:5000", "5000:5001", "the registry listens on 5000"),
-    ("/opt/registry/auth:/opt/registry/auth:ro", "/opt/registry/aut:/opt/registry/aut:ro", "htpasswd is not mounted"),
-    ("data:/opt/registry/data", "data:/opt/registry/data:ro", "not mounted for writing"),
-    ('"serve", "/opt', '"serve", "/srv', "configuration file is not mounted"),
-])
+@pytest.mark.parametrize(
+    ("was", "becomes", "said"),
+    [
+        ("5000:5000", "5000:5001", "the registry listens on 5000"),
+        ("/opt/registry/auth:/opt/registry/auth:ro", "/opt/registry/aut:/opt/registry/aut:ro", "htpasswd is not mounted"),
+        ("data:/opt/registry/data", "data:/opt/registry/data:ro", "not mounted for writing"),
+        ('"serve", "/opt', '"serve", "/srv', "configuration file is not mounted"),
+    ],
+)
 def test_a_compose_file_that_would_start_another_registry_is_found_out(site, was, becomes, said):
     text, configuration = registry_configs.compose(site), registry_configs.config(site)
     assert registry_configs.compose_problems(text, configuration) == []
@@ -107,8 +111,12 @@ def test_the_stand_in_is_said_to_be_one(site, monkeypatch):
 
 def test_a_site_whose_pods_cannot_all_be_asked_is_not_called_verified(site, monkeypatch):
     from airavata_runbook.chapters import probes
-    pod = SimpleNamespace(spec=SimpleNamespace(node_name="10.98.0.11"), status=SimpleNamespace(pod_ip="10.244.1.2"),
-                          metadata=SimpleNamespace(name="netcheck-1", deletion_timestamp=None))
+
+    pod = SimpleNamespace(
+        spec=SimpleNamespace(node_name="10.98.0.11"),
+        status=SimpleNamespace(pod_ip="10.244.1.2"),
+        metadata=SimpleNamespace(name="netcheck-1", deletion_timestamp=None),
+    )
     core = SimpleNamespace(list_namespaced_pod=lambda *_, **__: SimpleNamespace(items=[pod]))
     monkeypatch.setattr(probes, "kube", lambda site: SimpleNamespace(core=core))
     with pytest.raises(StepFailed, match="no pod of the network check") as caught:
@@ -123,15 +131,29 @@ def test_what_a_site_file_points_to_is_looked_at_before_anything_is_touched(site
     loose.chmod(0o644)
     broken = tmp_path / "portal.tar"
     broken.write_text("no archive")
-    wrong = Site.load("poc-2017", {
-        "ssh.key": "/nowhere/id_rsa",
-        "airavata.images": {"api-server": {"archive": "/nowhere/api.tar"}, "portal": {"archive": str(broken)},
-                            "gfac": {"build": "/nowhere/gfac"}},
-        "airavata.secrets": {"airavata-server": f"file:{loose}"}})
+    wrong = Site.load(
+        "poc-2017",
+        {
+            "ssh.key": "/nowhere/id_rsa",
+            "airavata.images": {
+                "api-server": {"archive": "/nowhere/api.tar"},
+                "portal": {"archive": str(broken)},
+                "gfac": {"build": "/nowhere/gfac"},
+            },
+            "airavata.secrets": {"airavata-server": f"file:{loose}"},
+        },
+    )
     found = [one.found for one in offline(wrong) if one.check == "sources"]
     told = dict(line.split(": ", 1) for line in found)
-    assert sorted(told) == ["airavata.images.api-server", "airavata.images.gfac", "airavata.images.portal",
-                            "airavata.secrets.airavata-server", "registry.certificate", "registry.password", "ssh.key"]
+    assert sorted(told) == [
+        "airavata.images.api-server",
+        "airavata.images.gfac",
+        "airavata.images.portal",
+        "airavata.secrets.airavata-server",
+        "registry.certificate",
+        "registry.password",
+        "ssh.key",
+    ]
     assert "/nowhere/api.tar" in told["airavata.images.api-server"] and "open to others" in str(found)
     assert "canary" not in str(found)
 

@@ -33,8 +33,9 @@ def settings(request):
 def words(text: str) -> list[str]:
     """The arguments that a shell reads from an argument file, as systemd does."""
     variable = re.search(r'^(\w+)="', text, re.MULTILINE)[1]
-    return subprocess.run(["sh", "-c", f'{text}\nprintf "%s\\n" ${variable}'], capture_output=True, text=True,
-                          check=True).stdout.split()
+    return subprocess.run(
+        ["sh", "-c", f'{text}\nprintf "%s\\n" ${variable}'], capture_output=True, text=True, check=True
+    ).stdout.split()
 
 
 @pytest.mark.parametrize("name", ["apiserver", "controller_manager", "scheduler"])
@@ -83,13 +84,17 @@ def test_the_pod_network_script_is_a_shell_script_with_one_mac_a_host(site):
     assert len({re.search(r"address (\S+) type", script)[1] for script in scripts}) == len(site.nodes)
 
 
-@pytest.mark.parametrize(("lease", "subnet"), [("10.244.7.1/24", "10.244.7.0/24"), ("10.52.25.129/25", "10.52.25.128/25"),
-                                               ("10.52.16.1/20", "10.52.16.0/20")])
+@pytest.mark.parametrize(
+    ("lease", "subnet"),
+    [("10.244.7.1/24", "10.244.7.0/24"), ("10.52.25.129/25", "10.52.25.128/25"), ("10.52.16.1/20", "10.52.16.0/20")],
+)
 def test_pods_get_addresses_of_the_hosts_lease(site, tmp_path, lease, subnet):
     (tmp_path / "subnet.env").write_text(f"FLANNEL_SUBNET={lease}\nFLANNEL_MTU=1450\n")
-    (tmp_path / "ip").write_text("#!/bin/sh\n"  # stands in for iproute2: cni0 still has an older lease's address
-                                 f"case $* in *-o*) echo '9: cni0    inet 10.9.9.1/24 scope global cni0';; esac\n"
-                                 f"echo \"$*\" >> {tmp_path}/calls\n")
+    (tmp_path / "ip").write_text(
+        "#!/bin/sh\n"  # stands in for iproute2: cni0 still has an older lease's address
+        f"case $* in *-o*) echo '9: cni0    inet 10.9.9.1/24 scope global cni0';; esac\n"
+        f'echo "$*" >> {tmp_path}/calls\n'
+    )
     (tmp_path / "ip").chmod(0o755)
     script = node.pod_network_script(site.master).replace("/run/flannel", str(tmp_path)).replace("/etc/cni", str(tmp_path))
     subprocess.run(["sh", "-c", script, "pod-network", "after"], check=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
@@ -106,15 +111,24 @@ def test_a_kubelets_certificate_names_its_host_by_address(site):
     assert str(site.network.api_address) in control_plane.certificates(site)["apiserver"].ips
 
 
-@pytest.mark.parametrize("baseurl", ["file:///opt/airavata-runbook/repository", "file:///srv/my_repo/a-b.c",
-                                     "https://packages.example.org:8443/deb_x/~u/y.z/"])
+@pytest.mark.parametrize(
+    "baseurl",
+    ["file:///opt/airavata-runbook/repository", "file:///srv/my_repo/a-b.c", "https://packages.example.org:8443/deb_x/~u/y.z/"],
+)
 def test_apts_copies_of_the_repositorys_index_are_named_as_apt_names_them(tmp_path, baseurl):
     (tmp_path / "lists" / "partial").mkdir(parents=True)
     (tmp_path / "one.list").write_text(apt_source(Repository(baseurl=baseurl)))
-    settings = {"Dir::Etc::sourcelist": tmp_path / "one.list", "Dir::Etc::sourceparts": "-",
-                "Dir::State::lists": tmp_path / "lists"}
-    done = subprocess.run(["apt-get", "--print-uris", "update", *(f"-o{name}={value}" for name, value in settings.items())],
-                          capture_output=True, text=True, check=True)
+    settings = {
+        "Dir::Etc::sourcelist": tmp_path / "one.list",
+        "Dir::Etc::sourceparts": "-",
+        "Dir::State::lists": tmp_path / "lists",
+    }
+    done = subprocess.run(
+        ["apt-get", "--print-uris", "update", *(f"-o{name}={value}" for name, value in settings.items())],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     names = [line.split()[1] for line in done.stdout.splitlines()]
     ours = apt_lists(Repository(baseurl=baseurl)).removeprefix("/var/lib/apt/lists/")
     assert len(names) > 1 and all(fnmatch(name, ours) for name in names), (ours, names)

@@ -18,12 +18,13 @@ READABLE = 4.5  # WCAG 2, contrast of ordinary text
 
 
 def channels(colour: str) -> list[int]:
-    return [int(colour[place:place + 2], 16) for place in (1, 3, 5)]
+    return [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
 
 
 def mixed(share: float, colour: str, other: str) -> str:
-    return "#" + "".join(f"{round(share * one + (1 - share) * two):02x}"
-                         for one, two in zip(channels(colour), channels(other), strict=True))
+    return "#" + "".join(
+        f"{round(share * one + (1 - share) * two):02x}" for one, two in zip(channels(colour), channels(other), strict=True)
+    )
 
 
 def luminance(colour: str) -> float:

@@ -75,16 +75,21 @@ def test_what_cannot_be_looked_at_again_after_its_change_is_a_failure_in_words(h
             if self.changed:
                 raise NotYet("the API server answers")
             return Change("create", call=lambda: setattr(self, "changed", True), shown="make it")
+
     outcome = work(host, Vanishes())
     assert (outcome.items[0].status, type(outcome.error)) == ("failed", StepFailed) and outcome.error.retryable
     assert (outcome.error.message, outcome.error.where, outcome.error.command) == (
-        "needs: the API server answers", "object it", "make it")
+        "needs: the API server answers",
+        "object it",
+        "make it",
+    )
 
 
 def test_a_run_that_has_failed_already_does_not_ask_whether_it_may_go_on(host, tmp_path):
     class Refused(File):
         def change(self, found, context):
             raise StepFailed("the API server did not answer")
+
     pods = Condition("pods", check=lambda host: pytest.fail("it was asked"))
     outcome = work(host, Refused(str(tmp_path / "file"), "new\n"), pods)
     assert [item.status for item in outcome.items] == ["failed", "skipped"] and "did not answer" in str(outcome.error)
@@ -108,7 +113,8 @@ def test_a_plan_changes_nothing_and_names_what_a_run_does(host, tmp_path):
     assert [item.status for item in plan.items] == ["would change", "ok", "would change"]
     assert [item.status for item in done.items] == ["changed", "ok", "changed"]
     assert [(item.label, item.summary, item.command) for item in plan.items] == [
-        (item.label, item.summary, item.command) for item in done.items]
+        (item.label, item.summary, item.command) for item in done.items
+    ]
 
 
 @pytest.fixture
@@ -157,6 +163,7 @@ def test_the_item_at_work_when_a_host_is_lost_has_failed_and_the_rest_is_left_fo
         if host.trips == 1:
             raise HostUnreachable("the connection to the host was lost")
         return run(script, **words)
+
     monkeypatch.setattr(host, "run", cut)
     outcome = work(host, *files)
     assert [item.status for item in outcome.items] == ["ok", "failed", "failed"] and outcome.error
@@ -169,11 +176,16 @@ def said_and_failed(host):
     raise RuntimeError(f"the client has said {SECRET}")
 
 
-@pytest.mark.parametrize("loud", [
-    Cleared("file", "echo there", f"echo 'it is {SECRET}' >&2; printf %s '{SECRET}' | base64 >&2; exit 3"),
-    Condition("peace", f"echo 'no login with {SECRET}' >&2; false", deadline=1),
-    Condition("an answer", check=said_and_failed),
-    File("/proc/nothing", lambda: f"a = {SECRET}\n")], ids=["change", "condition", "check", "difference"])
+@pytest.mark.parametrize(
+    "loud",
+    [
+        Cleared("file", "echo there", f"echo 'it is {SECRET}' >&2; printf %s '{SECRET}' | base64 >&2; exit 3"),
+        Condition("peace", f"echo 'no login with {SECRET}' >&2; false", deadline=1),
+        Condition("an answer", check=said_and_failed),
+        File("/proc/nothing", lambda: f"a = {SECRET}\n"),
+    ],
+    ids=["change", "condition", "check", "difference"],
+)
 def test_a_failure_says_what_was_run_and_nowhere_a_secret_that_the_run_knows(host, monkeypatch, tmp_path, capsys, loud):
     monkeypatch.setenv("LOUD", SECRET)
     monkeypatch.setenv(kernel_env.LOCK_HELD, "1")
@@ -186,6 +198,7 @@ def test_a_failure_says_what_was_run_and_nowhere_a_secret_that_the_run_knows(hos
     def told(target):
         target.vault.secret("env:LOUD")
         yield loud
+
     with pytest.raises(StepFailed) as failed:
         told(site)
     everything = [str(failed.value), (tmp_path / "record").read_text(), *capsys.readouterr()]
@@ -207,8 +220,12 @@ def test_every_failed_host_is_told_whole_and_by_hand_how_to_go_on(monkeypatch, t
     with pytest.raises(StepFailed) as failed:
         finish(report, errors)
     assert str(failed.value).splitlines()[:5] == [
-        "Files did not succeed on one, two (chapter install, step files)", "  one: it is full", "    where:  /dev",
-        "    remedy: make room", "  two: it is open"]
+        "Files did not succeed on one, two (chapter install, step files)",
+        "  one: it is full",
+        "    where:  /dev",
+        "    remedy: make room",
+        "  two: it is open",
+    ]
     assert ("run the step again" in str(failed.value)) != runner
 
 

@@ -42,24 +42,35 @@ def test_a_lab_host_gets_its_concessions_each_with_a_reason():
     assert set(settings.conntrack.values()) == {0, "0s"}
     assert settings.image_gc == (100, 99)
     assert settings.fail_swap_on  # the recorded machine has no swap
-    assert settings.reasons.keys() == {"systemReserved", "cgroupDriver", "systemd_cgroup", "failCgroupV1", "oomScoreAdj",
-                                       "restrict_oom_score_adj", "maxOpenFiles", "conntrack",
-                                       "imageGCHighThresholdPercent"}
+    assert settings.reasons.keys() == {
+        "systemReserved",
+        "cgroupDriver",
+        "systemd_cgroup",
+        "failCgroupV1",
+        "oomScoreAdj",
+        "restrict_oom_score_adj",
+        "maxOpenFiles",
+        "conntrack",
+        "imageGCHighThresholdPercent",
+    }
     assert "20000" in settings.reasons["maxOpenFiles"]
     assert "systemd-nspawn" in settings.reasons["imageGCHighThresholdPercent"]
 
 
-@pytest.mark.parametrize("changes, departs", [
-    ({"cgroup": 1}, {"cgroup_driver", "systemd_cgroup", "fail_cgroup_v1"}),
-    ({"systemd": 0}, {"cgroup_driver", "systemd_cgroup"}),
-    ({"swap": 4 << 30}, {"fail_swap_on"}),
-    ({"cap_sys_resource": False, "max_files": 2_000_000}, {"oom_score_adj", "restrict_oom_score_adj"}),
-    ({"nr_open": 65536}, {"max_open_files"}),
-    ({"sysctls": {"net/netfilter/nf_conntrack_max": (False, "262144")}}, {"conntrack"}),
-    ({"container": "lxc"}, {"image_gc"}),
-    ({"sysctls": {}}, set()),  # the connection table's module is loaded later
-    ({"max_files": 1024}, set()),  # root with CAP_SYS_RESOURCE raises its own limit
-])
+@pytest.mark.parametrize(
+    "changes, departs",
+    [
+        ({"cgroup": 1}, {"cgroup_driver", "systemd_cgroup", "fail_cgroup_v1"}),
+        ({"systemd": 0}, {"cgroup_driver", "systemd_cgroup"}),
+        ({"swap": 4 << 30}, {"fail_swap_on"}),
+        ({"cap_sys_resource": False, "max_files": 2_000_000}, {"oom_score_adj", "restrict_oom_score_adj"}),
+        ({"nr_open": 65536}, {"max_open_files"}),
+        ({"sysctls": {"net/netfilter/nf_conntrack_max": (False, "262144")}}, {"conntrack"}),
+        ({"container": "lxc"}, {"image_gc"}),
+        ({"sysctls": {}}, set()),  # the connection table's module is loaded later
+        ({"max_files": 1024}, set()),  # root with CAP_SYS_RESOURCE raises its own limit
+    ],
+)
 def test_one_fact_moves_only_what_depends_on_it(changes, departs):
     usual, settings = derive(ROCKY), derive(replace(ROCKY, **changes))
     moved = {field.name for field in fields(settings) if getattr(settings, field.name) != getattr(usual, field.name)}

@@ -59,21 +59,30 @@ def test_a_clock_is_compared_with_this_machines_at_the_moment_of_looking(ahead):
     def ask(fragments) -> dict[str, Answer]:
         answers = texts("rocky-9") | {"clock": str(time.time() + ahead)}
         return {name: Answer(answers[name].encode(), 0) for name in fragments}
+
     assert look(ask).skew == pytest.approx(ahead, abs=1)
 
 
-@pytest.mark.parametrize("changes, field, wanted", [
-    ({"files": "unlimited\n1048576\n"}, "max_files", 1048576),
-    ({"selinux": "0"}, "selinux", "permissive"),
-    ({"container": ""}, "container", ""),  # a host without systemd-detect-virt
-    ({"pid1": "init\n"}, "systemd", 0),
-    ({"pid1": "systemd\nsystemd 257~rc1 (257~rc1-1)\n"}, "systemd", 257),
-    ({"hostname": "bare\n"}, "machine_id", ""),
-    ({"addresses": "3: tun0    inet 10.8.0.2 peer 10.8.0.1/32 scope global tun0\n"}, "addresses",
-     {"tun0": ("10.8.0.2/32",)}),
-    ({"addresses": "2: eth0    inet 192.0.2.1/24 scope global eth0\n2: eth0    inet 192.0.2.9/24 scope global "
-                   "secondary eth0\n"}, "addresses", {"eth0": ("192.0.2.1/24", "192.0.2.9/24")}),
-])
+@pytest.mark.parametrize(
+    "changes, field, wanted",
+    [
+        ({"files": "unlimited\n1048576\n"}, "max_files", 1048576),
+        ({"selinux": "0"}, "selinux", "permissive"),
+        ({"container": ""}, "container", ""),  # a host without systemd-detect-virt
+        ({"pid1": "init\n"}, "systemd", 0),
+        ({"pid1": "systemd\nsystemd 257~rc1 (257~rc1-1)\n"}, "systemd", 257),
+        ({"hostname": "bare\n"}, "machine_id", ""),
+        ({"addresses": "3: tun0    inet 10.8.0.2 peer 10.8.0.1/32 scope global tun0\n"}, "addresses", {"tun0": ("10.8.0.2/32",)}),
+        (
+            {
+                "addresses": "2: eth0    inet 192.0.2.1/24 scope global eth0\n2: eth0    inet 192.0.2.9/24 scope global "
+                "secondary eth0\n"
+            },
+            "addresses",
+            {"eth0": ("192.0.2.1/24", "192.0.2.9/24")},
+        ),
+    ],
+)
 def test_less_usual_answers(changes, field, wanted):
     assert getattr(parse(texts("rocky-9") | changes), field) == wanted
 
@@ -82,10 +91,15 @@ NUMBERS = ("cpus", "memory", "capabilities", "files", "clock")
 WORDS = ("os", "kernel", "cgroup", "links")
 
 
-@pytest.mark.parametrize("name, text", [
-    *((name, text) for name in NUMBERS + WORDS for text in ("", "\n", "\ufffd\x00\x1b[31m nonsense", "9" * 5000)),
-    *((name, text) for name in ("hostname", "pid1") for text in ("", "\n")),
-    ("pid1", "systemd\nnonsense\n"), ("container", "two words")])
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        *((name, text) for name in NUMBERS + WORDS for text in ("", "\n", "\ufffd\x00\x1b[31m nonsense", "9" * 5000)),
+        *((name, text) for name in ("hostname", "pid1") for text in ("", "\n")),
+        ("pid1", "systemd\nnonsense\n"),
+        ("container", "two words"),
+    ],
+)
 def test_what_cannot_be_a_fact_is_refused_by_name(name, text):
     with pytest.raises(StepFailed) as caught:
         parse(texts("rocky-9") | {name: text})
@@ -123,5 +137,6 @@ def test_this_machine_can_be_looked_at_and_stays_as_it_is(shell):
     assert host.hostname == Path("/proc/sys/kernel/hostname").read_text().strip()
     assert host.mtu["lo"] > 0 and host.memory > host.swap >= 0 and host.cpus > 0
     assert {name: value for name, (_, value) in host.sysctls.items()} == {
-        name: " ".join(value.split()) for name, value in before.items()}
+        name: " ".join(value.split()) for name, value in before.items()
+    }
     assert values() == before

@@ -40,8 +40,13 @@ class Remembers:
     def start(self, script: str):
         self.serves += 1
         lines = SimpleNamespace(readline=lambda: b"port 5000\n", read=lambda: b"")
-        return SimpleNamespace(settimeout=lambda seconds: None, sendall=lambda data: None, makefile=lambda mode: lines,
-                               shutdown_write=lambda: None, close=lambda: None)
+        return SimpleNamespace(
+            settimeout=lambda seconds: None,
+            sendall=lambda data: None,
+            makefile=lambda mode: lines,
+            shutdown_write=lambda: None,
+            close=lambda: None,
+        )
 
 
 @pytest.fixture
@@ -80,6 +85,7 @@ def test_nobody_waits_for_a_source_whose_work_has_ended(hosts, way, end):
     def work():
         time.sleep(0.2)
         end()
+
     way.seen(hosts.one, FIRST, False)
     waiting = threading.Thread(target=lambda: hosts.one.ran.append(way.fetch(hosts.one, FIRST)))
     waiting.start()
@@ -111,6 +117,7 @@ def test_a_host_that_cannot_fetch_tries_once_and_does_not_keep_another_from_it(h
 def test_a_source_that_cannot_be_reached_any_more_is_a_reason_and_no_error(hosts, way):
     def lost(script):
         raise HostUnreachable("the connection to the host was lost", where="host source")
+
     hosts.source.start = lost
     way.seen(hosts.source, FIRST, True), way.seen(hosts.one, FIRST, False)
     assert way.fetch(hosts.one, FIRST) == "source does not serve it: the connection to the host was lost"
@@ -159,8 +166,13 @@ def test_the_servers_shell_finds_the_port_that_is_free_and_leaves_nothing_whenev
     program.write_text(SSHD)
     program.chmod(0o755)
     script = fan_out._Server(Remembers("source"))._script().replace("/run/", f"{tmp_path}/")
-    shell = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, env={
-        **os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "SLOW": str(slow), "STARTED": str(started)})
+    shell = subprocess.Popen(
+        ["sh", "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "SLOW": str(slow), "STARTED": str(started)},
+    )
     try:
         shell.stdin.write(fan_out._Server(Remembers("source")).host_key.private.encode())
         shell.stdin.flush()

@@ -48,8 +48,10 @@ from tests.unit.test_facts_host import texts
 from tests.unit.test_resources import on_this_machine
 
 CONTEXT = Context(SimpleNamespace(name="one", site=SimpleNamespace(name="hostile")))
-SERVICE = (b"Type=notify\nExecMainStartTimestamp=Mon 2026-11-23 09:00:00.500000 UTC\nLoadState=loaded\nActiveState=active\n"
-           b"SubState=running\nUnitFileState=enabled\nNeedDaemonReload=no\n1795424000.000000 /etc/etcd/etcd.conf\n")
+SERVICE = (
+    b"Type=notify\nExecMainStartTimestamp=Mon 2026-11-23 09:00:00.500000 UTC\nLoadState=loaded\nActiveState=active\n"
+    b"SubState=running\nUnitFileState=enabled\nNeedDaemonReload=no\n1795424000.000000 /etc/etcd/etcd.conf\n"
+)
 PACKAGES = b"deb\nii  conntrack 1:1.4.7-1+b2\nii  etcd 3.6.16-1\n"
 SHOW = b"LoadState=loaded\nActiveState=inactive\nUnitFileState=disabled\n"
 
@@ -65,11 +67,17 @@ def cases(tmp_path):
     (tmp_path / "htpasswd").write_text(htpasswd.htpasswd_entry("admin", "password") + "\n")
     (tmp_path / "htpasswd").chmod(0o600)
     file, secret = File(f"{tmp_path}/file", "content = 1\n"), File(f"{tmp_path}/file", "content = 1\n", secret=True)
-    found = {name: (resource, on_this_machine(resource)) for name, resource in {
-        "file": file, "secret": secret, "folder": Folder(f"{tmp_path}/folder"),
-        "block": Block(f"{tmp_path}/hosts", "site", ("10.0.0.1 one",)),
-        "upload": Upload(f"{tmp_path}/file", tmp_path / "file", hashlib.sha256(b"content = 1\n").hexdigest()),
-        "htpasswd": Htpasswd(f"{tmp_path}/htpasswd", "admin", lambda: "password")}.items()}
+    found = {
+        name: (resource, on_this_machine(resource))
+        for name, resource in {
+            "file": file,
+            "secret": secret,
+            "folder": Folder(f"{tmp_path}/folder"),
+            "block": Block(f"{tmp_path}/hosts", "site", ("10.0.0.1 one",)),
+            "upload": Upload(f"{tmp_path}/file", tmp_path / "file", hashlib.sha256(b"content = 1\n").hexdigest()),
+            "htpasswd": Htpasswd(f"{tmp_path}/htpasswd", "admin", lambda: "password"),
+        }.items()
+    }
     ca = pki.new_ca("hostile")
     encoded = b"\n".join(base64.b64encode(part) for part in (ca.cert, ca.key)) + b"\n600 root:root\n"
     return found | {
@@ -79,7 +87,9 @@ def cases(tmp_path):
         "generated": (Generated("password"), Found(b"600\n")),
         "authority": (Authority("ca", "hostile"), Found(encoded)),
         "signing key": (SigningKey("service-accounts"), Found(b"600 root:root\n")),
-        "stopped": (Stopped("etcd"), Found(SHOW)), "removed": (Removed(["etcd"]), Found(b"deb\n"))}
+        "stopped": (Stopped("etcd"), Found(SHOW)),
+        "removed": (Removed(["etcd"]), Found(b"deb\n")),
+    }
 
 
 def judged(resource, output: bytes, status: int = 0) -> str:
@@ -98,8 +108,13 @@ def test_what_was_recorded_is_ok(cases):
 
 
 # What is left of these when the end is missing says as much as the whole: the name of the package manager, a lone mode.
-SAID_EARLY = {"removed": 3, "packages": len(PACKAGES) - 3, "stopped": SHOW.index(b"disabled"),
-              "service": SERVICE.index(b"\nNeedDaemon"), "upload": 64}
+SAID_EARLY = {
+    "removed": 3,
+    "packages": len(PACKAGES) - 3,
+    "stopped": SHOW.index(b"disabled"),
+    "service": SERVICE.index(b"\nNeedDaemon"),
+    "upload": 64,
+}
 
 
 def test_what_is_cut_short_is_never_ok(cases):
@@ -117,7 +132,7 @@ def test_a_probe_that_fails_does_not_pass_for_one_that_found_nothing(cases):
         resource, found = cases[name]
         assert judged(resource, b"", ABSENT) == "change", name
         for status in (1, 2, 126, 127, 137, 255):
-            for output in (b"", found.stdout[:len(found.stdout) // 2], found.stdout):
+            for output in (b"", found.stdout[: len(found.stdout) // 2], found.stdout):
                 assert judged(resource, output, status) == "refused", (name, status)
 
 
@@ -125,8 +140,14 @@ def test_a_probe_that_fails_does_not_pass_for_one_that_found_nothing(cases):
 def test_no_message_and_no_summary_carries_what_a_secret_probe_printed(cases, name):
     resource, found = cases[name]
     lines = found.stdout.splitlines()
-    for spoilt in (b"\n".join(reversed(lines)), found.stdout.replace(b"\n", b"\0"), b"\n".join(lines[:-1]), lines[1],
-                   b"x" + found.stdout, found.stdout + b"\n"):
+    for spoilt in (
+        b"\n".join(reversed(lines)),
+        found.stdout.replace(b"\n", b"\0"),
+        b"\n".join(lines[:-1]),
+        lines[1],
+        b"x" + found.stdout,
+        found.stdout + b"\n",
+    ):
         try:
             change = understood(resource, Found(spoilt), CONTEXT)
             said = f"{change.summary} {change.detail} {change.command}" if change else ""
@@ -187,8 +208,12 @@ def test_an_empty_secret_is_made_again_and_a_whole_one_never(tmp_path, monkeypat
 
 
 def test_hosts_speak_one_language_whatever_theirs_is():
-    done = subprocess.run(["sh"], input=batch({"0": "echo $LC_ALL"}, "nonce").encode(), capture_output=True,
-                          env={"LANG": "de_DE.UTF-8", "LC_ALL": "de_DE.UTF-8"})
+    done = subprocess.run(
+        ["sh"],
+        input=batch({"0": "echo $LC_ALL"}, "nonce").encode(),
+        capture_output=True,
+        env={"LANG": "de_DE.UTF-8", "LC_ALL": "de_DE.UTF-8"},
+    )
     assert split(done.stdout, "nonce")["0"].text == "C\n"
 
 
@@ -250,17 +275,23 @@ def test_answers_are_told_apart_whatever_they_print():
             assert {answer.stdout for answer in split(real[:cut], nonce, {"0": "", "1": ""}).values()} == {b"real"}
         except StepFailed as error:
             assert "cut short" in error.message
-    done = subprocess.run(["sh"], input=batch({"0": f"echo '{imitation.decode()}'; echo", "1": "echo mine"}, nonce).encode(),
-                          capture_output=True)
+    done = subprocess.run(
+        ["sh"], input=batch({"0": f"echo '{imitation.decode()}'; echo", "1": "echo mine"}, nonce).encode(), capture_output=True
+    )
     answers = split(done.stdout, nonce, {"0": "", "1": ""})
     assert answers["1"].stdout == b"mine\n" and answers["0"].stdout == imitation + b"\n\n"
 
 
 NO_FACTS = {
-    "selinux": ("", "perhaps", "Welcome!\n1"), "firewalld": ("Welcome to one!\nactive", "active\nactive"),
-    "resolved": ("\x1b[2Jactive",), "hostname": ("Welcome to host one\nid\n",),
+    "selinux": ("", "perhaps", "Welcome!\n1"),
+    "firewalld": ("Welcome to one!\nactive", "active\nactive"),
+    "resolved": ("\x1b[2Jactive",),
+    "hostname": ("Welcome to host one\nid\n",),
     "addresses": ("2: eth0 inet 10.0.0.999/24\n", "2: eth0 inet 10.0.0.1/99\n", "2: eth0 inet <b>x</b>\n"),
-    "clock": ("nan", "inf", "-inf", "1e999", "12:00"), "memory": ("MemTotal: nan kB\n",), "cpus": ("2\n2\n", "٣3x")}
+    "clock": ("nan", "inf", "-inf", "1e999", "12:00"),
+    "memory": ("MemTotal: nan kB\n",),
+    "cpus": ("2\n2\n", "٣3x"),
+}
 
 
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts_ in NO_FACTS.items() for text in texts_])
@@ -270,9 +301,19 @@ def test_what_is_no_fact_does_not_pass_for_an_ordinary_one(name, text):
     assert refused.value.where == f"fact {name}"
 
 
-@pytest.mark.parametrize("text", [
-    "ss fails\n", "bash: ss: command not found\n", "tcp LISTEN 0 128 *:6443", "tcp LISTEN 0 128 *:²  *:*\n",
-    "tcp LISTEN 0 128 *:-1 *:*\n", "tcp LISTEN 0 128 *:99999999999 *:*\n", "x" * 1_000_000, "\x1b[2J\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ss fails\n",
+        "bash: ss: command not found\n",
+        "tcp LISTEN 0 128 *:6443",
+        "tcp LISTEN 0 128 *:²  *:*\n",
+        "tcp LISTEN 0 128 *:-1 *:*\n",
+        "tcp LISTEN 0 128 *:99999999999 *:*\n",
+        "x" * 1_000_000,
+        "\x1b[2J\n",
+    ],
+)
 def test_what_listens_is_read_or_refused(text):
     seen = host_look.parse(Site.load("lab"), None, {"listening": text, "features": "overlay"})
     try:
@@ -284,8 +325,13 @@ def test_what_listens_is_read_or_refused(text):
 
 @pytest.mark.parametrize("ending", ["", ' users:(("', ' users:((""))', " users:((", ' "'])
 def test_a_program_with_a_strange_name_is_only_a_name(ending):
-    seen = {"listening": f"tcp LISTEN 0 128 *:6443 *:*{ending}\n", "registry": "\n \n",
-            "features": "\0", "controllers": "\0", "packages": "\0"}
+    seen = {
+        "listening": f"tcp LISTEN 0 128 *:6443 *:*{ending}\n",
+        "registry": "\n \n",
+        "features": "\0",
+        "controllers": "\0",
+        "packages": "\0",
+    }
     assert list(host_look.parse(Site.load("lab"), None, seen).listening) == [("tcp", 6443)]
 
 
@@ -293,6 +339,7 @@ def test_a_program_with_a_strange_name_is_only_a_name(ending):
 def test_a_network_check_whose_connection_is_cut_is_explained(monkeypatch, error):
     def cut(*_, **__):
         raise error
+
     monkeypatch.setattr(probes, "kube", lambda site: SimpleNamespace(core=SimpleNamespace(connect_get_namespaced_pod_exec=None)))
     monkeypatch.setattr(probes, "stream", lambda *_, **__: SimpleNamespace(run_forever=cut))
     with pytest.raises(StepFailed, match="the connection to the network check was lost") as lost:
@@ -306,8 +353,17 @@ LEASE = (b'{"PublicIP":"10.0.0.1","BackendType":"vxlan"}', b"/flannel/subnets/10
 def test_leases_are_read_or_refused_by_their_key():
     assert etcd.parse_leases([LEASE], "/flannel/subnets/") == {"10.0.0.1": "10.244.5.0/24"}
     value, key = LEASE
-    bad = [value[:cut] for cut in range(len(value))] + [b"null", b"[]", b"7", b'{"PublicIP": null}', b"\xff", b"[" * 500,
-                                                        b'{"PublicIP":"<script>"}', b'{"PublicIP":{}}', b"x" * 1_000_000]
+    bad = [value[:cut] for cut in range(len(value))] + [
+        b"null",
+        b"[]",
+        b"7",
+        b'{"PublicIP": null}',
+        b"\xff",
+        b"[" * 500,
+        b'{"PublicIP":"<script>"}',
+        b'{"PublicIP":{}}',
+        b"x" * 1_000_000,
+    ]
     for entry in [*((one, key) for one in bad), (value, b"\xff\x1b[2J"), (value, b"/flannel/subnets/10.244.5.0-99")]:
         with pytest.raises(StepFailed) as refused:
             etcd.parse_leases([LEASE, entry], "/flannel/subnets/")
@@ -317,9 +373,20 @@ def test_leases_are_read_or_refused_by_their_key():
 def test_what_the_network_check_says_is_read_or_refused():
     whole = '[{"target": "a", "ok": true, "seconds": 1, "answer": {"json": {"node": "10.0.0.1"}}}]'
     assert verify._node_of(probes.answers(whole, "pod", 1)[0]) == "10.0.0.1"
-    bad = [whole[:cut] for cut in range(len(whole))] + ["", "null", "{}", "7", '[{"ok": true}]', '["ok"]', "[null]", "[[]]",
-                                                        '[{"target": "a", "ok": true, "answer": []}]', "[" * 100_000,
-                                                        '[{"target": "a", "ok": false, "error": {}}]', "Welcome!\n" + whole]
+    bad = [whole[:cut] for cut in range(len(whole))] + [
+        "",
+        "null",
+        "{}",
+        "7",
+        '[{"ok": true}]',
+        '["ok"]',
+        "[null]",
+        "[[]]",
+        '[{"target": "a", "ok": true, "answer": []}]',
+        "[" * 100_000,
+        '[{"target": "a", "ok": false, "error": {}}]',
+        "Welcome!\n" + whole,
+    ]
     for text in bad:
         with pytest.raises(StepFailed, match="does not answer"):
             probes.answers(text, "pod", 1)
@@ -355,14 +422,37 @@ def test_a_secret_that_is_no_text_is_refused_and_masks_nothing_by_mistake():
 
 def test_what_a_host_says_does_no_harm_where_it_is_shown():
     evil = "<script>alert(1)</script>\x1b[2J\x1b]0;owned\x07\r\x9b31m &amp; \u202e"
-    report = Report("c", "s", "t", False, {"one": [Item(evil, "failed", evil, evil, evil)]}, [Failure("one", evil)],
-                    rows=[["head"], [evil]])
+    report = Report(
+        "c", "s", "t", False, {"one": [Item(evil, "failed", evil, evil, evil)]}, [Failure("one", evil)], rows=[["head"], [evil]]
+    )
     step = report.as_dict()
-    chapter = {"chapter": "02", "notebook": "n", "seconds": 1.0, "changed": 0, "would_change": 0, "failed": 1,
-               "error": {"cell": 1, "source": evil, "message": evil}, "steps": [step]}
-    page = report_page.render({"site": "s", "run": "r", "what": "run", "plan": False, "started": "s", "outcome": "failed",
-                               "asked": [evil], "set": {evil: evil}, "changed": 0, "would_change": 0, "failed": 1,
-                               "seconds": 1.0, "chapters": [chapter]})
+    chapter = {
+        "chapter": "02",
+        "notebook": "n",
+        "seconds": 1.0,
+        "changed": 0,
+        "would_change": 0,
+        "failed": 1,
+        "error": {"cell": 1, "source": evil, "message": evil},
+        "steps": [step],
+    }
+    page = report_page.render(
+        {
+            "site": "s",
+            "run": "r",
+            "what": "run",
+            "plan": False,
+            "started": "s",
+            "outcome": "failed",
+            "asked": [evil],
+            "set": {evil: evil},
+            "changed": 0,
+            "would_change": 0,
+            "failed": 1,
+            "seconds": 1.0,
+            "chapters": [chapter],
+        }
+    )
     finding = preflight.told([preflight.Finding("memory", "one", evil, evil, evil)])
     for shown in (report_html(report), page, str(report), finding, str(StepFailed(evil, found=evil, where=evil))):
         assert not set("\x1b\x07\r\x9b\u202e") & set(shown)

@@ -59,8 +59,9 @@ def test_python_packages_are_pinned_by_digest():
     assert all("==" in line and "--hash=sha256:" in line for line in lines)
 
 
-@pytest.mark.parametrize("script", [path for path in SCRIPTS if b"bash" in path.read_bytes()[:20]],
-                         ids=lambda path: f"{path.parent.name}-{path.name}")
+@pytest.mark.parametrize(
+    "script", [path for path in SCRIPTS if b"bash" in path.read_bytes()[:20]], ids=lambda path: f"{path.parent.name}-{path.name}"
+)
 def test_entry_points_are_valid_shell(script):
     done = subprocess.run(["bash", "-n", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -70,8 +71,12 @@ def test_entry_points_are_valid_shell(script):
 def test_a_layer_is_made_anew_when_its_recipe_or_its_parents_change():
     recipe = BY_NAME["toolbox"]
     assert images.key(recipe) == images.key(replace(recipe, seconds=1, title="other")), "that is in no layer"
-    changed = [replace(recipe, packages=("python3",)), replace(recipe, folders=("/data",)), replace(recipe, parent=None),
-               replace(recipe, files=(("/usr/bin/netcheck", recipe.files[0][1], 0o755),))]
+    changed = [
+        replace(recipe, packages=("python3",)),
+        replace(recipe, folders=("/data",)),
+        replace(recipe, parent=None),
+        replace(recipe, files=(("/usr/bin/netcheck", recipe.files[0][1], 0o755),)),
+    ]
     assert len({images.key(one) for one in (recipe, *changed)}) == 5
 
 
@@ -85,12 +90,14 @@ def _fake_layers(steps_seen, monkeypatch):
     def steps(one, root):
         steps_seen.append(one.name)
         (root / one.name).write_text(one.name)
+
     monkeypatch.setattr(image_steps, "apply", steps)
     monkeypatch.setattr(image_steps, "package_version", lambda root, package: "1.0")
     monkeypatch.setattr(images.os, "geteuid", lambda: 0)
 
     def unpack(layer, file, root):
         subprocess.run(["tar", "-xzf", file, "-C", root, "--no-same-owner"], check=True)
+
     monkeypatch.setattr(oci_writer, "unpack", unpack)
 
 
@@ -122,6 +129,7 @@ def test_a_step_that_fails_leaves_nothing_in_the_cache(cache, monkeypatch):
     def fails(recipe, root):
         (root / "half").write_text("half")
         raise CannotBuild("no network")
+
     monkeypatch.setattr(image_steps, "apply", fails)
     with pytest.raises(CannotBuild, match="no network"):
         images.build(["toolbox"])
@@ -154,8 +162,12 @@ def test_no_secret_that_an_installation_made_stays_in_an_image(tmp_path):
 @pytest.fixture
 def netcheck():
     """The real script, answering on a free port."""
-    process = subprocess.Popen([sys.executable, "-u", "-c", SERVE, str(FILES / "toolbox/netcheck")],
-                               stdout=subprocess.PIPE, text=True, env={"POD_NAME": "pod-1", "NODE_NAME": "worker"})
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", SERVE, str(FILES / "toolbox/netcheck")],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"POD_NAME": "pod-1", "NODE_NAME": "worker"},
+    )
     yield int(process.stdout.readline())
     process.kill()
     process.wait()

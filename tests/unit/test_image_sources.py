@@ -46,8 +46,11 @@ def content(layout, blob):
 def test_an_oci_layout_is_read_in_place(tmp_path, good, kind):
     manifest, blobs = good
     files = samples.files_of(manifest, blobs)
-    path = (samples.write_folder(tmp_path / "image", files) if kind == "folder" else
-            samples.write_tar(tmp_path / f"image.{kind}", files, "w:gz" if kind == "tar.gz" else "w"))
+    path = (
+        samples.write_folder(tmp_path / "image", files)
+        if kind == "folder"
+        else samples.write_tar(tmp_path / f"image.{kind}", files, "w:gz" if kind == "tar.gz" else "w")
+    )
     layout = images.open_archive(path)
     assert (layout.digest, layout.manifest) == (samples.sha(manifest), manifest)
     assert {blob.digest: content(layout, blob) for blob in layout.blobs} == blobs
@@ -103,10 +106,16 @@ def test_docker_save_with_other_layers_than_it_says(tmp_path):
 
 def test_the_platform_is_chosen_from_an_index_and_every_digest_is_known(tmp_path):
     amd, arm = samples.image(LAYERS[0]), samples.image(LAYERS[1], architecture="arm64")
-    note = samples.descriptor(b"{}", platform={"os": "unknown", "architecture": "unknown"},
-                              annotations={"vnd.docker.reference.type": "attestation-manifest"})
-    inner = samples.index(samples.descriptor(arm[0], platform={"os": "linux", "architecture": "arm64"}),
-                          samples.descriptor(amd[0], platform={"os": "linux", "architecture": "amd64"}), note)
+    note = samples.descriptor(
+        b"{}",
+        platform={"os": "unknown", "architecture": "unknown"},
+        annotations={"vnd.docker.reference.type": "attestation-manifest"},
+    )
+    inner = samples.index(
+        samples.descriptor(arm[0], platform={"os": "linux", "architecture": "arm64"}),
+        samples.descriptor(amd[0], platform={"os": "linux", "architecture": "amd64"}),
+        note,
+    )
     files = samples.files_of(*amd) | samples.files_of(*arm)
     files["blobs/" + samples.sha(inner).replace(":", "/")] = inner
     files["index.json"] = samples.index(samples.descriptor(inner, samples.OCI + "index.v1+json"))
@@ -213,8 +222,20 @@ def test_what_is_no_archive(tmp_path, body):
         images.open_archive(tmp_path / "x.tar")
 
 
-@pytest.mark.parametrize("top", [b"", b"[]", b"{}", b'{"manifests": 5}', b'{"manifests": []}', b"[" * 100_000,
-                                 b'{"manifests": [5]}', b'{"manifests": [{"digest": "sha256:1"}]}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "top",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"manifests": 5}',
+        b'{"manifests": []}',
+        b"[" * 100_000,
+        b'{"manifests": [5]}',
+        b'{"manifests": [{"digest": "sha256:1"}]}',
+        b"\xff\xfe",
+    ],
+)
 def test_a_broken_index(tmp_path, top):
     with pytest.raises(images.BadImage):
         images.open_archive(samples.write_tar(tmp_path / "x.tar", {"index.json": top}))
@@ -245,14 +266,18 @@ def test_an_archive_is_checked_against_the_digest_of_the_site(tmp_path, good):
         images.resolve(ImageSource(archive="gone.tar"), folder=tmp_path)
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("mariadb", ("docker.io", "library/mariadb", None)),
-    ("mariadb:11", ("docker.io", "library/mariadb", "11")),
-    ("team/api:1.0", ("docker.io", "team/api", "1.0")),
-    ("quay.io/team/api", ("quay.io", "team/api", None)),
-    ("localhost:5000/api:1", ("localhost:5000", "api", "1")),
-    ("localhost/api", ("localhost", "api", None)),
-    ("registry.lab:5000/a/b/c:x", ("registry.lab:5000", "a/b/c", "x"))])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("mariadb", ("docker.io", "library/mariadb", None)),
+        ("mariadb:11", ("docker.io", "library/mariadb", "11")),
+        ("team/api:1.0", ("docker.io", "team/api", "1.0")),
+        ("quay.io/team/api", ("quay.io", "team/api", None)),
+        ("localhost:5000/api:1", ("localhost:5000", "api", "1")),
+        ("localhost/api", ("localhost", "api", None)),
+        ("registry.lab:5000/a/b/c:x", ("registry.lab:5000", "a/b/c", "x")),
+    ],
+)
 def test_references(text, expected):
     digest = "sha256:" + "a" * 64
     reference = Reference.parse(f"{text}@{digest}")
@@ -288,19 +313,24 @@ def context(tmp_path):
 def tools(tmp_path, monkeypatch):
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    monkeypatch.setattr(images.shutil, "which", lambda name: path if os.path.exists(
-        path := str(tmp_path / "bin" / name)) else None)
+    monkeypatch.setattr(
+        images.shutil, "which", lambda name: path if os.path.exists(path := str(tmp_path / "bin" / name)) else None
+    )
     return tmp_path / "bin"
 
 
 def test_a_folder_is_built_once_with_the_first_engine_that_answers(tmp_path, context, tools, good):
     made = samples.write_tar(tmp_path / "made.tar", samples.files_of(*good))
     engine(tools, "docker", "echo Cannot connect to the Docker daemon >&2; exit 1")
-    engine(tools, "buildah", f'''echo "$@" >> {tmp_path}/calls
+    engine(
+        tools,
+        "buildah",
+        f"""echo "$@" >> {tmp_path}/calls
 case "$1" in
 build) echo sha256:cafe > "$3" ;;
 push) cp {made} "${{3#oci-archive:}}" ;;
-esac''')
+esac""",
+    )
     source = ImageSource(build="context")
     first, again = (images.resolve(source, folder=tmp_path) for _ in range(2))
     assert first.digest == again.digest == samples.sha(good[0])
@@ -372,8 +402,13 @@ def test_registries_that_never_answer_are_given_up_side_by_side(monkeypatch):
     monkeypatch.setattr(images, "ASK", (1, 1))
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:  # takes connections and says nothing
         pull = f"127.0.0.1:{silent.getsockname()[1]}/portal@sha256:{'0' * 64}"
-        site = Site.load({"name": "far", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}],
-                          "airavata": {"images": dict.fromkeys(("portal", "gfac", "mariadb", "rabbitmq"), {"pull": pull})}})
+        site = Site.load(
+            {
+                "name": "far",
+                "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}],
+                "airavata": {"images": dict.fromkeys(("portal", "gfac", "mariadb", "rabbitmq"), {"pull": pull})},
+            }
+        )
         begun = time.monotonic()
         told = [one for one in sources(site, ask=True) if one.problem]
         assert len(told) == 4 and all(one.remedy for one in told) and time.monotonic() - begun < 60
@@ -382,24 +417,31 @@ def test_registries_that_never_answer_are_given_up_side_by_side(monkeypatch):
 def test_a_registry_is_not_asked_with_a_password_that_is_missing_or_still_to_be_typed_in():
     pull = f"127.0.0.1:1/portal@sha256:{'0' * 64}"
     for auth in ("env:NOT_SET_ANYWHERE", "prompt:registry"):
-        site = Site.load({"name": "far", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}],
-                          "airavata": {"images": {"portal": {"pull": pull, "auth": auth}}}})
+        site = Site.load(
+            {
+                "name": "far",
+                "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}],
+                "airavata": {"images": {"portal": {"pull": pull, "auth": auth}}},
+            }
+        )
         found = {one.field: one for one in sources(site, ask=True)}
         assert found["airavata.images.portal"].problem == "" and found["airavata.images.portal.auth"].problem
 
 
 def of_images(**named: dict) -> dict[str, str]:
     """Field → problem of a site with these images, registries not asked."""
-    site = Site.load({"name": "far", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}],
-                      "airavata": {"images": named}})
+    site = Site.load(
+        {"name": "far", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}], "airavata": {"images": named}}
+    )
     return {one.field.removeprefix("airavata.images."): one.problem for one in sources(site) if "images" in one.field}
 
 
 def test_an_archive_that_is_not_there_or_another_is_found_though_its_digest_is_given(tmp_path, good):
     path = str(samples.write_tar(tmp_path / "api.tar", samples.files_of(*good)))
     assert of_images(portal={"archive": path, "digest": sha(good[0])}) == {"portal": ""}
-    found = of_images(portal={"archive": "/nowhere/api.tar", "digest": sha(good[0])},
-                      gfac={"archive": path, "digest": f"sha256:{'0' * 64}"})
+    found = of_images(
+        portal={"archive": "/nowhere/api.tar", "digest": sha(good[0])}, gfac={"archive": path, "digest": f"sha256:{'0' * 64}"}
+    )
     assert "no such image archive" in found["portal"] and "not the one that the site file asks for" in found["gfac"]
 
 
@@ -409,10 +451,14 @@ def test_a_folder_that_cannot_be_built_is_found_before_it_is_wanted(tmp_path, co
     assert "nothing to build an image from" in found["portal"]
     assert "nothing on this machine can build an image" in found["gfac"]
     made = samples.write_tar(tmp_path / "made.tar", samples.files_of(*good))
-    engine(tools, "buildah", f'''case "$1" in
+    engine(
+        tools,
+        "buildah",
+        f"""case "$1" in
 build) echo sha256:cafe > "$3" ;;
 push) cp {made} "${{3#oci-archive:}}" ;;
-esac''')
+esac""",
+    )
     assert of_images(gfac={"build": str(context)}) == {"gfac": ""}
     images.resolve(ImageSource(build=str(context)), folder=tmp_path)
     (tools / "buildah").unlink()
@@ -426,15 +472,23 @@ def test_a_reference_that_is_none_is_found_without_asking():
 @pytest.mark.parametrize("ask", [False, True])
 def test_no_host_is_asked_for_a_secret_whatever_the_reference(monkeypatch, tmp_path, ask):
     monkeypatch.setattr(vault, "connect", lambda site: pytest.fail("a host was asked"))
-    site = Site.load({"name": "far", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}],
-                      "airavata": {"images": {"portal": {"pull": f"127.0.0.1:1/portal@sha256:{'0' * 64}"}}}})
+    site = Site.load(
+        {
+            "name": "far",
+            "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}],
+            "airavata": {"images": {"portal": {"pull": f"127.0.0.1:1/portal@sha256:{'0' * 64}"}}},
+        }
+    )
     for kind in ("generated", "env", "file", "prompt", "keyring"):
         # As if the model let every kind through.
         own = Certificate.model_construct(certificate="/nowhere/my.crt", chain=None, key=f"{kind}:not-there")
         image = site.airavata.images["portal"].model_copy(update={"auth": f"{kind}:not-there"})
-        wrong = site.model_copy(update={
-            "registry": site.registry.model_copy(update={"certificate": own}),
-            "airavata": site.airavata.model_copy(update={"images": {"portal": image}})})
+        wrong = site.model_copy(
+            update={
+                "registry": site.registry.model_copy(update={"certificate": own}),
+                "airavata": site.airavata.model_copy(update={"images": {"portal": image}}),
+            }
+        )
         found = {one.field: one.problem for one in sources(wrong, ask)}
         assert "/nowhere/my.crt" in found["registry.certificate"] and found["airavata.images.portal.auth"], kind
         assert found["airavata.images.portal"] == "", "a registry is not asked without its password"
@@ -443,8 +497,13 @@ def test_no_host_is_asked_for_a_secret_whatever_the_reference(monkeypatch, tmp_p
 
 
 def test_an_unreachable_registry_is_found_by_a_check_and_not_by_an_offline_one():
-    site = Site.load({"name": "far", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}],
-                      "airavata": {"images": {"portal": {"pull": f"127.0.0.1:1/portal@sha256:{'0' * 64}"}}}})
+    site = Site.load(
+        {
+            "name": "far",
+            "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}],
+            "airavata": {"images": {"portal": {"pull": f"127.0.0.1:1/portal@sha256:{'0' * 64}"}}},
+        }
+    )
     assert [one.problem for one in sources(site) if "portal" in one.field] == [""]
     assert "127.0.0.1:1" in next(one for one in sources(site, ask=True) if "portal" in one.field).names
     assert next(one for one in sources(site, ask=True) if "portal" in one.field).problem

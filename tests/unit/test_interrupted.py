@@ -76,6 +76,7 @@ class StandIn:
             if "kill" not in script:
                 part.rename(target)
             return Result(0, b"", b"")
+
         self._trip(carry, "mv -f")
 
     def pause(self, seconds: float) -> None:
@@ -98,7 +99,7 @@ class StandIn:
             raise Killed
         if kind == "answer lost":
             raise HostUnreachable("the connection to the host was lost", where="host here")
-        return Result(result.status, result.stdout[:len(result.stdout) // 2], b"") if kind == "answer cut short" else result
+        return Result(result.status, result.stdout[: len(result.stdout) // 2], b"") if kind == "answer cut short" else result
 
     def _shell(self, script: str) -> Result:
         environment = {**os.environ, "PATH": f"{self.root}/bin:{os.environ['PATH']}", "UNITS": f"{self.root}/units"}
@@ -110,14 +111,22 @@ def steps(root: Path) -> list:
     """Three steps as chapters have them; each a list of resources."""
     etc, package = root / "etc", root.parent / "package"
     return [
-        lambda: [Folder(f"{etc}/data", "0700"),
-                 Upload(f"{root}/repository/tool.deb", package, hashlib.sha256(package.read_bytes()).hexdigest()),
-                 File(f"{root}/repository/Packages", "tool\n")],
-        lambda: [File(f"{etc}/one.conf", "one = 1\n"), File(f"{etc}/secret", "a secret\n", "0600", secret=True),
-                 Block(f"{etc}/hosts", "site", ("10.0.0.1 one", "10.0.0.2 two")),
-                 Htpasswd(f"{etc}/htpasswd", "admin", lambda: "password")],
-        lambda: [Service("server", [f"{etc}/one.conf", f"{etc}/htpasswd"]),
-                 Condition("the server", f"test -e {root}/units/server.active", deadline=1), File(f"{etc}/last", "done\n")],
+        lambda: [
+            Folder(f"{etc}/data", "0700"),
+            Upload(f"{root}/repository/tool.deb", package, hashlib.sha256(package.read_bytes()).hexdigest()),
+            File(f"{root}/repository/Packages", "tool\n"),
+        ],
+        lambda: [
+            File(f"{etc}/one.conf", "one = 1\n"),
+            File(f"{etc}/secret", "a secret\n", "0600", secret=True),
+            Block(f"{etc}/hosts", "site", ("10.0.0.1 one", "10.0.0.2 two")),
+            Htpasswd(f"{etc}/htpasswd", "admin", lambda: "password"),
+        ],
+        lambda: [
+            Service("server", [f"{etc}/one.conf", f"{etc}/htpasswd"]),
+            Condition("the server", f"test -e {root}/units/server.active", deadline=1),
+            File(f"{etc}/last", "done\n"),
+        ],
     ]
 
 
@@ -161,8 +170,11 @@ def end_state(root: Path) -> dict[str, object]:
     units = root / "units"
     started = (units / "server.started").stat().st_mtime
     read = max((root / "etc" / name).stat().st_mtime for name in ("one.conf", "htpasswd"))
-    return seen | {"enabled": (units / "server.enabled").exists(), "active": (units / "server.active").exists(),
-                   "younger than what it reads": started >= read}
+    return seen | {
+        "enabled": (units / "server.enabled").exists(),
+        "active": (units / "server.active").exists(),
+        "younger than what it reads": started >= read,
+    }
 
 
 @pytest.fixture(scope="module")

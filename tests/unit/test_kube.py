@@ -44,13 +44,17 @@ def test_an_api_server_that_does_not_answer_is_no_missing_workload(site, monkeyp
     def read(error):
         def refuse(*_):
             raise error
+
         api = SimpleNamespace(read_node=refuse, read_namespaced_deployment=refuse)
         monkeypatch.setattr(workloads, "kube", lambda site: SimpleNamespace(core=api, apps=api))
         return workloads.workload_missing(site, "Deployment", "airavata", "mariadb"), workloads.node_missing(site, "192.0.2.11")
+
     assert read(ApiException(status=404, reason="Not Found")) == ("no Deployment mariadb yet", "no node 192.0.2.11 yet")
     for told in read(ProtocolError("cut")):
-        assert told == ("the API server did not answer as it must: no answer over the connection to it (ProtocolError) "
-                        "(run again: it goes on where it stopped; if it stays so, on head: systemctl status etcd kube-apiserver)")
+        assert told == (
+            "the API server did not answer as it must: no answer over the connection to it (ProtocolError) "
+            "(run again: it goes on where it stopped; if it stays so, on head: systemctl status etcd kube-apiserver)"
+        )
 
 
 def test_an_api_server_that_never_answers_is_not_waited_for_without_end(site, monkeypatch):
@@ -61,8 +65,9 @@ def test_an_api_server_that_never_answers_is_not_waited_for_without_end(site, mo
         client = Kube(kube._api(silent.getsockname()[1], authority.cert, authority))
         monkeypatch.setattr(workloads, "kube", lambda site: client)
         told = [workloads.workload_missing(site, "Deployment", "airavata", "mariadb"), workloads.api_server_missing(site)]
-        assert [text.partition(": ")[2].partition(" (run")[0] for text in told] == \
-            ["no answer over the connection to it (nothing within 0.2 s)"] * 2
+        assert [text.partition(": ")[2].partition(" (run")[0] for text in told] == [
+            "no answer over the connection to it (nothing within 0.2 s)"
+        ] * 2
         with pytest.raises(Exception) as failed:  # the client of any kind asks by a way of its own
             _ = client.dynamic
         assert "nothing within 0.2 s" in explained(failed.value, site).found
@@ -91,9 +96,12 @@ def test_an_api_server_whose_connection_breaks_is_asked_once_more(site, monkeypa
 def test_a_workload_is_waited_for_through_an_api_server_that_falls_silent_midway(site, monkeypatch):
     def cut(*_, **__):
         raise ProtocolError("cut")
-    live = SimpleNamespace(metadata=SimpleNamespace(generation=1), spec=SimpleNamespace(
-        replicas=1, selector=SimpleNamespace(match_labels={"app": "some"})),
-        status=SimpleNamespace(observed_generation=1, ready_replicas=0, updated_replicas=1))
+
+    live = SimpleNamespace(
+        metadata=SimpleNamespace(generation=1),
+        spec=SimpleNamespace(replicas=1, selector=SimpleNamespace(match_labels={"app": "some"})),
+        status=SimpleNamespace(observed_generation=1, ready_replicas=0, updated_replicas=1),
+    )
     api = SimpleNamespace(read_namespaced_deployment=lambda *_: live, list_namespaced_pod=cut)
     monkeypatch.setattr(workloads, "kube", lambda site: SimpleNamespace(core=api, apps=api))
     assert "no answer over the connection to it" in workloads.workload_missing(site, "Deployment", "airavata", "mariadb")
@@ -105,10 +113,13 @@ def test_an_api_server_that_is_not_ready_is_told_by_what_fails(site, monkeypatch
             if isinstance(what, Exception):
                 raise what
             return what
-        api = SimpleNamespace(get=lambda path: answer(ready),
-                              core=SimpleNamespace(read_namespaced_config_map=lambda *_, **__: answer(read)))
+
+        api = SimpleNamespace(
+            get=lambda path: answer(ready), core=SimpleNamespace(read_namespaced_config_map=lambda *_, **__: answer(read))
+        )
         monkeypatch.setattr(workloads, "kube", lambda site: api)
         return workloads.api_server_missing(site)
+
     assert missing() == ""
     said = "[+]ping ok\n[-]etcd failed: reason withheld\n[+]log ok\n[-]shutdown failed\nreadyz check failed"
     assert missing((500, said)) == "[-]etcd failed: reason withheld; [-]shutdown failed"
@@ -118,9 +129,13 @@ def test_an_api_server_that_is_not_ready_is_told_by_what_fails(site, monkeypatch
     assert "(NewConnectionError)" in missing(read=MaxRetryError(None, "/api", NewConnectionError(None, "refused")))
 
 
-@pytest.mark.parametrize(("status", "told", "untold"), [
-    (500, "(?s)did not answer as it must.*etcdserver: request timed out.*systemctl status etcd", "refused"),
-    (422, "(?s)refused the object.*Secret kube-system/login.*content is not shown", "canary")])
+@pytest.mark.parametrize(
+    ("status", "told", "untold"),
+    [
+        (500, "(?s)did not answer as it must.*etcdserver: request timed out.*systemctl status etcd", "refused"),
+        (422, "(?s)refused the object.*Secret kube-system/login.*content is not shown", "canary"),
+    ],
+)
 def test_an_api_server_in_trouble_is_told_from_one_that_refuses_a_secret(monkeypatch, status, told, untold):
     said = "etcdserver: request timed out" if status == 500 else "data: Invalid value: canary"
 
@@ -128,6 +143,7 @@ def test_an_api_server_in_trouble_is_told_from_one_that_refuses_a_secret(monkeyp
         error = ApiException(status=status, reason="it is so")
         error.body = json.dumps({"message": said})
         raise error
+
     api = SimpleNamespace(resource=lambda manifest: SimpleNamespace(get=answers, server_side_apply=answers))
     monkeypatch.setattr(kube_object, "kube", lambda site: api)
     secret = KubeObject(secret_manifest("login", "kube-system", {"password": b"canary"}))
@@ -140,6 +156,7 @@ def test_an_api_server_in_trouble_is_told_from_one_that_refuses_a_secret(monkeyp
 def test_an_api_server_that_does_not_answer_is_told_in_a_run_and_foreseen_in_a_plan(site, monkeypatch):
     def cut(site):
         raise ProtocolError("cut")
+
     monkeypatch.setattr(kube_object, "kube", cut)
     some, host = KubeObject({"kind": "Service", "metadata": {"name": "mariadb"}}), SimpleNamespace(site=site)
     with pytest.raises(NotYet, match="the API server answers"):

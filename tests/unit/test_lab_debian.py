@@ -49,8 +49,7 @@ def test_both_notations_are_read(apt):
     keyring = debian.KEYRING
     assert debian.machine_sources(apt) == [
         debian.Source("http://one.example/debian", "bookworm", ("main",), keyring),
-        debian.Source("http://two.example/debian", "bookworm-security", ("main", "contrib"),
-                      Path("/etc/apt/keyrings/two.gpg")),
+        debian.Source("http://two.example/debian", "bookworm-security", ("main", "contrib"), Path("/etc/apt/keyrings/two.gpg")),
         debian.Source("http://mirror.example/debian", "bookworm", ("main", "contrib"), keyring),
         debian.Source("http://mirror.example/debian", "bookworm-updates", ("main", "contrib"), keyring),
         debian.Source("http://inline.example/debian", "bookworm", ("main",), keyring),

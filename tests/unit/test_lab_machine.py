@@ -21,17 +21,31 @@ IDENTITY = rootfs.Identity("worker", IPv4Address("10.98.0.12"), IPv4Network("10.
 
 
 def site(**lab_fields) -> Site:
-    return Site.load({
-        "name": "lab",
-        "nodes": [{"name": "master", "address": "10.98.0.11", "interface": "host0", "role": "master"},
-                  {"name": "worker", "address": "10.98.0.12", "interface": "host0"}],
-        "lab": {"bridge": "lab0", "network": "10.98.0.0/24", **lab_fields}})
+    return Site.load(
+        {
+            "name": "lab",
+            "nodes": [
+                {"name": "master", "address": "10.98.0.11", "interface": "host0", "role": "master"},
+                {"name": "worker", "address": "10.98.0.12", "interface": "host0"},
+            ],
+            "lab": {"bridge": "lab0", "network": "10.98.0.0/24", **lab_fields},
+        }
+    )
 
 
 def facts(**changes) -> preflight.Facts:
-    good = preflight.Facts("Linux", 0, machine.Kind.CGROUP_V1, [], 8000, 20000, 100,
-                           [network.Link("eth0", "", (IPv4Interface("192.0.2.7/24"),))],
-                           [(IPv4Network("192.0.2.0/24"), "eth0")], False)
+    good = preflight.Facts(
+        "Linux",
+        0,
+        machine.Kind.CGROUP_V1,
+        [],
+        8000,
+        20000,
+        100,
+        [network.Link("eth0", "", (IPv4Interface("192.0.2.7/24"),))],
+        [(IPv4Network("192.0.2.0/24"), "eth0")],
+        False,
+    )
     return replace(good, **changes)
 
 
@@ -43,10 +57,24 @@ def folders(tmp_path, monkeypatch):
 
 def test_nspawn_starts_the_host_under_its_own_name():
     assert machine.nspawn_command(LAUNCH) == [
-        "systemd-nspawn", "--quiet", "-D", "/state/root", "-b", "--register=no", "--keep-unit",
-        "--network-bridge=lab0", "-M", "lab0-worker", "--hostname=worker", "--link-journal=no",
-        "--system-call-filter=add_key keyctl", "--resolv-conf=off", "--timezone=off", "--console=pipe",
-        "--bind=/state/kubelet:/var/lib/kubelet"]
+        "systemd-nspawn",
+        "--quiet",
+        "-D",
+        "/state/root",
+        "-b",
+        "--register=no",
+        "--keep-unit",
+        "--network-bridge=lab0",
+        "-M",
+        "lab0-worker",
+        "--hostname=worker",
+        "--link-journal=no",
+        "--system-call-filter=add_key keyctl",
+        "--resolv-conf=off",
+        "--timezone=off",
+        "--console=pipe",
+        "--bind=/state/kubelet:/var/lib/kubelet",
+    ]
 
 
 def test_on_cgroup_v1_the_launcher_joins_the_hosts_cgroups_first():
@@ -60,9 +88,15 @@ def test_on_cgroup_v1_the_launcher_joins_the_hosts_cgroups_first():
 def test_with_systemd_the_host_gets_a_delegated_scope():
     command = machine.launch_command(LAUNCH, machine.Kind.SYSTEMD)
     nspawn = command.index("systemd-nspawn")
-    assert command[:nspawn] == ["systemd-run", "--scope", "--quiet", "--collect",
-                                "--unit=airavata-lab-lab0-worker.scope", "--property=Delegate=yes",
-                                "--property=MemoryHigh=4096M"]
+    assert command[:nspawn] == [
+        "systemd-run",
+        "--scope",
+        "--quiet",
+        "--collect",
+        "--unit=airavata-lab-lab0-worker.scope",
+        "--property=Delegate=yes",
+        "--property=MemoryHigh=4096M",
+    ]
     assert command[nspawn:] == machine.nspawn_command(LAUNCH)
 
 
@@ -87,21 +121,28 @@ def test_a_good_machine_has_no_problem():
     assert preflight.problems(facts(), site(), 2) == []
 
 
-@pytest.mark.parametrize(("changes", "lab_fields", "what", "remedy"), [
-    ({"system": "Darwin"}, {}, "runs Darwin", "Linux machine"),
-    ({"uid": 1000}, {}, "only be made by root", "sudo"),
-    ({"kind": machine.Kind.UNKNOWN}, {}, "neither systemd", "unified_cgroup_hierarchy"),
-    ({"missing": ["systemd-nspawn (systemd-container)"]}, {}, "systemd-nspawn", "apt-get install systemd-container"),
-    ({"memory": 2000}, {}, "need 3072 MiB of memory, 2000 MiB", "fewer nodes"),
-    ({"watchers": 30}, {}, "need 40 inotify instances, 30 are", "fs.inotify.max_user_instances"),
-    ({"disk": 100}, {}, "disk space, 100 MiB", "AIRAVATA_RUNBOOK_STATE"),
-    ({"routes": [(IPv4Network("10.96.0.0/11"), "tun0")]}, {}, "overlaps.*10.96.0.0/11 on tun0", "another lab.network"),
-    ({"links": [network.Link("lab0", "", ())]}, {}, "interface lab0 that is not a lab's", "another lab.bridge"),
-    ({"links": [network.Link("lab0", network.MARK, (IPv4Interface("10.50.0.1/24"),))]}, {},
-     "another network than 10.98.0.0/24", "take that lab down"),
-    ({"modules": ["br_netfilter"]}, {}, "not loaded: br_netfilter", "modprobe -a"),
-    ({"forward_drops": True}, {}, "FORWARD policy is DROP", "iptables -I FORWARD -i lab0 -o lab0 -j ACCEPT"),
-])
+@pytest.mark.parametrize(
+    ("changes", "lab_fields", "what", "remedy"),
+    [
+        ({"system": "Darwin"}, {}, "runs Darwin", "Linux machine"),
+        ({"uid": 1000}, {}, "only be made by root", "sudo"),
+        ({"kind": machine.Kind.UNKNOWN}, {}, "neither systemd", "unified_cgroup_hierarchy"),
+        ({"missing": ["systemd-nspawn (systemd-container)"]}, {}, "systemd-nspawn", "apt-get install systemd-container"),
+        ({"memory": 2000}, {}, "need 3072 MiB of memory, 2000 MiB", "fewer nodes"),
+        ({"watchers": 30}, {}, "need 40 inotify instances, 30 are", "fs.inotify.max_user_instances"),
+        ({"disk": 100}, {}, "disk space, 100 MiB", "AIRAVATA_RUNBOOK_STATE"),
+        ({"routes": [(IPv4Network("10.96.0.0/11"), "tun0")]}, {}, "overlaps.*10.96.0.0/11 on tun0", "another lab.network"),
+        ({"links": [network.Link("lab0", "", ())]}, {}, "interface lab0 that is not a lab's", "another lab.bridge"),
+        (
+            {"links": [network.Link("lab0", network.MARK, (IPv4Interface("10.50.0.1/24"),))]},
+            {},
+            "another network than 10.98.0.0/24",
+            "take that lab down",
+        ),
+        ({"modules": ["br_netfilter"]}, {}, "not loaded: br_netfilter", "modprobe -a"),
+        ({"forward_drops": True}, {}, "FORWARD policy is DROP", "iptables -I FORWARD -i lab0 -o lab0 -j ACCEPT"),
+    ],
+)
 def test_each_problem_says_what_and_how_to_mend_it(changes, lab_fields, what, remedy):
     found = preflight.problems(facts(**changes), site(**lab_fields), 2)
     assert len(found) == 1
@@ -109,8 +150,9 @@ def test_each_problem_says_what_and_how_to_mend_it(changes, lab_fields, what, re
 
 
 def test_a_node_on_another_interface_than_a_lab_host_s_is_refused():
-    wrong = Site.load({"name": "lab", "nodes": [
-        {"name": "master", "address": "10.98.0.11", "interface": "eth0", "role": "master"}], "lab": {}})
+    wrong = Site.load(
+        {"name": "lab", "nodes": [{"name": "master", "address": "10.98.0.11", "interface": "eth0", "role": "master"}], "lab": {}}
+    )
     assert ["interface" in problem.what for problem in preflight.problems(facts(), wrong, 1)] == [True]
 
 
@@ -133,9 +175,11 @@ def test_hosts_that_run_already_need_no_more_room():
 
 
 def test_links_are_read_from_ip():
-    text = ('[{"ifname":"lo","addr_info":[{"family":"inet","local":"127.0.0.1","prefixlen":8}]},'
-            '{"ifname":"lab0","ifalias":"airavata-lab","addr_info":[{"family":"inet","local":"10.98.0.1",'
-            '"prefixlen":24},{"family":"inet6","local":"fe80::1","prefixlen":64}]}]')
+    text = (
+        '[{"ifname":"lo","addr_info":[{"family":"inet","local":"127.0.0.1","prefixlen":8}]},'
+        '{"ifname":"lab0","ifalias":"airavata-lab","addr_info":[{"family":"inet","local":"10.98.0.1",'
+        '"prefixlen":24},{"family":"inet6","local":"fe80::1","prefixlen":64}]}]'
+    )
     assert network.parse_links(text)[1] == network.Link("lab0", "airavata-lab", (IPv4Interface("10.98.0.1/24"),))
 
 
@@ -156,8 +200,10 @@ def test_files_of_a_closed_host_with_its_own_user_and_port():
     assert files["etc/sudoers.d/operator"] == (0o440, "operator ALL=(ALL:ALL) NOPASSWD: ALL\n")
     assert files["etc/ssh/sshd_config.d/port.conf"][1] == "Port 2222\n"
     rules = [line.strip() for line in files["etc/nftables.conf"][1].splitlines()]
-    order = [rules.index(rule) for rule in ("tcp dport 2222 accept", "ip saddr 10.98.0.1 drop",
-                                            "ip saddr 10.98.0.0/24 accept", "meta nfproto ipv4 drop")]
+    order = [
+        rules.index(rule)
+        for rule in ("tcp dport 2222 accept", "ip saddr 10.98.0.1 drop", "ip saddr 10.98.0.0/24 accept", "meta nfproto ipv4 drop")
+    ]
     assert order == sorted(order)
 
 
@@ -168,14 +214,14 @@ def test_known_hosts_come_from_the_keys_that_were_made(tmp_path):
     assert (tmp_path / "key").read_text().startswith("-----BEGIN OPENSSH PRIVATE KEY-----")
     kind, data, _ = line.split()
     assert keys.known_hosts([("10.98.0.11", 22, line), ("10.98.0.12", 2222, line)]) == (
-        f"10.98.0.11 {kind} {data}\n[10.98.0.12]:2222 {kind} {data}\n")
+        f"10.98.0.11 {kind} {data}\n[10.98.0.12]:2222 {kind} {data}\n"
+    )
 
 
 def test_the_image_holds_no_kubernetes_and_changes_name_with_its_recipe(monkeypatch):
     before = image.digest()
     assert image.path().name == f"host-{before}"
-    assert not any(word in package for package in image.PACKAGES
-                   for word in ("kube", "containerd", "docker", "etcd", "flannel"))
+    assert not any(word in package for package in image.PACKAGES for word in ("kube", "containerd", "docker", "etcd", "flannel"))
     monkeypatch.setattr(image, "PACKAGES", [*image.PACKAGES, "vim"])
     assert image.digest() != before
 
@@ -193,7 +239,9 @@ def test_status_of_a_lab_that_is_not_there(capsys):
     lab.status(site())
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["NAME", "STATE", "ADDRESS", "USER", "PID"],
-        ["master", "absent", "10.98.0.11", "root", "-"], ["worker", "absent", "10.98.0.12", "root", "-"]]
+        ["master", "absent", "10.98.0.11", "root", "-"],
+        ["worker", "absent", "10.98.0.12", "root", "-"],
+    ]
 
 
 def test_a_site_without_a_lab_and_an_unknown_host_are_explained():
@@ -222,11 +270,16 @@ def test_a_child_that_ends_just_after_it_was_looked_at_is_no_zombie_in_the_end(m
         os.kill(pid, signal.SIGKILL)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         return answer
-    monkeypatch.setattr(os, "waitpid", lambda pid, options: wait_and_end(pid, options) if pid == child.pid and running()
-                        else waitpid(pid, options))
+
+    monkeypatch.setattr(
+        os,
+        "waitpid",
+        lambda pid, options: wait_and_end(pid, options) if pid == child.pid and running() else waitpid(pid, options),
+    )
 
     def running() -> bool:
         return Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+
     assert processes.kill_all(lambda: {child.pid})
     monkeypatch.undo()
     assert not Path(f"/proc/{child.pid}").exists()

@@ -48,6 +48,7 @@ def master(monkeypatch):
         channel = channels.get_nowait()
         opened.put(channel)
         return channel
+
     host = SimpleNamespace(name="one", start=start)
     monkeypatch.setattr(lock, "connect", lambda site: {"one": host})
     monkeypatch.setattr(lock, "AGAIN", 0.01)
@@ -68,9 +69,10 @@ def test_a_lock_is_tried_again_when_the_connection_is_cut_once_more_before_the_a
     assert cut.closed.get(timeout=10) and again.closed.get(timeout=10)
 
 
-@pytest.mark.parametrize("channel, found", [
-    (Channel(b""), "the connection ended before an answer"),
-    (Channel(b"", b"sh: flock: not found\n"), "sh: flock: not found")])
+@pytest.mark.parametrize(
+    "channel, found",
+    [(Channel(b""), "the connection ended before an answer"), (Channel(b"", b"sh: flock: not found\n"), "sh: flock: not found")],
+)
 def test_a_site_that_cannot_be_locked_is_not_worked_on(master, channel, found):
     master[0].put(channel)
     with pytest.raises(StepFailed, match="cannot be locked") as caught, lock.held(SITE, "a test"):

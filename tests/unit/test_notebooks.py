@@ -20,14 +20,32 @@ LOAD = ["from airavata_runbook import Site", "site = Site.load(site); site"]
 LINES = 3  # a code cell has at most so many
 LONG = 50_000  # characters of one output's text; HTML with folded differences may have five times as many
 SIZE = 1_000_000  # bytes of a notebook
-LOGIC = (ast.If, ast.IfExp, ast.For, ast.While, ast.With, ast.Try, ast.FunctionDef, ast.Lambda, ast.ClassDef, ast.Assert,
-         ast.Raise, ast.Delete, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.BoolOp, ast.Match)
+LOGIC = (
+    ast.If,
+    ast.IfExp,
+    ast.For,
+    ast.While,
+    ast.With,
+    ast.Try,
+    ast.FunctionDef,
+    ast.Lambda,
+    ast.ClassDef,
+    ast.Assert,
+    ast.Raise,
+    ast.Delete,
+    ast.ListComp,
+    ast.SetComp,
+    ast.DictComp,
+    ast.GeneratorExp,
+    ast.BoolOp,
+    ast.Match,
+)
 SECRETS = {
     "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY|client-key-data",
     "a password's hash": r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{20}|\$[156]\$[^$\s]+\$\S{20}",
     "a token": r"\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
     "a password": r"(?i)(?:password|passwd|secret)['\"]?\s*[=:]\s*['\"]?"
-                  r"(?!generated:|env:|file:|prompt:|keyring:|\*|\(|<|\{|&|none|null|true|false|create|replace|/)[^\s'\"]{6,}",
+    r"(?!generated:|env:|file:|prompt:|keyring:|\*|\(|<|\{|&|none|null|true|false|create|replace|/)[^\s'\"]{6,}",
 }
 USER_PATHS = [r"/home/[a-z]", r"/Users/[A-Za-z]", re.escape(str(PROJECT)), re.escape(str(Path.home())) + "/"]
 
@@ -121,8 +139,9 @@ def _texts(output) -> list[tuple[str, str]]:
 
 def _leaks(text: str) -> list[str]:
     found = [f"shows {name}" for name, pattern in SECRETS.items() if re.search(pattern, text)]
-    return found + [f"shows a path of one user's machine: {match.group()}" for pattern in USER_PATHS
-                    if (match := re.search(pattern, text))]
+    return found + [
+        f"shows a path of one user's machine: {match.group()}" for pattern in USER_PATHS if (match := re.search(pattern, text))
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -132,19 +151,25 @@ def test_notebook_keeps_the_rules(path):
 
 def test_notebooks_are_the_chapters_in_order():
     expected = ["01-network", "02-install", "03-etcd-flannel", "04-registry", "05-deploy-airavata", "06-verify"]
-    assert [path.stem for path in NOTEBOOKS] == expected[:len(NOTEBOOKS)]
+    assert [path.stem for path in NOTEBOOKS] == expected[: len(NOTEBOOKS)]
 
 
 def good() -> nbformat.NotebookNode:
     """A notebook that keeps all rules."""
     v4 = nbformat.v4
     notebook = v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
-    cells = [v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
-             v4.new_code_cell("\n".join(LOAD), outputs=[v4.new_output("execute_result", {"text/plain": "site lab: master"})]),
-             v4.new_code_cell("from airavata_runbook.chapters import network"),
-             v4.new_code_cell("network.addresses(site, plan=plan)", outputs=[
-                 v4.new_output("stream", text="\raddresses: one\n"),
-                 v4.new_output("execute_result", {"text/plain": "password: generated:x", "text/html": "<b>1 ok</b>"})])]
+    cells = [
+        v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+        v4.new_code_cell("\n".join(LOAD), outputs=[v4.new_output("execute_result", {"text/plain": "site lab: master"})]),
+        v4.new_code_cell("from airavata_runbook.chapters import network"),
+        v4.new_code_cell(
+            "network.addresses(site, plan=plan)",
+            outputs=[
+                v4.new_output("stream", text="\raddresses: one\n"),
+                v4.new_output("execute_result", {"text/plain": "password: generated:x", "text/html": "<b>1 ok</b>"}),
+            ],
+        ),
+    ]
     for count, cell in enumerate(cells, 1):
         cell.execution_count = count
     notebook.cells = [v4.new_markdown_cell("# Network"), *cells]
@@ -163,64 +188,98 @@ def test_a_good_notebook_passes(tmp_path):
     assert said(tmp_path, lambda cells, notebook: None) == ""
 
 
-@pytest.mark.parametrize("source, told", [
-    ("if plan:\n    pass", "logic (If)"),
-    ("[n for n in site.nodes]", "logic (ListComp)"),
-    ("def f(): pass", "logic (FunctionDef)"),
-    ("a = 1\nb = 2\nc = 3\nd = 4", "4 lines"),
-    ("%time network.addresses(site)", "not plain Python"),
-    ("import os", "more than one import line"),
-    ("network.addresses(site)", "no output"),
-])
+@pytest.mark.parametrize(
+    "source, told",
+    [
+        ("if plan:\n    pass", "logic (If)"),
+        ("[n for n in site.nodes]", "logic (ListComp)"),
+        ("def f(): pass", "logic (FunctionDef)"),
+        ("a = 1\nb = 2\nc = 3\nd = 4", "4 lines"),
+        ("%time network.addresses(site)", "not plain Python"),
+        ("import os", "more than one import line"),
+        ("network.addresses(site)", "no output"),
+    ],
+)
 def test_bad_code_is_found(tmp_path, source, told):
     def change(cells, notebook):
         cells[3].source, cells[3].outputs = source, []
+
     assert told in said(tmp_path, change)
 
 
-@pytest.mark.parametrize("text, told", [
-    ("password: Tr0ub4dor&3", "shows a password"),
-    ("-----BEGIN EC PRIVATE KEY-----", "a private key"),
-    ("admin:$2b$05$abcdefghijklmnopqrstuv", "a password's hash"),
-    ("Authorization: Bearer eyJhbGciOiJSUzI1NiIs.eyJpc3MiOiJrdWJlcm5l", "a token"),
-    ("wrote /home/alice/.kube/config", "one user's machine"),
-    (f"wrote {PROJECT}/outputs", "one user's machine"),
-    ("x" * (LONG + 1), "characters"),
-])
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("password: Tr0ub4dor&3", "shows a password"),
+        ("-----BEGIN EC PRIVATE KEY-----", "a private key"),
+        ("admin:$2b$05$abcdefghijklmnopqrstuv", "a password's hash"),
+        ("Authorization: Bearer eyJhbGciOiJSUzI1NiIs.eyJpc3MiOiJrdWJlcm5l", "a token"),
+        ("wrote /home/alice/.kube/config", "one user's machine"),
+        (f"wrote {PROJECT}/outputs", "one user's machine"),
+        ("x" * (LONG + 1), "characters"),
+    ],
+)
 def test_bad_output_is_found(tmp_path, text, told):
     def change(cells, notebook):
         cells[3].outputs[0].text = text
+
     assert told in said(tmp_path, change)
 
 
-@pytest.mark.parametrize("change, told", [
-    (lambda cells, notebook: cells[0].update(source="site = 'lab'\nplan = False"), "first code cell is not"),
-    (lambda cells, notebook: cells[0].metadata.update(tags=[]), "one tag `parameters`"),
-    (lambda cells, notebook: cells[1].update(source="site = 1"), "second code cell is not"),
-    (lambda cells, notebook: cells[2].update(execution_count=None), "execution counts"),
-    (lambda cells, notebook: cells[3].outputs.append(nbformat.v4.new_output("stream", name="stderr", text="w")), "stderr"),
-    (lambda cells, notebook: cells[3].outputs.append(
-        nbformat.v4.new_output("error", ename="StepFailed", evalue="", traceback=[])), "an error: StepFailed"),
-    (lambda cells, notebook: notebook.metadata.update(papermill={}), "executed by papermill"),
-    (lambda cells, notebook: notebook.metadata.update(widgets={"state": {}}), "widgets"),
-    (lambda cells, notebook: notebook.metadata.update(kernelspec={"name": "mine", "display_name": "m"}), "not python3"),
-    (lambda cells, notebook: notebook.cells.__delitem__(slice(3, None)), "at least one step"),
-    (lambda cells, notebook: notebook.cells[0].update(source="password = hunter2hunter2"), "cell 1: shows a password"),
-])
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (lambda cells, notebook: cells[0].update(source="site = 'lab'\nplan = False"), "first code cell is not"),
+        (lambda cells, notebook: cells[0].metadata.update(tags=[]), "one tag `parameters`"),
+        (lambda cells, notebook: cells[1].update(source="site = 1"), "second code cell is not"),
+        (lambda cells, notebook: cells[2].update(execution_count=None), "execution counts"),
+        (lambda cells, notebook: cells[3].outputs.append(nbformat.v4.new_output("stream", name="stderr", text="w")), "stderr"),
+        (
+            lambda cells, notebook: cells[3].outputs.append(
+                nbformat.v4.new_output("error", ename="StepFailed", evalue="", traceback=[])
+            ),
+            "an error: StepFailed",
+        ),
+        (lambda cells, notebook: notebook.metadata.update(papermill={}), "executed by papermill"),
+        (lambda cells, notebook: notebook.metadata.update(widgets={"state": {}}), "widgets"),
+        (lambda cells, notebook: notebook.metadata.update(kernelspec={"name": "mine", "display_name": "m"}), "not python3"),
+        (lambda cells, notebook: notebook.cells.__delitem__(slice(3, None)), "at least one step"),
+        (lambda cells, notebook: notebook.cells[0].update(source="password = hunter2hunter2"), "cell 1: shows a password"),
+    ],
+)
 def test_other_faults_are_found(tmp_path, change, told):
     assert told in said(tmp_path, change)
 
 
-@pytest.mark.parametrize("was, now, same", [
-    ("master 10.98.0.11 on lab0, lease 10.244.3.0/24", "master 10.97.0.11 on lab97, lease 10.244.71.0/24", True),
-    ("each replica served at least 20 of 100", "each replica served at least 19 of 100", False),
-    ("valid until 2027-11-23 10:00:00", "valid until 2027-11-24 11:12:13", True),
-])
+@pytest.mark.parametrize(
+    "was, now, same",
+    [
+        ("master 10.98.0.11 on lab0, lease 10.244.3.0/24", "master 10.97.0.11 on lab97, lease 10.244.71.0/24", True),
+        ("each replica served at least 20 of 100", "each replica served at least 19 of 100", False),
+        ("valid until 2027-11-23 10:00:00", "valid until 2027-11-24 11:12:13", True),
+    ],
+)
 def test_nbval_lets_pass_what_another_lab_changes_and_nothing_else(tmp_path, was, now, same):
     outputs = [nbformat.v4.new_output("stream", text=was + "\n")]
     cell = nbformat.v4.new_code_cell(f"print({now!r})", execution_count=1, outputs=outputs)
     nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=good().metadata), tmp_path / "one.ipynb")
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider",
-                           "--nbval-sanitize-with", PROJECT / "tests" / "nbval" / "sanitize.cfg", tmp_path / "one.ipynb"],
-                          cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "--nbval",
+            "--nbval-current-env",
+            "-p",
+            "no:cacheprovider",
+            "--nbval-sanitize-with",
+            PROJECT / "tests" / "nbval" / "sanitize.cfg",
+            tmp_path / "one.ipynb",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert ("1 passed" in done.stdout, "1 failed" in done.stdout) == (same, not same), done.stdout

@@ -93,13 +93,20 @@ def test_digests_are_those_of_the_file_and_of_the_tar_in_it(root, tmp_path):
 
 def test_a_layout_opens_verifies_and_says_what_it_was_told(root, tmp_path):
     layer = write_layer(root, tmp_path / "layer")
-    digest = write_layout(tmp_path / "image", [(layer, tmp_path / "layer")],
-                          {"Entrypoint": ["/start"], "User": "10001:10001"}, {"org.opencontainers.image.title": "STAND-IN"})
+    digest = write_layout(
+        tmp_path / "image",
+        [(layer, tmp_path / "layer")],
+        {"Entrypoint": ["/start"], "User": "10001:10001"},
+        {"org.opencontainers.image.title": "STAND-IN"},
+    )
     image = open_archive(tmp_path / "image")
     image.verify()
     assert image.digest == digest
-    assert image.config["config"] == {"Entrypoint": ["/start"], "User": "10001:10001",
-                                      "Labels": {"org.opencontainers.image.title": "STAND-IN"}}
+    assert image.config["config"] == {
+        "Entrypoint": ["/start"],
+        "User": "10001:10001",
+        "Labels": {"org.opencontainers.image.title": "STAND-IN"},
+    }
     assert image.config["rootfs"]["diff_ids"] == [layer.diff_id]
 
 

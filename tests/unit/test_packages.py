@@ -32,8 +32,9 @@ def test_a_package_starts_nothing_when_it_is_installed(package):
 
 def test_packages_of_one_component_go_together_at_one_version():
     described = description(PACKAGE["kubernetes"], Path("/built"))
-    assert described["depends"] == [f"kubernetes-{part} (= {PACKAGE[f'kubernetes-{part}'].whole_version})"
-                                    for part in ("master", "node", "client")]
+    assert described["depends"] == [
+        f"kubernetes-{part} (= {PACKAGE[f'kubernetes-{part}'].whole_version})" for part in ("master", "node", "client")
+    ]
 
 
 def test_a_name_that_differs_between_the_families_is_each_familys_own():
@@ -46,13 +47,17 @@ def test_a_name_that_differs_between_the_families_is_each_familys_own():
 OTHERS = {
     "containerd": "/usr/bin/containerd /usr/bin/containerd-shim-runc-v2 /usr/bin/ctr /usr/lib/systemd/system/containerd.service",
     "containerd.io": "/usr/bin/containerd /usr/bin/containerd-shim-runc-v2 /usr/bin/ctr /usr/bin/runc "
-                     "/usr/lib/systemd/system/containerd.service",
-    "runc": "/usr/bin/runc /usr/sbin/runc", "crun": "/usr/bin/crun",
+    "/usr/lib/systemd/system/containerd.service",
+    "runc": "/usr/bin/runc /usr/sbin/runc",
+    "crun": "/usr/bin/crun",
     "containernetworking-plugins": "/usr/lib/cni/bridge /usr/lib/cni/host-local /usr/lib/cni/loopback /usr/lib/cni/portmap",
     "kubernetes-cni": "/opt/cni/bin/bridge /opt/cni/bin/host-local /opt/cni/bin/loopback /opt/cni/bin/portmap",
-    "etcd-server": "/usr/bin/etcd /usr/lib/systemd/system/etcd.service", "etcd-client": "/usr/bin/etcdctl",
+    "etcd-server": "/usr/bin/etcd /usr/lib/systemd/system/etcd.service",
+    "etcd-client": "/usr/bin/etcdctl",
     "docker-registry": "/usr/bin/docker-registry /usr/lib/systemd/system/docker-registry.service",
-    "kubernetes-client": "/usr/bin/kubectl", "kubectl": "/usr/bin/kubectl", "cri-tools": "/usr/bin/crictl",
+    "kubernetes-client": "/usr/bin/kubectl",
+    "kubectl": "/usr/bin/kubectl",
+    "cri-tools": "/usr/bin/crictl",
     "kubelet": "/usr/bin/kubelet /usr/lib/systemd/system/kubelet.service",
 }
 
@@ -102,12 +107,24 @@ def test_another_recipe_is_another_version_for_apt_also_of_what_needs_it_exactly
 
 def test_the_version_does_not_tell_the_machine_that_built_it(tmp_path):
     """The notebooks' outputs have it, and hosts compare it: another checkout and another user's cache make no other one."""
-    shutil.copytree(PROJECT / "airavata_runbook", tmp_path / "elsewhere" / "airavata_runbook",
-                    ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        PROJECT / "airavata_runbook", tmp_path / "elsewhere" / "airavata_runbook", ignore=shutil.ignore_patterns("__pycache__")
+    )
     told = "from airavata_runbook.mirror.catalogue import PACKAGES; print(*(package.whole_version for package in PACKAGES))"
-    there = subprocess.run([sys.executable, "-c", told], cwd=tmp_path / "elsewhere", capture_output=True, text=True, check=True,
-                           env={"HOME": str(tmp_path), "AIRAVATA_RUNBOOK_CACHE": str(tmp_path / "cache"), "PYTHONHASHSEED": "7",
-                                "PYTHONPATH": str(tmp_path / "elsewhere"), "TZ": "Asia/Tokyo"})
+    there = subprocess.run(
+        [sys.executable, "-c", told],
+        cwd=tmp_path / "elsewhere",
+        capture_output=True,
+        text=True,
+        check=True,
+        env={
+            "HOME": str(tmp_path),
+            "AIRAVATA_RUNBOOK_CACHE": str(tmp_path / "cache"),
+            "PYTHONHASHSEED": "7",
+            "PYTHONPATH": str(tmp_path / "elsewhere"),
+            "TZ": "Asia/Tokyo",
+        },
+    )
     assert there.stdout.split() == [package.whole_version for package in PACKAGES]
 
 
@@ -127,8 +144,12 @@ def test_a_package_that_is_built_anew_takes_the_old_ones_place_in_the_folder():
 
 
 def test_a_repositorys_index_lists_each_package_and_is_itself_vouched_for():
-    files = index([Built("one", "1.0", Path("one.deb"), "a" * 64, "Package: one\n"),
-                   Built("two", "2.0", Path("two.deb"), "b" * 64, "Package: two\n")])
+    files = index(
+        [
+            Built("one", "1.0", Path("one.deb"), "a" * 64, "Package: one\n"),
+            Built("two", "2.0", Path("two.deb"), "b" * 64, "Package: two\n"),
+        ]
+    )
     assert files["Packages"] == "Package: one\n\nPackage: two\n"
     digest = hashlib.sha256(files["Packages"].encode()).hexdigest()
     assert f" {digest} {len(files['Packages'])} Packages\n" in files["Release"]
@@ -150,7 +171,13 @@ def test_what_a_package_says_of_itself_is_read_from_the_package(tmp_path, compre
 def test_a_repository_without_signatures_says_so_and_one_with_is_checked():
     site = Site.load("lab")
     assert "deb [trusted=yes] file:///opt/airavata-runbook/repository ./" in apt_source(site.repository)
-    signed = Site.load("lab", {"repository.gpgcheck": True, "repository.gpgkey": "/etc/apt/keyrings/site.gpg",
-                               "repository.baseurl": "https://packages.example.org/debian"})
+    signed = Site.load(
+        "lab",
+        {
+            "repository.gpgcheck": True,
+            "repository.gpgkey": "/etc/apt/keyrings/site.gpg",
+            "repository.baseurl": "https://packages.example.org/debian",
+        },
+    )
     text = apt_source(signed.repository)
     assert "trusted=yes" not in text and "signed-by=/etc/apt/keyrings/site.gpg" in text

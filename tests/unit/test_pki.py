@@ -19,8 +19,9 @@ from airavata_runbook.pki import htpasswd
 from airavata_runbook.pki import issue as pki
 
 NOW = datetime.now(UTC)
-APISERVER = pki.Subject("kube-apiserver", dns=("kubernetes", "kubernetes.default"), ips=("10.254.0.1", "127.0.0.1"),
-                        usages=("server",))
+APISERVER = pki.Subject(
+    "kube-apiserver", dns=("kubernetes", "kubernetes.default"), ips=("10.254.0.1", "127.0.0.1"), usages=("server",)
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,13 @@ def make(cn, issuer=None, *, ca=False, dns=(), start=-1, end=365, key=None, issu
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, cn)])
     issuer_cert, issuer_key = issuer or (None, key)
     builder = x509.CertificateBuilder(
-        issuer_name or (issuer_cert.subject if issuer_cert else name), name, key.public_key(), 1000,
-        NOW + timedelta(days=start), NOW + timedelta(days=end))
+        issuer_name or (issuer_cert.subject if issuer_cert else name),
+        name,
+        key.public_key(),
+        1000,
+        NOW + timedelta(days=start),
+        NOW + timedelta(days=end),
+    )
     builder = builder.add_extension(x509.BasicConstraints(ca, None), True)
     if dns:
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in dns]), False)
@@ -47,8 +53,7 @@ def pem(*certs):
 
 
 def key_pem(made):
-    return made[1].private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-                                 serialization.NoEncryption())
+    return made[1].private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +118,15 @@ def test_a_leaf_never_outlives_its_authority():
     assert pki.problems(leaf.cert, ca_pem=short.cert, now=late)[0].startswith("expired on")
 
 
-@pytest.mark.parametrize("subject, word", [
-    (pki.Subject("x" * 65), "64"), (pki.Subject(""), "64"),
-    (pki.Subject("a", ips=("10.0.0.256",)), "10.0.0.256"), (pki.Subject("a", dns=("registré",)), "DNS")])
+@pytest.mark.parametrize(
+    "subject, word",
+    [
+        (pki.Subject("x" * 65), "64"),
+        (pki.Subject(""), "64"),
+        (pki.Subject("a", ips=("10.0.0.256",)), "10.0.0.256"),
+        (pki.Subject("a", dns=("registré",)), "DNS"),
+    ],
+)
 def test_a_subject_that_does_not_fit_is_refused(ca, subject, word):
     with pytest.raises(RunbookError, match=word):
         pki.issue(ca, subject)
@@ -123,8 +134,12 @@ def test_a_subject_that_does_not_fit_is_refused(ca, subject, word):
 
 def test_only_an_authority_with_its_own_key_issues(ca):
     leaf, other = pki.issue(ca, APISERVER), pki.new_ca("Other")
-    for broken, word in ((leaf, "no CA"), (pki.Pair(ca.cert, other.key), "another certificate"),
-                         (pki.Pair(b"garbage", ca.key), "read"), (pki.Pair(ca.cert, b"garbage"), "read")):
+    for broken, word in (
+        (leaf, "no CA"),
+        (pki.Pair(ca.cert, other.key), "another certificate"),
+        (pki.Pair(b"garbage", ca.key), "read"),
+        (pki.Pair(ca.cert, b"garbage"), "read"),
+    ):
         with pytest.raises(RunbookError, match=word):
             pki.issue(broken, APISERVER)
 
@@ -150,8 +165,12 @@ def test_the_signing_key_signs_what_its_public_half_verifies():
 def test_a_fresh_certificate_has_no_problem(ca):
     pair = pki.issue(ca, APISERVER)
     assert pki.problems(pair.cert, key_pem=pair.key, ca_pem=ca.cert, subject=APISERVER) == []
-    reordered = pki.Subject("kube-apiserver", dns=("kubernetes.default", "kubernetes"),
-                            ips=(ip_address("127.0.0.1"), ip_address("10.254.0.1")), usages=("server",))
+    reordered = pki.Subject(
+        "kube-apiserver",
+        dns=("kubernetes.default", "kubernetes"),
+        ips=(ip_address("127.0.0.1"), ip_address("10.254.0.1")),
+        usages=("server",),
+    )
     assert pki.problems(pair.cert, subject=reordered) == []
 
 
@@ -159,10 +178,16 @@ def test_every_reason_is_named_at_once(ca):
     pair = pki.issue(ca, pki.Subject("old", "old-org", dns=("kubernetes", "gone"), usages=("client",)))
     other = pki.new_ca("Other CA")
     assert pki.problems(pair.cert, key_pem=other.key, ca_pem=other.cert, subject=APISERVER) == [
-        "its key belongs to another certificate", "not signed by the authority CN=Other CA",
-        "CN is old, not kube-apiserver", "O is old-org, not empty",
-        "does not name 10.254.0.1", "does not name 127.0.0.1", "does not name kubernetes.default",
-        "names gone, which it should not", "is for client, not for server"]
+        "its key belongs to another certificate",
+        "not signed by the authority CN=Other CA",
+        "CN is old, not kube-apiserver",
+        "O is old-org, not empty",
+        "does not name 10.254.0.1",
+        "does not name 127.0.0.1",
+        "does not name kubernetes.default",
+        "names gone, which it should not",
+        "is for client, not for server",
+    ]
 
 
 def test_an_authority_of_the_same_name_is_another_authority(ca):
@@ -173,16 +198,17 @@ def test_an_authority_of_the_same_name_is_another_authority(ca):
 def test_dates(ca):
     pair = pki.issue(ca, APISERVER, days=100)
     end = pki.describe(pair.cert)["not_after"]
+
     def at(moment):
         return pki.problems(pair.cert, now=moment)
+
     assert at(end - timedelta(days=31)) == [] and at(end - timedelta(days=29)) == [f"expires on {end:%Y-%m-%d}"]
     assert at(end + timedelta(seconds=1)) == [f"expired on {end:%Y-%m-%d}"]
     assert at(NOW - timedelta(days=2))[0].startswith("not valid before")
     assert pki.problems(pair.cert, now=end - timedelta(days=29), renew_within_days=7) == []
 
 
-@pytest.mark.parametrize("garbage", [
-    b"", b"garbage", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+@pytest.mark.parametrize("garbage", [b"", b"garbage", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
 def test_garbage_is_a_reason_and_no_crash(ca, garbage):
     pair = pki.issue(ca, APISERVER)
     assert "cannot be read" in pki.problems(garbage)[0]
@@ -213,8 +239,10 @@ def test_a_missing_intermediate(chain):
     for roots in (b"", pem(root), None):
         found = check([leaf], leaf, roots_pem=roots)
         assert messages(found) == ["an intermediate certificate is missing"] and "CN=Middle" in found[0].needed
-    assert messages(check([leaf, root], leaf)) == ["CN=Root does not belong to the chain",
-                                                   "an intermediate certificate is missing"]
+    assert messages(check([leaf, root], leaf)) == [
+        "CN=Root does not belong to the chain",
+        "an intermediate certificate is missing",
+    ]
 
 
 def test_an_intermediate_of_the_right_name_and_the_wrong_key(chain):
@@ -243,8 +271,10 @@ def test_a_self_signed_leaf():
     leaf = make("registry.lab", dns=("registry.lab",))
     assert messages(check([leaf], leaf)) == ["the server's certificate is signed by itself"]
     both = make("registry.lab", dns=("registry.lab",), ca=True)
-    assert messages(check([both], both)) == ["the server's certificate is an authority's",
-                                             "the server's certificate is signed by itself"]
+    assert messages(check([both], both)) == [
+        "the server's certificate is an authority's",
+        "the server's certificate is signed by itself",
+    ]
 
 
 def test_dates_of_every_certificate_count():
@@ -298,9 +328,15 @@ def test_what_is_no_certificate_file(chain):
     good_key = key_pem(leaf)
     der = leaf[0].public_bytes(serialization.Encoding.DER)
     glued = pem(leaf).strip() + pem(middle)
-    cases = [(b"", "cannot be read"), (b"\x00\xff" * 50, "cannot be read"), (pem(leaf)[:200], "cannot be read"),
-             (der, "not text"), (b"-----BEGIN PKCS7-----\nAA==\n-----END PKCS7-----\n", "PKCS 7"),
-             (good_key, "private key is in"), (glued, "without a newline")]
+    cases = [
+        (b"", "cannot be read"),
+        (b"\x00\xff" * 50, "cannot be read"),
+        (pem(leaf)[:200], "cannot be read"),
+        (der, "not text"),
+        (b"-----BEGIN PKCS7-----\nAA==\n-----END PKCS7-----\n", "PKCS 7"),
+        (good_key, "private key is in"),
+        (glued, "without a newline"),
+    ]
     for content, words in cases:
         found = pki.check_chain(content, good_key, "registry.lab", roots_pem=pem(root))
         assert words in str(found[0]), content[:30]
@@ -311,10 +347,15 @@ def test_what_is_no_certificate_file(chain):
 
 def test_what_is_no_key(chain):
     root, middle, leaf = chain
-    locked = leaf[1].private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-                                   serialization.BestAvailableEncryption(b"canary"))
-    for content, words in ((b"", "cannot be read"), (b"garbage", "cannot be read"), (pem(leaf), "cannot be read"),
-                           (locked, "protected by a password")):
+    locked = leaf[1].private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"canary")
+    )
+    for content, words in (
+        (b"", "cannot be read"),
+        (b"garbage", "cannot be read"),
+        (pem(leaf), "cannot be read"),
+        (locked, "protected by a password"),
+    ):
         found = pki.check_chain(pem(leaf, middle, root), content, "registry.lab")
         assert len(found) == 1 and words in found[0].message
 
@@ -357,8 +398,9 @@ def test_htpasswd():
         assert not htpasswd.htpasswd_matches(line, "admin", "plain")
 
 
-@pytest.mark.parametrize("user, password", [("a:b", "x"), ("", "x"), ("a\nb", "x"), ("a", ""), ("a", "canary" * 13),
-                                            ("a", "canary\0x")])
+@pytest.mark.parametrize(
+    "user, password", [("a:b", "x"), ("", "x"), ("a\nb", "x"), ("a", ""), ("a", "canary" * 13), ("a", "canary\0x")]
+)
 def test_htpasswd_refuses_what_the_line_cannot_carry(user, password):
     with pytest.raises(RunbookError) as raised:
         htpasswd.htpasswd_entry(user, password, rounds=4)

@@ -51,19 +51,31 @@ def site() -> Site:
 def room(site: Site, node: Node, free: dict[str, int] | None = None) -> str:
     """What df prints: 64 GiB free on /, or what is said of a folder (GiB), which is then a file system of its own."""
     free = free or {}
-    return "".join(f"{folder} /dev/vda1 999999999 1 {free.get(folder, free.get('/', 64)) * GIB} 1% "
-                   f"{folder if folder in free else '/'}\n" for folder in folders(site, node))
+    return "".join(
+        f"{folder} /dev/vda1 999999999 1 {free.get(folder, free.get('/', 64)) * GIB} 1% {folder if folder in free else '/'}\n"
+        for folder in folders(site, node)
+    )
 
 
 def answers(site: Site, name: str = "master", **changes: str) -> dict[str, str]:
     """What the fragments print on a fit host of that name, but for what is given. Its interface is host0."""
     node = site.node(name)
-    return texts_of("lab-debian-12") | {
-        "hostname": f"{name}\n{name * 5}\n",
-        "addresses": f"1: lo    inet 127.0.0.1/8 scope host lo\n2: host0    inet {node.address}/24 scope global host0\n"
-                     "3: cni0    inet 10.244.7.1/24 scope global cni0\n",
-        "listening": LISTENING, "features": "\n".join(FEATURES), "controllers": " ".join(CONTROLLERS),
-        "registry": "", "packages": "", "room": room(site, node), "repository": ""} | changes
+    return (
+        texts_of("lab-debian-12")
+        | {
+            "hostname": f"{name}\n{name * 5}\n",
+            "addresses": f"1: lo    inet 127.0.0.1/8 scope host lo\n2: host0    inet {node.address}/24 scope global host0\n"
+            "3: cni0    inet 10.244.7.1/24 scope global cni0\n",
+            "listening": LISTENING,
+            "features": "\n".join(FEATURES),
+            "controllers": " ".join(CONTROLLERS),
+            "registry": "",
+            "packages": "",
+            "room": room(site, node),
+            "repository": "",
+        }
+        | changes
+    )
 
 
 def seen(site: Site, name: str = "master", **changes: str) -> Seen:
@@ -91,44 +103,62 @@ LINKS = "2: host0@if101: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu {} qdisc noqueue 
 ETCD, NGINX = 'users:(("etcd",pid=1,fd=8))', 'users:(("nginx",pid=7,fd=3))'
 
 
-@pytest.mark.parametrize(("check", "changes", "said"), [
-    ("os", {"os": OS.format("rocky", "9.5")}, "rocky 9.5"),
-    ("os", {"os": OS.format("debian", "11")}, "debian 11"),
-    ("os", {"os": OS.format("ubuntu", "22.04")}, "ubuntu 22.04"),
-    ("os", {"os": "ID=debian\n"}, "debian without a version"),
-    ("os", {"pid1": "init\n"}, "systemd is not its first process"),
-    ("architecture", {"kernel": "6.1.0\nriscv64\n"}, "riscv64"),
-    ("architecture", {"kernel": "6.1.0\naarch64\n"}, "aarch64"),
-    ("cpu", {"cpus": "1\n"}, "1 CPU"),
-    ("memory", {"memory": "MemTotal:  524288 kB\n"}, "512 MiB"),
-    ("address", {"links": "2: eth1: <UP> mtu 1500 qdisc noqueue\n3: lo: <UP> mtu 65536 qdisc noqueue\n"},
-     "no interface host0; it has eth1, lo"),
-    ("address", {"addresses": ADDRESSES.replace(".11/", ".99/")}, "host0 has address 10.98.0.99/24"),
-    ("address", {"addresses": ""}, "host0 has address none"),
-    ("mtu", {"links": LINKS.format(1280)}, "host0 has MTU 1280"),
-    ("swap", {"memory": "MemTotal: 4194304 kB\nSwapTotal: 1048576 kB\n"}, "1024 MiB of swap"),
-    ("selinux", {"selinux": "1\n"}, "SELinux enforces"),
-    ("firewalld", {"firewalld": "active\n"}, "firewalld is active"),
-    ("networks", {"addresses": ADDRESSES + "3: tun0    inet 10.254.3.1/30 scope global tun0\n"},
-     "tun0 has 10.254.3.1/30, which overlaps network.services"),
-    ("networks", {"addresses": ADDRESSES + "2: host0    inet 10.244.9.9/24 scope global secondary host0\n"},
-     "host0 has 10.244.9.9/24, which overlaps network.pods"),
-    ("ports", {"listening": f"tcp LISTEN 0 128 *:6443 *:* {NGINX}\n"}, "nginx listens on 6443/tcp"),
-    ("ports", {"listening": 'udp UNCONN 0 0 *:8472 *:* users:(("vpn",pid=7,fd=3))\n'}, "vpn listens on 8472/udp"),
-    ("ports", {"listening": "tcp LISTEN 0 128 *:5000 *:*\n"}, "something listens on 5000/tcp"),
-    ("ports", {"listening": f"tcp LISTEN 0 128 10.98.0.11:2379 *:* {NGINX}\ntcp LISTEN 0 128 127.0.0.1:2379 *:* {ETCD}\n"},
-     "nginx listens on 2379/tcp"),
-    ("ports", {"listening": f"tcp LISTEN 0 128 10.98.0.11:2379 *:* {ETCD}\ntcp LISTEN 0 128 127.0.0.1:2379 *:* {NGINX}\n"},
-     "nginx listens on 2379/tcp"),
-    ("kernel", {"features": "overlay\nbr_netfilter\nnf_conntrack\n"}, "no vxlan"),
-    ("cgroup", {"controllers": "cpuset\ncpu\ncpuacct\nblkio\npids\n"}, "no memory in control groups"),
-    ("cgroup", {"cgroup": "cgroup2fs\n", "controllers": "cpu io memory\n"}, "no cpuset, pids in control groups version 2"),
-    ("packages", {"packages": "docker.io\n"}, "docker.io is installed, which cannot be beside containerd"),
-    ("packages", {"packages": "kubelet\n"}, "kubelet is installed, which cannot be beside kubernetes-node"),
-    ("packages", {"packages": "containerd\n"}, "containerd of another maker is installed"),
-    ("registry-name", {"registry": "192.0.2.7 STREAM registry.lab\n"}, "registry.lab leads to 192.0.2.7"),
-    ("settings", {"capabilities": "nonsense\n"}, "a fact of the host cannot be read: nonsense"),
-])
+@pytest.mark.parametrize(
+    ("check", "changes", "said"),
+    [
+        ("os", {"os": OS.format("rocky", "9.5")}, "rocky 9.5"),
+        ("os", {"os": OS.format("debian", "11")}, "debian 11"),
+        ("os", {"os": OS.format("ubuntu", "22.04")}, "ubuntu 22.04"),
+        ("os", {"os": "ID=debian\n"}, "debian without a version"),
+        ("os", {"pid1": "init\n"}, "systemd is not its first process"),
+        ("architecture", {"kernel": "6.1.0\nriscv64\n"}, "riscv64"),
+        ("architecture", {"kernel": "6.1.0\naarch64\n"}, "aarch64"),
+        ("cpu", {"cpus": "1\n"}, "1 CPU"),
+        ("memory", {"memory": "MemTotal:  524288 kB\n"}, "512 MiB"),
+        (
+            "address",
+            {"links": "2: eth1: <UP> mtu 1500 qdisc noqueue\n3: lo: <UP> mtu 65536 qdisc noqueue\n"},
+            "no interface host0; it has eth1, lo",
+        ),
+        ("address", {"addresses": ADDRESSES.replace(".11/", ".99/")}, "host0 has address 10.98.0.99/24"),
+        ("address", {"addresses": ""}, "host0 has address none"),
+        ("mtu", {"links": LINKS.format(1280)}, "host0 has MTU 1280"),
+        ("swap", {"memory": "MemTotal: 4194304 kB\nSwapTotal: 1048576 kB\n"}, "1024 MiB of swap"),
+        ("selinux", {"selinux": "1\n"}, "SELinux enforces"),
+        ("firewalld", {"firewalld": "active\n"}, "firewalld is active"),
+        (
+            "networks",
+            {"addresses": ADDRESSES + "3: tun0    inet 10.254.3.1/30 scope global tun0\n"},
+            "tun0 has 10.254.3.1/30, which overlaps network.services",
+        ),
+        (
+            "networks",
+            {"addresses": ADDRESSES + "2: host0    inet 10.244.9.9/24 scope global secondary host0\n"},
+            "host0 has 10.244.9.9/24, which overlaps network.pods",
+        ),
+        ("ports", {"listening": f"tcp LISTEN 0 128 *:6443 *:* {NGINX}\n"}, "nginx listens on 6443/tcp"),
+        ("ports", {"listening": 'udp UNCONN 0 0 *:8472 *:* users:(("vpn",pid=7,fd=3))\n'}, "vpn listens on 8472/udp"),
+        ("ports", {"listening": "tcp LISTEN 0 128 *:5000 *:*\n"}, "something listens on 5000/tcp"),
+        (
+            "ports",
+            {"listening": f"tcp LISTEN 0 128 10.98.0.11:2379 *:* {NGINX}\ntcp LISTEN 0 128 127.0.0.1:2379 *:* {ETCD}\n"},
+            "nginx listens on 2379/tcp",
+        ),
+        (
+            "ports",
+            {"listening": f"tcp LISTEN 0 128 10.98.0.11:2379 *:* {ETCD}\ntcp LISTEN 0 128 127.0.0.1:2379 *:* {NGINX}\n"},
+            "nginx listens on 2379/tcp",
+        ),
+        ("kernel", {"features": "overlay\nbr_netfilter\nnf_conntrack\n"}, "no vxlan"),
+        ("cgroup", {"controllers": "cpuset\ncpu\ncpuacct\nblkio\npids\n"}, "no memory in control groups"),
+        ("cgroup", {"cgroup": "cgroup2fs\n", "controllers": "cpu io memory\n"}, "no cpuset, pids in control groups version 2"),
+        ("packages", {"packages": "docker.io\n"}, "docker.io is installed, which cannot be beside containerd"),
+        ("packages", {"packages": "kubelet\n"}, "kubelet is installed, which cannot be beside kubernetes-node"),
+        ("packages", {"packages": "containerd\n"}, "containerd of another maker is installed"),
+        ("registry-name", {"registry": "192.0.2.7 STREAM registry.lab\n"}, "registry.lab leads to 192.0.2.7"),
+        ("settings", {"capabilities": "nonsense\n"}, "a fact of the host cannot be read: nonsense"),
+    ],
+)
 def test_one_thing_that_is_wrong_is_found_by_its_check_alone(site, monkeypatch, check, changes, said):
     (finding,) = of_site(monkeypatch, site, master=seen(site, **changes))
     assert finding.check == check and said in finding.found and finding.needed and finding.remedy
@@ -140,30 +170,40 @@ def test_a_clock_that_is_wrong_is_found(site, ahead, said):
     assert said in found(site, parse(site, site.master, texts, 1_800_000_000, 1_800_000_000))["clock"]
 
 
-@pytest.mark.parametrize("changes", [
-    {"os": OS.format("debian", "13")}, {"os": OS.format("ubuntu", "24.04")}, {"os": OS.format("ubuntu", "25.10")},
-    {"memory": "MemTotal: 983040 kB\n"},  # what the kernel of a machine of 1 GiB shows
-    {"addresses": "2: host0    inet 203.0.113.9/24 scope global host0\n2: host0    inet 10.98.0.11/24 secondary host0\n"},
-])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"os": OS.format("debian", "13")},
+        {"os": OS.format("ubuntu", "24.04")},
+        {"os": OS.format("ubuntu", "25.10")},
+        {"memory": "MemTotal: 983040 kB\n"},  # what the kernel of a machine of 1 GiB shows
+        {"addresses": "2: host0    inet 203.0.113.9/24 scope global host0\n2: host0    inet 10.98.0.11/24 secondary host0\n"},
+    ],
+)
 def test_what_will_do_is_not_refused(site, changes):
     assert found(site, seen(site, **changes)) == {}
 
 
-@pytest.mark.parametrize(("free", "said"), [
-    ({"/": 7}, "7.0 GiB free on /, for /usr, /var/lib, /var/lib/containerd, /opt/airavata-runbook/repository, /opt/registry"),
-    ({"/var/lib/containerd": 7}, "7.0 GiB free on /var/lib/containerd, for /var/lib/containerd"),
-    ({"/var/lib": 1}, "1.0 GiB free on /var/lib, for /var/lib"),
-    ({"/opt/registry": 1}, "1.0 GiB free on /opt/registry, for /opt/registry"),
-    ({"/opt/airavata-runbook/repository": 1}, "1.0 GiB free on /opt/airavata-runbook/repository, for"),
-])
+@pytest.mark.parametrize(
+    ("free", "said"),
+    [
+        ({"/": 7}, "7.0 GiB free on /, for /usr, /var/lib, /var/lib/containerd, /opt/airavata-runbook/repository, /opt/registry"),
+        ({"/var/lib/containerd": 7}, "7.0 GiB free on /var/lib/containerd, for /var/lib/containerd"),
+        ({"/var/lib": 1}, "1.0 GiB free on /var/lib, for /var/lib"),
+        ({"/opt/registry": 1}, "1.0 GiB free on /opt/registry, for /opt/registry"),
+        ({"/opt/airavata-runbook/repository": 1}, "1.0 GiB free on /opt/airavata-runbook/repository, for"),
+    ],
+)
 def test_room_is_looked_for_wherever_the_runbook_fills_a_folder(site, free, said):
     (what,) = found(site, seen(site, room=room(site, site.master, free))).values()
     assert what.startswith(said)
 
 
 def test_the_storage_s_room_is_looked_for_on_its_host_alone(site):
-    assert "1.0 GiB free on /var/lib/airavata" in found(site, seen(site, "worker", room=room(
-        site, site.node("worker"), {"/var/lib/airavata": 1})))["disk"]
+    assert (
+        "1.0 GiB free on /var/lib/airavata"
+        in found(site, seen(site, "worker", room=room(site, site.node("worker"), {"/var/lib/airavata": 1})))["disk"]
+    )
     assert "/var/lib/airavata" not in folders(site, site.master) and "/opt/registry" not in folders(site, site.node("worker"))
 
 
@@ -194,7 +234,9 @@ def test_one_answer_that_cannot_be_read_hides_no_other_finding(site, monkeypatch
 def test_a_host_network_around_those_of_pods_and_services_overlaps_both(site):
     wide = seen(site, addresses=ADDRESSES.replace("10.98.0.11/24", "10.98.0.11/8"))
     assert [parts[0].partition("which ")[2] for parts in EACH_HOST["networks"](site, wide)] == [
-        "overlaps network.pods 10.244.0.0/16", "overlaps network.services 10.254.0.0/16"]
+        "overlaps network.pods 10.244.0.0/16",
+        "overlaps network.services 10.254.0.0/16",
+    ]
 
 
 def test_swap_is_no_matter_where_pods_are_kept_out_of_it(site):
@@ -217,8 +259,14 @@ def test_a_worker_may_have_what_is_in_the_masters_way(site):
 def test_of_the_packages_on_a_host_those_of_others_count(tmp_path, monkeypatch):
     """As dpkg-query prints them: the runbook's own, one of another maker by the same name, one in the way, one removed, and
     one that dpkg unpacks (recorded on 2026-11-24 with dpkg 1.21)."""
-    rows = (("ii ", "etcd", MAINTAINER), ("hi ", "containerd", "Debian Go <x@example.org>"), ("ii ", "runc", "Debian <y@z>"),
-            ("rc ", "docker.io", "Debian <y@z>"), ("un ", "kubelet", ""), ("iHR", "kubernetes-node", ""))
+    rows = (
+        ("ii ", "etcd", MAINTAINER),
+        ("hi ", "containerd", "Debian Go <x@example.org>"),
+        ("ii ", "runc", "Debian <y@z>"),
+        ("rc ", "docker.io", "Debian <y@z>"),
+        ("un ", "kubelet", ""),
+        ("iHR", "kubernetes-node", ""),
+    )
     (tmp_path / "rows").write_text("".join("\t".join(row) + "\n" for row in rows))
     (tmp_path / "dpkg-query").write_text(f"#!/bin/sh\ncase $2 in *'\\t${{Maintainer}}\\n'*) cat {tmp_path}/rows;; esac\n")
     (tmp_path / "dpkg-query").chmod(0o755)
@@ -242,19 +290,26 @@ def test_hosts_that_were_cloned_are_told_apart_by_nothing_and_said_so(site, monk
     same = {"hostname": "same\n1\n"}
     findings = of_site(monkeypatch, site, master=seen(site, **same), worker=seen(site, "worker", **same))
     assert [(one.check, one.host) for one in findings] == [
-        ("hostname", "master"), ("hostname", "worker"), ("machine-id", "master"), ("machine-id", "worker")]
+        ("hostname", "master"),
+        ("hostname", "worker"),
+        ("machine-id", "master"),
+        ("machine-id", "worker"),
+    ]
     assert findings[0].found == "same, as worker"
 
 
 def test_hosts_whose_packets_differ_in_size_are_found(site, monkeypatch):
     findings = of_site(monkeypatch, site, master=seen(site, links=LINKS.format(9000)), worker=seen(site, "worker"))
     assert [(one.check, one.host, one.found) for one in findings] == [
-        ("mtu", "master", "host0 has MTU 9000, worker has 1500"), ("mtu", "worker", "host0 has MTU 1500, master has 9000")]
+        ("mtu", "master", "host0 has MTU 9000, worker has 1500"),
+        ("mtu", "worker", "host0 has MTU 1500, master has 9000"),
+    ]
 
 
 SMALL = "MemTotal: 1 kB\n"
-DOWN = HostUnreachable("the host does not answer", where="host worker, root@10.98.0.12:22", found="no answer",
-                       remedy="see that it is up")
+DOWN = HostUnreachable(
+    "the host does not answer", where="host worker, root@10.98.0.12:22", found="no answer", remedy="see that it is up"
+)
 
 
 def test_a_host_that_cannot_be_reached_does_not_hide_the_others_trouble(site, monkeypatch):
@@ -274,12 +329,17 @@ def test_each_ignored_finding_has_a_row_also_beside_what_is_refused(site, monkey
     hosts = {"master": seen(site, memory=SMALL), "worker": seen(site, "worker", memory=SMALL)}
     of_site(monkeypatch, ignoring, **hosts)
     assert [row[2] for row in network.preflight.look(ignoring) if row[0] == "memory"] == [
-        "ignored: master: 0 MiB", "ignored: worker: 0 MiB"]
+        "ignored: master: 0 MiB",
+        "ignored: worker: 0 MiB",
+    ]
     of_site(monkeypatch, ignoring, **hosts | {"master": seen(site, memory=SMALL, cpus="1\n")})
     with pytest.raises(StepFailed, match="1 thing is in the way") as refused:
         network.preflight.look(ignoring)
     assert [row[:3] for row in refused.value.rows[1:]] == [
-        ["cpu", "master", "1 CPU"], ["memory", "master", "0 MiB  (ignored)"], ["memory", "worker", "0 MiB  (ignored)"]]
+        ["cpu", "master", "1 CPU"],
+        ["memory", "master", "0 MiB  (ignored)"],
+        ["memory", "worker", "0 MiB  (ignored)"],
+    ]
 
 
 def test_what_was_not_looked_at_is_never_called_ok(site, monkeypatch):
@@ -327,8 +387,10 @@ def test_facts_of_a_host_that_is_gone_are_not_kept(site, monkeypatch):
         Target(site, host).facts  # noqa: B018
 
 
-@pytest.mark.parametrize("status, said", [(1, "sudo: a password is required"), (127, "sh: 1: sudo: not found"),
-                                          (1, "operator is not in the sudoers file.")])
+@pytest.mark.parametrize(
+    "status, said",
+    [(1, "sudo: a password is required"), (127, "sh: 1: sudo: not found"), (1, "operator is not in the sudoers file.")],
+)
 def test_a_user_who_cannot_become_root_is_told_as_that(monkeypatch, status, said):
     site = Site.load("lab-three")
     monkeypatch.setattr(Host, "run", lambda host, script: Result(status, b"", said.encode()))
@@ -340,16 +402,22 @@ def test_a_user_who_cannot_become_root_is_told_as_that(monkeypatch, status, said
         Target(site, preflight.connect(site)["head"]).facts  # noqa: B018
 
 
-@pytest.mark.parametrize(("error", "check"), [
-    (paramiko.BadHostKeyException("one", paramiko.ECDSAKey.generate(), paramiko.ECDSAKey.generate()), "host-key"),
-    (paramiko.SSHException("host key has fingerprint SHA256:B, the site file says SHA256:A"), "host-key"),
-    (paramiko.SSHException("Server '10.98.0.11' not found in known_hosts"), "host-key"),
-    (paramiko.AuthenticationException("Authentication failed."), "reachable"), (TimeoutError(), "reachable"),
-])
+@pytest.mark.parametrize(
+    ("error", "check"),
+    [
+        (paramiko.BadHostKeyException("one", paramiko.ECDSAKey.generate(), paramiko.ECDSAKey.generate()), "host-key"),
+        (paramiko.SSHException("host key has fingerprint SHA256:B, the site file says SHA256:A"), "host-key"),
+        (paramiko.SSHException("Server '10.98.0.11' not found in known_hosts"), "host-key"),
+        (paramiko.AuthenticationException("Authentication failed."), "reachable"),
+        (TimeoutError(), "reachable"),
+    ],
+)
 def test_a_key_that_is_refused_and_a_host_that_is_not_reached_have_names_of_their_own(monkeypatch, error, check):
     site = Site.load({"name": "refusing", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}]})
+
     def refuse(*_, **__):
         raise error
+
     monkeypatch.setattr(ssh_client, "_prompt_socket", lambda *_: None)
     monkeypatch.setattr(paramiko.SSHClient, "connect", refuse)
     (finding,) = preflight.preflight(site)
@@ -367,8 +435,10 @@ def test_a_site_is_checked_without_a_host(monkeypatch):
 
 def of_file(check: str, **changes) -> dict[str, str]:
     """The findings of a check on a site that is no lab, by the field that they begin with."""
-    site = Site.load({"name": "far", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}],
-                      "airavata": {"stand_in": True}}, changes)
+    site = Site.load(
+        {"name": "far", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}], "airavata": {"stand_in": True}},
+        changes,
+    )
     return {one.found.partition(": ")[0]: one.found for one in offline(site) if one.check == check}
 
 
@@ -382,8 +452,14 @@ def test_a_password_that_the_registry_cannot_have_is_found(tmp_path, password):
 
 def test_ssh_files_that_are_named_and_not_there_are_found(tmp_path):
     (tmp_path / "id").write_text("a key")
-    found = of_file("sources", **{"ssh.key": "/nowhere/id", "ssh.known_hosts": str(tmp_path / "hosts"),
-                                            "nodes.one.ssh": {"key": str(tmp_path / "id"), "known_hosts": "/nowhere/hosts"}})
+    found = of_file(
+        "sources",
+        **{
+            "ssh.key": "/nowhere/id",
+            "ssh.known_hosts": str(tmp_path / "hosts"),
+            "nodes.one.ssh": {"key": str(tmp_path / "id"), "known_hosts": "/nowhere/hosts"},
+        },
+    )
     assert found.keys() == {"ssh.key", "ssh.known_hosts", "nodes.one.ssh.known_hosts"}
     assert "/nowhere/id" in found["ssh.key"]
 
@@ -397,8 +473,10 @@ def test_versions_that_the_mirror_does_not_build_are_found_unless_a_repository_h
 @contextmanager
 def serving(folder: Path):
     """The URL of a server of the folder's files on this machine."""
+
     def handler(*arguments):
         return http.server.SimpleHTTPRequestHandler(*arguments, directory=str(folder))
+
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"

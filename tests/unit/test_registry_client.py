@@ -30,8 +30,9 @@ def quick(monkeypatch):
 
 
 def client(server, **options):
-    return Registry(server.url, **{"name": NAME, "ca": server.ca.cert, "user": server.user,
-                                   "password": server.password, **options})
+    return Registry(
+        server.url, **{"name": NAME, "ca": server.ca.cert, "user": server.user, "password": server.password, **options}
+    )
 
 
 def hold(server, repository, manifest, blobs, tag="1", kind=samples.OCI + "manifest.v1+json"):
@@ -103,8 +104,10 @@ def test_a_changed_blob_is_never_sent_whole(tmp_path):
 
 def test_progress_counts_bytes_in_the_callers_thread(tmp_path, layout):
     seen = []
+
     def note(done, total):
         seen.append((done, total, threading.current_thread()))
+
     with TlsRegistry() as server:
         registry = client(server)
         registry.push("a", "1", layout, note)
@@ -118,8 +121,10 @@ def test_an_interrupt_stops_the_other_blobs_too(tmp_path, monkeypatch):
     monkeypatch.setattr("airavata_runbook.images.transfer.TICK", 0.001)
     layers = [samples.layer(str(number)) for number in range(40)]
     layout = images.open_archive(samples.write_tar(tmp_path / "i.tar", samples.files_of(*samples.image(*layers))))
+
     def interrupt(done, total):
         raise KeyboardInterrupt
+
     with TlsRegistry() as server:
         with pytest.raises(KeyboardInterrupt):
             client(server).push("a", "1", layout, interrupt)
@@ -131,8 +136,12 @@ def test_an_interrupt_stops_the_other_blobs_too(tmp_path, monkeypatch):
 
 def test_one_platform_of_an_index_is_pulled(tmp_path):
     amd, arm = samples.image(BASE), samples.image(TOP, architecture="arm64")
-    top = samples.index(*(samples.descriptor(made[0], platform={"os": "linux", "architecture": name})
-                          for name, made in (("arm64", arm), ("amd64", amd))))
+    top = samples.index(
+        *(
+            samples.descriptor(made[0], platform={"os": "linux", "architecture": name})
+            for name, made in (("arm64", arm), ("amd64", amd))
+        )
+    )
     with TlsRegistry(auth="bearer") as server:
         hold(server, "library/api", *amd)
         hold(server, "library/api", *arm)
@@ -163,8 +172,10 @@ def test_pull_by_reference_is_done_once_and_goes_on_after_a_break(tmp_path, monk
         hold(server, "team/api", manifest, blobs)
         lost = server.blobs["team/api"].pop(json.loads(manifest)["layers"][1]["digest"])
         source = ImageSource(pull=f"localhost:{server.server.server_port}/team/api:1@{digest}")
+
         def resolve():
             return images.resolve(source, folder=tmp_path, auth="admin:canary-password", ca=server.ca.cert)
+
         with pytest.raises(RegistryError, match="BLOB_UNKNOWN"):
             resolve()
         server.blobs["team/api"][samples.sha(lost)] = lost
@@ -273,8 +284,18 @@ def test_a_wrong_password_is_one_clear_message_and_shows_nowhere(layout, auth, c
         good = client(server)
         good.push("a", "1", layout)
     error = raised.value
-    shown = "".join((str(error), repr(error), repr(error.__context__), repr(wrong), repr(good), repr(vars(good)),
-                     caplog.text, *capfd.readouterr()))
+    shown = "".join(
+        (
+            str(error),
+            repr(error),
+            repr(error.__context__),
+            repr(wrong),
+            repr(good),
+            repr(vars(good)),
+            caplog.text,
+            *capfd.readouterr(),
+        )
+    )
     assert "canary" not in shown and "token-for" not in shown and "Basic " not in shown
 
 
@@ -290,8 +311,10 @@ def test_a_netrc_is_not_read(tmp_path, monkeypatch):
 
 def test_an_upload_is_never_sent_to_another_host(layout, monkeypatch):
     with TlsRegistry() as server:
-        monkeypatch.setattr("tests.unit.tls_registry._Handler._upload", lambda self, parts: self._answer(
-            202, b"", {"Location": "https://evil.example/v2/a/blobs/uploads/7"}))
+        monkeypatch.setattr(
+            "tests.unit.tls_registry._Handler._upload",
+            lambda self, parts: self._answer(202, b"", {"Location": "https://evil.example/v2/a/blobs/uploads/7"}),
+        )
         with pytest.raises(RegistryError, match=r"sends an upload elsewhere[\s\S]*evil\.example"):
             client(server).push("a", "1", layout)
 
@@ -311,8 +334,20 @@ def test_what_is_no_registry(layout, monkeypatch):
             client(server).tags("a")
 
 
-@pytest.mark.parametrize("repository, reference", [("A", "1"), ("../x", "1"), ("a//b", "1"), ("a?x", "1"), ("", "1"),
-                                                   ("a", ""), ("a", "../1"), ("a", "1?x"), ("a", "sha256:12")])
+@pytest.mark.parametrize(
+    "repository, reference",
+    [
+        ("A", "1"),
+        ("../x", "1"),
+        ("a//b", "1"),
+        ("a?x", "1"),
+        ("", "1"),
+        ("a", ""),
+        ("a", "../1"),
+        ("a", "1?x"),
+        ("a", "sha256:12"),
+    ],
+)
 def test_names_that_are_none(repository, reference):
     registry = Registry("https://127.0.0.1:1", name=NAME)
     with pytest.raises(RegistryError, match="this is n"):
@@ -328,8 +363,12 @@ def test_many_tags_come_in_pages(layout):
 
 
 def test_threads_push_side_by_side(tmp_path):
-    made = [images.open_archive(samples.write_tar(tmp_path / f"{n}.tar", samples.files_of(*samples.image(
-        BASE, samples.layer(str(n)))))) for n in range(4)]
+    made = [
+        images.open_archive(
+            samples.write_tar(tmp_path / f"{n}.tar", samples.files_of(*samples.image(BASE, samples.layer(str(n)))))
+        )
+        for n in range(4)
+    ]
     with TlsRegistry(auth="bearer") as server:
         registry = client(server)
         threads = [threading.Thread(target=registry.push, args=(f"app{n}", "1", image)) for n, image in enumerate(made)]

@@ -16,12 +16,26 @@ DONE, LEFT = Item("file /etc/a", "changed", command="install -m 644 a /etc/a"), 
 def report_of(*items: Item, message: str = "") -> Report:
     """Of a step on the hosts one, which is as it should be, and two."""
     failures = [Failure("two", message)] if message else []
-    return Report("install", "files", "Files", False, {"one": [Item("file /etc/a", "ok")], "two": list(items)}, failures,
-                  started=9.0, seconds=3.0)
+    return Report(
+        "install",
+        "files",
+        "Files",
+        False,
+        {"one": [Item("file /etc/a", "ok")], "two": list(items)},
+        failures,
+        started=9.0,
+        seconds=3.0,
+    )
 
 
-def page_of(tmp_path, *reports: Report, outcome: str = "failed", what: str = "run", error: dict | None = None,
-            asked: tuple = ("02-install", "03-later")) -> str:
+def page_of(
+    tmp_path,
+    *reports: Report,
+    outcome: str = "failed",
+    what: str = "run",
+    error: dict | None = None,
+    asked: tuple = ("02-install", "03-later"),
+) -> str:
     record = RunRecord("small", tmp_path, what, asked)
     chapter = record.begin("02-install", "" if what == "reset" else "02-install.ipynb")
     chapter["error"] = error
@@ -35,11 +49,14 @@ def words(page: str) -> str:
     return " ".join(re.sub("<style>.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL).split())
 
 
-@pytest.mark.parametrize("items, told", [
-    ((DONE, LEFT), "failed: 1 changed, 1 skipped"),  # lost in the midst, and no resource is to blame
-    ((), "failed"),                                  # it did not answer at all
-    ((DONE, Item("file /etc/b", "failed")), "failed: 1 changed, 1 failed"),
-])
+@pytest.mark.parametrize(
+    "items, told",
+    [
+        ((DONE, LEFT), "failed: 1 changed, 1 skipped"),  # lost in the midst, and no resource is to blame
+        ((), "failed"),  # it did not answer at all
+        ((DONE, Item("file /etc/b", "failed")), "failed: 1 changed, 1 failed"),
+    ],
+)
 def test_a_host_that_was_lost_is_one_failure_wherever_it_is_told(tmp_path, items, told):
     step = report_of(*items, message=LOST).as_dict()
     assert step["failed"] == 1 and report_page.step_line(step).startswith("Files: FAILED: ")
@@ -93,11 +110,14 @@ def test_a_run_that_went_well_gives_no_advice(tmp_path):
     assert "Succeeded" in text and "again" not in text and "not run" not in text
 
 
-@pytest.mark.parametrize("error, state, failed", [
-    (None, "ok    ", 0),
-    ({"cell": 5, "source": "1 / 0", "message": "ZeroDivisionError: division by zero"}, "FAILED", 1),
-    ({"cell": 5, "source": "", "message": "stopped by the user"}, "stopped", 0),
-])
+@pytest.mark.parametrize(
+    "error, state, failed",
+    [
+        (None, "ok    ", 0),
+        ({"cell": 5, "source": "1 / 0", "message": "ZeroDivisionError: division by zero"}, "FAILED", 1),
+        ({"cell": 5, "source": "", "message": "stopped by the user"}, "stopped", 0),
+    ],
+)
 def test_a_chapters_line_tells_a_stop_from_a_failure(tmp_path, error, state, failed):
     record = RunRecord("small", tmp_path)
     chapter = record.begin("02-install")
@@ -109,12 +129,44 @@ def test_a_chapters_line_tells_a_stop_from_a_failure(tmp_path, error, state, fai
 
 def test_the_page_stands_alone():
     item = {"label": "/etc/x", "status": "changed", "summary": "", "detail": "- a\n+ <script>", "command": "", "seconds": 0.2}
-    chapter = {"chapter": "01-a", "notebook": "01-a.ipynb", "seconds": 75.0, "changed": 1, "would_change": 0, "failed": 0,
-               "error": None, "steps": [{"title": "Files", "hosts": {"one": [item]}, "failures": [], "rows": [["a"], ["b"]],
-                                         "failed": 0, "stopped": 0, "started": 9.0, "seconds": 3.0}]}
-    page = report_page.render({"site": "small", "run": "r", "what": "run", "plan": False, "asked": [], "set": {},
-                               "started": "s", "outcome": "ok", "seconds": 80.4, "changed": 1, "would_change": 0, "failed": 0,
-                               "chapters": [chapter]})
+    chapter = {
+        "chapter": "01-a",
+        "notebook": "01-a.ipynb",
+        "seconds": 75.0,
+        "changed": 1,
+        "would_change": 0,
+        "failed": 0,
+        "error": None,
+        "steps": [
+            {
+                "title": "Files",
+                "hosts": {"one": [item]},
+                "failures": [],
+                "rows": [["a"], ["b"]],
+                "failed": 0,
+                "stopped": 0,
+                "started": 9.0,
+                "seconds": 3.0,
+            }
+        ],
+    }
+    page = report_page.render(
+        {
+            "site": "small",
+            "run": "r",
+            "what": "run",
+            "plan": False,
+            "asked": [],
+            "set": {},
+            "started": "s",
+            "outcome": "ok",
+            "seconds": 80.4,
+            "changed": 1,
+            "would_change": 0,
+            "failed": 0,
+            "chapters": [chapter],
+        }
+    )
     assert "1 chapter in 1 min 20 s: 1 changed, 0 failed" in page
     assert "&lt;script&gt;" in page and "<script" not in page
     assert "http://" not in page and "https://" not in page and "src=" not in page
@@ -122,8 +174,10 @@ def test_the_page_stands_alone():
 
 
 def test_the_timeline_places_steps_by_when_they_ran_and_how_long():
-    steps = [{"title": "one", "started": 100.0, "seconds": 1.0, "failed": 0}, {"title": "two", "started": 103.0, "seconds": 1.0,
-                                                                               "failed": 1}]
+    steps = [
+        {"title": "one", "started": 100.0, "seconds": 1.0, "failed": 0},
+        {"title": "two", "started": 103.0, "seconds": 1.0, "failed": 1},
+    ]
     bars = report_page.timeline({"chapters": [{"chapter": "01", "steps": steps[:1]}, {"chapter": "02", "steps": steps[1:]}]})
     assert [(bar["title"], bar["left"], bar["width"], bar["failed"]) for bar in bars] == [("one", 0, 25, 0), ("two", 75, 25, 1)]
     assert report_page.timeline({"chapters": []}) == []

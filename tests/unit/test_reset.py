@@ -36,8 +36,12 @@ def hosts(tmp_path, monkeypatch):
     """Two hosts with the folders one and two, and a reset of two steps on them."""
     monkeypatch.setenv(kernel_env.LOCK_HELD, "1")
     monkeypatch.setattr(reset.paths, "base_dir", lambda: tmp_path)
-    site = Site.load({"name": "taken", "nodes": [{"name": "head", "address": "192.0.2.11", "role": "master"},
-                                                 {"name": "other", "address": "192.0.2.12"}]})
+    site = Site.load(
+        {
+            "name": "taken",
+            "nodes": [{"name": "head", "address": "192.0.2.11", "role": "master"}, {"name": "other", "address": "192.0.2.12"}],
+        }
+    )
     made = {}
     for node in site.nodes:
         machine = made[node.name] = Machine(tmp_path / node.name)
@@ -49,7 +53,9 @@ def hosts(tmp_path, monkeypatch):
     def take(name):
         def resources(target):
             yield Absent(str(target.host.root / name))
+
         return step(name)(resources)
+
     monkeypatch.setattr(reset, "steps", lambda data: [take("first"), take("second")])
     return made
 
@@ -90,8 +96,10 @@ def test_a_host_that_fails_in_one_step_meets_none_of_the_next(hosts, monkeypatch
     @step("Processes")
     def processes(target):
         stays = target.host.name == "other"
-        yield Cleared("process", f"test ! -d {target.host.root}/first || echo 4711", "true" if stays else
-                      f"rmdir {target.host.root}/first")
+        yield Cleared(
+            "process", f"test ! -d {target.host.root}/first || echo 4711", "true" if stays else f"rmdir {target.host.root}/first"
+        )
+
     steps = reset.steps(False)
     monkeypatch.setattr(reset, "steps", lambda data: [processes, steps[1]])
     with pytest.raises(StepFailed, match="did not get through on other"):
@@ -103,6 +111,7 @@ def test_ctrl_c_stops_a_reset_before_its_next_step_and_keeps_what_was_done(hosts
     @step("Long work")
     def long_work(target):
         yield Cleared("file", f"test ! -d {target.host.root}/first || echo there", f"sleep 30; rmdir {target.host.root}/first")
+
     steps = reset.steps(False)
     monkeypatch.setattr(reset, "steps", lambda data: [long_work, steps[1]])
     for host in hosts.values():

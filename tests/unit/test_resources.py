@@ -51,8 +51,10 @@ def on_this_machine(resource) -> Found:
     return Found(done.stdout, done.returncode)
 
 
-@pytest.mark.parametrize("content", ["one\ntwo\n", "no newline at the end", "", "END-OF-FILE\n", b"\x00\xff binary",
-                                     "$HOME `id` \\ 'quoted'\n", "umlaut ä\n"])
+@pytest.mark.parametrize(
+    "content",
+    ["one\ntwo\n", "no newline at the end", "", "END-OF-FILE\n", b"\x00\xff binary", "$HOME `id` \\ 'quoted'\n", "umlaut ä\n"],
+)
 def test_a_file_is_made_exactly_and_then_found_right(tmp_path, content):
     file = File(str(tmp_path / "folder" / "a file"), content, mode="0640")
     change = file.change(on_this_machine(file), Context(None))
@@ -109,17 +111,22 @@ def test_a_wrong_mode_alone_is_a_change(tmp_path):
 def test_a_block_leaves_other_lines_alone():
     first = with_block("127.0.0.1 localhost", "site", ("1.2.3.4 a",))
     assert first == "127.0.0.1 localhost\n# BEGIN site\n1.2.3.4 a\n# END site\n"
-    assert with_block(first + "::1 six\n", "site", ("1.2.3.5 b",)) == \
-        "127.0.0.1 localhost\n# BEGIN site\n1.2.3.5 b\n# END site\n::1 six\n"
+    assert (
+        with_block(first + "::1 six\n", "site", ("1.2.3.5 b",))
+        == "127.0.0.1 localhost\n# BEGIN site\n1.2.3.5 b\n# END site\n::1 six\n"
+    )
     found = Found(base64.b64encode(first.encode()))
     assert Block("/etc/hosts", "site", ("1.2.3.4 a",)).change(found, Context(None)) is None
 
 
-@pytest.mark.parametrize(("line", "expected"), [
-    ("", None),
-    ("1795424400.400000 /etc/a", None),  # 09:00:00.4, before the start
-    ("1795424400.600000 /etc/a", "restart: newer /etc/a"),
-])
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", None),
+        ("1795424400.400000 /etc/a", None),  # 09:00:00.4, before the start
+        ("1795424400.600000 /etc/a", "restart: newer /etc/a"),
+    ],
+)
 def test_a_service_restarts_when_a_file_is_younger_than_its_process(line, expected):
     change = Service("x", reads=["/etc/a"]).change(Found((SERVICE + line).encode()), Context(None))
     assert (change.summary if change else None) == expected
@@ -133,15 +140,21 @@ def test_a_service_that_is_down_is_started_and_enabled():
 
 def test_systemd_reads_its_unit_files_anew_once_for_each_change_of_a_service():
     """To enable does so too (systemctl(1)); it takes longer than most services' start."""
+
     def commands(**state):
         shown = "\n".join(f"{key}={value}" for key, value in {"LoadState": "loaded", "NeedDaemonReload": "no", **state}.items())
         return Service("kubelet").change(Found(shown.encode()), Context(None)).shown.splitlines()
-    assert commands(ActiveState="inactive", UnitFileState="disabled") == ["systemctl enable --quiet kubelet",
-                                                                         "systemctl start kubelet"]
+
+    assert commands(ActiveState="inactive", UnitFileState="disabled") == [
+        "systemctl enable --quiet kubelet",
+        "systemctl start kubelet",
+    ]
     assert commands(ActiveState="inactive", UnitFileState="enabled") == ["systemctl daemon-reload", "systemctl start kubelet"]
     assert commands(ActiveState="active", UnitFileState="disabled") == ["systemctl enable --quiet kubelet"]
-    assert commands(ActiveState="active", UnitFileState="enabled", NeedDaemonReload="yes") == ["systemctl daemon-reload",
-                                                                                              "systemctl restart kubelet"]
+    assert commands(ActiveState="active", UnitFileState="enabled", NeedDaemonReload="yes") == [
+        "systemctl daemon-reload",
+        "systemctl restart kubelet",
+    ]
 
 
 def test_what_is_awaited_after_a_change_is_not_asked_before_it():
@@ -272,6 +285,7 @@ def keys(tmp_path, monkeypatch):
         def __init__(self):
             super().__init__()
             self.site = site
+
     monkeypatch.setitem(pool._hosts, "keys", (site, {"head": Head()}))
     return tmp_path
 
@@ -364,7 +378,7 @@ class Answers:
 
 def compared(resource, planning=False):
     context = Context(None, planning)
-    found, = probe([resource], context)
+    (found,) = probe([resource], context)
     return resource.change(found, context)
 
 
@@ -395,11 +409,12 @@ def test_a_registry_in_trouble_is_asked_for_its_own_log():
 
         def run(self, script):
             assert "journalctl -u docker-distribution" in script
-            return Result(0, b'write: no space left on device\n', b"")
+            return Result(0, b"write: no space left on device\n", b"")
 
     class Troubled(Answers):
         def push(self, repository, tag, layout):
             raise RegistryError("a registry refuses", found="500 UNKNOWN unknown error")
+
     change = Image("portal", "sha-1", lambda: None, lambda: Troubled(False)).change(Found(answer=False), Context(Host()))
     with pytest.raises(RegistryError, match=r"500 UNKNOWN unknown error\s+its log: write: no space left") as error:
         change.call()

@@ -47,8 +47,15 @@ from airavata_runbook.site.parts import Node
 from tests import ctrl_c
 from tests.unit.test_interrupted import Fault, Killed, StandIn, make
 
-SITE = Site.load({"name": "resumed", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"},
-                                               {"name": "two", "address": "192.0.2.12", "role": "worker"}]})
+SITE = Site.load(
+    {
+        "name": "resumed",
+        "nodes": [
+            {"name": "one", "address": "192.0.2.11", "role": "master"},
+            {"name": "two", "address": "192.0.2.12", "role": "worker"},
+        ],
+    }
+)
 CONTENT = b"\0binary" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 FRAGMENT = re.compile(r"(?<=; \( )")  # where a fragment of a batch begins
@@ -77,8 +84,13 @@ class Connected(StandIn):
         return super().run(script, data, timeout)
 
     def _shell(self, script: str) -> Result:
-        environment = {**os.environ, "UNITS": f"{self.root}/units", "COMMANDS": f"{self.root}/commands", "DIE": self.die,
-                       "PATH": f"{self.root}/bin:{os.environ['PATH']}"}
+        environment = {
+            **os.environ,
+            "UNITS": f"{self.root}/units",
+            "COMMANDS": f"{self.root}/commands",
+            "DIE": self.die,
+            "PATH": f"{self.root}/bin:{os.environ['PATH']}",
+        }
         done = subprocess.run(["sh"], input=script.encode(), capture_output=True, env=environment, start_new_session=True)
         if done.returncode == -signal.SIGKILL and self.die.startswith("after"):  # the whole host went
             raise HostUnreachable("the connection to the host was lost", where=f"host {self.name}")
@@ -148,8 +160,9 @@ class Machine:
         """All steps, up to the first that fails, as a process of its own; wrong: what is the matter with a host."""
         planned.clear()
         vault._vaults.clear()
-        self.hosts = {node.name: Connected(self.roots[node.name], node=node, **(wrong if node.name == host else {}))
-                      for node in SITE.nodes}
+        self.hosts = {
+            node.name: Connected(self.roots[node.name], node=node, **(wrong if node.name == host else {})) for node in SITE.nodes
+        }
         self.monkeypatch.setitem(pool._hosts, SITE.name, (SITE, self.hosts))
         reports = []
         for one in STEPS:
@@ -174,10 +187,12 @@ class Machine:
         one = self.roots["one"]
         if (one / "etc/server.crt").exists():
             read = {name: (one / name).read_bytes() for name in ("pki/ca.crt", "pki/ca.key", "etc/server.crt", "etc/server.key")}
-            seen["pairs fit"] = (pki.problems(read["pki/ca.crt"], key_pem=read["pki/ca.key"]) + pki.problems(
-                read["etc/server.crt"], key_pem=read["etc/server.key"], ca_pem=read["pki/ca.crt"]))
-            seen["password fits"] = htpasswd.htpasswd_matches((one / "etc/htpasswd").read_text(), "admin",
-                                                         (one / "secrets/password").read_text().strip())
+            seen["pairs fit"] = pki.problems(read["pki/ca.crt"], key_pem=read["pki/ca.key"]) + pki.problems(
+                read["etc/server.crt"], key_pem=read["etc/server.key"], ca_pem=read["pki/ca.crt"]
+            )
+            seen["password fits"] = htpasswd.htpasswd_matches(
+                (one / "etc/htpasswd").read_text(), "admin", (one / "secrets/password").read_text().strip()
+            )
         return seen
 
     def made_once(self) -> dict[str, bytes]:
@@ -201,6 +216,7 @@ def machine(tmp_path, monkeypatch):
             shutil.rmtree(made.pop().folder)
         made.append(Machine(tmp_path / "hosts", monkeypatch))
         return made[0]
+
     return new
 
 
@@ -226,12 +242,21 @@ def completed(one: Machine, wanted: dict, when: str) -> None:
     assert error is None and sum(report.count("changed") for report in reports) == 0, when
 
 
-@pytest.mark.parametrize(("kind", "host"), [
-    ("answer lost", "one"), ("command failed", "one"), ("host gone", "one"),
-    ("answer lost", "two"), ("command failed", "two"), ("host gone", "two"), ("killed after", "two")])
+@pytest.mark.parametrize(
+    ("kind", "host"),
+    [
+        ("answer lost", "one"),
+        ("command failed", "one"),
+        ("host gone", "one"),
+        ("answer lost", "two"),
+        ("command failed", "two"),
+        ("host gone", "two"),
+        ("killed after", "two"),
+    ],
+)
 def test_a_host_that_fails_at_any_trip_costs_no_other_its_results(machine, undisturbed, tmp_path, monkeypatch, kind, host):
     trips, wanted = undisturbed
-    other, = {"one", "two"} - {host}
+    (other,) = {"one", "two"} - {host}
     record = tmp_path / "record"
     monkeypatch.setenv(REPORT_FILE, str(record))
     for at in range(1, len(trips[host]) + 3):  # and the file that is sent, which is a trip too
@@ -274,8 +299,9 @@ def test_a_look_that_fails_on_a_finished_site_alters_nothing_that_is_made_once(m
             reports, error = one.run("one", fragment=(trip, number, status))
             when = f"fragment {number} of trip {trip}, exit status {status}"
             assert one.made_once() == once and one.state() == wanted, when
-            changed = [item.label for report in reports for items in report.hosts.values() for item in items
-                       if item.status == "changed"]
+            changed = [
+                item.label for report in reports for items in report.hosts.values() for item in items if item.status == "changed"
+            ]
             assert error or not changed or changed[0].endswith(".deb"), when  # what is not made, but sent, is sent again
     completed(one, wanted, "in the end")
     assert one.made_once() == once
@@ -300,8 +326,11 @@ def counted(one: Machine) -> None:
     systemctl = one.roots["one"] / "bin" / "systemctl"
     (one.roots["one"] / "bin" / "systemctl.real").write_text(systemctl.read_text())
     (one.roots["one"] / "bin" / "systemctl.real").chmod(0o755)
-    systemctl.write_text(WRAPPER.replace("{real}", f"{systemctl}.real").replace("/bin/sh\n", "/bin/sh\ntest $1 != show || exec "
-                                                                                  f"{systemctl}.real \"$@\"\n"))
+    systemctl.write_text(
+        WRAPPER.replace("{real}", f"{systemctl}.real").replace(
+            "/bin/sh\n", f'/bin/sh\ntest $1 != show || exec {systemctl}.real "$@"\n'
+        )
+    )
 
 
 def test_a_shell_that_dies_at_any_command_is_made_good_by_the_next_run(machine, undisturbed):
@@ -342,6 +371,7 @@ def test_what_is_no_error_passes_through_and_the_other_host_gets_done(machine, m
         if target.node.name == "one":
             raise end
         return files.resources(target)
+
     with pytest.raises(end):
         ends(SITE)
     assert (one.roots["two"] / "etc/one.conf").read_text() == "one = 1\n"
@@ -359,6 +389,7 @@ def test_ctrl_c_lets_go_of_the_host_that_waits_and_keeps_what_the_other_did(mach
             yield Condition("what never comes", check=lambda host: "nothing", deadline=60)
         else:
             yield from files.resources(target)
+
     with ctrl_c.pressed_after(1.5), pytest.raises(StepFailed, match="stopped by the user") as stopped:
         waits(SITE)
     assert [failure.host for failure in stopped.value.report.failures] == ["one"]

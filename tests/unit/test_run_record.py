@@ -27,8 +27,12 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_executed(proj
 
 def test_a_disk_that_is_full_is_told_in_one_message(project):
     write(project, "01-first", "1")
-    done = subprocess.run([sys.executable, "-m", "airavata_runbook.cli", "run", "small"], capture_output=True, text=True,
-                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)))
+    done = subprocess.run(
+        [sys.executable, "-m", "airavata_runbook.cli", "run", "small"],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+    )
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "the run's record cannot be written" in done.stderr and "File too large" in done.stderr
 
@@ -38,6 +42,7 @@ def test_a_disk_that_fills_up_while_a_chapter_is_executed(project, capsys, monke
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     monkeypatch.setattr("airavata_runbook.run.notebook.execute_notebook", full)
     assert cli.main(["run", "small"]) == 1
     error = capsys.readouterr().err
@@ -52,6 +57,7 @@ def test_a_record_that_cannot_be_replaced_stays_whole(project, monkeypatch):
 
     def full(path, text):
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
     monkeypatch.setattr(run_record, "_replace", full)
     with pytest.raises(SiteError, match="quota"):
         record.write("ok")
@@ -68,10 +74,17 @@ def test_half_a_character_does_not_keep_a_record_from_being_written(project):
 
 
 def test_a_record_is_the_same_whatever_the_locale(project):
-    script = ("from pathlib import Path; from airavata_runbook.run.record import RunRecord\n"
-              "record = RunRecord('small', Path('.')); record.begin('01-gr\\u00fcn'); record.write('ok'); print(record.folder)")
-    done = subprocess.run([sys.executable, "-X", "utf8=0", "-c", script], capture_output=True, text=True, check=True,
-                          env={**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"})
+    script = (
+        "from pathlib import Path; from airavata_runbook.run.record import RunRecord\n"
+        "record = RunRecord('small', Path('.')); record.begin('01-gr\\u00fcn'); record.write('ok'); print(record.folder)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8=0", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"},
+    )
     page = (project / done.stdout.strip() / "report.html").read_text(encoding="utf-8")
     assert "01-grün" in page
 

@@ -18,8 +18,12 @@ from tests.unit.small_project import outputs_of, report_of, wait_for, write
 
 def test_chapters_in_order_with_sums_and_what_was_set(project, capsys):
     write(project, "02-second", 'step("later", "ok", "ok")', "print('replicas', site.airavata.api_replicas)")
-    write(project, "01-first", 'step("one", "changed", "ok")\nstep("two", "changed", "skipped")',
-          "import os; print('named', os.environ.get('AIRAVATA_RUNBOOK_SITE', 'nothing'), 'in', os.getcwd())")
+    write(
+        project,
+        "01-first",
+        'step("one", "changed", "ok")\nstep("two", "changed", "skipped")',
+        "import os; print('named', os.environ.get('AIRAVATA_RUNBOOK_SITE', 'nothing'), 'in', os.getcwd())",
+    )
     assert cli.main(["run", "small", "--set", "airavata.api_replicas=3"]) == 0
 
     report = report_of(project)
@@ -38,8 +42,9 @@ def test_chapters_in_order_with_sums_and_what_was_set(project, capsys):
 
 def test_a_failing_chapter_ends_the_run_with_one_message(project, capsys):
     write(project, "01-first", 'step("one", "changed")')
-    write(project, "02-second", 'report = step("two", "changed", "failed", failures=["disk full, <b>mend</b>"])',
-          'print("after")')
+    write(
+        project, "02-second", 'report = step("two", "changed", "failed", failures=["disk full, <b>mend</b>"])', 'print("after")'
+    )
     write(project, "03-third", 'step("three", "ok")')
     assert cli.main(["run", "small"]) == 1
 
@@ -73,16 +78,23 @@ def test_latest_is_the_newest_run_and_older_ones_stay(project):
     write(project, "01-first", 'step("one", "ok")')
     first, second = runner.run("small"), runner.run("small")
     outputs = project / "outputs" / "small"
-    assert sorted(path.name for path in outputs.iterdir() if not path.name.startswith(".")) == \
-        [first["run"], second["run"], "latest"]
+    assert sorted(path.name for path in outputs.iterdir() if not path.name.startswith(".")) == [
+        first["run"],
+        second["run"],
+        "latest",
+    ]
     assert first["run"] < second["run"]
     assert (outputs / "latest").readlink() == Path(second["run"])
 
 
 def test_a_plan_is_handed_to_the_notebooks_and_kept_apart(project, capsys, monkeypatch):
-    write(project, "01-first", 'step("one", "would change") if plan else step("one", "changed")',
-          "import os; print('for steps:', os.environ.get('AIRAVATA_RUNBOOK_PLAN'), os.environ.get('AIRAVATA_RUNBOOK_PLANNED'))",
-          "from airavata_runbook.engine import planned; planned.tell('one', {'/etc/x'})")
+    write(
+        project,
+        "01-first",
+        'step("one", "would change") if plan else step("one", "changed")',
+        "import os; print('for steps:', os.environ.get('AIRAVATA_RUNBOOK_PLAN'), os.environ.get('AIRAVATA_RUNBOOK_PLANNED'))",
+        "from airavata_runbook.engine import planned; planned.tell('one', {'/etc/x'})",
+    )
     write(project, "02-second", "from airavata_runbook.engine import planned; print('known:', planned.altered('small', 'one'))")
     monkeypatch.setenv("AIRAVATA_RUNBOOK_PLANNED", "of somebody else")
     runner.run("small")
@@ -96,13 +108,16 @@ def test_a_plan_is_handed_to_the_notebooks_and_kept_apart(project, capsys, monke
     assert "known: {'/etc/x'}" in outputs_of(project, "02-second", "latest-plan").replace("\\", "")
 
 
-@pytest.mark.parametrize("words, executed", [
-    (["--from", "2"], ["02-second", "03-third-part"]),
-    (["--from", "third_part"], ["03-third-part"]),
-    (["--only", "01-first"], ["01-first"]),
-    (["--to", "02"], ["01-first", "02-second"]),
-    (["--from", "2", "--to", "second"], ["02-second"]),
-])
+@pytest.mark.parametrize(
+    "words, executed",
+    [
+        (["--from", "2"], ["02-second", "03-third-part"]),
+        (["--from", "third_part"], ["03-third-part"]),
+        (["--only", "01-first"], ["01-first"]),
+        (["--to", "02"], ["01-first", "02-second"]),
+        (["--from", "2", "--to", "second"], ["02-second"]),
+    ],
+)
 def test_part_of_the_chapters(project, words, executed, monkeypatch):
     for name in ("01-first", "02-second", "03-third-part"):
         write(project, name)
@@ -112,17 +127,20 @@ def test_part_of_the_chapters(project, words, executed, monkeypatch):
     assert ran == executed
 
 
-@pytest.mark.parametrize("words, told", [
-    (["--set", "airavata.replicas=2"], "airavata.replicas"),
-    (["--set", "airavata"], "FIELD=VALUE"),
-    (["--set", "registry.password=hunter2hunter2"], "registry.password"),
-    (["--from", "07"], "there is no chapter '07'"),
-    (["--only", "01", "--to", "01"], "--only goes neither"),
-    (["--only", ""], "there is no chapter ''"),
-    (["--from", ""], "there is no chapter ''"),
-    (["--to", ""], "there is no chapter ''"),
-    (["--only", "01", "--from", ""], "--only goes neither"),
-])
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["--set", "airavata.replicas=2"], "airavata.replicas"),
+        (["--set", "airavata"], "FIELD=VALUE"),
+        (["--set", "registry.password=hunter2hunter2"], "registry.password"),
+        (["--from", "07"], "there is no chapter '07'"),
+        (["--only", "01", "--to", "01"], "--only goes neither"),
+        (["--only", ""], "there is no chapter ''"),
+        (["--from", ""], "there is no chapter ''"),
+        (["--to", ""], "there is no chapter ''"),
+        (["--only", "01", "--from", ""], "--only goes neither"),
+    ],
+)
 def test_what_is_wrong_is_told_before_anything_is_executed(project, words, told, capsys):
     write(project, "01-first", 'step("one", "ok")')
     assert cli.main(["run", "small", *words]) == 1
@@ -144,8 +162,13 @@ def test_no_notebooks_is_an_error(project):
 
 
 def test_secrets_stay_references(project):
-    write(project, "01-first", "from airavata_runbook.hosts.vault import vault_of",
-          "known = vault_of(site).secret(site.airavata.secrets['mariadb-root']); step('one', 'ok')", "len(known)")
+    write(
+        project,
+        "01-first",
+        "from airavata_runbook.hosts.vault import vault_of",
+        "known = vault_of(site).secret(site.airavata.secrets['mariadb-root']); step('one', 'ok')",
+        "len(known)",
+    )
     runner.run("small")
     assert "17" in outputs_of(project, "01-first")  # the notebook itself could read it
     files = [path for path in (project / "outputs").rglob("*") if path.is_file()]
@@ -162,8 +185,22 @@ def test_the_site_that_a_notebook_gets_is_the_one_that_was_checked(project):
 def test_bare_papermill_works_on_a_site_file(project):
     write(project, "01-first", "print('the site is', site.name)")
     environment = {name: value for name, value in os.environ.items() if name != "AIRAVATA_RUNBOOK_SITE"}
-    subprocess.run([Path(sys.executable).with_name("papermill"), "notebooks/01-first.ipynb", "out.ipynb", "-k", "python3",
-                    "-l", "python", "-f", "parameters/small.yaml"], check=True, capture_output=True, env=environment)
+    subprocess.run(
+        [
+            Path(sys.executable).with_name("papermill"),
+            "notebooks/01-first.ipynb",
+            "out.ipynb",
+            "-k",
+            "python3",
+            "-l",
+            "python",
+            "-f",
+            "parameters/small.yaml",
+        ],
+        check=True,
+        capture_output=True,
+        env=environment,
+    )
     assert "the site is small" in (project / "out.ipynb").read_text()
 
 
@@ -185,8 +222,13 @@ class Terminal:
 
 def test_a_terminal_sees_each_step_as_it_ends(tmp_path):
     stream, record = Terminal(), tmp_path / "steps.jsonl"
-    step = {"title": "Packages", "hosts": {"one": [{"status": "changed"}, {"status": "ok"}]}, "failed": 0, "stopped": 0,
-            "seconds": 4.21}
+    step = {
+        "title": "Packages",
+        "hosts": {"one": [{"status": "changed"}, {"status": "ok"}]},
+        "failed": 0,
+        "stopped": 0,
+        "seconds": 4.21,
+    }
     with ChapterProgress("02-install", record, stream):
         record.write_text(json.dumps(step) + "\n" + '{"title": "half')
         wait_for(lambda: "4.2 s" in stream.text)

@@ -8,8 +8,16 @@ import pytest
 from airavata_runbook import cli
 from tests.unit.small_project import write
 
-REPORT = {"started": "2026-01-01T00:00", "what": "run", "outcome": "ok", "plan": False, "seconds": 1, "changed": 0, "failed": 0,
-          "chapters": []}
+REPORT = {
+    "started": "2026-01-01T00:00",
+    "what": "run",
+    "outcome": "ok",
+    "plan": False,
+    "seconds": 1,
+    "changed": 0,
+    "failed": 0,
+    "chapters": [],
+}
 
 
 def test_runs_are_listed_newest_first_with_what_became_of_them(project, capsys):
@@ -31,10 +39,22 @@ def test_runs_are_listed_newest_first_with_what_became_of_them(project, capsys):
     assert "20200101T000000Z" in unreadable and "unreadable" in unreadable
 
 
-@pytest.mark.parametrize("text", [
-    "null", "[]", "{}", "7", '"run"', "{", "[" * 100_000, '{"chapters": null}',
-    json.dumps(REPORT | {"started": 1}), json.dumps(REPORT | {"seconds": math.inf}), json.dumps(REPORT | {"chapters": [7]}),
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "null",
+        "[]",
+        "{}",
+        "7",
+        '"run"',
+        "{",
+        "[" * 100_000,
+        '{"chapters": null}',
+        json.dumps(REPORT | {"started": 1}),
+        json.dumps(REPORT | {"seconds": math.inf}),
+        json.dumps(REPORT | {"chapters": [7]}),
+    ],
+)
 def test_what_is_no_report_is_one_row_that_says_so(project, capsys, text):
     folder = project / "outputs" / "small" / "20260101T000000Z"
     folder.mkdir(parents=True)

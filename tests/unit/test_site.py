@@ -40,25 +40,30 @@ def test_an_unknown_site_names_the_known_ones():
         Site.load("labb")
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"ssh": {"jump": "me@bastion:port"}}, "ssh.jump"),
-    ({"nodez": []}, "did you mean 'nodes'?"),
-    ({"network": {"pod": "10.0.0.0/8"}}, "network.pod: unknown key; did you mean 'pods'?"),
-    ({"network": {"pods": "10.244.0.0/33"}}, "network.pods"),
-    ({"network": {"pods": "10.254.0.0/17"}}, "pods 10.254.0.0/17 and services 10.254.0.0/16 overlap"),
-    ({"network": {"pods": "10.98.0.0/16"}}, "address 10.98.0.11 lies inside network.pods"),
-    ({"network": {"pods": "10.244.0.0/24", "subnet_length": 24}}, "does not fit"),
-    ({"network": {"pods": "10.244.0.0/23", "subnet_length": 24}}, "too few /24 leases for 2 nodes"),
-    ({"registry": {"node": "elsewhere"}}, "registry.node: elsewhere is no node of this site"),
-    ({"repository": {"gpgcheck": True}}, "gpgcheck: true needs gpgkey"),
-    ({"airavata": {"images": {"portal": {"pull": "example.org/portal:1"}}}}, "needs its digest"),
-    ({"airavata": {"images": {"portal": {}}}}, "exactly one of archive, pull or build"),
-    ({"airavata": {"portal_node_port": 80}}, "airavata.portal_node_port"),
-    ({"nodes": [{"name": "one", "address": "10.98.0.11"}]}, "exactly one needs role: master, found 0"),
-    ({"nodes": [{"name": "a", "address": "10.98.0.11", "role": "master"},
-                {"name": "a", "address": "10.98.0.11"}]}, "name a is given to more than one node"),
-    ({"nodes": [{"name": "a", "address": "10.97.0.11", "role": "master"}]}, "not in lab.network"),
-])
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"ssh": {"jump": "me@bastion:port"}}, "ssh.jump"),
+        ({"nodez": []}, "did you mean 'nodes'?"),
+        ({"network": {"pod": "10.0.0.0/8"}}, "network.pod: unknown key; did you mean 'pods'?"),
+        ({"network": {"pods": "10.244.0.0/33"}}, "network.pods"),
+        ({"network": {"pods": "10.254.0.0/17"}}, "pods 10.254.0.0/17 and services 10.254.0.0/16 overlap"),
+        ({"network": {"pods": "10.98.0.0/16"}}, "address 10.98.0.11 lies inside network.pods"),
+        ({"network": {"pods": "10.244.0.0/24", "subnet_length": 24}}, "does not fit"),
+        ({"network": {"pods": "10.244.0.0/23", "subnet_length": 24}}, "too few /24 leases for 2 nodes"),
+        ({"registry": {"node": "elsewhere"}}, "registry.node: elsewhere is no node of this site"),
+        ({"repository": {"gpgcheck": True}}, "gpgcheck: true needs gpgkey"),
+        ({"airavata": {"images": {"portal": {"pull": "example.org/portal:1"}}}}, "needs its digest"),
+        ({"airavata": {"images": {"portal": {}}}}, "exactly one of archive, pull or build"),
+        ({"airavata": {"portal_node_port": 80}}, "airavata.portal_node_port"),
+        ({"nodes": [{"name": "one", "address": "10.98.0.11"}]}, "exactly one needs role: master, found 0"),
+        (
+            {"nodes": [{"name": "a", "address": "10.98.0.11", "role": "master"}, {"name": "a", "address": "10.98.0.11"}]},
+            "name a is given to more than one node",
+        ),
+        ({"nodes": [{"name": "a", "address": "10.97.0.11", "role": "master"}]}, "not in lab.network"),
+    ],
+)
 def test_what_cannot_be_right_is_refused_with_its_field(changes, said):
     assert said in refusal(**changes)
 
@@ -84,12 +89,15 @@ def test_an_override_finds_a_node_by_name_and_by_number(field):
     assert str(Site.load("lab", {field: "10.98.0.77"}).node("worker").address) == "10.98.0.77"
 
 
-@pytest.mark.parametrize(("field", "said"), [
-    ("nodes.other.address", "found:  other\n  needed: a number below 2, or one of master, worker"),
-    ("nodes.7.address", "a number below 2"),
-    ("nodes.7", "a number below 2"),
-    ("name.first", "cannot be descended into"),
-])
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("nodes.other.address", "found:  other\n  needed: a number below 2, or one of master, worker"),
+        ("nodes.7.address", "a number below 2"),
+        ("nodes.7", "a number below 2"),
+        ("name.first", "cannot be descended into"),
+    ],
+)
 def test_an_override_of_what_is_not_there_is_refused(field, said):
     with pytest.raises(SiteError) as caught:
         Site.load("lab", {field: "10.98.0.77"})

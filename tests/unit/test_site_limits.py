@@ -32,12 +32,14 @@ site:
 @pytest.fixture
 def refusal(tmp_path):
     """The message that refuses a site file of this text."""
+
     def refused(text: str) -> str:
         (tmp_path / "bad.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
         with pytest.raises(SiteError) as caught:
             Site.load(tmp_path / "bad.yaml")
         assert "bad.yaml" in str(caught.value)
         return str(caught.value)
+
     return refused
 
 
@@ -52,43 +54,64 @@ def test_a_key_that_stands_twice_is_refused_with_both_lines(refusal):
 
 
 def test_an_anchor_and_a_merge_are_no_key_that_stands_twice(tmp_path):
-    site = loaded(tmp_path, GOOD.replace("{name: one,", "{<<: &host {interface: eth1, role: worker}, role: worker, name: one,")
-                  + "    - {<<: *host, name: two, address: 10.0.0.13}\n")
+    site = loaded(
+        tmp_path,
+        GOOD.replace("{name: one,", "{<<: &host {interface: eth1, role: worker}, role: worker, name: one,")
+        + "    - {<<: *host, name: two, address: 10.0.0.13}\n",
+    )
     assert [node.interface for node in site.nodes] == ["eth0", "eth1", "eth1"]
 
 
 @pytest.mark.parametrize("number", ["012", "0o12", "0x1388", "1:23", "5_000", "1e3", "0b101"])
 def test_a_number_is_decimal_or_none(refusal, number):
-    assert f"registry.port: needs a whole number, in decimal digits alone (found '{number}')" in \
-        refusal(GOOD + f"  registry: {{port: {number}}}\n")
+    assert f"registry.port: needs a whole number, in decimal digits alone (found '{number}')" in refusal(
+        GOOD + f"  registry: {{port: {number}}}\n"
+    )
 
 
 def test_a_decimal_number_is_one(tmp_path):
     assert loaded(tmp_path, GOOD + "  registry: {port: 5443}\n").registry.port == 5443
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("", "the site file is empty"), ("# nothing yet\n", "the site file is empty"),
-    ("site:\n", "there is nothing below `site:`"), ("site: [1]\n", "there is a list below `site:`"),
-    ("site: gateway\n", "there is a single value below `site:`"), ("- site\n", "found:  a list"), ("hello\n", "a single value"),
-    ("Site: {}\n", "found:  the keys Site"), ("~: 1\n", "found:  the keys ~"),
-    ("site: {}\n---\nsite: {}\n", "line 2, column 1"), (GOOD + "  network:\n\t pods: 10.1.0.0/16\n", "line 7, column 1"),
-    (GOOD.encode() + b"  # caf\xe9\n", "the site file cannot be read"), (GOOD.encode("utf-16"), "the site file cannot be read"),
-    (GOOD + "  on: 6\n", "on: unknown key"), (GOOD + "  5: 6\n", "5: unknown key"), (GOOD + "  '': 6\n", "'': unknown key"),
-    (GOOD + "  ? [a, b]\n  : 6\n", "a list or keys stand where a key belongs"),
-    (GOOD + "  airavata: {images: {Portal: {archive: x}}}\n", "airavata.images: the key 'Portal' needs lower-case letters"),
-    (GOOD + "  lab:\n", "lab: needs keys below it; {} takes all defaults (found nothing)"),
-    (GOOD.replace("gateway", "2026-13-45"), "line 2, column 9\n  found:  this looks like a number or a date, but can be none"),
-    (GOOD.replace("gateway", "2026-11-23"), "(found 2026-11-23)"), (GOOD.replace("gateway", "!!bool maybe"), "can be none"),
-    (GOOD + f"  registry: {{port: {'9' * 5000}}}\n", "this looks like a number or a date, but can be none"),
-    ("site: " + "[" * 3000 + "]" * 3000, "nested too deeply"), ("site: &s\n  name: gateway\n  nodes: *s\n", "contains itself"),
-    ("site:\n  name: gateway\n  nodes: &n [*n]\n", "contains itself"),
-    (GOOD.replace("gateway", "g" * 5000), "(found '" + "g" * 79 + "…"),
-    (GOOD + '  registry: {password: "env:\\ud800"}\n', "registry.password: needs text; it holds half a character"),
-    (GOOD + "  ssh: [user]\n", "ssh: needs keys below it; {} takes all defaults (found a list)"),
-    (GOOD.replace("nodes:\n", "nodes:\n    first: x\n    second: y\nx:\n"), "a site file has exactly one top-level key"),
-    (GOOD + "  ignore_checks: {swap: true, cpu: true}\n", "needs a list: lines that start with - (found keys: swap, cpu)"),
-])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "the site file is empty"),
+        ("# nothing yet\n", "the site file is empty"),
+        ("site:\n", "there is nothing below `site:`"),
+        ("site: [1]\n", "there is a list below `site:`"),
+        ("site: gateway\n", "there is a single value below `site:`"),
+        ("- site\n", "found:  a list"),
+        ("hello\n", "a single value"),
+        ("Site: {}\n", "found:  the keys Site"),
+        ("~: 1\n", "found:  the keys ~"),
+        ("site: {}\n---\nsite: {}\n", "line 2, column 1"),
+        (GOOD + "  network:\n\t pods: 10.1.0.0/16\n", "line 7, column 1"),
+        (GOOD.encode() + b"  # caf\xe9\n", "the site file cannot be read"),
+        (GOOD.encode("utf-16"), "the site file cannot be read"),
+        (GOOD + "  on: 6\n", "on: unknown key"),
+        (GOOD + "  5: 6\n", "5: unknown key"),
+        (GOOD + "  '': 6\n", "'': unknown key"),
+        (GOOD + "  ? [a, b]\n  : 6\n", "a list or keys stand where a key belongs"),
+        (GOOD + "  airavata: {images: {Portal: {archive: x}}}\n", "airavata.images: the key 'Portal' needs lower-case letters"),
+        (GOOD + "  lab:\n", "lab: needs keys below it; {} takes all defaults (found nothing)"),
+        (
+            GOOD.replace("gateway", "2026-13-45"),
+            "line 2, column 9\n  found:  this looks like a number or a date, but can be none",
+        ),
+        (GOOD.replace("gateway", "2026-11-23"), "(found 2026-11-23)"),
+        (GOOD.replace("gateway", "!!bool maybe"), "can be none"),
+        (GOOD + f"  registry: {{port: {'9' * 5000}}}\n", "this looks like a number or a date, but can be none"),
+        ("site: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("site: &s\n  name: gateway\n  nodes: *s\n", "contains itself"),
+        ("site:\n  name: gateway\n  nodes: &n [*n]\n", "contains itself"),
+        (GOOD.replace("gateway", "g" * 5000), "(found '" + "g" * 79 + "…"),
+        (GOOD + '  registry: {password: "env:\\ud800"}\n', "registry.password: needs text; it holds half a character"),
+        (GOOD + "  ssh: [user]\n", "ssh: needs keys below it; {} takes all defaults (found a list)"),
+        (GOOD.replace("nodes:\n", "nodes:\n    first: x\n    second: y\nx:\n"), "a site file has exactly one top-level key"),
+        (GOOD + "  ignore_checks: {swap: true, cpu: true}\n", "needs a list: lines that start with - (found keys: swap, cpu)"),
+    ],
+)
 def test_what_is_no_site_is_told_in_one_message(refusal, text, said):
     message = refusal(text)
     assert said in message and len(message) < 1000
@@ -107,15 +130,32 @@ def test_an_override_of_no_item_is_refused(field):
         Site.load("lab", {field: 5})
 
 
-@pytest.mark.parametrize(("registry", "airavata", "said"), [
-    ("root: /srv/data", "storage_path: /srv/data, storage_node: head",
-     "airavata.storage_path: /srv/data is registry.root on head too"),
-    ("root: /srv/data/registry, node: one", "storage_path: /srv/data", "registry.root: /srv/data/registry lies inside "
-     "airavata.storage_path /srv/data on one"),
-    ("root: /srv/data", "storage_path: /srv/data/airavata, storage_node: head", "lies inside registry.root /srv/data on head"),
-    ("root: /opt/airavata-runbook/repository/images", "{}", "lies inside repository.baseurl /opt/airavata-runbook/repository"),
-    ("root: /opt/airavata-runbook", "{}", "repository.baseurl: /opt/airavata-runbook/repository lies inside registry.root"),
-])
+@pytest.mark.parametrize(
+    ("registry", "airavata", "said"),
+    [
+        (
+            "root: /srv/data",
+            "storage_path: /srv/data, storage_node: head",
+            "airavata.storage_path: /srv/data is registry.root on head too",
+        ),
+        (
+            "root: /srv/data/registry, node: one",
+            "storage_path: /srv/data",
+            "registry.root: /srv/data/registry lies inside airavata.storage_path /srv/data on one",
+        ),
+        (
+            "root: /srv/data",
+            "storage_path: /srv/data/airavata, storage_node: head",
+            "lies inside registry.root /srv/data on head",
+        ),
+        (
+            "root: /opt/airavata-runbook/repository/images",
+            "{}",
+            "lies inside repository.baseurl /opt/airavata-runbook/repository",
+        ),
+        ("root: /opt/airavata-runbook", "{}", "repository.baseurl: /opt/airavata-runbook/repository lies inside registry.root"),
+    ],
+)
 def test_folders_of_one_host_do_not_lie_in_each_other(refusal, registry, airavata, said):
     """What `reset --data` removes of the one would be the other's."""
     airavata = airavata if airavata == "{}" else f"{{{airavata}}}"
@@ -128,7 +168,9 @@ def test_folders_of_different_hosts_may_have_one_name(tmp_path):
 
 
 def test_every_contradiction_is_a_line_and_counted(refusal):
-    message = refusal(GOOD.replace("10.0.0.12", "10.244.0.12") + """\
+    message = refusal(
+        GOOD.replace("10.0.0.12", "10.244.0.12")
+        + """\
   network: {services: 10.244.0.0/16, subnet_length: 12}
   registry: {node: three, password: "env:X"}
   repository: {gpgcheck: true}
@@ -136,20 +178,29 @@ def test_every_contradiction_is_a_line_and_counted(refusal):
     portal_node_port: 30930
     storage_node: four
     images: {portal: {archive: a, build: b}, gfac: {pull: x}}
-""")
+"""
+    )
     lines = [line for line in message.splitlines() if line.startswith("  - ")]
     assert "the site file has 11 problems:" in message and len(lines) == 11
-    for field in ("registry.node", "airavata.storage_node", "network: pods", "network.subnet_length",
-                  "nodes: one's address 10.244.0.12 lies inside network.pods",
-                  "nodes: one's address 10.244.0.12 lies inside network.services",
-                  "repository.gpgcheck: true needs gpgkey", "repository.gpgcheck: true, but", "airavata: portal_node_port",
-                  "airavata.images.portal: needs exactly one of archive, pull or build, found archive and build",
-                  "airavata.images.gfac: an image that is pulled needs its digest"):
+    for field in (
+        "registry.node",
+        "airavata.storage_node",
+        "network: pods",
+        "network.subnet_length",
+        "nodes: one's address 10.244.0.12 lies inside network.pods",
+        "nodes: one's address 10.244.0.12 lies inside network.services",
+        "repository.gpgcheck: true needs gpgkey",
+        "repository.gpgcheck: true, but",
+        "airavata: portal_node_port",
+        "airavata.images.portal: needs exactly one of archive, pull or build, found archive and build",
+        "airavata.images.gfac: an image that is pulled needs its digest",
+    ):
         assert sum(field in line for line in lines) == 1, field
 
 
-@pytest.mark.parametrize(("ssh", "field"), [
-    ("{user: 'a b'}", "ssh.user"), ("{password: x}", "ssh.password: unknown key"), ("{port: 0}", "ssh.port")])
+@pytest.mark.parametrize(
+    ("ssh", "field"), [("{user: 'a b'}", "ssh.user"), ("{password: x}", "ssh.password: unknown key"), ("{port: 0}", "ssh.port")]
+)
 def test_a_mistake_that_nodes_inherit_is_told_once_where_it_stands(refusal, ssh, field):
     message = refusal(GOOD + f"  ssh: {ssh}\n")
     assert "1 problem:" in message and f"- {field}" in message
@@ -160,8 +211,18 @@ def test_a_mistake_in_a_node_s_own_ssh_is_told_there(refusal):
     assert "2 problems:" in message and "- nodes.0.ssh.user" in message and "- ssh.user" in message
 
 
-@pytest.mark.parametrize("url", ["htp://u:hunter2@x/y", "https://u:hunter2@x/y z", "u:hunter2@x/y", "https://u:a/hunter2@x/y z",
-                                 "https://x/y?token=hunter2 ", "https://u:a b hunter2@x/y", "https://u:a@hunter2@x/y z"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "htp://u:hunter2@x/y",
+        "https://u:hunter2@x/y z",
+        "u:hunter2@x/y",
+        "https://u:a/hunter2@x/y z",
+        "https://x/y?token=hunter2 ",
+        "https://u:a b hunter2@x/y",
+        "https://u:a@hunter2@x/y z",
+    ],
+)
 def test_a_password_in_an_address_is_not_repeated(refusal, url):
     message = refusal(GOOD + f"  repository: {{baseurl: '{url}'}}\n")
     assert "repository.baseurl: needs an address" in message and "hunter2" not in message
@@ -198,11 +259,14 @@ def test_the_ports_are_those_that_the_hosts_are_checked_for():
     assert {port for protocol, port in CHECKED_PORTS if protocol == "tcp"} <= set(NODE_PORTS)
 
 
-@pytest.mark.parametrize(("ssh", "said"), [
-    ("host: gate.example.org", "nodes: head, one are all reached at gate.example.org:22;"),
-    ("host: gate.example.org, jump: me@bastion", "at gate.example.org:22 through me@bastion;"),
-    ("fingerprint: 'SHA256:" + "A" * 43 + "'", "ssh.fingerprint: head, one would all need the same host key"),
-])
+@pytest.mark.parametrize(
+    ("ssh", "said"),
+    [
+        ("host: gate.example.org", "nodes: head, one are all reached at gate.example.org:22;"),
+        ("host: gate.example.org, jump: me@bastion", "at gate.example.org:22 through me@bastion;"),
+        ("fingerprint: 'SHA256:" + "A" * 43 + "'", "ssh.fingerprint: head, one would all need the same host key"),
+    ],
+)
 def test_what_only_one_host_can_have_is_not_inherited_by_several(refusal, ssh, said):
     assert said in refusal(GOOD + f"  ssh: {{{ssh}}}\n")
 
@@ -217,15 +281,26 @@ def test_a_host_is_reached_by_a_name_or_an_address(tmp_path, host):
     assert loaded(tmp_path, GOOD.replace("role: master}", f"role: master, ssh: {{host: '{host}'}}}}")).master.ssh.host == host
 
 
-@pytest.mark.parametrize("url", ["https://packages.example.org", "http://10.0.0.1:8080/debian/x86_64/os/", "http://[fd00::1]/x",
-                                 "file:///srv/debs.d/airavata_1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://packages.example.org",
+        "http://10.0.0.1:8080/debian/x86_64/os/",
+        "http://[fd00::1]/x",
+        "file:///srv/debs.d/airavata_1",
+    ],
+)
 def test_a_repository_is_at_an_address_or_in_a_folder(tmp_path, url):
     assert loaded(tmp_path, GOOD + f"  repository: {{baseurl: '{url}'}}\n").repository.baseurl == url
 
 
-@pytest.mark.parametrize(("section", "remedy"), [
-    ("repository: {baseurl: 'https://ci:hunter2@packages.example.org'}", "/etc/apt/auth.conf.d"),
-    (f"airavata: {{images: {{portal: {{pull: 'ci:hunter2@registry.example.org/a@sha256:{'1' * 64}'}}}}}}", "stands in auth")])
+@pytest.mark.parametrize(
+    ("section", "remedy"),
+    [
+        ("repository: {baseurl: 'https://ci:hunter2@packages.example.org'}", "/etc/apt/auth.conf.d"),
+        (f"airavata: {{images: {{portal: {{pull: 'ci:hunter2@registry.example.org/a@sha256:{'1' * 64}'}}}}}}", "stands in auth"),
+    ],
+)
 def test_a_login_in_an_address_is_refused_unsaid_because_papermill_would_write_it_into_notebooks(tmp_path, section, remedy):
     with pytest.raises(SiteError) as refused:
         loaded(tmp_path, GOOD + f"  {section}\n")
@@ -238,8 +313,18 @@ def test_relative_paths_start_at_the_project_s_folder(tmp_path, monkeypatch):
     (tmp_path / "password").write_text("canary\n")
     (tmp_path / "password").chmod(0o600)
     monkeypatch.chdir(tmp_path / "deep" / "er")
-    assert vault.vault_of(Site.load({"name": "paths", "nodes": [{"name": "a", "address": "10.0.0.1", "role": "master"}],
-                                     "registry": {"password": "file:password"}})).secret("file:password") == "canary"
+    assert (
+        vault.vault_of(
+            Site.load(
+                {
+                    "name": "paths",
+                    "nodes": [{"name": "a", "address": "10.0.0.1", "role": "master"}],
+                    "registry": {"password": "file:password"},
+                }
+            )
+        ).secret("file:password")
+        == "canary"
+    )
     (tmp_path / "parameters" / "gateway.yaml").write_text(GOOD)
     assert Site.load("gateway").name == Site.load("parameters/gateway.yaml").name == "gateway"
 
@@ -258,10 +343,18 @@ def test_an_image_below_the_folder_of_an_unknown_user_is_told(tmp_path):
     assert str(paths.given("~/no-such.tar")) in str(caught.value)
 
 
-@pytest.mark.parametrize("section", [
-    {"lab": None}, {"repository": {"baseurl": "file:///etc"}}, {"repository": {"gpgkey": "https://x/key"}},
-    {"registry": {"password": "generated:../x"}}, {"ssh": {"jump": "b:0"}}, {"registry": {"root": "/opt/../etc"}},
-    {"airavata": {"images": {"portal": {"pull": "x", "auth": "generated:x"}}}}])
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"lab": None},
+        {"repository": {"baseurl": "file:///etc"}},
+        {"repository": {"gpgkey": "https://x/key"}},
+        {"registry": {"password": "generated:../x"}},
+        {"ssh": {"jump": "b:0"}},
+        {"registry": {"root": "/opt/../etc"}},
+        {"airavata": {"images": {"portal": {"pull": "x", "auth": "generated:x"}}}},
+    ],
+)
 def test_an_editor_that_has_the_schema_refuses_it_too(section):
     site = {"name": "gateway", "nodes": [{"name": "head", "address": "10.0.0.11", "role": "master"}]}
     jsonschema.validate({"site": site}, json.loads(schema_text()))

@@ -90,6 +90,7 @@ def test_a_session_that_is_refused_leaves_the_connection_to_the_others(monkeypat
 
     def refused(timeout):
         raise paramiko.ChannelException(1, "Administratively prohibited")
+
     host._client = client(refused)
     with pytest.raises(HostUnreachable, match="(?s)refuses one more session.*MaxSessions"):
         host.run("true")
@@ -104,6 +105,7 @@ def test_a_connection_that_was_lost_earlier_takes_no_newer_one_with_it(monkeypat
     def lost_meanwhile(timeout):
         host._client = newer  # another thread has connected again
         raise EOFError
+
     host._client = client(lost_meanwhile)
     with pytest.raises(HostUnreachable, match="was lost"):
         host.run("true")
@@ -138,6 +140,7 @@ def offered(monkeypatch):
     def connect(client, address, **options):
         attempts.append(options)
         raise OSError("no route to host")
+
     monkeypatch.setattr(paramiko.SSHClient, "connect", connect)
     monkeypatch.setattr(ssh_client, "_prompt_socket", lambda address, port: None)
     return attempts
@@ -149,9 +152,17 @@ def unreachable(**ssh) -> str:
     return str(refused.value)
 
 
-@pytest.mark.parametrize("line", [
-    b"one ssh-ed25519 AAA", b"one ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAA/IOarEmxF", b"\xff\xfe\x00\x01 binary",
-    b"@cert-authority *.example.org " + KEY.encode(), b"|1|c2hvcnQ=|c2hvcnQ= " + KEY.encode(), b"|1| " + KEY.encode()])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"one ssh-ed25519 AAA",
+        b"one ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAA/IOarEmxF",
+        b"\xff\xfe\x00\x01 binary",
+        b"@cert-authority *.example.org " + KEY.encode(),
+        b"|1|c2hvcnQ=|c2hvcnQ= " + KEY.encode(),
+        b"|1| " + KEY.encode(),
+    ],
+)
 def test_a_broken_line_of_known_hosts_is_named(tmp_path, offered, line):
     known = tmp_path / "known_hosts"
     known.write_bytes(b"# hosts\n\none.example.org " + KEY.encode() + b"\n" + line + b"\ntwo " + KEY.encode() + b"\n")
@@ -168,6 +179,7 @@ def test_a_file_of_known_hosts_that_may_not_be_read_is_named(tmp_path, offered, 
 
     def denied(client, path):
         raise PermissionError(13, "Permission denied", path)
+
     monkeypatch.setattr(paramiko.SSHClient, "load_host_keys", denied)
     message = unreachable(known_hosts=str(known))
     assert f"{known}: PermissionError" in message and not offered
@@ -191,12 +203,18 @@ def test_paths_of_keys_and_known_hosts_start_at_the_project_s_folder(tmp_path, o
         open_client("host one", Ssh(key="~nosuchuser/id"), "one.example.org")
 
 
-@pytest.mark.parametrize("error", [
-    IsADirectoryError(21, "Is a directory", "/home/me/.ssh"), PermissionError(13, "denied", "/home/me/id"),
-    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        IsADirectoryError(21, "Is a directory", "/home/me/.ssh"),
+        PermissionError(13, "denied", "/home/me/id"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+    ],
+)
 def test_a_private_key_that_cannot_be_read_is_no_silent_host(offered, monkeypatch, error):
     def connect(client, address, **options):
         raise error
+
     monkeypatch.setattr(paramiko.SSHClient, "connect", connect)
     message = unreachable(key="/home/me/id", known_hosts="/nowhere")
     assert "the private key file cannot be read" in message and "/home/me" in message

@@ -16,8 +16,16 @@ from airavata_runbook.stacks.render import MARK
 
 LAB = Path(__file__).parents[2] / "parameters" / "lab.yaml"
 BUILT = ("pause", "coredns", "mariadb", "rabbitmq", "zookeeper", "toolbox", "stand-in")
-OWN = ("credential-store", "sharing-registry", "registry-server", "profile-service", "gfac", "orchestrator", "api-server",
-       "portal")
+OWN = (
+    "credential-store",
+    "sharing-registry",
+    "registry-server",
+    "profile-service",
+    "gfac",
+    "orchestrator",
+    "api-server",
+    "portal",
+)
 ARCHIVE = {"archive": "airavata.tar"}
 PROPERTIES = {"airavata-server": "file:airavata-server.properties"}
 
@@ -29,20 +37,41 @@ def lab(**airavata) -> Site:
 
 def three() -> Site:
     """Another site: three hosts, other networks, names and ports, and Airavata's own images for all."""
-    return Site.load({
-        "name": "elsewhere",
-        "nodes": [{"name": "head", "address": "192.168.7.1", "role": "master"},
-                  {"name": "left", "address": "192.168.7.2"}, {"name": "right", "address": "192.168.7.3"}],
-        "network": {"pods": "172.20.0.0/16", "services": "172.21.0.0/16", "domain": "cluster.example"},
-        "registry": {"name": "images.example", "port": 5443},
-        "airavata": {"namespace": "science", "api_replicas": 3, "storage_node": "right", "storage_path": "/srv/airavata",
-                     "portal_node_port": 31443, "api_node_port": 31930, "images": dict.fromkeys(OWN, ARCHIVE),
-                     "secrets": PROPERTIES}})
+    return Site.load(
+        {
+            "name": "elsewhere",
+            "nodes": [
+                {"name": "head", "address": "192.168.7.1", "role": "master"},
+                {"name": "left", "address": "192.168.7.2"},
+                {"name": "right", "address": "192.168.7.3"},
+            ],
+            "network": {"pods": "172.20.0.0/16", "services": "172.21.0.0/16", "domain": "cluster.example"},
+            "registry": {"name": "images.example", "port": 5443},
+            "airavata": {
+                "namespace": "science",
+                "api_replicas": 3,
+                "storage_node": "right",
+                "storage_path": "/srv/airavata",
+                "portal_node_port": 31443,
+                "api_node_port": 31930,
+                "images": dict.fromkeys(OWN, ARCHIVE),
+                "secrets": PROPERTIES,
+            },
+        }
+    )
 
 
-SITES = {"lab": lab, "three hosts": three,
-         "one host": lambda: Site.load({"name": "one", "nodes": [{"name": "a", "address": "192.168.7.1", "role": "master"}],
-                                        "airavata": {"stand_in": True, "api_replicas": 1}})}
+SITES = {
+    "lab": lab,
+    "three hosts": three,
+    "one host": lambda: Site.load(
+        {
+            "name": "one",
+            "nodes": [{"name": "a", "address": "192.168.7.1", "role": "master"}],
+            "airavata": {"stand_in": True, "api_replicas": 1},
+        }
+    ),
+}
 
 
 def images(site: Site) -> dict[str, str]:
@@ -66,7 +95,8 @@ def unknown(value, kind: str, field: str = "") -> list[str]:
         return []
     types = {json: model.openapi_types[name] for name, json in model.attribute_map.items()}
     return [f"{field}.{key}" for key in value if key not in types] + [
-        line for key, one in value.items() if key in types for line in unknown(one, types[key], f"{field}.{key}")]
+        line for key, one in value.items() if key in types for line in unknown(one, types[key], f"{field}.{key}")
+    ]
 
 
 @pytest.mark.parametrize("name", ["classic", "system"])
@@ -179,12 +209,14 @@ def test_secrets_are_references_which_a_site_may_replace():
     assert load(site, images(site)).secrets["mariadb"]["root-password"] == "env:ROOT_PASSWORD"
     assert "airavata-server" not in stack.secrets
     assert load(three(), images(three())).secrets["airavata-server"] == {
-        "airavata-server.properties": "file:airavata-server.properties"}
+        "airavata-server.properties": "file:airavata-server.properties"
+    }
 
 
 def test_changed_settings_reach_the_pods(tmp_path):
     def stamp(stack):
         return objects(stack, "Deployment")["coredns"]["spec"]["template"]["metadata"]["annotations"]
+
     folder = planted(tmp_path, DNS, "ttl 30", "ttl 60")
     assert stamp(load(lab(), images(lab()), "system")) == stamp(load(lab(), images(lab()), "system"))
     assert stamp(load(lab(), images(lab()), "system", folder)) != stamp(load(lab(), images(lab()), "system"))
@@ -212,68 +244,99 @@ SERVICE, STACK, DNS = "classic/portal/service.yaml", "classic/stack.yaml", "syst
 IMAGE = '{{ image("portal") }}'
 
 
-@pytest.mark.parametrize(("file", "old", "new", "said"), [
-    (SERVICE, "{{ site.airavata.portal_node_port }}", "8080", "nodePort: found 8080; needed: 30000 to 32767"),
-    (SERVICE, "{{ site.airavata.portal_node_port }}", "30930", "nodePort: found 30930; needed: one that"),
-    (SERVICE, "selector: {app.kubernetes.io/name: portal}", "selector: {app.kubernetes.io/name: pga}", "spec.selector: found"),
-    (SERVICE, "targetPort: https", "targetPort: http", "targetPort: found http; needed: a port of its pods, one of 8443, https"),
-    (SERVICE, "port: 443", "port: 444", "found ports [444]; needed: [443]"),
-    (PORTAL, "matchLabels: {app.kubernetes.io/name: portal}", "matchLabels: {app.kubernetes.io/name: pga}", "matchLabels: found"),
-    (PORTAL, "secretName: portal-tls", "secretName: portal-cert", "found Secret portal-cert; needed: one of"),
-    (PORTAL, "secretName: portal-tls", "secretName: portal-tls, items: [{key: tls.pem, path: tls.pem}]", "found key tls.pem"),
-    (PORTAL, "name: tls, mountPath", "name: certs, mountPath", "name: found certs; needed: a volume of the pod, one of tls"),
-    (PORTAL, "mountPath: /etc/airavata/tls", "subPath: cert.pem, mountPath: /etc/airavata/tls", "subPath: found cert.pem"),
-    (PORTAL, "value: api-server}", "value: apiserver}", "found apiserver, a name that nobody has"),
-    (PORTAL, "value: api-server}", "value: api-server.airavat.svc}", "found api-server.airavat.svc, a name that nobody has"),
-    (PORTAL, "value: api-server}", "value: 10.254.3.4}", "found the address 10.254.3.4; needed: a Service's name"),
-    (PORTAL, "value: api-server}", 'value: "https://api-server:8930/"}', "found api-server:8930; needed: a port"),
-    (API, "value: mariadb}", "value: database}", "found database, a name that nobody has"),
-    (API, "value: mariadb}", 'value: "jdbc:mysql://mariadb:3307/app_catalog"}', "found mariadb:3307; needed: a port"),
-    (API, "key: airavata-password", "key: password", "found key password of Secret mariadb; needed: one of"),
-    (API, "name: DATABASE_USER, value: airavata", "name: DATABASE_PASSWORD, value: canary", "found a secret's value"),
-    (API, "name: DATABASE_USER, value: airavata", "name: URL, value: 'mysql://root:canary@mariadb'", "found a secret's value"),
-    (PORTAL, f"image: {IMAGE}", f"image: {IMAGE}\n          imagePullPolicy: Never", "imagePullPolicy: found Never"),
-    (PORTAL, IMAGE, "airavata/portal:1", "needed: an image of the private registry, registry.lab:5000/NAME:TAG"),
-    (PORTAL, IMAGE, "registry.lab:5000/portal:latest", "needed: a tag other than latest"),
-    (PORTAL, IMAGE, "registry.lab:5000/portal", "needed: a tag other than latest"),
-    (PORTAL, "readinessProbe:", "startupProbe:", "readinessProbe: needed"),
-    (PORTAL, "livenessProbe:", "startupProbe:", "livenessProbe: needed"),
-    (PORTAL, "port: https, scheme", "port: http, scheme", "readinessProbe: found port http; needed: a port of this container"),
-    (PORTAL, "limits: {memory", "limits: {cpu", "resources.limits.memory: needed"),
-    (PORTAL, "requests: {cpu: 50m, ", "requests: {", "resources.requests.cpu: needed"),
-    (PORTAL, "allowPrivilegeEscalation: false", "privileged: true", "privileged: found true; needed: false"),
-    (PORTAL, "allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true", "allowPrivilegeEscalation: needed: false"),
-    (PORTAL, "runAsNonRoot: true", "runAsNonRoot: false", "runAsNonRoot: needed: true"),
-    (PORTAL, "enableServiceLinks: false", "hostNetwork: true", "hostNetwork: found true; needed: false"),
-    (PORTAL, "imagePullSecrets: [{name: registry}]", "imagePullSecrets: []", "needed: the Secret registry"),
-    (MARIADB, "{{ site.airavata.storage_path }}/mariadb", "/var/lib/mysql", "hostPath.path: found /var/lib/mysql; needed:"),
-    (MARIADB, "nodeSelector: {kubernetes.io/hostname", "nodeSelector: {host", "needed: a nodeSelector"),
-    (MARIADB, "strategy: {type: Recreate}", "strategy: {type: RollingUpdate}", "needed: strategy.type Recreate"),
-    (DNS, "configMap: {name: coredns}", "configMap: {name: dns}", "found ConfigMap dns; needed: one of coredns"),
-    (DNS, "  Corefile: |", "  corefile: |", "found /etc/coredns/Corefile spoken of; needed: a file that is"),
-    (DNS, "kind: ConfigMap", "kind: Secret", "found Secret; needed: none in a stack"),
-    (DNS, "ttl 30", "password = canary", "data.Corefile: found a secret's value"),
-    (PORTAL, "secretName: portal-tls", "secret: portal-tls", "found Secret None"),
-])
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        (SERVICE, "{{ site.airavata.portal_node_port }}", "8080", "nodePort: found 8080; needed: 30000 to 32767"),
+        (SERVICE, "{{ site.airavata.portal_node_port }}", "30930", "nodePort: found 30930; needed: one that"),
+        (
+            SERVICE,
+            "selector: {app.kubernetes.io/name: portal}",
+            "selector: {app.kubernetes.io/name: pga}",
+            "spec.selector: found",
+        ),
+        (
+            SERVICE,
+            "targetPort: https",
+            "targetPort: http",
+            "targetPort: found http; needed: a port of its pods, one of 8443, https",
+        ),
+        (SERVICE, "port: 443", "port: 444", "found ports [444]; needed: [443]"),
+        (
+            PORTAL,
+            "matchLabels: {app.kubernetes.io/name: portal}",
+            "matchLabels: {app.kubernetes.io/name: pga}",
+            "matchLabels: found",
+        ),
+        (PORTAL, "secretName: portal-tls", "secretName: portal-cert", "found Secret portal-cert; needed: one of"),
+        (PORTAL, "secretName: portal-tls", "secretName: portal-tls, items: [{key: tls.pem, path: tls.pem}]", "found key tls.pem"),
+        (PORTAL, "name: tls, mountPath", "name: certs, mountPath", "name: found certs; needed: a volume of the pod, one of tls"),
+        (PORTAL, "mountPath: /etc/airavata/tls", "subPath: cert.pem, mountPath: /etc/airavata/tls", "subPath: found cert.pem"),
+        (PORTAL, "value: api-server}", "value: apiserver}", "found apiserver, a name that nobody has"),
+        (PORTAL, "value: api-server}", "value: api-server.airavat.svc}", "found api-server.airavat.svc, a name that nobody has"),
+        (PORTAL, "value: api-server}", "value: 10.254.3.4}", "found the address 10.254.3.4; needed: a Service's name"),
+        (PORTAL, "value: api-server}", 'value: "https://api-server:8930/"}', "found api-server:8930; needed: a port"),
+        (API, "value: mariadb}", "value: database}", "found database, a name that nobody has"),
+        (API, "value: mariadb}", 'value: "jdbc:mysql://mariadb:3307/app_catalog"}', "found mariadb:3307; needed: a port"),
+        (API, "key: airavata-password", "key: password", "found key password of Secret mariadb; needed: one of"),
+        (API, "name: DATABASE_USER, value: airavata", "name: DATABASE_PASSWORD, value: canary", "found a secret's value"),
+        (
+            API,
+            "name: DATABASE_USER, value: airavata",
+            "name: URL, value: 'mysql://root:canary@mariadb'",
+            "found a secret's value",
+        ),
+        (PORTAL, f"image: {IMAGE}", f"image: {IMAGE}\n          imagePullPolicy: Never", "imagePullPolicy: found Never"),
+        (PORTAL, IMAGE, "airavata/portal:1", "needed: an image of the private registry, registry.lab:5000/NAME:TAG"),
+        (PORTAL, IMAGE, "registry.lab:5000/portal:latest", "needed: a tag other than latest"),
+        (PORTAL, IMAGE, "registry.lab:5000/portal", "needed: a tag other than latest"),
+        (PORTAL, "readinessProbe:", "startupProbe:", "readinessProbe: needed"),
+        (PORTAL, "livenessProbe:", "startupProbe:", "livenessProbe: needed"),
+        (
+            PORTAL,
+            "port: https, scheme",
+            "port: http, scheme",
+            "readinessProbe: found port http; needed: a port of this container",
+        ),
+        (PORTAL, "limits: {memory", "limits: {cpu", "resources.limits.memory: needed"),
+        (PORTAL, "requests: {cpu: 50m, ", "requests: {", "resources.requests.cpu: needed"),
+        (PORTAL, "allowPrivilegeEscalation: false", "privileged: true", "privileged: found true; needed: false"),
+        (PORTAL, "allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true", "allowPrivilegeEscalation: needed: false"),
+        (PORTAL, "runAsNonRoot: true", "runAsNonRoot: false", "runAsNonRoot: needed: true"),
+        (PORTAL, "enableServiceLinks: false", "hostNetwork: true", "hostNetwork: found true; needed: false"),
+        (PORTAL, "imagePullSecrets: [{name: registry}]", "imagePullSecrets: []", "needed: the Secret registry"),
+        (MARIADB, "{{ site.airavata.storage_path }}/mariadb", "/var/lib/mysql", "hostPath.path: found /var/lib/mysql; needed:"),
+        (MARIADB, "nodeSelector: {kubernetes.io/hostname", "nodeSelector: {host", "needed: a nodeSelector"),
+        (MARIADB, "strategy: {type: Recreate}", "strategy: {type: RollingUpdate}", "needed: strategy.type Recreate"),
+        (DNS, "configMap: {name: coredns}", "configMap: {name: dns}", "found ConfigMap dns; needed: one of coredns"),
+        (DNS, "  Corefile: |", "  corefile: |", "found /etc/coredns/Corefile spoken of; needed: a file that is"),
+        (DNS, "kind: ConfigMap", "kind: Secret", "found Secret; needed: none in a stack"),
+        (DNS, "ttl 30", "password = canary", "data.Corefile: found a secret's value"),
+        (PORTAL, "secretName: portal-tls", "secret: portal-tls", "found Secret None"),
+    ],
+)
 def test_the_mistakes_of_the_poc_cannot_be_made(tmp_path, file, old, new, said):
     message = refusal(tmp_path, file, old, new)
     assert said in message and f"stacks/{file}" in message or "stack.yaml has them" in message
     assert "canary" not in message and "nothing was sent to the cluster" in message
 
 
-@pytest.mark.parametrize(("file", "old", "new", "said"), [
-    (STACK, "needs: [api-server]", "needs: [apiserver]", "portal.needs: found apiserver; needed: a component of the stack"),
-    (STACK, "name: mariadb, kind", "name: mariadb, needs: [portal], kind", "need each other in a circle"),
-    (STACK, "kind: airavata", "kind: arvata", "components.3.kind"),
-    (STACK, "ports: [443]", "prots: [443]", "components.10.prots"),
-    (STACK, "components:", "components: [", "stack.yaml"),
-    (PORTAL, "{{ site.airavata.gateway }}", "{{ site.airavata.getaway }}", "classic/portal/deploy.yaml, line"),
-    (PORTAL, "{% endif %}", "{% fi %}", "classic/portal/deploy.yaml, line"),
-    (PORTAL, "spec:", "spec: [", "classic/portal/deploy.yaml"),
-    (PORTAL, "kind: Deployment", "sort: Deployment", "needed: kind"),
-    (PORTAL, "containers:", "boxes:", "needed: spec.template.spec.containers"),
-    (PORTAL, IMAGE, '{{ image("pga") }}', "pga"),
-])
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        (STACK, "needs: [api-server]", "needs: [apiserver]", "portal.needs: found apiserver; needed: a component of the stack"),
+        (STACK, "name: mariadb, kind", "name: mariadb, needs: [portal], kind", "need each other in a circle"),
+        (STACK, "kind: airavata", "kind: arvata", "components.3.kind"),
+        (STACK, "ports: [443]", "prots: [443]", "components.10.prots"),
+        (STACK, "components:", "components: [", "stack.yaml"),
+        (PORTAL, "{{ site.airavata.gateway }}", "{{ site.airavata.getaway }}", "classic/portal/deploy.yaml, line"),
+        (PORTAL, "{% endif %}", "{% fi %}", "classic/portal/deploy.yaml, line"),
+        (PORTAL, "spec:", "spec: [", "classic/portal/deploy.yaml"),
+        (PORTAL, "kind: Deployment", "sort: Deployment", "needed: kind"),
+        (PORTAL, "containers:", "boxes:", "needed: spec.template.spec.containers"),
+        (PORTAL, IMAGE, '{{ image("pga") }}', "pga"),
+    ],
+)
 def test_a_stack_that_cannot_be_read_is_refused_with_its_file(tmp_path, file, old, new, said):
     message = refusal(tmp_path, file, old, new)
     assert said in message and str(tmp_path) not in message
@@ -298,10 +361,13 @@ def test_all_problems_are_told_at_once(tmp_path):
         load(lab(), images(lab()), folder=tmp_path / "stacks")
 
 
-@pytest.mark.parametrize(("site", "said"), [
-    (dict(images={"api-server": ARCHIVE}), "api-server.needs: found orchestrator left out"),
-    (dict(images=dict.fromkeys(OWN, ARCHIVE)), "needed: airavata.secrets.airavata-server: file:PATH"),
-])
+@pytest.mark.parametrize(
+    ("site", "said"),
+    [
+        (dict(images={"api-server": ARCHIVE}), "api-server.needs: found orchestrator left out"),
+        (dict(images=dict.fromkeys(OWN, ARCHIVE)), "needed: airavata.secrets.airavata-server: file:PATH"),
+    ],
+)
 def test_what_a_site_lacks_for_its_stack_is_named(site, said):
     site = lab(**site)
     with pytest.raises(SiteError) as refused:

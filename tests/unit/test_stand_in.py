@@ -90,9 +90,18 @@ def started(ca: pki.Pair, folder: Path, program: str, **settings: str) -> Iterat
     log = folder / "log"
     with log.open("w") as file:
         process = subprocess.Popen(
-            [sys.executable, "-c", program, str(FOLDER)], stdout=file, stderr=subprocess.STDOUT,
-            env={**os.environ, "STAND_IN_TLS": str(folder), "STAND_IN_PORT": str(port), "API_TOKEN": TOKEN,
-                 "PYTHONDONTWRITEBYTECODE": "1", **settings})
+            [sys.executable, "-c", program, str(FOLDER)],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={
+                **os.environ,
+                "STAND_IN_TLS": str(folder),
+                "STAND_IN_PORT": str(port),
+                "API_TOKEN": TOKEN,
+                "PYTHONDONTWRITEBYTECODE": "1",
+                **settings,
+            },
+        )
     try:
         until(lambda: answers(port) or process.poll() is not None)
         assert process.poll() is None, log.read_text()
@@ -214,8 +223,9 @@ def test_told_to_end_it_leaves_connections_on_which_nothing_is_asked(own_api):
 
 
 def test_the_portal_shows_what_the_api_says(ca, api, tmp_path):
-    with started(ca, tmp_path / "portal", PORTAL, API_SERVER_HOST="localhost", API_SERVER_PORT=str(api.port),
-                 GATEWAY_ID="default") as portal:
+    with started(
+        ca, tmp_path / "portal", PORTAL, API_SERVER_HOST="localhost", API_SERVER_PORT=str(api.port), GATEWAY_ID="default"
+    ) as portal:
         context = ssl.create_default_context(cadata=ca.cert.decode())
         with urllib.request.urlopen(f"https://localhost:{portal.port}/", context=context, timeout=10) as answer:
             page = answer.read().decode()
@@ -227,8 +237,9 @@ def test_the_portal_shows_what_the_api_says(ca, api, tmp_path):
 def test_a_portal_without_its_api_says_so(ca, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]
-    with started(ca, tmp_path / "portal", PORTAL, API_SERVER_HOST="localhost", API_SERVER_PORT=str(port),
-                 GATEWAY_ID="default") as portal:
+    with started(
+        ca, tmp_path / "portal", PORTAL, API_SERVER_HOST="localhost", API_SERVER_PORT=str(port), GATEWAY_ID="default"
+    ) as portal:
         context = ssl.create_default_context(cadata=ca.cert.decode())
         with pytest.raises(urllib.error.HTTPError, match="503") as refused:
             urllib.request.urlopen(f"https://localhost:{portal.port}/", context=context, timeout=10)

@@ -42,8 +42,12 @@ PID = "import os, pathlib; pathlib.Path('pid').write_text(str(os.getpid()))"
 @contextmanager
 def begun(project: Path, *words: str, **streams):
     """A run that has begun to execute the cell which writes the kernel's process id; `kernel_of` gives it."""
-    process = subprocess.Popen([sys.executable, "-m", "airavata_runbook.cli", "run", "small", *words], text=True,
-                               **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "airavata_runbook.cli", "run", "small", *words],
+        text=True,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams,
+        start_new_session=True,
+    )
     try:
         wait_for(lambda: kernel_of(project) or process.poll() is not None)
         yield process
@@ -70,8 +74,11 @@ def test_ctrl_c_ends_the_kernel_and_keeps_what_was_done(project, end):
         wait_for(lambda: gone(project))
     report = report_of(project)
     assert (report["outcome"], report["changed"], report["failed"]) == ("stopped", 1, 0)
-    assert report["chapters"][0]["error"] == {"cell": 6, "source": f"{PID}; import time; time.sleep(60)",
-                                              "message": "stopped by the user"}
+    assert report["chapters"][0]["error"] == {
+        "cell": 6,
+        "source": f"{PID}; import time; time.sleep(60)",
+        "message": "stopped by the user",
+    }
     assert "stopped  1 step, 1 changed, 0 failed" in told and "FAILED" not in told + error
 
 
@@ -90,10 +97,12 @@ def test_ctrl_c_tells_how_far_each_host_got(project):
     assert (project / lines[waits + 4]).is_file()
 
     report = report_of(project)
-    step, = report["chapters"][0]["steps"]
+    (step,) = report["chapters"][0]["steps"]
     assert (report["outcome"], report["failed"], step["stopped"]) == ("stopped", 0, 1)
     assert {host: [item["label"] for item in items] for host, items in step["hosts"].items()} == {
-        "one": ["wait for what is there"], "two": ["wait for what is there", "wait for what never comes"]}
+        "one": ["wait for what is there"],
+        "two": ["wait for what is there", "wait for what never comes"],
+    }
     assert [one["host"] for one in step["failures"]] == ["two"] and "stopped by the user" in step["failures"][0]["message"]
     page = (project / lines[waits + 4]).read_text()
     assert "01-first stopped in cell 6" in page and "two: stopped by the user" in page
@@ -101,8 +110,12 @@ def test_ctrl_c_tells_how_far_each_host_got(project):
 
 
 def test_a_second_ctrl_c_kills_a_kernel_that_does_not_end(project):
-    write(project, "01-first", 'step("one", "changed")',
-          f"import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); {PID}; time.sleep(60)")
+    write(
+        project,
+        "01-first",
+        'step("one", "changed")',
+        f"import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); {PID}; time.sleep(60)",
+    )
     with begun(project) as process:
         process.send_signal(signal.SIGINT)
         assert "stopping" in process.stderr.readline() + process.stderr.readline()
@@ -154,16 +167,27 @@ def test_a_terminal_that_is_closed_stops_the_run_and_its_record_says_so(project)
 
 
 def test_what_is_ignored_stays_ignored():
-    done = subprocess.run(["nohup", sys.executable, "-c", "import os, signal; from airavata_runbook import cli; from airavata_runbook.local import interrupts; "
-                           "interrupts.end_the_command(); os.kill(os.getpid(), signal.SIGHUP); print('goes on')"],
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            "nohup",
+            sys.executable,
+            "-c",
+            "import os, signal; from airavata_runbook import cli; from airavata_runbook.local import interrupts; "
+            "interrupts.end_the_command(); os.kill(os.getpid(), signal.SIGHUP); print('goes on')",
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout == "goes on\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_every_command_ends_by_kill_as_by_ctrl_c(number):
-    script = ("import os, signal, sys, time; from airavata_runbook import cli\n"
-              f"cli.lab.status = lambda site: (os.kill(os.getpid(), {int(number)}), time.sleep(9))\n"
-              "sys.exit(cli.main(['lab', 'status']))")
+    script = (
+        "import os, signal, sys, time; from airavata_runbook import cli\n"
+        f"cli.lab.status = lambda site: (os.kill(os.getpid(), {int(number)}), time.sleep(9))\n"
+        "sys.exit(cli.main(['lab', 'status']))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode == 130 and done.stderr.startswith("airavata-runbook: stopped")

@@ -59,17 +59,29 @@ def test_a_step_finds_what_a_reset_and_a_run_from_elsewhere_have_made_anew(site,
     def reads(target):
         seen.append((target.vault.secret("generated:password"), target.vault.authority().cert))
         return ()
-    master.files = {f"{wellknown.SECRETS}/password": b"first\n", f"{wellknown.PKI}/ca.crt": b"old", f"{wellknown.PKI}/ca.key": b"old key"}
+
+    master.files = {
+        f"{wellknown.SECRETS}/password": b"first\n",
+        f"{wellknown.PKI}/ca.crt": b"old",
+        f"{wellknown.PKI}/ca.key": b"old key",
+    }
     reads(site)
-    master.files = {f"{wellknown.SECRETS}/password": b"second\n", f"{wellknown.PKI}/ca.crt": b"new", f"{wellknown.PKI}/ca.key": b"new key"}
+    master.files = {
+        f"{wellknown.SECRETS}/password": b"second\n",
+        f"{wellknown.PKI}/ca.crt": b"new",
+        f"{wellknown.PKI}/ca.key": b"new key",
+    }
     reads(site)
     assert seen == [("first", b"old"), ("second", b"new")]
 
 
 def test_a_secret_is_masked_in_every_form_and_after_the_step_that_read_it(site, master):
     key = pki.new_ca("Test CA").key
-    master.files = {f"{wellknown.SECRETS}/password": b'it is "s3cret" / 100 %\n',
-                    f"{wellknown.PKI}/ca.crt": b"a certificate", f"{wellknown.PKI}/ca.key": key}
+    master.files = {
+        f"{wellknown.SECRETS}/password": b'it is "s3cret" / 100 %\n',
+        f"{wellknown.PKI}/ca.crt": b"a certificate",
+        f"{wellknown.PKI}/ca.key": key,
+    }
     ours = vault.vault_of(site)
     ours.secret("generated:password")
     ours.authority()
@@ -94,6 +106,7 @@ def test_the_user_is_asked_once_by_hosts_that_want_the_answer_at_the_same_time(s
         asked.append(name)
         time.sleep(0.2)
         return f"answer {len(asked)}"
+
     monkeypatch.setattr(vault, "_from_prompt", slowly)
     answers: list[str] = []
     threads = [threading.Thread(target=lambda: answers.append(vault.vault_of(site).secret("prompt:registry"))) for _ in range(4)]
@@ -113,6 +126,7 @@ def test_threads_that_want_the_same_file_of_the_master_read_it_once(site, master
         trips.append(script)
         time.sleep(0.05)
         return run(script)
+
     monkeypatch.setattr(master, "run", slowly)
     master.files = {f"{wellknown.SECRETS}/password": b"word\n"}
     with ThreadPoolExecutor(8) as pool:
@@ -123,6 +137,7 @@ def test_threads_that_want_the_same_file_of_the_master_read_it_once(site, master
 @contextmanager
 def api_server(folder: Path, authority: pki.Pair):
     """The port of a TLS server on loopback that wants a client of the authority; it answers with the client's name."""
+
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             name = dict(pair[0] for pair in self.connection.getpeercert()["subject"])["commonName"].encode()
@@ -133,6 +148,7 @@ def api_server(folder: Path, authority: pki.Pair):
 
         def log_message(self, *_):
             pass
+
     server = pki.issue(authority, pki.Subject("server", ips=("127.0.0.1",), usages=("server",)))
     (folder / "server.pem").write_bytes(server.cert + server.key)
     (folder / "ca.pem").write_bytes(authority.cert)
@@ -164,6 +180,7 @@ def test_the_client_of_the_api_shows_the_admins_certificate_and_leaves_its_key_i
         left = [path for folder in ("state", "tmp") for path in (tmp_path / folder).rglob("*") if path.is_file()]
         assert left == [], "a kernel that is killed would leave them for good"
         import urllib3
+
         with pytest.raises(urllib3.exceptions.MaxRetryError):
             kube._api(port, pki.new_ca("Another").cert, admin).call_api("GET", f"https://127.0.0.1:{port}/version")
 
@@ -177,10 +194,14 @@ def test_a_cluster_that_was_made_anew_gets_another_client(site, master, monkeypa
     def asks(target):
         kube.kube(site), kube.kube(site)
         return ()
+
     pairs = [pki.issue(authority, pki.Subject("admin", usages=("client",))) for _ in range(2)]
     for pair in (pairs[0], pairs[0], pairs[1]):
-        master.files = {f"{wellknown.PKI}/{name}.{end}": content for name, one in (("ca", authority), ("admin", pair))
-                        for end, content in (("crt", one.cert), ("key", one.key))}
+        master.files = {
+            f"{wellknown.PKI}/{name}.{end}": content
+            for name, one in (("ca", authority), ("admin", pair))
+            for end, content in (("crt", one.cert), ("key", one.key))
+        }
         asks(site)
     assert made == [pairs[0].cert, pairs[1].cert]
 
@@ -191,6 +212,7 @@ def test_a_keyring_that_does_not_answer_is_told(site, monkeypatch):
 
     def locked(*_):
         raise KeyringError("the collection is locked")
+
     errors = SimpleNamespace(KeyringError=KeyringError)  # stands in for the keyring package, which need not be installed
     monkeypatch.setitem(sys.modules, "keyring", SimpleNamespace(get_password=locked, errors=errors))
     with pytest.raises(StepFailed, match="(?s)the keyring does not answer.*the collection is locked.*unlock it"):

@@ -106,8 +106,11 @@ class _Handler(BaseHTTPRequestHandler):
         known = self.registry.manifests.setdefault(repository, {})
         if self.command == "PUT":
             body = self._body()
-            missing = [entry["digest"] for entry in [json.loads(body)["config"], *json.loads(body)["layers"]]
-                       if entry["digest"] not in self.registry.blobs.get(repository, {})]
+            missing = [
+                entry["digest"]
+                for entry in [json.loads(body)["config"], *json.loads(body)["layers"]]
+                if entry["digest"] not in self.registry.blobs.get(repository, {})
+            ]
             if missing:
                 return self._error(400, "MANIFEST_BLOB_UNKNOWN", missing[0])
             known[reference] = known[sha(body)] = (self.headers["Content-Type"], body)
@@ -157,8 +160,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _allowed(self):
         registry, given = self.registry, self.headers.get("Authorization", "")
         basic = "Basic " + base64.b64encode(f"{registry.user}:{registry.password}".encode()).decode()
-        challenge = {"basic": 'Basic realm="lab"',
-                     "bearer": f'Bearer realm="{registry.url}/token",service="lab",scope="{self._scope()}"'}
+        challenge = {
+            "basic": 'Basic realm="lab"',
+            "bearer": f'Bearer realm="{registry.url}/token",service="lab",scope="{self._scope()}"',
+        }
         good = {"none": given, "basic": basic, "bearer": f"Bearer token-for {self._scope()}"}[registry.auth]
         if given in (good, f"{good},push" if registry.auth == "bearer" and self._scope() else good):
             return True
@@ -170,7 +175,8 @@ class _Handler(BaseHTTPRequestHandler):
         if len(parts) < 5:
             return ""
         return f"repository:{'/'.join(parts[2:-2]).removesuffix('/blobs')}:" + (
-            "pull" if self.command in ("GET", "HEAD") else "pull,push")
+            "pull" if self.command in ("GET", "HEAD") else "pull,push"
+        )
 
     def _token(self, query):
         basic = "Basic " + base64.b64encode(f"{self.registry.user}:{self.registry.password}".encode()).decode()

@@ -26,16 +26,27 @@ Apache Airavata: they stand in its place where a site names no image of it.</p>
 
 def ask() -> tuple[str, list]:
     """The API's version and its gateways; the site's own gateway is made when it is missing."""
-    transport = TTransport.TBufferedTransport(TSSLSocket.TSSLSocket(
-        os.environ["API_SERVER_HOST"], int(os.environ["API_SERVER_PORT"]), cert_reqs=ssl.CERT_REQUIRED,
-        ca_certs=f"{stand_in.TLS}/ca.crt"))
+    transport = TTransport.TBufferedTransport(
+        TSSLSocket.TSSLSocket(
+            os.environ["API_SERVER_HOST"],
+            int(os.environ["API_SERVER_PORT"]),
+            cert_reqs=ssl.CERT_REQUIRED,
+            ca_certs=f"{stand_in.TLS}/ca.crt",
+        )
+    )
     client = Airavata.Client(TBinaryProtocol.TBinaryProtocol(transport))
     token, gateway = AuthzToken(os.environ["API_TOKEN"], {}), os.environ["GATEWAY_ID"]
     transport.open()
     try:
         if not client.isGatewayExist(token, gateway):
-            client.addGateway(token, Gateway(gatewayId=gateway, gatewayName=f"{gateway} (made by the STAND-IN)",
-                                             gatewayApprovalStatus=GatewayApprovalStatus.APPROVED))
+            client.addGateway(
+                token,
+                Gateway(
+                    gatewayId=gateway,
+                    gatewayName=f"{gateway} (made by the STAND-IN)",
+                    gatewayApprovalStatus=GatewayApprovalStatus.APPROVED,
+                ),
+            )
         return client.getAPIVersion(), client.getAllGateways(token)
     finally:
         transport.close()
@@ -57,8 +68,9 @@ class Answer(BaseHTTPRequestHandler):
         except Exception as error:
             stand_in.log(f"the API server: {type(error).__name__}: {error}")
             return self.reply(503, "STAND-IN: the API server does not answer")
-        rows = "".join(f"<tr><td>{html.escape(one.gatewayId)}</td><td>{html.escape(one.gatewayName or '')}</td></tr>"
-                       for one in gateways)
+        rows = "".join(
+            f"<tr><td>{html.escape(one.gatewayId)}</td><td>{html.escape(one.gatewayName or '')}</td></tr>" for one in gateways
+        )
         self.reply(200, PAGE.format(version=html.escape(version), pod=html.escape(stand_in.POD), rows=rows))
 
     def reply(self, status: int, text: str):

@@ -41,14 +41,23 @@ class Store:
     """Gateways in MariaDB, one row each: the id, and the whole Thrift object as JSON."""
 
     def __init__(self):
-        self.settings = {"host": os.environ["DATABASE_HOST"], "port": int(os.environ["DATABASE_PORT"]),
-                         "user": os.environ["DATABASE_USER"], "password": os.environ["DATABASE_PASSWORD"],
-                         "database": os.environ["DATABASE_NAME"], "connect_timeout": 5, "autocommit": True,
-                         "ssl_ca": f"{TLS}/ca.crt", "ssl_verify_cert": True, "ssl_verify_identity": True}
+        self.settings = {
+            "host": os.environ["DATABASE_HOST"],
+            "port": int(os.environ["DATABASE_PORT"]),
+            "user": os.environ["DATABASE_USER"],
+            "password": os.environ["DATABASE_PASSWORD"],
+            "database": os.environ["DATABASE_NAME"],
+            "connect_timeout": 5,
+            "autocommit": True,
+            "ssl_ca": f"{TLS}/ca.crt",
+            "ssl_verify_cert": True,
+            "ssl_verify_identity": True,
+        }
 
     def query(self, statement: str, *values) -> tuple[int, list[tuple]]:
         """How many rows were touched, and the rows. A connection a call: no state that a lost database leaves behind."""
         import pymysql
+
         try:
             with pymysql.connect(**self.settings) as connection, connection.cursor() as cursor:
                 return cursor.execute(statement, values), list(cursor.fetchall())
@@ -63,8 +72,10 @@ class Store:
         end = time.monotonic() + 60
         while True:
             try:
-                self.query(f"CREATE TABLE IF NOT EXISTS {TABLE} "
-                           "(id VARCHAR(255) COLLATE utf8mb4_bin PRIMARY KEY, gateway MEDIUMTEXT NOT NULL)")
+                self.query(
+                    f"CREATE TABLE IF NOT EXISTS {TABLE} "
+                    "(id VARCHAR(255) COLLATE utf8mb4_bin PRIMARY KEY, gateway MEDIUMTEXT NOT NULL)"
+                )
                 return
             except AiravataSystemException:
                 if time.monotonic() > end:
@@ -130,6 +141,7 @@ class Api:
     def __getattr__(self, name: str):
         def unknown(*_):
             raise AiravataSystemException(AiravataErrorType.INTERNAL_ERROR, f"STAND-IN: {name} is not implemented")
+
         return unknown
 
     def allow(self, token) -> None:
@@ -208,4 +220,5 @@ if __name__ == "__main__":
         run_api_server()
     else:
         import portal
+
         portal.run()
