@@ -9,10 +9,11 @@ import time
 from functools import cache
 from pathlib import Path
 
+from airavata_runbook.cluster.session import Session, session_of
 from airavata_runbook.configs import node
 from airavata_runbook.engine.step import Target
 from airavata_runbook.hosts.host import Host
-from airavata_runbook.hosts.pool import connect, side_by_side
+from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.local import paths
 from airavata_runbook.mirror import catalogue, images, oci_writer
 from airavata_runbook.mirror import packages as mirror
@@ -52,12 +53,13 @@ def prepare(site: Site) -> None:
 
 def bring_up(site: Site) -> None:
     """From bare hosts to Ready nodes. Raises RuntimeError when a command fails, TimeoutError when a node does not come."""
-    _all(site, _install)
-    master = connect(site)[site.master.name]
+    session = session_of(site)
+    _all(site, lambda host: _install(session, host))
+    master = session.master
     _run(master, f"kubeadm init --config {FOLDER}/init.yaml --skip-phases=addon --ignore-preflight-errors=all")
     join = _run(master, "kubeadm token create --print-join-command").strip()
-    workers = [host for host in connect(site).values() if host is not master]
-    _raise(side_by_side(workers, lambda host: _run(host, f"{join} --ignore-preflight-errors=all --node-name {host.name}")))
+    workers = [host for host in session.hosts.values() if host is not master]
+    _raise(run_parallel(workers, lambda host: _run(host, f"{join} --ignore-preflight-errors=all --node-name {host.name}")))
     deadline = time.monotonic() + 180
     while _run(master, NODES).split().count("Ready") < len(site.nodes):
         if time.monotonic() > deadline:
@@ -65,14 +67,14 @@ def bring_up(site: Site) -> None:
         time.sleep(0.2)
 
 
-def _install(host: Host) -> None:
+def _install(session: Session, host: Host) -> None:
     """Packages, containerd's configuration, a network of its own for the pods of each host, and the images imported."""
     names = catalogue.with_needs(["containerd", "cri-tools", "kubernetes-node", "kubernetes-client"])
     for one in mirror.make(names):
         host.send(one.path, f"{FOLDER}/{one.name}.deb")
     host.send(kubeadm(), "/usr/bin/kubeadm")
-    settings = Target(host.site, host).settings
-    number = [one.name for one in host.site.nodes].index(host.name)
+    site, settings = session.site, Target(session, host).settings
+    number = [one.name for one in site.nodes].index(host.name)
     network = {
         "cniVersion": "1.0.0",
         "name": "bench",
@@ -86,14 +88,14 @@ def _install(host: Host) -> None:
         ],
     }
     files = {
-        "/etc/containerd/config.toml": node.containerd(host.site, settings),
+        "/etc/containerd/config.toml": node.containerd(site, settings),
         "/etc/cni/net.d/10-bench.conflist": json.dumps(network),
         "/etc/kubernetes/kubelet": "",
         "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf": DROP_IN,
-        f"{FOLDER}/init.yaml": _configuration(host, settings),
+        f"{FOLDER}/init.yaml": _configuration(site, host, settings),
     }
     put = "".join(f"mkdir -p $(dirname {path}); printf %s {shlex.quote(text)} > {path}\n" for path, text in files.items())
-    pause = f"{host.site.registry_address}/pause:{PAUSE}"
+    pause = f"{site.registry_address}/pause:{PAUSE}"
     _run(
         host,
         f"""set -e
@@ -113,13 +115,13 @@ systemctl enable --quiet kubelet""",
     )
 
 
-def _configuration(host: Host, settings) -> str:
+def _configuration(site: Site, host: Host, settings) -> str:
     """kubeadm's configuration; what the lab's hosts need is what the runbook derives for them."""
     documents = [
         {
             "apiVersion": "kubeadm.k8s.io/v1beta4",
             "kind": "InitConfiguration",
-            "localAPIEndpoint": {"advertiseAddress": str(host.site.master.address)},
+            "localAPIEndpoint": {"advertiseAddress": str(site.master.address)},
             "nodeRegistration": {"name": host.name, "imagePullPolicy": "Never"},
         },
         {
@@ -196,7 +198,7 @@ def _run(host: Host, script: str) -> str:
 
 
 def _all(site: Site, work) -> None:
-    _raise(side_by_side(list(connect(site).values()), work))
+    _raise(run_parallel(session_of(site).hosts.values(), work))
 
 
 def _raise(results: dict) -> None:

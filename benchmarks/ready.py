@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from airavata_runbook.hosts.pool import connect
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.mirror.components import BY_NAME
 from benchmarks import kubeadm, results
 from benchmarks.lab import PROJECT, SITE, hosts, machine
@@ -32,7 +32,7 @@ def by_runbook(site) -> None:
 def look(site) -> dict[str, list[str]]:
     """What is on the hosts, taken together: the programs with their digests, the packages, the services that run."""
     return {
-        what: sorted({line for host in connect(site).values() for line in host.run(script).text.splitlines()})
+        what: sorted({line for host in session_of(site).hosts.values() for line in host.run(script).text.splitlines()})
         for what, script in LOOK.items()
     }
 
@@ -68,7 +68,7 @@ def measure() -> tuple[dict[str, list[float]], dict]:
                 started = time.monotonic()
                 bring_up(site)
                 runs[name].append(round(time.monotonic() - started, 2))
-                nodes = connect(site)["one"].run(kubeadm.NODES).text
+                nodes = session_of(site).hosts["one"].run(kubeadm.NODES).text
                 if nodes.split().count("Ready") != len(site.nodes):
                     raise SystemExit(f"{name}: not all nodes are Ready:\n{nodes}")
                 found[name] = look(site)

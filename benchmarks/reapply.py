@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from airavata_runbook.hosts.pool import connect, side_by_side
+from airavata_runbook.cluster.session import session_of
+from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.site import Site
 from benchmarks import items, results
 from benchmarks.lab import PROJECT, SITE, hosts, machine, peers
@@ -42,7 +43,7 @@ def _tools(site: Site, folder: Path) -> dict[str, Callable[[], str]]:
     """Tool → what runs it once, as a process of its own, and returns what it printed."""
     ssh, bin_ = site.master.ssh, peers()
     query = f"dpkg-query -W -f='${{Package}}=${{source:Upstream-Version}} ' {' '.join(items.PACKAGES)}"
-    versions = connect(site)["one"].run(query).text
+    versions = session_of(site).hosts["one"].run(query).text
     inventory = folder / "inventory.py"
     inventory.write_text(
         "hosts = "
@@ -91,7 +92,7 @@ def _command(words: list, **environment: str) -> Callable[[], str]:
 def _state(site: Site) -> dict[str, str]:
     return {
         name: result.text
-        for name, result in side_by_side(list(connect(site).values()), lambda host: host.run(items.STATE)).items()
+        for name, result in run_parallel(session_of(site).hosts.values(), lambda host: host.run(items.STATE)).items()
     }
 
 

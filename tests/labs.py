@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from airavata_runbook import lab
-from airavata_runbook.hosts.pool import disconnect
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.site import Site
 
 PROJECT = Path(__file__).parents[1]
@@ -36,5 +36,5 @@ def lab_hosts(source: Path | Mapping, folder: Path) -> Iterator[Site]:
             lab.up(site)
             yield site
         finally:
-            disconnect(site)
+            session_of(site).close()
             lab.down(site)

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from airavata_runbook.chapters.registry import pull_secret, waits
 from airavata_runbook.chapters.site_stack import stack_of
-from airavata_runbook.engine.step import Target, check, master, step
+from airavata_runbook.cluster.session import Session
+from airavata_runbook.engine.step import Rows, Target, check, master, step
 from airavata_runbook.resources import Certificate, Folder, Generated, KubeObject, Resource
 from airavata_runbook.resources.kube_object import secret_manifest
 from airavata_runbook.site import Site
@@ -19,9 +20,9 @@ def storage_node(site: Site) -> list[Node]:
 
 
 @check("What runs, and what stands in for what", before=True)
-def components(site: Site) -> list[list[str]]:
+def components(session: Session) -> Rows:
     """Rows of component and how it runs in this site."""
-    stack = stack_of(site)
+    stack = stack_of(session.site)
     rows = [[one.name, "STAND-IN" if one.stand_in else "the real server"] for one in stack.components]
     return [["component", "in this site"], *rows, *([one.name, f"left out: {one.reason}"] for one in stack.left_out)]
 
@@ -51,7 +52,7 @@ def namespace(target: Target) -> Iterator[Resource]:
         [reference for keys in stack.secrets.values() for reference in keys.values()],
     )
     yield KubeObject({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": stack.namespace}})
-    yield pull_secret(target.site, stack.namespace)
+    yield pull_secret(target.session, stack.namespace)
     for name, keys in stack.secrets.items():
         yield KubeObject(
             secret_manifest(name, stack.namespace, {key: vault.secret(reference).encode() for key, reference in keys.items()})
@@ -80,4 +81,4 @@ def _deployed(target: Target, chosen) -> Iterator[Resource]:
     for component in these:
         yield from map(KubeObject, component.objects)
     for component in these:
-        yield from waits(component, stack.namespace)
+        yield from waits(target.session, component, stack.namespace)

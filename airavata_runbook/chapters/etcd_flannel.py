@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from ipaddress import ip_interface
 
-from airavata_runbook.cluster import etcd
+from airavata_runbook.cluster import etcd, readiness
+from airavata_runbook.cluster.session import Session
 from airavata_runbook.configs import node
-from airavata_runbook.engine.step import Target, check, master, step
+from airavata_runbook.engine.step import Rows, Target, check, everywhere, master, step
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.hosts.host import Host
-from airavata_runbook.hosts.pool import connect, side_by_side
+from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.resources import Condition, EtcdKey, Resource, Service
-from airavata_runbook.site import Site
 from airavata_runbook.wellknown import ETCD_PORT, PKI
 
 
@@ -50,7 +49,12 @@ def control_plane(target: Target) -> Iterator[Resource]:
     )
     # After an etcd that was away for minutes the API server's two clients try again within 120 s and a fifth at the latest
     # (gRPC's connection backoff); 56 s were measured after 110 s.
-    yield Condition("the API server to be ready", check=_api_server_missing, deadline=180, remedy="journalctl -u kube-apiserver")
+    yield Condition(
+        "the API server to be ready",
+        check=lambda: readiness.api_server_missing(target.session),
+        deadline=180,
+        remedy="journalctl -u kube-apiserver",
+    )
     for name in ("controller-manager", "scheduler"):
         yield Service(
             f"kube-{name}",
@@ -88,24 +92,24 @@ def node_services(target: Target) -> Iterator[Resource]:
     address = str(target.node.address)
     yield Condition(
         f"node {address} to be Ready",
-        check=lambda host: _node_missing(host, address),
+        check=lambda: readiness.node_missing(target.session, address),
         deadline=120,
         remedy=f"journalctl -u kubelet on {target.node.name}",
     )
 
 
 @check("Leases in etcd and the subnets on the hosts")
-def leases(site: Site) -> list[list[str]]:
+def leases(session: Session) -> Rows:
     """Rows of host, lease and subnet. Raises StepFailed when they differ."""
-    in_etcd = etcd.leases(site)
-    on_hosts = side_by_side(
-        list(connect(site).values()),
+    in_etcd = etcd.leases(session)
+    on_hosts = run_parallel(
+        session.hosts.values(),
         lambda host: host.run(
             ". /run/flannel/subnet.env; echo $FLANNEL_SUBNET; ip -o -4 addr show dev cni0 | awk '{print $4}'"
         ).text.split(),
     )
     rows = [["host", "address", "lease in etcd", "subnet on the host", "agree"]]
-    for one in sorted(site.nodes, key=lambda node: node.name):
+    for one in everywhere(session.site):
         lease, seen = in_etcd.get(str(one.address), "none"), on_hosts[one.name]
         if isinstance(seen, Exception):
             raise seen
@@ -120,20 +124,6 @@ def leases(site: Site) -> list[list[str]]:
             remedy="restart flanneld on that host, then containerd's pods",
         )
     return rows
-
-
-def _api_server_missing(host: Host) -> str:
-    from airavata_runbook.cluster import (
-        readiness as workloads,  # the API's client takes a while to load: that is done while the API server starts
-    )
-
-    return workloads.api_server_missing(host.site)
-
-
-def _node_missing(host: Host, address: str) -> str:
-    from airavata_runbook.cluster import readiness as workloads
-
-    return workloads.node_missing(host.site, address)
 
 
 def _network(address: str, host: str) -> str:

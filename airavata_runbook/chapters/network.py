@@ -3,20 +3,20 @@
 from airavata_runbook.chapters.picture import Picture, network_picture
 from airavata_runbook.checks import preflight as checks
 from airavata_runbook.checks.references import sources as sources_of
-from airavata_runbook.engine.step import Target, check
+from airavata_runbook.cluster.session import Session
+from airavata_runbook.engine.step import Rows, Target, check, everywhere
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts.facts import HostFacts
-from airavata_runbook.hosts.pool import connect, side_by_side
+from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Node
 
 VXLAN = 50  # bytes of each packet that vxlan takes (RFC 7348 over IPv4)
 
 
 @check("Everything that could be in the way", before=True)
-def preflight(site: Site) -> list[list[str]]:
+def preflight(session: Session) -> Rows:
     """Rows of check, what it asks, and the verdict. Raises StepFailed with a row for each thing that is wrong."""
-    findings = checks.preflight(site)
+    findings = checks.preflight(session.site)
     refuse(findings)
     return [
         ["check", "asked", ""],
@@ -47,11 +47,11 @@ def _verdicts(check: str, findings: list[checks.Finding]) -> list[str]:
 
 
 @check("The hosts", before=True)
-def hosts(site: Site) -> list[list[str]]:
+def hosts(session: Session) -> Rows:
     """Rows of host and facts."""
-    facts = facts_of(site)
+    facts, site = facts_of(session), session.site
     rows = [["host", "role", "address", "interface", "system", "control groups"]]
-    for node in _sorted(site):
+    for node in everywhere(site):
         one = facts[node.name]
         rows.append(
             [
@@ -67,25 +67,25 @@ def hosts(site: Site) -> list[list[str]]:
 
 
 @check("The networks", before=True)
-def networks(site: Site) -> list[list[str]]:
+def networks(session: Session) -> Rows:
     """Rows of network, addresses and room."""
-    facts, network = facts_of(site), site.network
+    facts, site, network = facts_of(session), session.site, session.site.network
     mtu = min(facts[node.name].mtu.get(node.interface, 0) for node in site.nodes) - VXLAN
     leases = 2 ** (network.subnet_length - network.pods.prefixlen) - 1
     return [
         ["network", "addresses", "room"],
-        ["hosts", ", ".join(str(node.address) for node in _sorted(site)), f"{len(site.nodes)} hosts"],
+        ["hosts", ", ".join(str(node.address) for node in everywhere(site)), f"{len(site.nodes)} hosts"],
         ["pods", str(network.pods), f"{leases} hosts of /{network.subnet_length}, packets of {mtu} bytes"],
         ["services", str(network.services), f"{network.services.num_addresses - 2} services"],
     ]
 
 
 @check("What the site file points to", before=True)
-def sources(site: Site) -> list[list[str]]:
+def sources(session: Session) -> Rows:
     """Rows of field, what it names and how that was found."""
     return [
         ["field", "names", ""],
-        *([one.field, one.names, one.problem or one.state] for one in sources_of(site)),
+        *([one.field, one.names, one.problem or one.state] for one in sources_of(session.site)),
         ["all other images", "the runbook's own", "built from Debian packages and pinned Go modules"],
     ]
 
@@ -95,14 +95,10 @@ def picture(site: Site, plan: bool = False) -> Picture:
     return network_picture(site)
 
 
-def facts_of(site: Site) -> dict[str, HostFacts]:
+def facts_of(session: Session) -> dict[str, HostFacts]:
     """Facts of all hosts by name, looked up side by side. Raises StepFailed with every host that cannot be reached."""
-    found = side_by_side(list(connect(site).values()), lambda host: Target(site, host).facts)
+    found = run_parallel(session.hosts.values(), lambda host: Target(session, host).facts)
     problems = [f"{name}: {error}" for name, error in sorted(found.items()) if isinstance(error, Exception)]
     if problems:
         raise StepFailed("hosts cannot be looked at", found="\n".join(problems), retryable=True)
     return found
-
-
-def _sorted(site: Site) -> list[Node]:
-    return sorted(site.nodes, key=lambda node: node.name)

@@ -11,54 +11,56 @@ from websocket import WebSocketException
 
 from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster import airavata_api as airavata_client
-from airavata_runbook.cluster.kube import kube
+from airavata_runbook.cluster.session import Session
+from airavata_runbook.engine.step import everywhere
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.hosts.pool import connect
-from airavata_runbook.hosts.vault import vault_of
-from airavata_runbook.site import Site
 
 SYSTEM = "kube-system"
 
 
-def api_client(site: Site) -> AbstractContextManager[Airavata.Client]:
+def api_client(session: Session) -> AbstractContextManager[Airavata.Client]:
     """The SDK's client through the first host's node port."""
-    port = connect(site)[site.master.name].forward(site.airavata.api_node_port, str(site.master.address))
-    return airavata_client.connected("127.0.0.1", port, vault_of(site).authority().cert)
+    port = session.master.forward(session.site.airavata.api_node_port, str(session.site.master.address))
+    return airavata_client.connected("127.0.0.1", port, session.vault.authority().cert)
 
 
-def call_api(site: Site) -> None:
+def call_api(session: Session) -> None:
     """One call on a connection of its own. Raises StepFailed."""
-    with api_client(site):
+    with api_client(session):
         pass  # the SDK asks for the API's version on every new connection
 
 
-def served(site: Site) -> dict[str, int]:
+def served(session: Session) -> dict[str, int]:
     """Replica → calls of getAPIVersion in its log."""
-    read = kube(site).core.read_namespaced_pod_log
+    read = session.kube().core.read_namespaced_pod_log
     return {
-        pod.metadata.name: read(pod.metadata.name, site.airavata.namespace).count("call getAPIVersion")
-        for pod in api_pods(site)
+        pod.metadata.name: read(pod.metadata.name, session.site.airavata.namespace).count("call getAPIVersion")
+        for pod in api_pods(session)
         if pod.metadata.deletion_timestamp is None
     }
 
 
-def api_pods(site: Site) -> list:
+def api_pods(session: Session) -> list:
     """The API server's pods, those that are ending too."""
-    return kube(site).core.list_namespaced_pod(site.airavata.namespace, label_selector="app.kubernetes.io/name=api-server").items
+    return (
+        session.kube()
+        .core.list_namespaced_pod(session.site.airavata.namespace, label_selector="app.kubernetes.io/name=api-server")
+        .items
+    )
 
 
-def api_token(site: Site) -> str:
+def api_token(session: Session) -> str:
     """What the STAND-IN lets in."""
-    return vault_of(site).secret(stack_of(site).secrets["stand-in"]["api-token"])
+    return session.vault.secret(stack_of(session.site).secrets["stand-in"]["api-token"])
 
 
-def netcheck_pods(site: Site) -> dict[str, tuple[str, str]]:
+def netcheck_pods(session: Session) -> dict[str, tuple[str, str]]:
     """Host name → (pod, address) of the network check. Raises StepFailed when a host has none."""
-    listed = kube(site).core.list_namespaced_pod(SYSTEM, label_selector="app.kubernetes.io/name=netcheck").items
+    listed = session.kube().core.list_namespaced_pod(SYSTEM, label_selector="app.kubernetes.io/name=netcheck").items
     by_node = {
         pod.spec.node_name: (pod.metadata.name, pod.status.pod_ip) for pod in listed if pod.metadata.deletion_timestamp is None
     }
-    nodes = sorted(site.nodes, key=lambda node: node.name)
+    nodes = everywhere(session.site)
     if without := [node.name for node in nodes if str(node.address) not in by_node]:
         raise StepFailed(
             "hosts have no pod of the network check",
@@ -69,11 +71,11 @@ def netcheck_pods(site: Site) -> dict[str, tuple[str, str]]:
     return {node.name: by_node[str(node.address)] for node in nodes}
 
 
-def ask(site: Site, pod: str, targets: list[str]) -> list[dict]:
+def ask(session: Session, pod: str, targets: list[str]) -> list[dict]:
     """What `netcheck ask` in a pod found for each target. Raises StepFailed when it does not answer within a minute."""
     try:
         answer = stream(
-            kube(site).core.connect_get_namespaced_pod_exec,
+            session.kube().core.connect_get_namespaced_pod_exec,
             pod,
             SYSTEM,
             command=["netcheck", "ask", *targets],
@@ -90,7 +92,7 @@ def ask(site: Site, pod: str, targets: list[str]) -> list[dict]:
             where=f"pod {pod}",
             found=str(error),
             retryable=True,
-            remedy=f"see that {site.master.name} is up, then run again",
+            remedy=f"see that {session.site.master.name} is up, then run again",
         ) from None
     return answers(answer.read_all(), pod, len(targets))
 
@@ -117,5 +119,5 @@ def page_of(url: str, ca: bytes) -> str:
         return answer.read().decode()
 
 
-def cluster_ip(site: Site, namespace: str, service: str) -> str:
-    return kube(site).core.read_namespaced_service(service, namespace).spec.cluster_ip
+def cluster_ip(session: Session, namespace: str, service: str) -> str:
+    return session.kube().core.read_namespaced_service(service, namespace).spec.cluster_ip

@@ -3,17 +3,17 @@
 import base64
 import json
 from collections.abc import Iterator
+from functools import partial
 
 from airavata_runbook import stacks
 from airavata_runbook.chapters.site_stack import references, site_images
 from airavata_runbook.checks.references import own_certificate, read
-from airavata_runbook.cluster import readiness as workloads
+from airavata_runbook.cluster import readiness
+from airavata_runbook.cluster.session import Session
 from airavata_runbook.configs import node
 from airavata_runbook.configs import registry as configs
-from airavata_runbook.engine.step import Target, check, master, registry_node, step
+from airavata_runbook.engine.step import Rows, Target, check, master, registry_node, step
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.hosts.pool import connect
-from airavata_runbook.hosts.vault import vault_of
 from airavata_runbook.images.http import RegistryError
 from airavata_runbook.images.registry import Registry
 from airavata_runbook.pki import issue as pki
@@ -31,7 +31,6 @@ from airavata_runbook.resources import (
     Service,
 )
 from airavata_runbook.resources.kube_object import secret_manifest
-from airavata_runbook.site import Site
 
 CERTS = "/etc/containerd/certs.d"
 
@@ -47,7 +46,7 @@ def password(target: Target) -> Iterator[Resource]:
 def folders(target: Target) -> Iterator[Resource]:
     site, root = target.site, target.site.registry.root
     yield Folder(f"{root}/data", "0700")
-    yield Htpasswd(f"{root}/auth/htpasswd", site.registry.user, lambda: vault_of(site).secret(site.registry.password))
+    yield Htpasswd(f"{root}/auth/htpasswd", site.registry.user, lambda: site_password(target.session))
     yield from _certificate(target)
     yield File(f"{root}/config.yml", configs.config(site))
     yield File(f"{root}/docker-compose.yml", configs.compose(site))
@@ -56,7 +55,7 @@ def folders(target: Target) -> Iterator[Resource]:
 
 @step("The registry", on=registry_node)
 def service(target: Target) -> Iterator[Resource]:
-    site, root = target.site, target.site.registry.root
+    root = target.site.registry.root
     # It reads its password file once, when it starts.
     yield Service(
         "docker-distribution",
@@ -70,7 +69,9 @@ def service(target: Target) -> Iterator[Resource]:
         package="docker-distribution",
     )
     yield Condition(
-        "the registry to ask for a password", check=lambda host: _not_asking(site), remedy="journalctl -u docker-distribution"
+        "the registry to ask for a password",
+        check=lambda: _not_asking(target.session),
+        remedy="journalctl -u docker-distribution",
     )
 
 
@@ -79,10 +80,9 @@ def pull_settings(target: Target) -> Iterator[Resource]:
     site = target.site
 
     def hosts() -> str:
-        credentials = f"{site.registry.user}:{target.vault.secret(site.registry.password)}"
-        return node.registry_hosts(site, "Basic " + base64.b64encode(credentials.encode()).decode())
+        return node.registry_hosts(site, f"Basic {_basic(target.session)}")
 
-    yield File(f"{CERTS}/registry-ca.crt", lambda: trusted(site))
+    yield File(f"{CERTS}/registry-ca.crt", lambda: trusted(target.session))
     # A name of any other registry gets a quick "not found" from this one: nothing comes from anywhere else unseen.
     for name in (site.registry_address, "_default"):
         yield File(f"{CERTS}/{name}/hosts.toml", hosts, "0600", secret=True)
@@ -94,7 +94,7 @@ def images(target: Target) -> Iterator[Resource]:
 
     def registry() -> Registry:
         if not client:
-            client.append(registry_client(target.site))
+            client.append(registry_client(target.session, site_password(target.session)))
         return client[0]
 
     for image in site_images(target.site).values():
@@ -104,26 +104,26 @@ def images(target: Target) -> Iterator[Resource]:
 @step("Cluster DNS and the network check, the first pods", on=master)
 def system_pods(target: Target) -> Iterator[Resource]:
     stack = stacks.load(target.site, references(target.site), "system")
-    yield pull_secret(target.site, stack.namespace)
+    yield pull_secret(target.session, stack.namespace)
     for component in stack.components:
         yield from map(KubeObject, component.objects)
     for component in stack.components:
-        yield from waits(component, stack.namespace)
+        yield from waits(target.session, component, stack.namespace)
 
 
 @check("The registry's certificate chain and its password")
-def answers(site: Site) -> list[list[str]]:
+def answers(session: Session) -> Rows:
     """Rows of what was asked and answered. Raises StepFailed when an answer is wrong."""
-    root, host = site.registry.root, connect(site)[site.registry_node.name]
+    site, root, host = session.site, session.site.registry.root, session.registry_host
     chain = host.run(f"cat {root}/cert/registry-cert.crt").stdout
     key = host.run(f"cat {root}/cert/registry-cert.key").stdout
-    problems = pki.check_chain(chain, key, site.registry.name, roots_pem=trusted(site))
+    problems = pki.check_chain(chain, key, site.registry.name, roots_pem=trusted(session))
     if problems:
         raise StepFailed("the registry's certificate is not as it must be", found="; ".join(map(str, problems)))
     seen = [
-        ("without a password", registry_client(site, None).ping(), 401),
-        ("with a wrong password", registry_client(site, "not-the-password").ping(), 401),
-        ("with the site's password", registry_client(site).ping(), 200),
+        ("without a password", registry_client(session, None).ping(), 401),
+        ("with a wrong password", registry_client(session, "not-the-password").ping(), 401),
+        ("with the site's password", registry_client(session, site_password(session)).ping(), 200),
     ]
     if wrong := [f"{how}: {status}, not {wanted}" for how, status, wanted in seen if status != wanted]:
         raise StepFailed("the registry answers otherwise than it must", found="; ".join(wrong))
@@ -134,46 +134,51 @@ def answers(site: Site) -> list[list[str]]:
     ]
 
 
-def registry_client(site: Site, password: str | None = "") -> Registry:
-    """A client through a forward to the registry; password: "" is the site's own, None is none."""
-    if password == "":
-        password = vault_of(site).secret(site.registry.password)
-    port = connect(site)[site.registry_node.name].forward(site.registry.port)
+def site_password(session: Session) -> str:
+    """The password of the registry's user. Raises NotYet before it is made."""
+    return session.vault.secret(session.site.registry.password)
+
+
+def registry_client(session: Session, password: str | None) -> Registry:
+    """A client through a forward to the registry. password: of the site's user, None for a client that has not logged in."""
+    site = session.site
+    port = session.registry_host.forward(site.registry.port)
     return Registry(
         f"https://127.0.0.1:{port}",
         name=site.registry_address,
-        ca=trusted(site),
+        ca=trusted(session),
         user=site.registry.user if password else None,
         password=password,
     )
 
 
-def trusted(site: Site) -> bytes:
+def trusted(session: Session) -> bytes:
     """The authority that clients of the registry know it by, as PEM."""
-    own = site.registry.certificate
+    own = session.site.registry.certificate
     if own is None:
-        return vault_of(site).authority().cert
+        return session.vault.authority().cert
     return read(own.chain or own.certificate, "registry.certificate")
 
 
-def pull_secret(site: Site, namespace: str) -> Resource:
+def pull_secret(session: Session, namespace: str) -> Resource:
     """The Secret that pods of a namespace pull with; its data is never shown."""
-    word = f"{site.registry.user}:{vault_of(site).secret(site.registry.password)}"
-    auths = {"auths": {site.registry_address: {"auth": base64.b64encode(word.encode()).decode()}}}
-    return KubeObject(
-        secret_manifest(
-            "registry", namespace, {".dockerconfigjson": json.dumps(auths).encode()}, "kubernetes.io/dockerconfigjson"
-        )
-    )
+    auths = {"auths": {session.site.registry_address: {"auth": _basic(session)}}}
+    data = {".dockerconfigjson": json.dumps(auths).encode()}
+    return KubeObject(secret_manifest("registry", namespace, data, "kubernetes.io/dockerconfigjson"))
 
 
-def waits(component: stacks.Component, namespace: str) -> Iterator[Resource]:
+def _basic(session: Session) -> str:
+    """The user and password of the registry as HTTP's basic authentication has them."""
+    return base64.b64encode(f"{session.site.registry.user}:{site_password(session)}".encode()).decode()
+
+
+def waits(session: Session, component: stacks.Component, namespace: str) -> Iterator[Resource]:
     """Conditions for a component's pods."""
     for kind, name in component.waits_for:
         yield Condition(
             f"{kind} {name}",
             deadline=180,
-            check=lambda host, kind=kind, name=name: workloads.workload_missing(host.site, kind, namespace, name),
+            check=partial(readiness.workload_missing, session, kind, namespace, name),
             remedy=f"kubectl -n {namespace} describe {kind.lower()} {name}",
         )
 
@@ -194,9 +199,9 @@ def _certificate(target: Target) -> Iterator[Resource]:
     yield File(f"{stem}.crt", content)
 
 
-def _not_asking(site: Site) -> str:
+def _not_asking(session: Session) -> str:
     try:
-        status = registry_client(site, None).ping()
+        status = registry_client(session, None).ping()
     except RegistryError as error:
         return error.message + (f": {error.found}" if error.found else "")
     return "" if status == 401 else f"it answers {status}"

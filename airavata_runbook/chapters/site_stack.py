@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from airavata_runbook import stacks
-from airavata_runbook.hosts.vault import vault_of
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.images import source as images
 from airavata_runbook.images.layout import Layout
 from airavata_runbook.local import paths
@@ -32,7 +32,7 @@ class SiteImage:
 
     def layout(self) -> Layout:
         """The image itself, fetched to this machine when it is not here. Raises BadImage, RegistryError."""
-        auth = vault_of(self.site).secret(self.source.auth) if self.source.auth else None
+        auth = session_of(self.site).vault.secret(self.source.auth) if self.source.auth else None
         return images.resolve(self.source, folder=paths.base_dir(), auth=auth)
 
 

@@ -23,14 +23,12 @@ from airavata_runbook.chapters.probes import (
 )
 from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster import airavata_api as airavata_client
-from airavata_runbook.cluster.kube import kube
 from airavata_runbook.cluster.readiness import node_missing, workload_missing
-from airavata_runbook.engine.step import check
+from airavata_runbook.cluster.session import Session
+from airavata_runbook.engine.step import Rows, check, everywhere
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.hosts.pool import connect, side_by_side
-from airavata_runbook.hosts.vault import vault_of
+from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.pki import issue as pki
-from airavata_runbook.site import Site
 from airavata_runbook.wellknown import PKI
 
 REQUESTS = 100
@@ -39,26 +37,31 @@ TEST_GATEWAY = "runbook-verify"
 
 
 @check("The nodes")
-def nodes(site: Site) -> list[list[str]]:
+def nodes(session: Session) -> Rows:
     """Rows of node, its host and whether it is Ready."""
-    missing = {node.name: node_missing(site, str(node.address)) for node in _hosts(site)}
+    missing = {node.name: node_missing(session, str(node.address)) for node in everywhere(session.site)}
     _refuse("nodes are not Ready", [f"{name}: {why}" for name, why in missing.items() if why])
     return [
         ["node", "host", "kubelet", "state"],
         *(
-            [str(node.address), node.name, kube(site).core.read_node(str(node.address)).status.node_info.kubelet_version, "Ready"]
-            for node in _hosts(site)
+            [
+                str(node.address),
+                node.name,
+                session.kube().core.read_node(str(node.address)).status.node_info.kubelet_version,
+                "Ready",
+            ]
+            for node in everywhere(session.site)
         ),
     ]
 
 
 @check("The pods")
-def pods(site: Site) -> list[list[str]]:
+def pods(session: Session) -> Rows:
     """Rows of workload and its pods."""
-    apps, stack = kube(site).apps, stack_of(site)
+    apps, stack = session.kube().apps, stack_of(session.site)
     wanted = [(SYSTEM, "Deployment", "coredns"), (SYSTEM, "DaemonSet", "netcheck")]
     wanted += [(stack.namespace, kind, name) for component in stack.components for kind, name in component.waits_for]
-    missing = {name: workload_missing(site, kind, namespace, name) for namespace, kind, name in wanted}
+    missing = {name: workload_missing(session, kind, namespace, name) for namespace, kind, name in wanted}
     _refuse("workloads are not ready", [f"{name}: {why}" for name, why in missing.items() if why])
     stand_ins = {component.name for component in stack.components if component.stand_in}
     rows = []
@@ -75,21 +78,21 @@ def pods(site: Site) -> list[list[str]]:
 
 
 @check("Leases in etcd and the subnets on the hosts")
-def leases(site: Site) -> list[list[str]]:
+def leases(session: Session) -> Rows:
     """Rows of host, lease and subnet."""
-    return etcd_flannel.leases.look(site)
+    return etcd_flannel.leases.look(session)
 
 
 @check("From every host's pod to every other's")
-def pod_to_pod(site: Site) -> list[list[str]]:
+def pod_to_pod(session: Session) -> Rows:
     """Rows of where from, where to, and who answered."""
-    checkers = netcheck_pods(site)
+    checkers = netcheck_pods(session)
     rows, problems = [], []
     for name, (pod, _) in checkers.items():
-        answers = ask(site, pod, [f"http://{address}:8080/" for _, address in checkers.values()])
+        answers = ask(session, pod, [f"http://{address}:8080/" for _, address in checkers.values()])
         for (other, _), answer in zip(checkers.items(), answers, strict=True):
             by = _node_of(answer)
-            if by != str(site.node(other).address):
+            if by != str(session.site.node(other).address):
                 problems.append(f"from {name} to {other}: {by}")
             rows.append([name, other, "answered by the pod on " + other])
     _refuse("pods do not reach each other", problems)
@@ -103,20 +106,20 @@ def _node_of(answer: dict) -> str:
 
 
 @check("Names and service addresses, asked from a pod on every host")
-def services(site: Site) -> list[list[str]]:
+def services(session: Session) -> Rows:
     """Rows of host, what was asked, and the answer."""
-    domain, namespace = site.network.domain, site.airavata.namespace
+    domain, namespace = session.site.network.domain, session.site.airavata.namespace
     names = {
-        f"kubernetes.default.svc.{domain}": [str(site.network.api_address)],
-        f"mariadb.{namespace}.svc.{domain}": [cluster_ip(site, namespace, "mariadb")],
+        f"kubernetes.default.svc.{domain}": [str(session.site.network.api_address)],
+        f"mariadb.{namespace}.svc.{domain}": [cluster_ip(session, namespace, "mariadb")],
     }
     urls = {
         f"http://netcheck.{SYSTEM}.svc.{domain}:8080/": "service by name",
-        f"http://{cluster_ip(site, SYSTEM, 'netcheck')}:8080/": "service by address",
+        f"http://{cluster_ip(session, SYSTEM, 'netcheck')}:8080/": "service by address",
     }
     rows, problems = [], []
-    for name, (pod, _) in netcheck_pods(site).items():
-        answers = ask(site, pod, [*names, *urls])
+    for name, (pod, _) in netcheck_pods(session).items():
+        answers = ask(session, pod, [*names, *urls])
         for answer, wanted in zip(answers, [*names.values(), *urls.values()], strict=True):
             good = answer["ok"] and (answer["answer"].get("addresses") == wanted or answer["answer"].get("status") == 200)
             if not good:
@@ -124,23 +127,23 @@ def services(site: Site) -> list[list[str]]:
             what = f"{answer['target']} is {', '.join(wanted)}" if isinstance(wanted, list) else f"{wanted} answers"
             rows.append([name, what])
     _refuse("names or services do not answer in pods", problems)
-    return [["from a pod on", "asked"], *([host, _stable(site, what)] for host, what in rows)]
+    return [["from a pod on", "asked"], *([host, _stable(session, what)] for host, what in rows)]
 
 
 @check("The registry: 401 without, 200 with its password")
-def registry_answers(site: Site) -> list[list[str]]:
+def registry_answers(session: Session) -> Rows:
     """Rows of what was asked and answered."""
-    return registry.answers.look(site)
+    return registry.answers.look(session)
 
 
 @check("Certificates and their dates")
-def certificates(site: Site) -> list[list[str]]:
+def certificates(session: Session) -> Rows:
     """Rows of host, certificate and until when it is valid."""
     script = (
-        f"for file in {PKI}/*.crt {PKI}/services/*.crt {site.registry.root}/cert/*.crt; do "
+        f"for file in {PKI}/*.crt {PKI}/services/*.crt {session.site.registry.root}/cert/*.crt; do "
         "test -e $file && echo FILE $file && cat $file; done; true"
     )
-    seen = side_by_side(list(connect(site).values()), lambda host: host.run(script).text)
+    seen = run_parallel(session.hosts.values(), lambda host: host.run(script).text)
     rows, problems = [], []
     for name, printed in sorted(seen.items()):
         if isinstance(printed, Exception):
@@ -157,33 +160,35 @@ def certificates(site: Site) -> list[list[str]]:
 
 
 @check("The portal through every host's node port")
-def portal(site: Site) -> list[list[str]]:
+def portal(session: Session) -> Rows:
     """Rows of host and answer."""
-    if why := _cannot_ask(site, "portal"):
+    if why := _cannot_ask(session, "portal"):
         return why
-    rows, problems, note = [], [], _stand_in_note(site, "portal")
-    for node in _hosts(site):
-        port = connect(site)[node.name].forward(site.airavata.portal_node_port, str(node.address))
+    rows, problems, note = [], [], _stand_in_note(session, "portal")
+    for node in everywhere(session.site):
+        port = session.hosts[node.name].forward(session.site.airavata.portal_node_port, str(node.address))
         try:
-            page = page_of(f"https://127.0.0.1:{port}/", vault_of(site).authority().cert)
-            problems += [] if site.airavata.gateway in page and note in page else [f"{node.name}: {page[:200]}"]
+            page = page_of(f"https://127.0.0.1:{port}/", session.vault.authority().cert)
+            problems += [] if session.site.airavata.gateway in page and note in page else [f"{node.name}: {page[:200]}"]
         except OSError as error:
             problems.append(f"{node.name}: no page over the connection to it: {error}")
-        rows.append([node.name, str(site.airavata.portal_node_port), f"200, names gateway {site.airavata.gateway}", note])
+        rows.append(
+            [node.name, str(session.site.airavata.portal_node_port), f"200, names gateway {session.site.airavata.gateway}", note]
+        )
     _refuse("the portal does not answer as it must", problems)
     return [["host", "node port", "page", ""], *rows]
 
 
 @check("A gateway made, read and deleted by the official SDK")
-def gateway(site: Site) -> list[list[str]]:
+def gateway(session: Session) -> Rows:
     """Rows of call and answer."""
-    if why := _cannot_ask(site, "api-server", ours=True):
+    if why := _cannot_ask(session, "api-server", ours=True):
         return why
-    token = airavata_client.token(api_token(site), TEST_GATEWAY)
+    token = airavata_client.token(api_token(session), TEST_GATEWAY)
     wanted = Gateway(
         gatewayId=TEST_GATEWAY, gatewayName="Made by 06-verify", gatewayApprovalStatus=GatewayApprovalStatus.APPROVED
     )
-    with api_client(site) as api:
+    with api_client(session) as api:
         try:
             if api.isGatewayExist(token, TEST_GATEWAY):  # of a run that was interrupted here
                 api.deleteGateway(token, TEST_GATEWAY)
@@ -215,18 +220,18 @@ def gateway(site: Site) -> list[list[str]]:
             if answer != right
         ],
     )
-    return [["call", "answer " + _stand_in_note(site, "api-server")], *rows]
+    return [["call", "answer " + _stand_in_note(session, "api-server")], *rows]
 
 
 @check("Requests are spread over the replicas")
-def spread(site: Site) -> list[list[str]]:
+def spread(session: Session) -> Rows:
     """Rows of replica and its verdict; the calls are counted in the replicas' own logs."""
-    if why := _cannot_ask(site, "api-server", ours=True):
+    if why := _cannot_ask(session, "api-server", ours=True):
         return why
-    before = served(site)
+    before = served(session)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: call_api(site), range(REQUESTS)))
-    after = served(site)
+        list(pool.map(lambda _: call_api(session), range(REQUESTS)))
+    after = served(session)
     counts = sorted(after[pod] - before.get(pod, 0) for pod in after)
     least = SHARE * 2 // max(len(counts), 2)
     _refuse(
@@ -240,19 +245,19 @@ def spread(site: Site) -> list[list[str]]:
 
 
 @check("No request is lost while a replica is killed")
-def replica_killed(site: Site) -> list[list[str]]:
+def replica_killed(session: Session) -> Rows:
     """Rows of what was done and seen. One pod of the API server is deleted while calls go on."""
-    if why := _cannot_ask(site, "api-server"):
+    if why := _cannot_ask(session, "api-server"):
         return why
-    namespace, core = site.airavata.namespace, kube(site).core
-    victim = min(pod.metadata.name for pod in api_pods(site))
+    namespace, core = session.site.airavata.namespace, session.kube().core
+    victim = min(pod.metadata.name for pod in api_pods(session))
     lost: list[str] = []
     calls, done = [0], threading.Event()
 
     def call_on() -> None:
         while not done.is_set():
             try:
-                call_api(site)
+                call_api(session)
             except StepFailed as error:
                 lost.append(error.found or error.message)
             calls[0] += 1
@@ -261,7 +266,7 @@ def replica_killed(site: Site) -> list[list[str]]:
         callers = [pool.submit(call_on) for _ in range(2)]
         try:
             core.delete_namespaced_pod(victim, namespace)
-            missing = _await_replacement(site, namespace, victim)
+            missing = _await_replacement(session, namespace, victim)
         finally:
             done.set()
         for caller in callers:
@@ -279,44 +284,40 @@ def replica_killed(site: Site) -> list[list[str]]:
     ]
 
 
-def _await_replacement(site: Site, namespace: str, victim: str) -> str:
+def _await_replacement(session: Session, namespace: str, victim: str) -> str:
     """Wait until the victim is gone and all replicas are ready; what is missing after the deadline."""
     end, missing = time.monotonic() + 120, "the killed pod is still there"
     while missing and time.monotonic() < end:
         time.sleep(0.5)
-        listed = api_pods(site)
+        listed = api_pods(session)
         missing = (
             "the killed pod is still there"
             if victim in {pod.metadata.name for pod in listed}
-            else workload_missing(site, "Deployment", namespace, "api-server")
+            else workload_missing(session, "Deployment", namespace, "api-server")
         )
     return missing
 
 
-def _stable(site: Site, text: str) -> str:
+def _stable(session: Session, text: str) -> str:
     """Without the address that the cluster chose for a service: it is another one in every cluster."""
-    return text.replace(cluster_ip(site, site.airavata.namespace, "mariadb"), "its service address")
+    return text.replace(cluster_ip(session, session.site.airavata.namespace, "mariadb"), "its service address")
 
 
-def _cannot_ask(site: Site, name: str, ours: bool = False) -> list[list[str]]:
+def _cannot_ask(session: Session, name: str, ours: bool = False) -> Rows:
     """Rows that say why a component is not asked; [] when it is. ours: only the STAND-IN can be asked so.
 
     The site's own API server wants a token of its identity provider, which the runbook does not have, and its log does
     not name every call.
     """
-    stack = stack_of(site)
+    stack = stack_of(session.site)
     why = next((f"left out: {one.reason}" for one in stack.left_out if one.name == name), "")
-    if not why and ours and not _stand_in_note(site, name):
+    if not why and ours and not _stand_in_note(session, name):
         why = "the site's own server: the runbook has no token for it and cannot read calls from its log"
     return [["not asked", "why"], [name, why]] if why else []
 
 
-def _stand_in_note(site: Site, name: str) -> str:
-    return "STAND-IN" if any(one.name == name and one.stand_in for one in stack_of(site).components) else ""
-
-
-def _hosts(site: Site):
-    return sorted(site.nodes, key=lambda node: node.name)
+def _stand_in_note(session: Session, name: str) -> str:
+    return "STAND-IN" if any(one.name == name and one.stand_in for one in stack_of(session.site).components) else ""
 
 
 def _refuse(message: str, problems: list[str]) -> None:

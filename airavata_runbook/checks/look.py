@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts import facts as host_facts
-from airavata_runbook.hosts import round_trip
 from airavata_runbook.hosts.facts import HostFacts
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.mirror.catalogue import MAINTAINER, PACKAGES
@@ -80,12 +80,13 @@ class Seen:
 
 def look(site: Site, host: Host) -> Seen:
     """What the checks need of one host, looked up anew; the steps that follow take its facts. Raises RunbookError."""
-    vars(host).pop("facts", None)
+    known = session_of(site).facts
+    known.pop(host.name, None)
     asked = time.time()
-    answers = round_trip.answers(host, host_facts.FRAGMENTS | fragments(site, host.node))
+    answers = host.run_batch(host_facts.FRAGMENTS | fragments(site, host.node))
     seen = parse(site, host.node, {name: answer.text for name, answer in answers.items()}, asked, time.time())
     with suppress(StepFailed):  # the check `settings` tells it
-        host.facts = seen.facts
+        known[host.name] = seen.facts
     return seen
 
 

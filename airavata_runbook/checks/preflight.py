@@ -14,8 +14,9 @@ from airavata_runbook import stacks
 from airavata_runbook.checks.host_checks import CONTROLLERS, CPUS, DISK, EACH_HOST, FEATURES, MEMORY, MTU, OLDEST, ROOM, SKEW
 from airavata_runbook.checks.look import Seen, look
 from airavata_runbook.checks.references import sources
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.errors import HostKeyRefused, HostUnreachable, NotRoot, RunbookError, SiteError, StepFailed, printable
-from airavata_runbook.hosts.pool import connect, side_by_side
+from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.mirror.catalogue import check_versions
 from airavata_runbook.site import Site
 from airavata_runbook.site.stack_file import SYSTEM
@@ -75,7 +76,7 @@ def preflight(site: Site) -> list[Finding]:
     Registries that images are pulled from, and a package repository that is no folder, are asked as well.
     """
     seen, findings = {}, []
-    for name, result in sorted(side_by_side(list(connect(site).values()), lambda host: look(site, host)).items()):
+    for name, result in sorted(run_parallel(session_of(site).hosts.values(), lambda host: look(site, host)).items()):
         if isinstance(result, Exception):
             findings.append(_unreachable(name, result))
         else:

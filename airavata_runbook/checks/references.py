@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.errors import RunbookError, SiteError
 from airavata_runbook.hosts import vault
 from airavata_runbook.images import source as images
@@ -56,7 +57,7 @@ def sources(site: Site, ask: bool = False) -> Iterator[Source]:
 def own_certificate(site: Site) -> tuple[bytes, bytes]:
     """The admin's own certificate with its chain, and its key, for the registry (POC row 10). Raises SiteError."""
     content = _with_chain(site.registry.certificate)
-    key = vault.vault_of(site).secret(site.registry.certificate.key).encode() + b"\n"
+    key = session_of(site).vault.secret(site.registry.certificate.key).encode() + b"\n"
     if problems := pki.check_chain(content, key, site.registry.name):
         raise SiteError(
             "the registry's certificate cannot be used", where="registry.certificate", found="; ".join(map(str, problems))
@@ -126,7 +127,7 @@ def _usable(site: Site, source: ImageSource, ask: bool) -> None:
     if source.pull:
         Reference.parse(source.pull)
         if ask:
-            images.ask(source, vault.vault_of(site).secret(source.auth) if source.auth else None)
+            images.ask(source, session_of(site).vault.secret(source.auth) if source.auth else None)
     elif source.archive:
         images.resolve(source, folder=paths.base_dir())  # an archive is only opened, and compared with its digest
     else:
@@ -153,7 +154,7 @@ def _secret(site: Site, field: str, reference: str, fits: Callable[[str], object
         return Source(field, reference, "made on the master, once")
     if _kind(reference) == "prompt":
         return _looked_at(field, reference, "asked for when it is needed", vault.need_somebody_to_ask, reference)
-    return _looked_at(field, reference, "there", lambda: fits(vault.vault_of(site).secret(reference)))
+    return _looked_at(field, reference, "there", lambda: fits(session_of(site).vault.secret(reference)))
 
 
 def _kind(reference: str) -> str:

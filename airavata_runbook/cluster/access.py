@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import IO
 
 from airavata_runbook.cluster.kubeconfig import write_kubeconfig
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed
-from airavata_runbook.hosts.pool import connect
-from airavata_runbook.hosts.vault import vault_of
 from airavata_runbook.local import paths
 from airavata_runbook.site import Site
-from airavata_runbook.wellknown import API_PORT as PORT
+from airavata_runbook.wellknown import API_PORT
 
 ANSWER_TIMEOUT = 3.0  # seconds for a TCP connection and TLS handshake with the API server
 START_TIMEOUT = 20.0  # seconds for a new forward process to say where it listens
@@ -35,20 +34,21 @@ def kubeconfig(site: Site) -> Path:
     Raises StepFailed when there is no cluster yet or its API server does not answer; HostUnreachable.
     """
     try:
-        authority = vault_of(site).authority().cert
+        session = session_of(site)
+        authority = session.vault.authority().cert
         address = str(site.master.address)
-        if _answers(address, PORT, authority):
-            return write_kubeconfig(site, f"https://{address}:{PORT}")
+        if _answers(address, API_PORT, authority):
+            return write_kubeconfig(session, f"https://{address}:{API_PORT}")
         port = _forward(site)
         if not _answers("127.0.0.1", port, authority):
             stop(site)
             raise StepFailed(
                 "the API server does not answer",
-                where=f"host {site.master.name}, port {PORT}",
+                where=f"host {site.master.name}, port {API_PORT}",
                 needed="an API server with a certificate of this site",
                 remedy=f"see `systemctl status kube-apiserver` there, or run `airavata-runbook run {site.name}`",
             )
-        return write_kubeconfig(site, f"https://127.0.0.1:{port}")
+        return write_kubeconfig(session, f"https://127.0.0.1:{port}")
     except NotYet as missing:
         raise StepFailed(
             "the site has no cluster yet",
@@ -117,8 +117,7 @@ def _serve(record: Path) -> None:
     with record.open("a+") as file:
         if not _lock(file):
             return  # another one runs
-        host = connect(site)[site.master.name]
-        port = host.forward(PORT)  # the SSH connection behind it is opened anew whenever it was lost
+        port = session_of(site).master.forward(API_PORT)  # the SSH connection behind it is opened anew whenever it was lost
         file.write(json.dumps({"pid": os.getpid(), "port": port, "route": _route(site)}) + "\n")
         file.flush()
         signal.pause()

@@ -8,10 +8,8 @@ from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+from airavata_runbook.cluster.session import Session
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.hosts.pool import connect
-from airavata_runbook.hosts.vault import vault_of
-from airavata_runbook.site import Site
 from airavata_runbook.wellknown import ETCD_PORT, PKI
 
 TIMEOUT = 10  # seconds for one request
@@ -22,13 +20,13 @@ class Silent(StepFailed):
 
 
 @contextmanager
-def client(site: Site) -> "Iterator[etcd3.Etcd3Client]":  # noqa: F821  (it is imported below)
+def client(session: Session) -> "Iterator[etcd3.Etcd3Client]":  # noqa: F821  (it is imported below)
     """A client of the site's etcd, closed afterwards. Raises Silent when etcd does not answer, StepFailed when it complains."""
     import etcd3  # it and gRPC take a while to load, and few steps ask etcd
 
-    vault = vault_of(site)
+    vault, master = session.vault, session.master
     pair = vault.pair(f"{PKI}/etcd-client", "etcd's client certificate is issued")
-    port = connect(site)[site.master.name].forward(ETCD_PORT)
+    port = master.forward(ETCD_PORT)
     # python-etcd3 reads certificates from files only; they live in a folder of mode 700 while it does.
     with tempfile.TemporaryDirectory(prefix="airavata-runbook-") as folder:
         files = {"ca_cert": vault.authority().cert, "cert_cert": pair.cert, "cert_key": pair.key}
@@ -41,23 +39,23 @@ def client(site: Site) -> "Iterator[etcd3.Etcd3Client]":  # noqa: F821  (it is i
             "etcd does not answer",
             found="no answer over the connection to it",
             retryable=True,
-            remedy=f"run again: it goes on where it stopped; if it stays so, on {site.master.name}: systemctl status etcd",
+            remedy=f"run again: it goes on where it stopped; if it stays so, on {master.name}: systemctl status etcd",
         ) from None
     except etcd3.exceptions.Etcd3Exception as error:
         raise StepFailed(
             "etcd did not do what it was asked",
             found=str(error) or type(error).__name__,
             retryable=True,
-            remedy=f"on {site.master.name}: journalctl -u etcd",
+            remedy=f"on {master.name}: journalctl -u etcd",
         ) from None
     finally:
         etcd.close()
 
 
-def leases(site: Site) -> dict[str, str]:
+def leases(session: Session) -> dict[str, str]:
     """flannel's leases as etcd has them: public address of a host → its pod subnet ("10.244.5.0/24")."""
-    prefix = f"{site.network.etcd_prefix}/subnets/"
-    with client(site) as etcd:
+    prefix = f"{session.site.network.etcd_prefix}/subnets/"
+    with client(session) as etcd:
         return parse_leases([(value, meta.key) for value, meta in etcd.get_prefix(prefix)], prefix)
 
 

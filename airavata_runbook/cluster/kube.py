@@ -1,124 +1,161 @@
-"""The cluster's API from this machine: a kubeconfig that can be made again, and a client through an SSH forward.
+"""A client of the Kubernetes API, through an SSH forward to the API server.
 
-The official client, and pki, are imported where they are used: each takes a while to load, and most steps ask hosts only.
+The official client is imported where it is used: it takes a while to load, and most steps use hosts only.
 """
 
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, BinaryIO
 
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.hosts.pool import connect
-from airavata_runbook.hosts.vault import vault_of
 from airavata_runbook.pki.types import Pair
-from airavata_runbook.site import Site
-from airavata_runbook.wellknown import API_PORT, PKI
 
 FIELD_MANAGER = "airavata-runbook"
-PATIENCE = 20  # seconds for one answer. An API server whose etcd is gone takes 60, and a look at a chapter's pods asks often.
+TIMEOUT = 20  # seconds for one reply. An API server whose etcd is gone takes 60, and a check of a chapter's pods asks often.
 
-_clients: dict[str, tuple[tuple[int, bytes], "Kube"]] = {}
-_lock = threading.Lock()
+
+class ApiError(StepFailed):
+    """A request to the API server failed. status: its HTTP status, 0 where no reply came."""
+
+    def __init__(self, status: int, found: str, remedy: str):
+        super().__init__("the request to the API server failed", found=found, remedy=remedy, retryable=True)
+        self.status = status
+
+    @property
+    def refused(self) -> bool:
+        """Whether the API server is well and refused what it was asked for."""
+        return 400 <= self.status < 500
 
 
 class Kube:
-    """`core`, `apps` …: the official typed clients; `dynamic`: any kind by its apiVersion."""
+    """`core`, `apps`, `policy`: the official typed clients; `resource`: any kind. All their calls raise ApiError.
 
-    def __init__(self, api):
+    port: of the forward, on 127.0.0.1. authority: PEM of the certificate authority. admin: the client certificate. master:
+    the name of the control plane's host, for messages.
+    """
+
+    def __init__(self, port: int, authority: bytes, admin: Pair, master: str):
         from kubernetes import client
 
-        self.api = api
-        self.core, self.apps, self.policy = client.CoreV1Api(api), client.AppsV1Api(api), client.PolicyV1Api(api)
-        self._dynamic = None
-
-    @property
-    def dynamic(self):
-        """The client for any kind of object."""
-        from kubernetes.dynamic import DynamicClient
-
-        with _lock:  # it asks for all kinds that the cluster knows: once is enough
-            if self._dynamic is None:
-                self._dynamic = DynamicClient(self.api)
-            return self._dynamic
+        self.port, self.admin, self.master = port, admin, master
+        self._files = [_in_memory(content) for content in (authority, admin.cert, admin.key)]
+        configuration = client.Configuration(host=f"https://127.0.0.1:{port}")
+        configuration.proxy = None
+        configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file = map(_path, self._files)
+        configuration.retries = _retries()
+        self.api = client.ApiClient(configuration)
+        self.api.rest_client.request = _with_timeout(self.api.rest_client.request)
+        self.core: Any = _Explained(client.CoreV1Api(self.api), self)
+        self.apps: Any = _Explained(client.AppsV1Api(self.api), self)
+        self.policy: Any = _Explained(client.PolicyV1Api(self.api), self)
+        self._dynamic: Any = None
+        self._loading = threading.Lock()
 
     def get(self, path: str) -> tuple[int, str]:
-        """Status and text of an answer that is no object, "/readyz" for example. Raises urllib3's HTTPError."""
-        answer = self.api.rest_client.pool_manager.request(
-            "GET", self.api.configuration.host + path, timeout=PATIENCE, retries=False
-        )
-        return answer.status, answer.data.decode(errors="replace")
+        """Status and text of a response that is no object, "/readyz" for example."""
+        with self.errors():
+            response = self.api.rest_client.pool_manager.request(
+                "GET", self.api.configuration.host + path, timeout=TIMEOUT, retries=False
+            )
+        return response.status, response.data.decode(errors="replace")
 
-    def resource(self, manifest: dict):
-        """The dynamic resource that serves an object's kind."""
-        return self.dynamic.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
+    def resource(self, manifest: dict) -> Any:
+        """The dynamic client of an object's kind. Raises ResourceNotFoundError; use it within `errors`."""
+        from kubernetes.dynamic import DynamicClient
+
+        with self._loading:  # it asks for all kinds that the cluster knows: once is enough
+            if self._dynamic is None:
+                self._dynamic = DynamicClient(self.api)
+        return self._dynamic.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """The block's errors of the client library as ApiError."""
+        import urllib3
+        from kubernetes.client.exceptions import ApiException
+
+        remedy = f"on {self.master}: systemctl status etcd kube-apiserver"
+        try:
+            yield
+        except ApiException as error:
+            if error.status:
+                raise ApiError(error.status, _message(error), remedy) from None
+            raise self._no_reply(error.reason, remedy) from None  # a stream that did not come about
+        except urllib3.exceptions.HTTPError as error:
+            raise self._no_reply(getattr(error, "reason", None) or error, remedy) from None
+
+    def close(self) -> None:
+        """Close its connections."""
+        self.api.rest_client.pool_manager.clear()
+
+    @staticmethod
+    def _no_reply(reason: Exception | str, remedy: str) -> ApiError:
+        # From here an SSH connection that was cut looks the same as a server that hung up.
+        found = f"no reply over the SSH connection to it ({_cause(reason)})"
+        return ApiError(0, found, f"run again: it continues where it stopped; if the error stays, {remedy}")
 
 
-def kube(site: Site) -> Kube:
-    """A client of the site's API server, as its admin. Raises NotYet when there is no API server yet."""
-    vault = vault_of(site)
-    with _lock:
-        pair, port = _admin(site), connect(site)[site.master.name].forward(API_PORT)
-        known = _clients.get(site.name)
-        if known is None or known[0] != (port, pair.cert):  # of another forward, or of a cluster that was reset since
-            _clients[site.name] = known = (port, pair.cert), Kube(_api(port, vault.authority().cert, pair))
-        return known[1]
+class _Explained:
+    """An official client whose calls raise ApiError."""
+
+    def __init__(self, client: object, kube: Kube):
+        self._client, self._kube = client, kube
+
+    def __getattr__(self, name: str) -> Callable:
+        method = getattr(self._client, name)
+
+        @wraps(method)
+        def call(*args: Any, **options: Any) -> Any:
+            with self._kube.errors():
+                return method(*args, **options)
+
+        call.__self__ = method.__self__  # type: ignore[attr-defined]  # kubernetes.stream asks a method for its client
+        return call
 
 
-def _admin(site: Site) -> Pair:
-    return vault_of(site).pair(f"{PKI}/admin", "the admin's certificate is issued")
-
-
-def _api(port: int, authority: bytes, pair: Pair):
-    """The official client for an API server behind a local port, with TLS that trusts `authority` alone.
-
-    No request of it waits for ever, which is what the client does by itself.
-    """
-    from kubernetes import client
-
-    configuration = client.Configuration(host=f"https://127.0.0.1:{port}")
-    configuration.proxy = None
-    configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file = map(_in_memory, (authority, pair.cert, pair.key))
-    configuration.retries = _once_more()
-    api = client.ApiClient(configuration)
-    api.rest_client.request = _within(PATIENCE, api.rest_client.request)
-    return api
-
-
-def _once_more():
-    """Ask again where the connection broke, as it does when SSH was cut; not where nobody answers in time."""
+def _retries():
+    """Ask again, once, where the connection broke, as it does when SSH was cut; not where no reply came in time."""
     from urllib3 import Retry
     from urllib3.exceptions import ReadTimeoutError
 
-    class OnceMore(Retry):
-        def increment(self, *asked, error=None, **options):
+    class Once(Retry):
+        def increment(self, *args, error=None, **options):
             if isinstance(error, ReadTimeoutError):
                 raise error
-            return super().increment(*asked, error=error, **options)
+            return super().increment(*args, error=error, **options)
 
-    return OnceMore(1)
+    return Once(1)
 
 
-def _within(seconds: float, request: Callable) -> Callable:
-    """The client's `request`, with a time-out where its caller gives none."""
+def _with_timeout(request: Callable) -> Callable:
+    """The client's `request`, with a time-out where its caller gives none: by itself it waits for ever."""
 
     def bounded(*args, _request_timeout=None, **options):
-        return request(*args, _request_timeout=_request_timeout or seconds, **options)
+        return request(*args, _request_timeout=_request_timeout or TIMEOUT, **options)
 
     return bounded
 
 
-def _in_memory(content: bytes) -> str:
-    """The path of a file that this process alone has, and that ends with it (memfd_create(2)).
+def _in_memory(content: bytes) -> BinaryIO:
+    """A file that this process alone has, and that ends with it (memfd_create(2)).
 
     The client wants paths. By a kubeconfig it would keep the admin's key in /tmp, for good where its process is killed.
     """
-    file = os.memfd_create("airavata-runbook")
-    os.write(file, content)
-    return f"/proc/self/fd/{file}"
+    file = os.fdopen(os.memfd_create("airavata-runbook"), "wb")
+    file.write(content)
+    file.flush()
+    return file
 
 
-def message(error) -> str:
+def _path(file: BinaryIO) -> str:
+    return f"/proc/self/fd/{file.fileno()}"
+
+
+def _message(error: Any) -> str:
     """What the API server says in an ApiException."""
     try:
         return json.loads(error.body)["message"]
@@ -126,29 +163,11 @@ def message(error) -> str:
         return str(error.reason)
 
 
-def explained(error: Exception, site: Site) -> Exception:
-    """The API server's own error as a StepFailed that says what it answered; any other error as it is."""
-    import urllib3
-    from kubernetes.client.exceptions import ApiException
-
-    remedy = f"on {site.master.name}: systemctl status etcd kube-apiserver"
-    if isinstance(error, ApiException) and error.status:
-        found = message(error)
-    elif isinstance(error, (urllib3.exceptions.HTTPError, ApiException)):  # without a status: a stream that did not come about
-        # From here an SSH connection that was cut looks the same as a server that hung up.
-        reason = getattr(error, "reason", None) or error  # urllib3 wraps what it has tried several times
-        found = f"no answer over the connection to it ({_silence(reason)})"
-        remedy = f"run again: it goes on where it stopped; if it stays so, {remedy}"
-    else:
-        return error
-    return StepFailed("the API server did not answer as it must", found=found, retryable=True, remedy=remedy)
-
-
-def _silence(reason: Exception | str) -> str:
+def _cause(reason: Exception | str) -> str:
     from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
 
     if isinstance(reason, (ConnectTimeoutError, ReadTimeoutError)) and not isinstance(reason, NewConnectionError):  # its kind
-        return f"nothing within {PATIENCE} s"
-    if "EOF occurred" in str(reason):  # what a port where nobody listens looks like through an SSH forward
+        return f"nothing within {TIMEOUT} s"
+    if "EOF occurred" in str(reason):  # OpenSSL's words for what a port without a listener looks like through an SSH forward
         return "closed at once"
     return type(reason).__name__ if isinstance(reason, Exception) else str(reason)

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from airavata_runbook.cluster.kube import _admin
-from airavata_runbook.hosts.vault import vault_of
+from airavata_runbook.cluster.session import Session
 from airavata_runbook.local import paths
 from airavata_runbook.pki.types import Pair
-from airavata_runbook.site import Site
 
 
 def kubeconfig(server: str, ca: bytes, pair: Pair, user: str, cluster: str, tls_server_name: str | None = None) -> str:
@@ -41,13 +39,14 @@ def kubeconfig(server: str, ca: bytes, pair: Pair, user: str, cluster: str, tls_
     )
 
 
-def write_kubeconfig(site: Site, server: str, name: str = "kubeconfig") -> Path:
+def write_kubeconfig(session: Session, server: str) -> Path:
     """The path of a kubeconfig for the site's admin, mode 600, in the state folder, made anew from the master."""
-    text = kubeconfig(server, vault_of(site).authority().cert, _admin(site), "admin", site.name)
-    folder = paths.state_dir() / "sites" / site.name
+    name = session.site.name
+    text = kubeconfig(server, session.vault.authority().cert, session.vault.admin(), "admin", name)
+    folder = paths.state_dir() / "sites" / name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:  # mode 600 from the start
         file.write(text)
-    path = folder / f"{name}.yaml"
+    path = folder / "kubeconfig.yaml"
     os.replace(file.name, path)
     return path

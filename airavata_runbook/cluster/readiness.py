@@ -2,11 +2,8 @@
 
 from collections.abc import Callable
 
-import urllib3
-from kubernetes.client.exceptions import ApiException
-
-from airavata_runbook.cluster.kube import Kube, explained, kube
-from airavata_runbook.site import Site
+from airavata_runbook.cluster.kube import ApiError, Kube
+from airavata_runbook.cluster.session import Session
 
 READ = {
     "Deployment": "read_namespaced_deployment",
@@ -15,33 +12,32 @@ READ = {
 }
 
 
-def api_server_missing(site: Site) -> str:
+def api_server_missing(session: Session) -> str:
     """What keeps the API server from being ready, and from having the object that its controllers read when they start.
 
     They end when they cannot read it; the API server makes it a moment after it says that it is ready.
     """
-    return _read("ConfigMap extension-apiserver-authentication", site, _api_server)
+    return _read("ConfigMap extension-apiserver-authentication", session, _api_server)
 
 
-def node_missing(site: Site, name: str) -> str:
+def node_missing(session: Session, name: str) -> str:
     """What keeps a node from being Ready."""
-    return _read(f"node {name}", site, lambda client: _node(client, name))
+    return _read(f"node {name}", session, lambda client: _node(client, name))
 
 
-def workload_missing(site: Site, kind: str, namespace: str, name: str) -> str:
+def workload_missing(session: Session, kind: str, namespace: str, name: str) -> str:
     """What keeps a Deployment, StatefulSet or DaemonSet from having all its pods, of its newest form, ready."""
-    return _read(f"{kind} {name}", site, lambda client: _workload(client, kind, namespace, name))
+    return _read(f"{kind} {name}", session, lambda client: _workload(client, kind, namespace, name))
 
 
-def _read(what: str, site: Site, missing: Callable[[Kube], str]) -> str:
-    """What `missing` says; where the API server does not let it look, that."""
+def _read(what: str, session: Session, missing: Callable[[Kube], str]) -> str:
+    """What `missing` returns; where the API server does not let it look, why."""
     try:
-        return missing(kube(site))
-    except (ApiException, urllib3.exceptions.HTTPError) as error:
-        if getattr(error, "status", None) == 404:
+        return missing(session.kube())
+    except ApiError as error:
+        if error.status == 404:
             return f"no {what} yet"
-        told = explained(error, site)
-        return f"{told.message}: {told.found} ({told.remedy})"
+        return f"{error.message}: {error.found} ({error.remedy})"
 
 
 def _api_server(client: Kube) -> str:

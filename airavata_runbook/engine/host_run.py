@@ -1,20 +1,20 @@
-"""Bringing the resources of one step about on one host: look once, compare, change in order, look again."""
+"""One step on one host: look once, compare, change in order, look again."""
 
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine import planned
 from airavata_runbook.engine.report import CHANGED, FAILED, OK, SKIPPED, WOULD_CHANGE, Item
 from airavata_runbook.engine.resource import ApiResource, Awaited, Change, Context, Found, Resource
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed, StoppedByUser
-from airavata_runbook.hosts import round_trip
 from airavata_runbook.hosts.batch import batch, split
 from airavata_runbook.hosts.host import Host
 
-ASKING = 8  # requests to an API at a time
+API_REQUESTS = 8  # to an API at a time
 
 
 @dataclass
@@ -25,219 +25,230 @@ class Outcome:
     error: Exception | None = None
 
 
-def bring_about(
-    host: Host, resources: Callable[[], list[Resource]], planning: bool, progress: Callable[[str, str], None]
+def converge(
+    session: Session, host: Host, resources: Callable[[], list[Resource]], planning: bool, progress: Callable[[str, str], None]
 ) -> Outcome:
     """The outcome of one step on one host. progress gets (host name, what is being done)."""
-    progress(host.name, "look")
+    progress(host.name, "gathering facts")
     try:
         wanted = resources()
     except NotYet as missing:
         if not planning:
-            raise StepFailed(f"this step needs an earlier one: {missing}", remedy="run the notebooks in order") from None
+            raise StepFailed(f"this step depends on an earlier one: {missing}", remedy="run the notebooks in order") from None
         return Outcome([Item("resources", WOULD_CHANGE, f"known after {missing}")])
-    work = _Work(host, wanted, planning, progress)
-    work.compare_all()
+    run = HostRun(session, host, wanted, planning, progress)
+    run.compare_all()
     if planning:
-        planned.tell(host.name, work.context.touched)
-    elif not work.outcome.error:
-        work.apply_all()
-    return work.outcome
+        planned.share(host.name, run.context.touched)
+    elif not run.error:
+        run.apply_all()
+    return Outcome([task.item for task in run.tasks], run.error)
 
 
-class _Work:
-    """One step on one host: its resources, the change that each needs, and the items so far."""
+@dataclass
+class Task:
+    """A resource in a run: its item in the report, and the change that it needs, if any.
 
-    def __init__(self, host: Host, resources: list[Resource], planning: bool, progress: Callable[[str, str], None]):
-        self.host, self.resources, self.planning, self.progress = host, resources, planning, progress
-        self.context = Context(host, planning, planned.altered(host.site.name, host.name) if planning else set())
-        self.outcome = Outcome([Item(resource.label, OK) for resource in resources])
-        self.changes: list[Change | None] = [None] * len(resources)
-        self.later: set[int] = set()  # positions that cannot be compared before an earlier one is changed
+    later: it can only be compared once the resources before it are changed; missing: why, where it is known.
+    """
+
+    resource: Resource
+    item: Item
+    change: Change | None = None
+    later: bool = False
+    missing: NotYet | None = None
+
+    def fail(self, error: Exception) -> Exception:
+        """The error, with the resource and its command where it names no other; the item has failed."""
+        self.item.status = FAILED
+        return self.locate(error)
+
+    def locate(self, error: Exception) -> Exception:
+        """The error, with the resource and its command where it names no other."""
+        if isinstance(error, NotYet):  # it was there when the step began
+            error = error.failure()
+        if isinstance(error, RunbookError):
+            error.where = error.where or self.resource.label
+            if self.change and not error.command:
+                error.command = self.change.command.strip()
+        return error
+
+
+class HostRun:
+    """One step on one host. error: what stopped it, if anything."""
+
+    def __init__(
+        self, session: Session, host: Host, resources: list[Resource], planning: bool, progress: Callable[[str, str], None]
+    ):
+        self.session, self.host, self.planning, self.progress = session, host, planning, progress
+        touched = planned.planned_changes(session, host.name) if planning else set()
+        self.context = Context(host, session, planning, touched)
+        self.tasks = [Task(resource, Item(resource.label, OK)) for resource in resources]
+        self.error: Exception | None = None
 
     def compare_all(self) -> None:
         """One round trip to look, then a change (or none) for every resource."""
-        found = probe(self.resources, self.context)
-        for position, resource in enumerate(self.resources):
-            if self.outcome.error and isinstance(resource, Awaited):  # nothing is done any more that it could wait for
-                self.outcome.items[position].status = SKIPPED
+        changes = False
+        for task, found in zip(self.tasks, probe([task.resource for task in self.tasks], self.context), strict=True):
+            condition = isinstance(task.resource, Awaited)
+            if self.error and condition:  # nothing is done any more that it could wait for
+                task.item.status = SKIPPED
                 continue
-            self._compare(position, found[position])
-            if isinstance(resource, Awaited) and self.changes[position] is None and any(self.changes[:position]):
-                self.later.add(position)  # it holds now; whether it does after the changes before it is another question
+            self._compare(task, found)
+            if condition and task.change is None and changes:
+                task.later = True  # it holds now; whether it does after the changes before it is another question
+            changes = changes or task.change is not None
 
-    def _compare(self, position: int, found: Found) -> None:
-        item = self.outcome.items[position]
+    def _compare(self, task: Task, found: Found) -> None:
+        item = task.item
         try:
-            change = understood(self.resources[position], found, self.context)
+            task.change = compare(task.resource, found, self.context)
         except NotYet as missing:
             item.status, item.summary = WOULD_CHANGE, f"known after {missing}"
-            self.later.add(position)
+            task.later, task.missing = True, missing
             return
         except RunbookError as error:
-            item.status, item.summary = FAILED, error.message
-            self.outcome.error = self.outcome.error or self._at(position, error)
+            item.summary = error.message
+            located = task.fail(error)
+            self.error = self.error or located
             return
-        self.changes[position] = change
-        self.later.discard(position)
-        if change:
+        task.later, task.missing = False, None
+        if change := task.change:
             self.context.touched |= change.touches
-            item.status = OK if change.waits and not self.planning else WOULD_CHANGE
-            item.status = SKIPPED if change.waits and self.planning else item.status
+            item.status = WOULD_CHANGE
+            if change.waits:
+                item.status = SKIPPED if self.planning else OK
             item.summary, item.detail, item.command = change.summary, change.detail, change.command
 
     def apply_all(self) -> None:
         """Change what differs, in order; the first failure stops this host and leaves the rest for the next run."""
-        position = last = 0
+        position = 0
+        running: Sequence[Task] = ()
         try:
-            while position < len(self.resources):
-                last = self._together(position)
-                self._apply(range(position, last))
-                position = last
+            while position < len(self.tasks):
+                running = self._next(position)
+                self._apply(running)
+                position += len(running)
         except Exception as error:
-            self.outcome.error = error
-            self._mark_left(range(position, last))
+            self.error = error
+            self._mark_rest(running)
 
-    def _mark_left(self, at_work: range) -> None:
-        """What is not done after a failure: what was at work has failed, unless one of it was named, or the user stopped it."""
-        items = self.outcome.items
-        named = any(item.status == FAILED for item in items) or isinstance(self.outcome.error, StoppedByUser)
-        for position, item in enumerate(items):
-            if item.status == WOULD_CHANGE or (position in self.later and item.status != FAILED):
-                item.status = FAILED if position in at_work and not named else SKIPPED
-
-    def _together(self, start: int) -> int:
-        """The end of the run of positions from `start` whose changes go to the host in one script."""
+    def _next(self, start: int) -> Sequence[Task]:
+        """The tasks from `start` on whose changes go to the host in one script; else the one at `start`."""
         end = start
-        while end < len(self.resources) and end not in self.later and (self.changes[end] is None or self.changes[end].script):
+        while end < len(self.tasks) and not self.tasks[end].later:
+            change = self.tasks[end].change
+            if change and not change.script:
+                break
             end += 1
-        return max(end, start + 1)
+        return self.tasks[start : max(end, start + 1)]
 
-    def _apply(self, positions: range) -> None:
-        first = positions[0]
-        if first in self.later:
-            self._compare(first, probe([self.resources[first]], self.context)[0])
-            if self.outcome.error:
-                raise self.outcome.error
-            if first in self.later:
-                raise self._at(first, StepFailed(self.outcome.items[first].summary.replace("known after", "needs:")))
-            if self.changes[first] is None:
-                self.outcome.items[first].status, self.outcome.items[first].summary = OK, ""
-        wanted = [position for position in positions if self.changes[position]]
-        if not wanted:
+    def _mark_rest(self, running: Sequence[Task]) -> None:
+        """After a failure skip the rest; what was running has failed, unless one of it is known to, or the user stopped it."""
+        named = any(task.item.status == FAILED for task in self.tasks) or isinstance(self.error, StoppedByUser)
+        for task in self.tasks:
+            if task.item.status == WOULD_CHANGE or (task.later and task.item.status != FAILED):
+                task.item.status = SKIPPED if named or task not in running else FAILED
+
+    def _apply(self, tasks: Sequence[Task]) -> None:
+        first = tasks[0]
+        if first.later:
+            self._compare(first, probe([first.resource], self.context)[0])
+            if self.error:
+                raise self.error
+            if first.missing:
+                raise first.locate(first.missing)
+            if first.change is None:
+                first.item.status, first.item.summary = OK, ""
+        changing = [task for task in tasks if task.change]
+        if not changing:
             return
         started = time.monotonic()
-        if self.changes[first] and self.changes[first].call:
-            self._call(first)
+        self.progress(self.host.name, changing[0].resource.label)
+        if first.change and first.change.call:
+            self._call(first, first.change.call)
         else:
-            self._run_scripts(wanted)
-        self._verify(wanted)
-        for position in wanted:
-            self.outcome.items[position].seconds = (time.monotonic() - started) / len(wanted)
+            self._run_scripts(changing)
+        self._verify(changing)
+        for task in changing:
+            task.item.seconds = (time.monotonic() - started) / len(changing)
 
-    def _call(self, position: int) -> None:
-        self.progress(self.host.name, self.resources[position].label)
+    def _call(self, task: Task, call: Callable[[], str | None]) -> None:
         try:
-            told = self.changes[position].call()
+            remark = call()
+        except StoppedByUser as error:
+            task.item.status = SKIPPED
+            raise task.locate(error) from None
         except Exception as error:
-            self.outcome.items[position].status = SKIPPED if isinstance(error, StoppedByUser) else FAILED
-            raise self._at(position, error) from None
-        if told:
-            self.outcome.items[position].summary += f", {told}"
+            raise task.fail(error) from None
+        if remark:
+            task.item.summary += f", {remark}"
 
-    def _run_scripts(self, positions: list[int]) -> None:
-        self.progress(self.host.name, self.resources[positions[0]].label)
+    def _run_scripts(self, tasks: Sequence[Task]) -> None:
         nonce = secrets.token_hex(8)
-        scripts = {str(position): "set -e\n" + self.changes[position].script for position in positions}
-        answer = self.host.run(batch(scripts, nonce, stop=True))
-        results = split(answer.stdout, nonce)
-        for position in positions:
-            result = results.get(str(position))
-            if result is None or result.status:
-                self.outcome.items[position].status = FAILED
-                said = f"{result.stdout.decode(errors='replace').strip() if result else ''}\n{answer.complaint}".strip()
-                what = f"{self.resources[position].label} could not be changed ({self.changes[position].summary})"
-                raise self._at(
-                    position,
-                    StepFailed(
-                        what,
-                        found=said or "nothing was said",
-                        needed="exit status 0" + (f", not {result.status}" if result else ""),
-                    ),
-                )
-            self.outcome.items[position].status = CHANGED
+        scripts = {str(number): "set -e\n" + task.change.script for number, task in enumerate(tasks) if task.change}
+        result = self.host.run(batch(scripts, nonce, stop=True))
+        answers = split(result.stdout, nonce)
+        for number, task in enumerate(tasks):
+            answer = answers.get(str(number))
+            if answer is None or answer.status:
+                output = f"{answer.text.strip() if answer else ''}\n{result.complaint}".strip()
+                needed = "exit status 0" + (f", not {answer.status}" if answer else "")
+                message = f"{task.resource.label} could not be changed ({task.item.summary})"
+                raise task.fail(StepFailed(message, found=output or "no output", needed=needed))
+            task.item.status = CHANGED
 
-    def _verify(self, positions: list[int]) -> None:
+    def _verify(self, tasks: Sequence[Task]) -> None:
         """Look again: what was changed must now be as it should be."""
-        context = Context(self.host)
-        found = probe([self.resources[position] for position in positions], context)
-        for position, seen in zip(positions, found, strict=True):
-            item = self.outcome.items[position]
+        context = Context(self.host, self.session)
+        for task, found in zip(tasks, probe([task.resource for task in tasks], context), strict=True):
             try:
-                still = understood(self.resources[position], seen, context)
+                still = compare(task.resource, found, context)
             except NotYet as missing:
-                item.status = FAILED
-                raise self._at(position, missing) from None
+                raise task.fail(missing) from None
             if still:
-                item.status = FAILED
-                raise self._at(
-                    position, StepFailed(f"{item.label} was changed and still differs", found=still.summary, retryable=True)
-                )
-            item.status = OK if self.changes[position].waits else CHANGED
-            planned.done(self.host.site.name, self.host.name, self.changes[position].touches)
-
-    def _at(self, position: int, error: Exception) -> Exception:
-        """The error, with the resource and its command where it does not name its own."""
-        change = self.changes[position]
-        if isinstance(error, NotYet):  # it was there when the step began
-            error = error.failure()
-        if isinstance(error, RunbookError):
-            error.where = error.where or self.resources[position].label
-            if change and not error.command:
-                error.command = change.command.strip()
-        return error
+                message = f"{task.item.label} was changed and still differs"
+                raise task.fail(StepFailed(message, found=still.summary, retryable=True))
+            if task.change:
+                task.item.status = OK if task.change.waits else CHANGED
+                planned.forget(self.session, self.host.name, task.change.touches)
 
 
-def understood(resource: Resource, found: Found, context: Context) -> Change | None:
-    """What the resource makes of what was found. Raises StepFailed when that is nothing it can read, never ok by mistake."""
+def compare(resource: Resource, found: Found, context: Context) -> Change | None:
+    """The change that the resource needs after what was found. Raises StepFailed for unexpected output: never ok by mistake."""
     try:
         return resource.change(found, context)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:  # of a parser: the host said something else
-        said = "(not shown: it may hold a secret)" if getattr(resource, "secret", False) else found.text[:200] or "nothing"
+    except (ValueError, LookupError, TypeError, AttributeError) as error:  # of a parser
+        output = "(not shown: it may hold a secret)" if getattr(resource, "secret", False) else found.text[:200] or "no output"
         raise StepFailed(
-            "what the host says of it cannot be read",
+            "unexpected probe output",
             where=resource.label,
-            found=said + (f" (exit status {found.status})" if found.status else ""),
+            found=output + (f" (exit status {found.status})" if found.status else ""),
             needed="the output of: " + resource.probe().strip()[:200],
             retryable=True,
         ) from error
 
 
-def probe(resources: Iterable[Resource], context: Context) -> list[Found]:
-    """What the resources' probes print, all in one round trip; those that ask an API do so side by side meanwhile."""
-    resources = list(resources)
-    asking = [position for position, resource in enumerate(resources) if isinstance(resource, ApiResource)]
+def probe(resources: Sequence[Resource], context: Context) -> list[Found]:
+    """What the resources' probes print, all in one round trip; those that ask an API do so in parallel meanwhile."""
+    asking = {position: one for position, one in enumerate(resources) if isinstance(one, ApiResource)}
     if not asking:
-        return _printed(resources, context.host)
-    with ThreadPoolExecutor(min(ASKING, len(asking))) as pool:
-        answers = {position: pool.submit(_ask, resources[position], context) for position in asking}
-        found = _printed(resources, context.host)
-    return [Found(answer=answers[position].result()) if position in answers else seen for position, seen in enumerate(found)]
+        return _probe_host(resources, context.host)
+    with ThreadPoolExecutor(min(API_REQUESTS, len(asking))) as threads:
+        answers = {position: threads.submit(_ask, resource, context) for position, resource in asking.items()}
+        found = _probe_host(resources, context.host)
+    return [Found(answer=answers[position].result()) if position in answers else one for position, one in enumerate(found)]
 
 
-def _ask(resource: Resource, context: Context) -> object:
+def _ask(resource: ApiResource, context: Context) -> object:
     try:
         return resource.ask(context)
-    except Exception as error:  # raised where this resource is compared, so that it is told for this one
+    except Exception as error:  # raised where this resource is compared, so that it is reported for this one
         return error
 
 
-def _printed(resources: list[Resource], host: Host) -> list[Found]:
-    fragments = {str(position): script for position, resource in enumerate(resources) if (script := resource.probe())}
-    if not fragments:
-        return [Found() for _ in resources]
-    seen = round_trip.answers(host, fragments)
-    return [
-        Found(seen[str(position)].stdout, seen[str(position)].status) if str(position) in seen else Found()
-        for position in range(len(resources))
-    ]
+def _probe_host(resources: Sequence[Resource], host: Host) -> list[Found]:
+    fragments = {str(position): script for position, one in enumerate(resources) if (script := one.probe())}
+    answers = host.run_batch(fragments) if fragments else {}
+    found = [answers.get(str(position)) for position in range(len(resources))]
+    return [Found(answer.stdout, answer.status) if answer else Found() for answer in found]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from airavata_runbook.cluster.session import Session
 from airavata_runbook.errors import NotYet
 from airavata_runbook.hosts.host import Host
 
@@ -41,6 +42,7 @@ class Context:
     """Where a resource is compared. touched: what changes of this run (or plan) on this host alter so far."""
 
     host: Host
+    session: Session
     planning: bool = False
     touched: set[str] = field(default_factory=set)
 

@@ -10,34 +10,36 @@ from functools import cached_property, update_wrapper
 from itertools import chain
 from textwrap import indent
 
-from airavata_runbook.cluster.kube import explained
-from airavata_runbook.engine.host_run import bring_about
+from airavata_runbook.cluster.session import Session, session_of
+from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.report import Failure, Report
 from airavata_runbook.engine.resource import Resource
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed
-from airavata_runbook.hosts import lock, round_trip
 from airavata_runbook.hosts.facts import HostFacts, look
 from airavata_runbook.hosts.fan_out import FanOut
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.hosts.node_settings import NodeSettings, derive
-from airavata_runbook.hosts.pool import connect, side_by_side
-from airavata_runbook.hosts.vault import Vault, vault_of
+from airavata_runbook.hosts.parallel import run_parallel
+from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.kernel_env import PLAN, REPORT_FILE
 from airavata_runbook.local.terminal import StepProgress, show
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
 
+Rows = list[list[str]]  # a table; the first row is its head
+
 
 @dataclass
 class Target:
-    """What a step's function is told: the site, the node and its host. facts: what is true there now.
+    """What a step's function gets: the session of the site, and the host. fan_out: for files that several hosts want."""
 
-    fan_out: the way of files that several hosts of this step want.
-    """
-
-    site: Site
+    session: Session
     host: Host
     fan_out: FanOut | None = None
+
+    @property
+    def site(self) -> Site:
+        return self.session.site
 
     @property
     def node(self) -> Node:
@@ -45,14 +47,14 @@ class Target:
 
     @property
     def vault(self) -> Vault:
-        return vault_of(self.site)
+        return self.session.vault
 
-    @cached_property
+    @property
     def facts(self) -> HostFacts:
-        """Facts of the host, looked up once in a process; chapter 01 looks anew."""
-        if not hasattr(self.host, "facts"):
-            self.host.facts = look(lambda fragments: round_trip.answers(self.host, fragments))
-        return self.host.facts
+        """Facts of the host, gathered once in a process; chapter 01 gathers them anew."""
+        if self.host.name not in self.session.facts:
+            self.session.facts[self.host.name] = look(self.host.run_batch)
+        return self.session.facts[self.host.name]
 
     @cached_property
     def settings(self) -> NodeSettings:
@@ -73,7 +75,7 @@ def registry_node(site: Site) -> list[Node]:
 
 
 class Step:
-    """Called with a site it brings its resources about and returns a Report; `plan=True` changes nothing."""
+    """Called with a site it makes its resources true and returns a Report; `plan=True` changes nothing."""
 
     def __init__(self, title: str, on: Callable[[Site], list[Node]], resources: Callable[[Target], Iterable[Resource]]):
         self.title, self.on, self.resources = title, on, resources
@@ -82,46 +84,45 @@ class Step:
         update_wrapper(self, resources)
 
     def __call__(self, site: Site, plan: bool = False, leave_out: Collection[str] = ()) -> Report:
-        """Look, compare and (unless planning) change, on all hosts side by side but those that are left out (names).
+        """Look, compare and (unless planning) change, on all hosts in parallel but those that are left out (names).
 
-        Raises StepFailed when a host did not get through; the report of all hosts is shown first.
+        Raises StepFailed when a host failed; the report of all hosts is shown first.
         """
-        vault_of(site).forget()
-        plan = plan or bool(os.environ.get(PLAN))
-        if plan:
-            return self._on_all_hosts(site, plan, leave_out)
-        for host in self._hosts(site, leave_out):
-            host.greet()  # while the lock is taken on the master
-        with lock.held(site, f"step {self.title!r} of chapter {self.chapter}"):
-            return self._on_all_hosts(site, plan, leave_out)
+        session = session_of(site)
+        session.vault.forget()
+        hosts = session.hosts_of(node for node in self.on(site) if node.name not in leave_out)
+        if plan or os.environ.get(PLAN):
+            return self._on_all_hosts(session, hosts, plan=True)
+        for host in hosts:
+            host.connect_in_background()  # while the lock is taken on the master
+        with session.lock.held(f"step {self.title!r} of chapter {self.chapter}"):
+            return self._on_all_hosts(session, hosts, plan=False)
 
-    def _on_all_hosts(self, site: Site, plan: bool, leave_out: Collection[str]) -> Report:
+    def _on_all_hosts(self, session: Session, hosts: list[Host], plan: bool) -> Report:
         started = time.time()
-        hosts = self._hosts(site, leave_out)
         with (
             StepProgress(self.title, [host.name for host in hosts]) as progress,
-            FanOut(connect(site)[site.registry_node.name], hosts) as fan_out,
+            FanOut(session.registry_host, hosts, session.site.registry.port) as fan_out,
         ):
-            results = side_by_side(
-                fan_out.first(hosts),
-                lambda host: fan_out.watched(
-                    host, lambda: bring_about(host, lambda: list(self.resources(Target(site, host, fan_out))), plan, progress)
-                ),
-            )
+
+            def work(host: Host):
+                target = Target(session, host, fan_out)
+                return fan_out.watched(
+                    host, lambda: converge(session, host, lambda: list(self.resources(target)), plan, progress)
+                )
+
+            results = run_parallel(fan_out.first(hosts), work)
         report = Report(self.chapter, self.name, self.title, plan, {}, started=started, seconds=time.time() - started)
         errors = {}
         for host in hosts:
             outcome = results[host.name]
             report.hosts[host.name] = [] if isinstance(outcome, Exception) else outcome.items
             if error := outcome if isinstance(outcome, Exception) else outcome.error:
-                errors[host.name] = explained(error, site)
-        return finish(report, errors, vault_of(site).mask)
-
-    def _hosts(self, site: Site, leave_out: Collection[str] = ()) -> list[Host]:
-        return [connect(site)[node.name] for node in self.on(site) if node.name not in leave_out]
+                errors[host.name] = error
+        return finish(report, errors, session.vault.mask)
 
 
-def step(title: str, on: Callable[[Site], list[Node]] = everywhere):
+def step(title: str, on: Callable[[Site], list[Node]] = everywhere) -> Callable[[Callable[[Target], Iterable[Resource]]], Step]:
     """Makes a Step of a function that gives the resources wanted on one host (a generator reads best)."""
     return lambda resources: Step(title, on, resources)
 
@@ -132,38 +133,36 @@ class Check:
     In a plan it looks only where `before` says that it does not need what earlier steps make.
     """
 
-    def __init__(self, title: str, look: Callable[[Site], list[list[str]]], before: bool):
+    def __init__(self, title: str, look: Callable[[Session], Rows], before: bool):
         self.title, self.look, self.before = title, look, before
         self.name, self.chapter = look.__name__, look.__module__.rpartition(".")[2]
         update_wrapper(self, look)
 
     def __call__(self, site: Site, plan: bool = False) -> Report:
         """Raises StepFailed when something is not as it must be."""
-        vault_of(site).forget()
+        session = session_of(site)
+        session.vault.forget()
         plan = plan or bool(os.environ.get(PLAN))
-        report, errors = Report(self.chapter, self.name, self.title, plan, {}, started=time.time()), {}
+        report = Report(self.chapter, self.name, self.title, plan, {}, started=time.time())
+        errors: dict[str, Exception] = {}
         if plan and not self.before:
-            report.rows = [["in a run"], ["looked at when the steps before it have run"]]
+            report.rows = [["in a run"], ["checked after the steps before it"]]
             return finish(report)
-        with (
-            nullcontext() if self.before else lock.held(site, f"check {self.title!r} of chapter {self.chapter}"),
-            StepProgress(self.title, []),
-        ):
+        lock = nullcontext() if self.before else session.lock.held(f"check {self.title!r} of chapter {self.chapter}")
+        with lock, StepProgress(self.title, []):
             try:
-                report.rows = self.look(site)
-            except Exception as unexplained:
-                error = explained(unexplained, site)
-                if not isinstance(error, (RunbookError, NotYet)):
-                    raise
-                report.rows = getattr(error, "rows", [])
+                report.rows = self.look(session)
+            except StepFailed as error:
+                report.rows, errors[site.name] = error.rows, error
+            except (RunbookError, NotYet) as error:
                 errors[site.name] = error
         report.seconds = time.time() - report.started
-        return finish(report, errors, vault_of(site).mask)
+        return finish(report, errors, session.vault.mask)
 
 
-def check(title: str, before: bool = False):
-    """Makes a Check of a function that gives a table (the first row is its head) or raises."""
-    return lambda look_at: Check(title, look_at, before)
+def check(title: str, before: bool = False) -> Callable[[Callable[[Session], Rows]], Check]:
+    """Makes a Check of a function that gives a table or raises."""
+    return lambda look: Check(title, look, before)
 
 
 def finish(

@@ -1,12 +1,9 @@
-"""One verified SSH client of paramiko's: the host's key has to be known, and what goes wrong is said with its remedy."""
+"""One verified SSH client of paramiko's: the host key has to be known, and each failure has its own message and remedy."""
 
 import base64
 import hashlib
 import logging
 import socket
-import threading
-import time
-from contextlib import suppress
 from pathlib import Path
 
 from airavata_runbook.errors import HostKeyRefused, HostUnreachable
@@ -18,7 +15,6 @@ from airavata_runbook.site.parts import Ssh
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 CONNECT_TIMEOUT = 15.0  # seconds, for one TCP connection or one reply in the key exchange
-KEEPALIVE = 15.0  # seconds between two questions whether the host is still there, and for its answer
 
 
 def open_client(where: str, ssh: Ssh, address: str, sock=None) -> paramiko.SSHClient:
@@ -33,7 +29,7 @@ def open_client(where: str, ssh: Ssh, address: str, sock=None) -> paramiko.SSHCl
     if ssh.fingerprint:
         client.set_missing_host_key_policy(_Pinned(ssh.fingerprint))
     else:
-        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        client.set_missing_host_key_policy(_Refuse())
         if known_hosts.is_file():
             _load(client, known_hosts, where, address)
     try:
@@ -62,20 +58,19 @@ def parse_jump(ssh: Ssh) -> Ssh:
     return Ssh(host=host, port=int(port or 22), user=user or ssh.user, key=ssh.key, known_hosts=ssh.known_hosts)
 
 
-def watch(transport: paramiko.Transport) -> None:
-    """Close a connection whose other end does not answer any more: a host that lost its power says no goodbye."""
-    while transport.is_active():
-        answered = threading.Event()
-        threading.Thread(target=_ask, args=(transport, answered), daemon=True).start()
-        if not answered.wait(KEEPALIVE):
-            transport.close()
-        time.sleep(KEEPALIVE)
+class UnknownHostKey(paramiko.SSHException):
+    """No key of the host is known."""
 
 
-def _ask(transport: paramiko.Transport, answered: threading.Event) -> None:
-    with suppress(OSError, EOFError, paramiko.SSHException):  # the connection has ended: whoever uses it is told
-        transport.global_request("keepalive@openssh.com", wait=True)  # every server answers, be it with a refusal
-        answered.set()
+class WrongFingerprint(paramiko.SSHException):
+    """The host's key has another fingerprint than the site file states."""
+
+
+class _Refuse(paramiko.MissingHostKeyPolicy):
+    """Accepts no key that is not in known_hosts."""
+
+    def missing_host_key(self, client, hostname, key):
+        raise UnknownHostKey(hostname)
 
 
 class _Pinned(paramiko.MissingHostKeyPolicy):
@@ -87,7 +82,7 @@ class _Pinned(paramiko.MissingHostKeyPolicy):
     def missing_host_key(self, client, hostname, key):
         found = "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
         if found != self.fingerprint:
-            raise paramiko.SSHException(f"host key has fingerprint {found}, the site file says {self.fingerprint}")
+            raise WrongFingerprint(f"host key has fingerprint {found}, the site file says {self.fingerprint}")
 
 
 def _load(client: paramiko.SSHClient, known_hosts: Path, where: str, address: str) -> None:
@@ -98,11 +93,11 @@ def _load(client: paramiko.SSHClient, known_hosts: Path, where: str, address: st
     except Exception as error:  # a broken line makes paramiko raise anything from InvalidHostKey to AssertionError
         line = None if isinstance(error, OSError) else _broken_line(known_hosts)
         raise HostKeyRefused(
-            "the file of known hosts cannot be read",
+            "the known_hosts file is invalid",
             where=where,
             found=f"{known_hosts}{f', line {line}' if line else ''}: {type(error).__name__}",
-            needed="lines as `ssh-keyscan` prints them, in a file that may be read",
-            remedy="correct or remove that line, name another file by ssh.known_hosts, or state ssh.fingerprint",
+            needed="a readable file in the format of `ssh-keyscan`",
+            remedy="correct or remove that line, name another file by ssh.known_hosts, or set ssh.fingerprint",
         ) from None
 
 
@@ -133,10 +128,10 @@ def _unreachable(where: str, ssh: Ssh, address: str, known_hosts: Path, error: E
     where = f"{where}, {ssh.user}@{address}:{ssh.port}"
     if isinstance(error, paramiko.BadHostKeyException):
         return HostKeyRefused(
-            "the host's key is not the known one: another machine may be answering",
+            "the host key has changed: another machine may be answering",
             where=where,
             found=f"a {error.key.get_name()} key that differs from {known_hosts}",
-            remedy="find out why; if the host was set up anew, replace its line in that file",
+            remedy="find out why; if the host was reinstalled, replace its line in that file",
         )
     if isinstance(error, paramiko.AuthenticationException):
         return HostUnreachable(
@@ -144,22 +139,22 @@ def _unreachable(where: str, ssh: Ssh, address: str, known_hosts: Path, error: E
             where=where,
             found=str(error),
             needed=f"the key {ssh.key}" if ssh.key else "a key in ~/.ssh or the agent",
-            remedy="put the public key into the user's ~/.ssh/authorized_keys, or correct ssh.user or ssh.key",
+            remedy="add the public key to the user's ~/.ssh/authorized_keys, or correct ssh.user or ssh.key",
         )
-    if isinstance(error, paramiko.SSHException) and "fingerprint" in str(error):
+    if isinstance(error, WrongFingerprint):
         return HostKeyRefused(
-            "the host's key is not the one in the site file",
+            "the host key does not match the fingerprint in the site file",
             where=where,
             found=str(error),
             remedy="compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host",
         )
-    if isinstance(error, paramiko.SSHException) and "not found in known_hosts" in str(error):
+    if isinstance(error, UnknownHostKey):
         return HostKeyRefused(
-            "the host's key is not known",
+            "the host key is not known",
             where=where,
             found=f"no key of it in {known_hosts}",
-            needed="a verified host key; the runbook never accepts one by itself",
-            remedy="put ssh.fingerprint into the site file, or connect once by ssh and compare the key",
+            needed="a verified host key; none is ever accepted automatically",
+            remedy="set ssh.fingerprint in the site file, or connect once with ssh and verify the key",
         )
     if isinstance(error, FileNotFoundError):
         return HostUnreachable(
@@ -170,10 +165,10 @@ def _unreachable(where: str, ssh: Ssh, address: str, known_hosts: Path, error: E
         )
     if isinstance(error, ValueError) or getattr(error, "filename", None):  # an error of the connection names no file
         return HostUnreachable(
-            "the private key file cannot be read",
+            "the private key file is invalid",
             where=where,
             found=f"{ssh.key or '~/.ssh'}: {error}",
-            needed="the text of a private key, in a file that you may read",
+            needed="a private key in a readable file",
             remedy="correct ssh.key",
         )
     found = "no answer" if isinstance(error, socket.timeout) else str(error)
@@ -181,5 +176,5 @@ def _unreachable(where: str, ssh: Ssh, address: str, known_hosts: Path, error: E
         "the host does not answer",
         where=where,
         found=found,
-        remedy="see that it is up and that ssh.host, ssh.port and ssh.jump are right",
+        remedy="check that it is up and that ssh.host, ssh.port and ssh.jump are right",
     )

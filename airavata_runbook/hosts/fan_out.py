@@ -114,11 +114,12 @@ class _KeyPair:
 class FanOut:
     """One step's files on their way: `with FanOut(source, hosts) as fan_out`. Safe to use from the hosts' threads.
 
-    source: the host that the others fetch from. hosts: all hosts of the step; without the source, nobody fetches.
+    source: the host that the others fetch from. hosts: all hosts of the step; without the source, nobody fetches. port: the
+    one on which it serves, if nothing listens there yet.
     """
 
-    def __init__(self, source: Host, hosts: Iterable[Host]):
-        self.source = source
+    def __init__(self, source: Host, hosts: Iterable[Host], port: int):
+        self.source, self.port = source, port
         self._news = threading.Condition()  # guards what follows
         self._at_source: set[Shared] = set()
         self._ended = source not in list(hosts)  # the source gets no more files in this step
@@ -177,7 +178,7 @@ class FanOut:
 
     def _fetch(self, host: Host, files: list[Shared]) -> str:
         with self._serving:
-            self._server = self._server or _Server(self.source)
+            self._server = self._server or _Server(self.source, (self.port, *PORTS))
         if self._server.why_not:
             return f"{self.source.name} does not serve it: {self._server.why_not}"
         answer = host.run(self._server.fetch_script(files), timeout=FETCH)
@@ -194,13 +195,14 @@ class _Server:
     why_not: why there is none, else "".
     """
 
-    def __init__(self, source: Host):
+    def __init__(self, source: Host, ports: tuple[int, ...]):
         self.source, self.port, self.why_not = source, 0, ""
         self.host_key, self.user_key = _KeyPair.new(), _KeyPair.new()
         self.channel: paramiko.Channel | None = None
+        self.heart: threading.Thread | None = None
         self.done = threading.Event()
         try:
-            self.channel = source.start(self._script())
+            self.channel = source.start(self._script(ports))
             self.channel.settimeout(ANSWER)
             self.channel.sendall(self.host_key.private.encode())
             answer = self.channel.makefile("rb").readline().decode(errors="replace").strip()
@@ -208,7 +210,8 @@ class _Server:
             answer = getattr(error, "message", "") or "no answer"
         if answer.startswith("port ") and answer.removeprefix("port ").isdecimal():
             self.port = int(answer.removeprefix("port "))
-            threading.Thread(target=heartbeat.beat, args=(self.channel, self.done), daemon=True).start()
+            self.heart = threading.Thread(target=heartbeat.send_heartbeats, args=(self.channel, self.done), daemon=True)
+            self.heart.start()
         else:
             self.why_not = answer or "no answer"
 
@@ -221,17 +224,17 @@ class _Server:
             self.channel.shutdown_write()
             self.channel.makefile("rb").read()
         self.channel.close()
+        if self.heart:
+            self.heart.join()
 
-    def _script(self) -> str:
-        site, node = self.source.site, self.source.node
-        ports = " ".join(map(str, (site.registry.port, *PORTS)))
+    def _script(self, ports: tuple[int, ...]) -> str:
         return SERVE % {
-            "address": node.address,
-            "ports": ports,
+            "address": self.source.node.address,
+            "ports": " ".join(map(str, ports)),
             "user": USER,
             "public": self.user_key.public,
             "size": len(self.host_key.private),
-            "listen": heartbeat.LISTEN % {"silence": heartbeat.SILENCE},
+            "listen": heartbeat.listener(),
         }
 
     def fetch_script(self, files: list[Shared]) -> str:

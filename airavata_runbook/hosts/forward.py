@@ -7,6 +7,8 @@ from contextlib import suppress
 
 from airavata_runbook.hosts.ssh_library import paramiko
 
+CHANNEL_TIMEOUT = 15.0  # seconds
+
 
 class Forward:
     """Listens on 127.0.0.1:`port` (an unused one) and carries every connection to address:port behind SSH."""
@@ -14,15 +16,29 @@ class Forward:
     def __init__(self, transport: Callable[[], paramiko.Transport], address: str, port: int):
         self._transport, self._target = transport, (address, port)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, name=f"forward {address}:{port}", daemon=True).start()
+        self.port: int = self._listener.getsockname()[1]
+        self._lock, self._closed = threading.Lock(), False
+        self._clients: dict[threading.Thread, socket.socket] = {}
+        self._acceptor = threading.Thread(target=self._accept, name=f"forward {address}:{port}", daemon=True)
+        self._acceptor.start()
 
     def close(self) -> None:
-        """Stop listening; connections under way end with the SSH connection."""
-        with suppress(OSError):  # already down
-            # close() alone does not wake a thread that waits in accept().
-            self._listener.shutdown(socket.SHUT_RDWR)
+        """Stop listening, and end the clients' connections."""
+        with self._lock:
+            self._closed, clients = True, list(self._clients.values())
+        # close() alone does not wake a thread that waits in accept() or recv().
+        for one in (self._listener, *clients):
+            with suppress(OSError):  # already down
+                one.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+    def join(self) -> None:
+        """Wait for the threads' end, after `close` and the end of the SSH connection."""
+        with self._lock:
+            threads = [self._acceptor, *self._clients]
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join()
 
     def _accept(self) -> None:
         while True:
@@ -30,20 +46,33 @@ class Forward:
                 client, peer = self._listener.accept()
             except OSError:
                 return  # closed
-            threading.Thread(target=self._carry, args=(client, peer), daemon=True).start()
+            thread = threading.Thread(target=self._carry, args=(client, peer), daemon=True)
+            with self._lock:
+                if self._closed:
+                    client.close()
+                    return
+                self._clients[thread] = client
+            thread.start()
 
-    def _carry(self, client: socket.socket, peer) -> None:
+    def _carry(self, client: socket.socket, peer: tuple[str, int]) -> None:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with client:
-            try:
-                channel = self._transport().open_channel("direct-tcpip", self._target, peer, timeout=15)
-            except Exception:
-                return  # the client sees a closed connection, as it would from a port where nobody listens
-            back = threading.Thread(target=_pump, args=(channel.recv, client.sendall, lambda: _end(client)), daemon=True)
-            back.start()
-            _pump(client.recv, channel.sendall, channel.shutdown_write)
-            back.join()
-            channel.close()
+        try:
+            with client:
+                self._exchange(client, peer)
+        finally:
+            with self._lock:
+                del self._clients[threading.current_thread()]
+
+    def _exchange(self, client: socket.socket, peer: tuple[str, int]) -> None:
+        try:
+            channel = self._transport().open_channel("direct-tcpip", self._target, peer, timeout=CHANNEL_TIMEOUT)
+        except Exception:
+            return  # the client sees a closed connection, as it would from a port where nobody listens
+        back = threading.Thread(target=_pump, args=(channel.recv, client.sendall, lambda: _end(client)), daemon=True)
+        back.start()
+        _pump(client.recv, channel.sendall, channel.shutdown_write)
+        back.join()
+        channel.close()
 
 
 def _pump(receive: Callable[[int], bytes], send: Callable[[bytes], None], finish: Callable[[], None]) -> None:

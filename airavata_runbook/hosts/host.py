@@ -1,22 +1,22 @@
 """Host: one verified SSH connection to a node: run a script as root, send bytes, forward a port."""
 
 import hashlib
+import secrets
 import shlex
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from airavata_runbook.errors import STOPPED_BY_USER, HostUnreachable, StoppedByUser
-from airavata_runbook.hosts.client import CONNECT_TIMEOUT, open_client, parse_jump, watch
+from airavata_runbook.errors import STOPPED_BY_USER, HostUnreachable, NotRoot, StoppedByUser
+from airavata_runbook.hosts.batch import Answer, batch, split
+from airavata_runbook.hosts.client import CONNECT_TIMEOUT
+from airavata_runbook.hosts.connection import Connection
 from airavata_runbook.hosts.forward import Forward
 from airavata_runbook.hosts.ssh_library import paramiko
-from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
 
-T = TypeVar("T")
 TIMEOUT = 600.0  # seconds without any output of a command
 SESSIONS = 7  # commands at a time; sshd takes 10 on a connection (MaxSessions), and the lock and a fan-out hold one each
 
@@ -43,10 +43,10 @@ class Result:
 class Host:
     """A node with an open connection. Made by `connect`; safe to use from several threads."""
 
-    def __init__(self, site: Site, node: Node):
-        self.site, self.node, self.name = site, node, node.name
-        self._client: paramiko.SSHClient | None = None
-        self._jump: paramiko.SSHClient | None = None
+    def __init__(self, node: Node):
+        self.node, self.name = node, node.name
+        self._connection: Connection | None = None
+        self._connecting: threading.Thread | None = None
         self._forwards: dict[tuple[str, int], Forward] = {}
         self._lock = threading.RLock()
         self._stop = threading.Event()
@@ -64,26 +64,47 @@ class Host:
         # One compound command, so that the shell has read it all before anything in it reads standard input.
         return self._exchange(self._shell(), ("{\n" + script + "\n} </dev/null\n").encode(), timeout)
 
-    def greet(self) -> None:
-        """Begin to connect, without waiting for it; what is wrong is told to whoever uses the host."""
+    def connect_in_background(self) -> None:
+        """Begin to connect and return; whoever uses the host next waits for it, and is told what went wrong."""
 
-        def quietly() -> None:
+        def connect() -> None:
             with suppress(HostUnreachable):
                 self._open()
 
-        threading.Thread(target=quietly, daemon=True).start()
+        self._connecting = threading.Thread(target=connect, name=f"connect to {self.name}", daemon=True)
+        self._connecting.start()
+
+    def run_batch(self, fragments: Mapping[str, str]) -> dict[str, Answer]:
+        """The output and exit status of each shell fragment (name → script) by name, run as root in one round trip.
+
+        Raises HostUnreachable, NotRoot when root's shell did not start, and StepFailed when the output is incomplete.
+        """
+        nonce = secrets.token_hex(8)
+        result = self.run(batch(fragments, nonce))
+        if result.status > 0 and nonce.encode() not in result.stdout:  # the first thing that the script prints
+            user = self.node.ssh.user
+            raise NotRoot(
+                "the user cannot run commands as root",
+                where=f"host {self.name}, user {user}",
+                found=result.complaint or f"no output (exit status {result.status})",
+                needed="root, or sudo without a password",
+                remedy="give root a shell: `chsh -s /bin/sh root`"
+                if user == "root"
+                else f"install sudo, and add the line `{user} ALL=(ALL) NOPASSWD: ALL` to /etc/sudoers.d/{user}",
+            )
+        return split(result.stdout, nonce, fragments)
 
     def start(self, script: str) -> paramiko.Channel:
         """Start a script (it must hold no secret) as root; returns its open channel, which the script can read from.
 
         What the script starts ends with the channel, if it reads to the end of its input. Raises HostUnreachable.
         """
-        client = self._open()
+        connection = self._open()
         try:
-            channel = client.get_transport().open_session(timeout=CONNECT_TIMEOUT)
+            channel = connection.transport.open_session(timeout=CONNECT_TIMEOUT)
             channel.exec_command(self._shell(script))
         except (OSError, EOFError, paramiko.SSHException) as error:
-            raise self._lost(error, client) from None
+            raise self._lost(error, connection) from None
         return channel
 
     def send(self, source: Path, target: str, progress: Callable[[int], None] = lambda sent: None) -> None:
@@ -99,10 +120,10 @@ class Host:
             result = self._exchange(self._shell(script), stream, progress=progress)
         if result.status:
             raise HostUnreachable(
-                "a file did not arrive whole",
+                "a file was not copied completely",
                 where=f"host {self.name}: {target}",
                 found=result.complaint,
-                remedy="see that the host's disk has room, then run again",
+                remedy="check the free space on the host's disk, then run again",
             )
 
     def forward(self, port: int, address: str = "127.0.0.1") -> int:
@@ -110,11 +131,11 @@ class Host:
         with self._lock:
             key = (address, port)
             if key not in self._forwards:
-                self._forwards[key] = Forward(lambda: self._open().get_transport(), address, port)
+                self._forwards[key] = Forward(lambda: self._open().transport, address, port)
             return self._forwards[key].port
 
     def stop(self) -> None:
-        """Let go of what is under way on the host, and refuse more until `resume`: the user stops the work."""
+        """Interrupt what is running on the host, and refuse more until `resume`."""
         self._stop.set()
         self.close()
 
@@ -125,43 +146,51 @@ class Host:
     def pause(self, seconds: float) -> None:
         """Wait between two looks. Raises HostUnreachable as soon as the user stops the work."""
         if self._stop.wait(seconds):
-            raise self._lost(None)
+            raise self._stopped()
 
     def close(self) -> None:
-        """End the connection and its forwards; the next use connects again."""
-        with self._lock:
-            for forward in self._forwards.values():
-                forward.close()
-            self._forwards.clear()
-            for client in (self._client, self._jump):
-                if client:
-                    client.close()
-            self._client = self._jump = None
+        """End the connection, its forwards and their threads; the next use connects again."""
+        if self._connecting and self._connecting is not threading.current_thread():
+            self._connecting.join()
+        self._drop()
 
-    def _lost(self, error: Exception | None, client: paramiko.SSHClient | None = None) -> HostUnreachable:
-        """What became of the connection `client`, or of whichever there is, as an error. It is closed, but no newer one."""
+    def _drop(self, only: Connection | None = None) -> None:
+        """End the connection that there is; where `only` is given, that one and no newer one."""
+        with self._lock:
+            if only not in (None, self._connection):
+                return
+            connection, forwards = self._connection, list(self._forwards.values())
+            self._connection = None
+            self._forwards.clear()
+        for forward in forwards:
+            forward.close()
+        if connection:
+            connection.close()
+        for forward in forwards:
+            forward.join()
+
+    def _lost(self, error: Exception, connection: Connection) -> HostUnreachable:
+        """The error for a connection that failed, which is closed."""
         if isinstance(error, paramiko.ChannelException):  # the connection is well; another thread may be at work on it
             return HostUnreachable(
-                "the host refuses one more session",
+                "the host refused one more SSH session",
                 where=f"host {self.name}",
                 found=str(error),
-                remedy="raise MaxSessions in the configuration of its sshd to 10, its default, or more",
+                remedy="set MaxSessions in its sshd_config to 10, the default, or more",
             )
-        with self._lock:
-            if client in (None, self._client):
-                self.close()
+        self._drop(connection)
         if self._stop.is_set():
-            return StoppedByUser(
-                STOPPED_BY_USER,
-                where=f"host {self.name}",
-                remedy="run the step again: what is done stays done, and it goes on where it stopped",
-            )
+            return self._stopped()
         return HostUnreachable(
-            "the connection to the host was lost",
+            "the SSH connection was lost",
             where=f"host {self.name}",
             found=str(error) or type(error).__name__,
-            remedy="see that the host is up, then run again: it goes on where it stopped",
+            remedy="check that the host is up, then run again: it continues where it stopped",
         )
+
+    def _stopped(self) -> StoppedByUser:
+        remedy = "run the step again: it continues where it stopped"
+        return StoppedByUser(STOPPED_BY_USER, where=f"host {self.name}", remedy=remedy)
 
     def _shell(self, script: str | None = None) -> str:
         """The command of root's shell: with a script as its argument, or one that reads it."""
@@ -170,51 +199,27 @@ class Host:
 
     def _exchange(self, command: str, data, timeout: float = TIMEOUT, progress=lambda sent: None) -> Result:
         with self._sessions:
-            client = self._open()
+            connection = self._open()
             try:
-                return _exchanged(client.get_transport(), command, data, timeout, progress)
+                return _exchanged(connection.transport, command, data, timeout, progress)
             except TimeoutError:
                 if self._stop.is_set():
-                    raise self._lost(None, client) from None
+                    raise self._stopped() from None
                 raise HostUnreachable(
-                    "nothing was heard of a command on the host for a long time",
+                    f"a command produced no output for {timeout:.0f} s",
                     where=f"host {self.name}",
-                    found=f"no output for {timeout:.0f} s",
-                    needed="an answer",
-                    remedy="it may still be at work there (see ps); run again when it has ended",
+                    remedy="it may still be running there (see ps); run again when it has ended",
                 ) from None
             except (OSError, EOFError, paramiko.SSHException) as error:
-                raise self._lost(error, client) from None
+                raise self._lost(error, connection) from None
 
-    def _open(self) -> paramiko.SSHClient:
+    def _open(self) -> Connection:
         with self._lock:
             if self._stop.is_set():
-                raise self._lost(None)
-            if self._client is None or not (self._client.get_transport() and self._client.get_transport().is_active()):
-                self._client = self._connect()
-            return self._client
-
-    def _connect(self) -> paramiko.SSHClient:
-        ssh = self.node.ssh
-        address, sock = ssh.host or str(self.node.address), None
-        if ssh.jump:
-            jump = parse_jump(ssh)
-            self._jump = open_client(f"jump host {jump.host}", jump, jump.host, None)
-            try:
-                sock = self._jump.get_transport().open_channel(
-                    "direct-tcpip", (address, ssh.port), ("127.0.0.1", 0), timeout=CONNECT_TIMEOUT
-                )
-            except paramiko.SSHException as error:  # the jump host cannot reach it, or does not forward
-                raise HostUnreachable(
-                    "the jump host does not reach the host",
-                    found=str(error),
-                    where=f"host {self.name}, {address}:{ssh.port} through {jump.user}@{jump.host}:{jump.port}",
-                    remedy="see that the host is up, that ssh.host is its address as the jump host knows "
-                    "it, and that the jump host's sshd has AllowTcpForwarding yes",
-                ) from None
-        client = open_client(f"host {self.name}", ssh, address, sock)
-        threading.Thread(target=watch, args=(client.get_transport(),), daemon=True).start()
-        return client
+                raise self._stopped()
+            if self._connection is None or not self._connection.active:
+                self._connection = Connection(self.name, self.node)
+            return self._connection
 
 
 def _exchanged(transport: paramiko.Transport, command: str, data, timeout: float, progress: Callable[[int], None]) -> Result:

@@ -15,11 +15,9 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 from airavata_runbook.errors import NotYet, SiteError, StepFailed
-from airavata_runbook.hosts import round_trip
-from airavata_runbook.hosts.pool import connect
+from airavata_runbook.hosts.host import Host
 from airavata_runbook.local.paths import given
 from airavata_runbook.pki.types import Pair
-from airavata_runbook.site import Site
 from airavata_runbook.wellknown import PKI, SECRETS
 
 SHORT = 6  # letters; a shorter value is not masked, for it is part of many a word
@@ -28,15 +26,15 @@ SHORT = 6  # letters; a shorter value is not masked, for it is part of many a wo
 class Vault:
     """The keys and secrets of one site, each read at most once in a step. Its repr shows none."""
 
-    def __init__(self, site: Site):
-        self.site = site
+    def __init__(self, master: Host):
+        self.master = master
         self._read: dict[str, bytes] = {}
         self._answered: dict[str, str] = {}  # what the user was asked for, once in this process
         self._asking, self._reading = threading.Lock(), threading.Lock()
         self._told: set[str] = set()  # every value and line of a key that was read, so that it can be masked
 
     def __repr__(self) -> str:
-        return f"Vault of site {self.site.name}"
+        return f"Vault on host {self.master.name}"
 
     def forget(self) -> None:
         """A step begins: what earlier ones read may have been made anew since, by a reset and a run from elsewhere."""
@@ -45,6 +43,10 @@ class Vault:
     def authority(self, name: str = "ca") -> Pair:
         """Certificate and key of a certificate authority of the site. Raises NotYet before it is made."""
         return self.pair(f"{PKI}/{name}", f"the certificate authority {name} is made")
+
+    def admin(self) -> Pair:
+        """The client certificate of the cluster's admin. Raises NotYet before it is made."""
+        return self.pair(f"{PKI}/admin", "the admin's certificate is issued")
 
     def pair(self, stem: str, made: str = "") -> Pair:
         """The certificate and key STEM.crt and STEM.key on the master. Raises NotYet before they are made."""
@@ -55,7 +57,7 @@ class Vault:
         """A file on the master, as bytes. made: in words, what has to happen before it exists, for NotYet."""
         with self._reading:  # by one of the threads that want it; the others find it then
             if path not in self._read:
-                result = connect(self.site)[self.site.master.name].run(f"cat {shlex.quote(path)}")
+                result = self.master.run(f"cat {shlex.quote(path)}")
                 if result.status or not result.stdout:
                     raise NotYet(made)
                 self._keep(path, result.stdout)
@@ -71,9 +73,7 @@ class Vault:
         paths = [stem + end for stem in stems for end in (".crt", ".key")]
         paths += [f"{SECRETS}/{reference.partition(':')[2]}" for reference in references if reference.startswith("generated:")]
         wanted = {str(number): path for number, path in enumerate(paths) if path not in self._read}
-        answers = round_trip.answers(
-            connect(self.site)[self.site.master.name], {number: f"cat {shlex.quote(path)}" for number, path in wanted.items()}
-        )
+        answers = self.master.run_batch({number: f"cat {shlex.quote(path)}" for number, path in wanted.items()})
         for number, answer in answers.items():
             if answer.stdout and not answer.status:
                 self._keep(wanted[number], answer.stdout)
@@ -108,16 +108,6 @@ def _text(content: bytes, where: str) -> str:
         return content.decode().strip()
     except UnicodeDecodeError:
         raise StepFailed("a secret is no text", where=where, remedy="restore it; or remove it, and a new one is made") from None
-
-
-_vaults: dict[str, Vault] = {}
-
-
-def vault_of(site: Site) -> Vault:
-    """The vault of a site, kept for the life of this process."""
-    if site.name not in _vaults or _vaults[site.name].site != site:
-        _vaults[site.name] = Vault(site)
-    return _vaults[site.name]
 
 
 def _from_environment(name: str) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from airavata_runbook.engine.resource import ABSENT, Change, Context, Found, NotYet, quote
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.hosts.vault import vault_of
 from airavata_runbook.pki.types import Pair, Subject
 from airavata_runbook.resources.file import File
 from airavata_runbook.wellknown import PKI
@@ -115,7 +114,7 @@ class Certificate:
         return _look(self.stem)
 
     def change(self, found: Found, context: Context) -> Change | None:
-        authority = _or_none(lambda: vault_of(context.host.site).authority(self.authority))
+        authority = _or_none(lambda: context.session.vault.authority(self.authority))
         # That one which is not there will be issued is known in a plan all the same.
         if authority is None and not (context.planning and found.absent):
             raise NotYet(f"the certificate authority {self.authority} is made")

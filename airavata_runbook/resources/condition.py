@@ -20,7 +20,7 @@ class Condition:
 
     awaited: str
     script: str = ""
-    check: Callable[[Host], str] | None = None
+    check: Callable[[], str] | None = None
     deadline: float = 60.0
     remedy: str = ""
 
@@ -39,7 +39,7 @@ class Condition:
         if context.planning:
             return Change("wait", waits=True)
         wait = Change("wait", call=lambda: self._poll(context.host), waits=True)
-        return wait if context.touched or self.check(context.host) else None  # what it says now is old after a change
+        return wait if context.touched or self.check() else None  # what it says now is old after a change
 
     def _poll_on(self, host: Host) -> None:
         # The host looks by itself, so that a far host answers as soon as a near one.
@@ -50,7 +50,7 @@ class Condition:
 
     def _poll(self, host: Host) -> None:
         end = time.monotonic() + self.deadline
-        while missing := self.check(host):
+        while missing := self.check():
             if time.monotonic() > end:
                 self._give_up(missing)
             host.pause(PAUSE)

@@ -27,7 +27,7 @@ class EtcdKey:
         if context.planning and "service etcd" in context.touched:
             raise NotYet("etcd runs")
         try:
-            with etcd.client(context.host.site) as client:
+            with etcd.client(context.session) as client:
                 return client.get(self.key)[0]
         except etcd.Silent:
             if context.planning:
@@ -51,7 +51,7 @@ class EtcdKey:
         return None
 
     def _make(self, context: Context, wanted: str) -> None:
-        with etcd.client(context.host.site) as client:
+        with etcd.client(context.session) as client:
             if not client.put_if_not_exists(self.key, wanted):
                 raise StepFailed("somebody else made the key in this moment", where=self.key, retryable=True)
 

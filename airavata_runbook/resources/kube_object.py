@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from airavata_runbook.cluster.kube import FIELD_MANAGER, explained, kube, message
+from airavata_runbook.cluster.kube import FIELD_MANAGER, ApiError
 from airavata_runbook.engine.resource import Change, Context, Found
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.resources.file import text_diff
@@ -36,41 +36,29 @@ class KubeObject:
 
     def ask(self, context: Context) -> tuple[dict | None, dict]:
         """The object as it is (None: not there), and as it would be after it is applied."""
-        import urllib3
-        from kubernetes.client.exceptions import ApiException
+        from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
         if context.planning and "service kube-apiserver" in context.touched:
             raise NotYet("the API server runs")
+        kube = context.session.kube()
         try:
-            return self._live_and_wanted(context)
-        except urllib3.exceptions.HTTPError as error:
-            if context.planning:
+            with kube.errors():
+                live = kube.resource(self.manifest).get(name=self.name, namespace=self.namespace).to_dict()
+            return live, self._send(context, dry_run=True)
+        except ResourceNotFoundError:
+            raise NotYet(f"the cluster knows the kind {self.manifest['kind']}") from None
+        except ApiError as error:
+            if error.status == 404:
+                return None, self.manifest
+            if not error.status and context.planning:
                 raise NotYet("the API server answers") from None
-            raise explained(error, context.host.site) from None
-        except ApiException as error:
-            raise self._refused(error, context) from None
+            raise
 
     def change(self, found: Found, context: Context) -> Change | None:
         live, wanted = found.answered()
         if live is not None and _plain(wanted) == _plain(live):
             return None
         return self._apply("create" if live is None else "change", live, wanted, context)
-
-    def _live_and_wanted(self, context: Context) -> tuple[dict | None, dict]:
-        from kubernetes.client.exceptions import ApiException
-        from kubernetes.dynamic.exceptions import ResourceNotFoundError
-
-        client = kube(context.host.site)
-        try:
-            resource = client.resource(self.manifest)
-            live = resource.get(name=self.name, namespace=self.namespace).to_dict()
-        except ApiException as error:
-            if error.status != 404:
-                raise
-            return None, self.manifest
-        except ResourceNotFoundError:
-            raise NotYet(f"the cluster knows the kind {self.manifest['kind']}") from None
-        return live, self._send(context, dry_run=True)
 
     def _apply(self, summary: str, live: dict | None, wanted: dict, context: Context) -> Change:
         old = _readable(live).encode() if live else None
@@ -84,33 +72,30 @@ class KubeObject:
         )
 
     def _do(self, context: Context) -> None:
-        from kubernetes.client.exceptions import ApiException
-
-        try:
-            self._send(context)
-        except ApiException as error:
-            raise self._refused(error, context) from None
+        self._send(context)
 
     def _send(self, context: Context, dry_run: bool = False) -> dict:
-        resource = kube(context.host.site).resource(self.manifest)
+        kube = context.session.kube()
         options = {"dry_run": "All"} if dry_run else {}
-        return resource.server_side_apply(
-            body=self.manifest,
-            name=self.name,
-            namespace=self.namespace,
-            field_manager=FIELD_MANAGER,
-            force_conflicts=True,
-            **options,
-        ).to_dict()
-
-    def _refused(self, error, context: Context) -> Exception:
-        if (error.status or 500) >= 500:  # it is in trouble itself, and says nothing of the object
-            return explained(error, context.host.site)
-        return StepFailed(
-            "the API server refused the object",
-            where=self.label,
-            found="its content is not shown" if self.manifest["kind"] == "Secret" else message(error),
-        )
+        try:
+            with kube.errors():
+                return (
+                    kube.resource(self.manifest)
+                    .server_side_apply(
+                        body=self.manifest,
+                        name=self.name,
+                        namespace=self.namespace,
+                        field_manager=FIELD_MANAGER,
+                        force_conflicts=True,
+                        **options,
+                    )
+                    .to_dict()
+                )
+        except ApiError as error:
+            if not error.refused:  # it is in trouble itself, and says nothing of the object
+                raise
+            found = "its content is not shown" if self.manifest["kind"] == "Secret" else error.found
+            raise StepFailed("the API server refused the object", where=self.label, found=found) from None
 
 
 def _plain(manifest: dict) -> dict:

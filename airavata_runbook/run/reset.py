@@ -5,10 +5,10 @@ import time
 from collections.abc import Mapping
 
 from airavata_runbook.chapters.reset import steps
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine.report import WOULD_CHANGE, Report
 from airavata_runbook.engine.step import Step
 from airavata_runbook.errors import STOPPED_BY_USER, SiteError, StepFailed
-from airavata_runbook.hosts import lock
 from airavata_runbook.local import paths
 from airavata_runbook.run.page import step_line
 from airavata_runbook.run.record import RunRecord
@@ -42,7 +42,7 @@ def reset(site: Site, data: bool = False, yes: bool = False, settings: Mapping[s
     if not count or not (yes or _agreed(site)):
         print("nothing was changed")
         return
-    with lock.held(site, "airavata-runbook reset"):
+    with session_of(site).lock.held("airavata-runbook reset"):
         _take_back(site, data, planned, RunRecord(site.name, paths.base_dir(), "reset", settings=settings))
 
 

@@ -10,9 +10,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine.report import Report
 from airavata_runbook.errors import STOPPED_BY_USER, SiteError, StepFailed
-from airavata_runbook.hosts import lock
 from airavata_runbook.kernel_env import LOCK_HELD, PLAN, PLANNED, REPORT_FILE
 from airavata_runbook.kernel_env import SITE as SITE
 from airavata_runbook.run import notebook
@@ -47,7 +47,7 @@ def run(
     chapters = choose(sorted((project / "notebooks").glob("[0-9][0-9]-*.ipynb")), start, to, only)
     if plan:
         return _Run(site, project, chapters, overrides, plan).through()
-    with lock.held(site, "airavata-runbook run") as locked:
+    with session_of(site).lock.held("airavata-runbook run") as locked:
         return _Run(site, project, chapters, overrides, plan, locked).through()
 
 

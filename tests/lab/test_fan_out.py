@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from airavata_runbook.chapters import install
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine.step import step
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts.fan_out import Shared, _Server
-from airavata_runbook.hosts.pool import connect
 from airavata_runbook.mirror import catalogue, packages
 from airavata_runbook.resources import Upload
 from airavata_runbook.site import Site
@@ -188,8 +188,8 @@ def test_a_source_that_fails_does_not_keep_the_others_from_their_files(site, upl
 
 
 def test_the_one_time_key_reads_what_everybody_may_and_does_nothing_else(site):
-    hosts = connect(site)
-    server = _Server(hosts["two"])
+    hosts = session_of(site).hosts
+    server = _Server(hosts["two"], (5000,))
     try:
         script = server.fetch_script([Shared("/etc/hostname", hashlib.sha256(b"two\n").hexdigest())])
         script = script.replace("/etc/hostname.part", "/tmp/got").replace("mv -f /tmp/got /etc/hostname", "cat /tmp/got")
@@ -207,13 +207,13 @@ def test_the_one_time_key_reads_what_everybody_may_and_does_nothing_else(site):
 
 FETCH = """
 import sys
-from airavata_runbook import lock
-from airavata_runbook.fan_out import FanOut, Shared
+from airavata_runbook.cluster.session import session_of
+from airavata_runbook.hosts import heartbeat
+from airavata_runbook.hosts.fan_out import FanOut, Shared
 from airavata_runbook.site import Site
-from airavata_runbook.ssh import connect
-lock.SILENCE, lock.BEAT = 3, 1
-hosts, large = connect(Site.model_validate_json(sys.argv[1])), Shared("/var/tmp/large", "0" * 64)
-with FanOut(hosts["two"], hosts.values()) as fan_out:
+heartbeat.TIMEOUT, heartbeat.INTERVAL = 3, 1
+hosts, large = session_of(Site.model_validate_json(sys.argv[1])).hosts, Shared("/var/tmp/large", "0" * 64)
+with FanOut(hosts["two"], hosts.values(), 5000) as fan_out:
     fan_out.seen(hosts["two"], large, True), fan_out.seen(hosts["three"], large, False)
     fan_out.fetch(hosts["three"], large)
 """

@@ -11,9 +11,9 @@ from kubernetes.config import new_client_from_config
 
 from airavata_runbook import cli, lab
 from airavata_runbook.cluster import access as kubeconfig
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine.step import step
 from airavata_runbook.errors import HostUnreachable, StepFailed
-from airavata_runbook.hosts.pool import connect, disconnect
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.resources import Authority, Certificate, Condition, File, Service
 from airavata_runbook.site import Site
@@ -72,7 +72,7 @@ def site(request, tmp_path, monkeypatch):
         yield site
     finally:
         kubeconfig.stop(site)
-        disconnect(site)
+        session_of(site).close()
         lab.down(site)
 
 
@@ -98,9 +98,9 @@ def test_kubeconfig_works_from_here(site, tmp_path, capsys):
     pid = int(record.split('"pid": ')[1].split(",")[0])
 
     # The connection is lost, as by a restart of sshd: the forward opens it anew.
-    with pytest.raises(HostUnreachable, match="connection to the host was lost"):
-        connect(site)["one"].run("systemctl restart ssh; pkill -u operator sshd; sleep 5")
-    disconnect(site)
+    with pytest.raises(HostUnreachable, match="SSH connection was lost"):
+        session_of(site).hosts["one"].run("systemctl restart ssh; pkill -u operator sshd; sleep 5")
+    session_of(site).close()
     time.sleep(1)
     assert version(path) == "of the test"
 
@@ -118,7 +118,7 @@ def test_kubeconfig_works_from_here(site, tmp_path, capsys):
     assert cli.main(["kubeconfig", str(site_file), "--stop"]) == 0
     assert capsys.readouterr().out.splitlines()[-2:] == ["forward ended", "no forward was open"]
 
-    connect(site)["one"].run("systemctl stop api")
+    session_of(site).hosts["one"].run("systemctl stop api")
     with pytest.raises(StepFailed, match="API server does not answer"):
         kubeconfig.kubeconfig(site)
     assert not kubeconfig.stop(site)  # it left no forward to nowhere

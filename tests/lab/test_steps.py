@@ -1,17 +1,20 @@
 """The engine on real hosts, looked at from outside: plan changes nothing, run does it once, drift is repaired."""
 
+import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine.step import master, step
 from airavata_runbook.errors import HostUnreachable, StepFailed
 from airavata_runbook.hosts import lock
-from airavata_runbook.hosts.pool import connect
-from airavata_runbook.hosts.vault import vault_of
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.resources import Authority, Block, Certificate, Condition, File, Generated, Service
 from airavata_runbook.site import Site
@@ -99,7 +102,7 @@ def test_a_run_that_stopped_between_file_and_restart_is_completed(site):
 
 def test_secrets_show_nowhere(site, capsys):
     reports = [secrets_of_site(site), service(site)]
-    canary = vault_of(site).secret("generated:canary")
+    canary = session_of(site).vault.secret("generated:canary")
     assert len(canary) == 32
     shown = "".join(f"{report}{report._repr_html_()}{report.as_dict()}" for report in reports) + capsys.readouterr().out
     assert canary not in shown and "PRIVATE KEY" not in shown
@@ -117,9 +120,7 @@ def test_a_failed_host_does_not_lose_the_others_result(site):
 
 
 def test_a_forward_reaches_what_listens_on_the_host(site):
-    import socket
-
-    port = connect(site)["two"].forward(22)
+    port = session_of(site).hosts["two"].forward(22)
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
         assert connection.recv(4) == b"SSH-"
 
@@ -127,7 +128,7 @@ def test_a_forward_reaches_what_listens_on_the_host(site):
 def test_a_file_sent_arrives_whole(site, tmp_path):
     source = tmp_path / "large"
     source.write_bytes(bytes(range(256)) * 40_000)
-    connect(site)["two"].send(source, "/opt/runbook/large")
+    session_of(site).hosts["two"].send(source, "/opt/runbook/large")
     assert on(site, "two", "stat -c %s /opt/runbook/large") == "10240000"
 
 
@@ -145,17 +146,44 @@ def test_a_wrong_host_key_is_refused_by_name(site):
             ],
         }
     )
-    with pytest.raises(HostUnreachable, match="not the one in the site file") as refused:
-        connect(wrong)["one"].run("true")
+    with pytest.raises(HostUnreachable, match="does not match the fingerprint in the site file") as refused:
+        session_of(wrong).hosts["one"].run("true")
     assert "host one" in str(refused.value)
+
+
+def sockets() -> set[str]:
+    """The sockets that this process has open."""
+    return {link for file in Path("/proc/self/fd").iterdir() if (link := os.readlink(file)).startswith("socket:")}
+
+
+def test_a_closed_session_leaves_no_thread_forward_or_connection(site):
+    session_of(site).close()  # of the tests before
+    threads, open_before = set(threading.enumerate()), sockets()
+    session = session_of(site)
+    with session.lock.held("a test of its end"):
+        for host in session.hosts.values():
+            host.connect_in_background()
+        assert secrets_of_site(site).failed == 0
+        port = session.hosts["two"].forward(22)
+        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+            assert connection.recv(4) == b"SSH-"
+            assert len(threading.enumerate()) > len(threads) and len(sockets()) > len(open_before)
+            session.hosts["two"].close()
+            assert connection.recv(1000) is not None and connection.recv(1) == b"", "the forward ends with its connection"
+        session.hosts["two"].run("true")
+        session.hosts["two"].forward(22)
+    session.close()
+    assert set(threading.enumerate()) == threads and sockets() == open_before
+    assert session_of(site) is not session and on(site, "two", "echo again") == "again"
 
 
 HOLD = """
 import sys, time
-from airavata_runbook import lock
+from airavata_runbook.cluster.session import session_of
+from airavata_runbook.hosts import heartbeat
 from airavata_runbook.site import Site
-lock.SILENCE, lock.BEAT = 3, 1
-with lock.held(Site.model_validate_json(sys.argv[1]), "a test that holds on"):
+heartbeat.TIMEOUT, heartbeat.INTERVAL = 3, 1
+with session_of(Site.model_validate_json(sys.argv[1])).lock.held("a test that holds on"):
     print("held", flush=True)
     time.sleep(60)
 """

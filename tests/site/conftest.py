@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from airavata_runbook.hosts.pool import connect, disconnect
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.kernel_env import SITE as VARIABLE
 from airavata_runbook.site import Site
 from tests.full_picture import over_ssh, pictures
@@ -57,7 +57,7 @@ def site_file(tmp_path_factory):
 def site(site_file):
     loaded = Site.load(site_file)
     yield loaded
-    disconnect(loaded)
+    session_of(loaded).close()
 
 
 @pytest.fixture(scope="session")
@@ -79,4 +79,4 @@ def first(site_file, site):
 @pytest.fixture(scope="session")
 def hosts(site, first):
     """The site's hosts by name, of a site that has been run."""
-    return connect(site)
+    return session_of(site).hosts

@@ -7,8 +7,7 @@ import yaml
 from kubernetes.client import CoreV1Api
 from kubernetes.config import new_client_from_config
 
-from airavata_runbook.hosts.pool import connect
-from airavata_runbook.hosts.vault import vault_of
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.site import Site
 from airavata_runbook.wellknown import SECRETS
 from tests.site.conftest import PROJECT, report, runbook
@@ -20,7 +19,7 @@ def running(site: Site) -> dict[str, str]:
     """Every running service of every host with the moment it was started."""
     script = """names=$(systemctl list-units --type=service --state=running --plain --no-legend | awk '{print $1}' | grep -v @)
 for unit in $names; do echo $unit $(systemctl show -P ExecMainStartTimestampMonotonic $unit); done"""
-    return {name: host.run(script).text for name, host in connect(site).items()}
+    return {name: host.run(script).text for name, host in session_of(site).hosts.items()}
 
 
 def pods(site_file: str) -> dict[str, list]:
@@ -85,11 +84,11 @@ def test_another_workstation_would_change_nothing_on_a_finished_site(first, site
 
 
 def test_no_secret_shows_anywhere(first, site):
-    hosts = connect(site)
+    hosts = session_of(site).hosts
     listing = hosts[site.master.name].run(f"cd {SECRETS} && for name in *; do echo $name $(cat $name); done").text
     secrets = dict(line.split(None, 1) for line in listing.splitlines())
     references = {"registry.password": site.registry.password, **site.airavata.secrets}
-    secrets |= {name: vault_of(site).secret(reference) for name, reference in references.items()}
+    secrets |= {name: session_of(site).vault.secret(reference) for name, reference in references.items()}
     login = f"{site.registry.user}:{secrets['registry.password']}"  # as containerd and pods have it
     secrets["registry login"] = b64encode(login.encode()).decode()
     assert all(len(value) >= 12 for value in secrets.values())

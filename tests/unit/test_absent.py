@@ -8,7 +8,7 @@ import pytest
 
 from airavata_runbook import Site
 from airavata_runbook.chapters import reset
-from airavata_runbook.engine.host_run import bring_about
+from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.resource import Found
 from airavata_runbook.errors import SiteError, StepFailed
 from airavata_runbook.mirror import catalogue
@@ -18,7 +18,7 @@ from tests.unit.test_engine import ThisMachine
 
 
 def take_away(*resources, planning: bool = False):
-    return bring_about(ThisMachine(), lambda: list(resources), planning, lambda *_: None)
+    return converge(SimpleNamespace(planned={}), ThisMachine(), lambda: list(resources), planning, lambda *_: None)
 
 
 def test_a_folder_goes_with_all_in_it_and_its_empty_parent(tmp_path):
@@ -110,21 +110,21 @@ def test_a_look_that_fails_has_not_seen_that_there_is_nothing(tmp_path):
     ],
 )
 def test_a_service_is_stopped_and_disabled_where_it_has_to_be(state, summary):
-    change = Stopped("etcd").change(Found(state.encode()), Context(None))
+    change = Stopped("etcd").change(Found(state.encode()), Context(None, None))
     assert (change and change.summary) == summary
 
 
 def test_a_service_of_which_nothing_is_known_is_no_stopped_one():
     with pytest.raises(StepFailed, match="did not say"):
-        Stopped("etcd").change(Found(b"System has not been booted with systemd"), Context(None))
+        Stopped("etcd").change(Found(b"System has not been booted with systemd"), Context(None, None))
 
 
 def test_packages_go_with_what_came_along_and_nothing_else():
     removed = Removed(["etcd", "flannel"])
-    change = removed.change(Found(b"deb\nii etcd package\nii conntrack came-along\n"), Context(None))
+    change = removed.change(Found(b"deb\nii etcd package\nii conntrack came-along\n"), Context(None, None))
     assert (change.summary, change.detail) == ("remove 2", "etcd\nconntrack (came along)\n")
     assert change.shown.endswith(" purge etcd conntrack") and change.shown in change.script
-    assert removed.change(Found(b"deb\n"), Context(None)) is None
+    assert removed.change(Found(b"deb\n"), Context(None, None)) is None
 
 
 def repository(folder: Path):

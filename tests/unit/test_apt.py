@@ -6,10 +6,11 @@ import subprocess
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
-from airavata_runbook.engine.host_run import bring_about
+from airavata_runbook.engine.host_run import converge
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.mirror import packages as mirror
@@ -42,7 +43,7 @@ def installed(host) -> AptHost:
 
 def done(resource, planning: bool = False):
     """The resource's only item; raises what went wrong."""
-    outcome = bring_about(ThisMachine(), lambda: [resource], planning, lambda *_: None)
+    outcome = converge(SimpleNamespace(planned={}), ThisMachine(), lambda: [resource], planning, lambda *_: None)
     if outcome.error:
         raise outcome.error
     return outcome.items[0]
@@ -246,12 +247,12 @@ def test_a_package_database_that_cannot_be_read_is_not_one_without_our_packages(
     status = installed.dpkg / "status"
     status.unlink()
     status.mkdir() if content is None else status.write_text(content)
-    with pytest.raises(StepFailed, match="cannot be read"):
+    with pytest.raises(StepFailed, match="unexpected probe output"):
         done(NO_TOOL)
 
 
 def test_an_apt_that_cannot_say_what_goes_along_is_not_passed_over(installed):
     installed.program("apt-mark", "exit 100")
-    with pytest.raises(StepFailed, match="cannot be read"):
+    with pytest.raises(StepFailed, match="unexpected probe output"):
         done(NO_TOOL)
     assert installed.state()["tool"] == "ii 1.0-1"

@@ -14,6 +14,7 @@ from airavata_runbook import Site
 from airavata_runbook.chapters import airavata, network, site_stack, verify
 from airavata_runbook.chapters.picture import network_picture
 from airavata_runbook.checks.preflight import Finding, offline
+from airavata_runbook.cluster.session import Session
 from airavata_runbook.configs import registry as registry_configs
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts.facts import parse
@@ -31,25 +32,27 @@ def site() -> Site:
 def see(monkeypatch, site: Site) -> None:
     """The facts that chapter 01 shows, of two fit hosts."""
     monkeypatch.setattr(
-        network, "facts_of", lambda site: {node.name: replace(FACTS, mtu={node.interface: 1500}) for node in site.nodes}
+        network,
+        "facts_of",
+        lambda session: {node.name: replace(FACTS, mtu={node.interface: 1500}) for node in session.site.nodes},
     )
 
 
 def test_the_networks_are_shown_with_their_room(site, monkeypatch):
     see(monkeypatch, site)
-    assert network.networks.look(site)[2] == ["pods", "10.244.0.0/16", "255 hosts of /24, packets of 1450 bytes"]
+    assert network.networks.look(Session(site))[2] == ["pods", "10.244.0.0/16", "255 hosts of /24, packets of 1450 bytes"]
 
 
 def test_what_is_in_the_way_is_a_table_and_an_error_and_what_is_ignored_is_said(site, monkeypatch):
     finding = Finding("memory", "worker", "512 MiB", "1024 MiB", "give the host more memory")
     monkeypatch.setattr(network.checks, "preflight", lambda site: [finding, replace(finding, check="swap", ignored=True)])
     with pytest.raises(StepFailed, match="1 thing is in the way") as caught:
-        network.preflight.look(site)
+        network.preflight.look(Session(site))
     assert caught.value.rows[1] == ["memory", "worker", "512 MiB", "1024 MiB", "give the host more memory"]
     assert caught.value.rows[2][:3] == ["swap", "worker", "512 MiB  (ignored)"] and len(caught.value.rows) == 3
     assert "nothing was changed" in caught.value.remedy
     monkeypatch.setattr(network.checks, "preflight", lambda site: [replace(finding, ignored=True)])
-    rows = {row[0]: row[2] for row in network.preflight.look(site)}
+    rows = {row[0]: row[2] for row in network.preflight.look(Session(site))}
     assert rows["memory"] == "ignored: worker: 512 MiB" and rows["disk"] == "ok"
 
 
@@ -95,16 +98,16 @@ def stack_for(monkeypatch, site: Site) -> None:
 def test_components_without_an_image_are_shown_as_left_out_and_not_asked(site, monkeypatch):
     stack_for(monkeypatch, site)
     bare = Site.load("lab", {"airavata.stand_in": False})
-    shown = {name: how for name, how in airavata.components.look(bare)}
+    shown = {name: how for name, how in airavata.components.look(Session(bare))}
     assert shown["mariadb"] == "the real server" and shown["api-server"].startswith("left out: the site names no image")
     for check in (verify.portal, verify.gateway, verify.spread, verify.replica_killed):
-        head, (name, why) = check.look(bare)
+        head, (name, why) = check.look(Session(bare))
         assert head == ["not asked", "why"] and "left out" in why
 
 
 def test_the_stand_in_is_said_to_be_one(site, monkeypatch):
     stack_for(monkeypatch, site)
-    shown = {name: how for name, how in airavata.components.look(site)}
+    shown = {name: how for name, how in airavata.components.look(Session(site))}
     assert shown["api-server"] == shown["portal"] == "STAND-IN"
     assert {shown[name] for name in ("mariadb", "rabbitmq", "zookeeper")} == {"the real server"}
 
@@ -118,9 +121,10 @@ def test_a_site_whose_pods_cannot_all_be_asked_is_not_called_verified(site, monk
         metadata=SimpleNamespace(name="netcheck-1", deletion_timestamp=None),
     )
     core = SimpleNamespace(list_namespaced_pod=lambda *_, **__: SimpleNamespace(items=[pod]))
-    monkeypatch.setattr(probes, "kube", lambda site: SimpleNamespace(core=core))
+    session = Session(site)
+    monkeypatch.setattr(session, "kube", lambda: SimpleNamespace(core=core))
     with pytest.raises(StepFailed, match="no pod of the network check") as caught:
-        probes.netcheck_pods(site)
+        probes.netcheck_pods(session)
     assert caught.value.found == "worker"
 
 
@@ -160,9 +164,9 @@ def test_what_a_site_file_points_to_is_looked_at_before_anything_is_touched(site
 
 def test_what_a_site_file_points_to_and_is_there_is_shown_without_its_value(site, monkeypatch):
     monkeypatch.setenv("CANARY", "canary-hunter2")
-    rows = network.sources.look(Site.load("lab", {"registry.password": "env:CANARY"}))
+    rows = network.sources.look(Session(Site.load("lab", {"registry.password": "env:CANARY"})))
     assert ["registry.password", "env:CANARY", "there"] in rows and "hunter2" not in str(rows)
-    assert ["registry.password", "generated:registry-password", "made on the master, once"] in network.sources.look(site)
+    assert ["registry.password", "generated:registry-password", "made on the master, once"] in network.sources.look(Session(site))
 
 
 def test_a_secret_that_is_asked_for_is_refused_where_nobody_is(site):

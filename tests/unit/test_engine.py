@@ -8,27 +8,25 @@ from types import SimpleNamespace
 import pytest
 
 from airavata_runbook import kernel_env
-from airavata_runbook.engine import planned
-from airavata_runbook.engine.host_run import bring_about
+from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.report import Report
 from airavata_runbook.engine.resource import Change
 from airavata_runbook.engine.step import finish, step
 from airavata_runbook.errors import HostUnreachable, NotYet, StepFailed
-from airavata_runbook.hosts import pool
 from airavata_runbook.hosts.host import Result
 from airavata_runbook.kernel_env import REPORT_FILE
 from airavata_runbook.resources import Cleared, Condition, File, Service
 from airavata_runbook.site import Site
+from tests.unit.sessions import FakeHost, open_session
 from tests.unit.test_interrupted import make
 
 
-class ThisMachine:
+class ThisMachine(FakeHost):
     """Stands in for a host: its scripts run here."""
-
-    name, site = "here", SimpleNamespace(name="test")
 
     def __init__(self):
         self.trips = 0
+        self.session = SimpleNamespace(planned={})  # of the process
 
     def run(self, script: str, **_) -> Result:
         self.trips += 1
@@ -37,7 +35,7 @@ class ThisMachine:
 
 
 def work(host, *resources, planning=False):
-    return bring_about(host, lambda: list(resources), planning, lambda *_: None)
+    return converge(host.session, host, lambda: list(resources), planning, lambda *_: None)
 
 
 @pytest.fixture
@@ -90,7 +88,7 @@ def test_a_run_that_has_failed_already_does_not_ask_whether_it_may_go_on(host, t
         def change(self, found, context):
             raise StepFailed("the API server did not answer")
 
-    pods = Condition("pods", check=lambda host: pytest.fail("it was asked"))
+    pods = Condition("pods", check=lambda: pytest.fail("it was asked"))
     outcome = work(host, Refused(str(tmp_path / "file"), "new\n"), pods)
     assert [item.status for item in outcome.items] == ["failed", "skipped"] and "did not answer" in str(outcome.error)
 
@@ -125,9 +123,7 @@ def served(host, tmp_path, monkeypatch):
     monkeypatch.setenv("UNITS", f"{root}/units")
     file = File(f"{root}/etc/one.conf", "one = 1\n")
     service = Service("server", [file.path])
-    planned.clear()
     yield file, service
-    planned.clear()
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -139,7 +135,7 @@ def test_a_plan_of_a_later_notebook_knows_what_an_earlier_one_would_alter(host, 
     if told:
         monkeypatch.setenv(kernel_env.PLANNED, str(tmp_path / "planned.jsonl"))
     assert work(host, file, planning=True).items[0].status == "would change"
-    planned.clear()  # the next notebook has a kernel of its own
+    host.session.planned.clear()  # the next notebook has a kernel of its own
     restart = work(host, service, planning=True).items[0]
     assert (restart.status, restart.summary) == (("would change", "restart: newer " + file.path) if told else ("ok", ""))
     if told:
@@ -190,9 +186,9 @@ def test_a_failure_says_what_was_run_and_nowhere_a_secret_that_the_run_knows(hos
     monkeypatch.setenv("LOUD", SECRET)
     monkeypatch.setenv(kernel_env.LOCK_HELD, "1")
     monkeypatch.setenv(REPORT_FILE, str(tmp_path / "record"))
-    host.site = site = Site.load({"name": "loud", "nodes": [{"name": "here", "address": "192.0.2.11", "role": "master"}]})
-    host.node, host.greet = site.master, lambda: None
-    monkeypatch.setitem(pool._hosts, "loud", (site, {"here": host}))
+    site = Site.load({"name": "loud", "nodes": [{"name": "here", "address": "192.0.2.11", "role": "master"}]})
+    host.node = site.master
+    open_session(monkeypatch, site, {"here": host})
 
     @step("A loud step")
     def told(target):

@@ -14,7 +14,7 @@ import pytest
 from airavata_runbook.engine.resource import Context, Found
 from airavata_runbook.errors import HostUnreachable
 from airavata_runbook.hosts import fan_out
-from airavata_runbook.hosts.fan_out import FanOut, Shared
+from airavata_runbook.hosts.fan_out import PORTS, FanOut, Shared
 from airavata_runbook.hosts.host import Result
 from airavata_runbook.resources import Upload
 
@@ -27,7 +27,6 @@ class Remembers:
     def __init__(self, name: str, answer: Result | None = None):
         self.name, self.answer = name, answer or Result(0, b"", b"")
         self.node = SimpleNamespace(address="10.0.0.2")
-        self.site = SimpleNamespace(registry=SimpleNamespace(port=5000))
         self.ran, self.sent, self.serves = [], [], 0
 
     def run(self, script: str, timeout: float) -> Result:
@@ -56,7 +55,7 @@ def hosts():
 
 @pytest.fixture
 def way(hosts):
-    with FanOut(hosts.source, vars(hosts).values()) as way:
+    with FanOut(hosts.source, vars(hosts).values(), 5000) as way:
         yield way
 
 
@@ -96,7 +95,7 @@ def test_nobody_waits_for_a_source_whose_work_has_ended(hosts, way, end):
 
 
 def test_a_step_without_the_source_waits_for_nobody(hosts):
-    way = FanOut(hosts.source, [hosts.one])
+    way = FanOut(hosts.source, [hosts.one], 5000)
     way.seen(hosts.one, FIRST, False)
     assert way.fetch(hosts.one, FIRST) == "source has not got it"
 
@@ -132,7 +131,7 @@ def test_the_keys_show_only_in_what_goes_to_standard_input(hosts, way):
     way.fetch(hosts.one, FIRST)
     assert hosts.one.ran[0].count("PRIVATE KEY") == 2
     server = way._server
-    assert "PRIVATE" not in server._script() + repr(server.user_key) + repr(vars(server)) + repr(vars(way))
+    assert "PRIVATE" not in server._script((5000,)) + repr(server.user_key) + repr(vars(server)) + repr(vars(way))
     assert fan_out._KeyPair.new().private != fan_out._KeyPair.new().private
 
 
@@ -140,14 +139,14 @@ def test_an_upload_says_which_way_it_goes_and_what_went_otherwise(hosts, way, tm
     (tmp_path / "cached-a.deb").write_bytes(b"a")
     upload = Upload(FIRST.path, tmp_path / "cached-a.deb", FIRST.sha256, way)
     missing, there = Found(b"", 1), Found(FIRST.sha256.encode() + b"  -\n")
-    assert upload.change(missing, Context(hosts.source)).command.startswith("scp a.deb source:")
-    change = upload.change(missing, Context(hosts.one))
+    assert upload.change(missing, Context(hosts.source, None)).command.startswith("scp a.deb source:")
+    change = upload.change(missing, Context(hosts.one, None))
     assert change.command == f"sftp source:{FIRST.path} {FIRST.path}   # 0.0 MB, inside the private network"
-    assert upload.change(there, Context(hosts.source)) is None
+    assert upload.change(there, Context(hosts.source, None)) is None
     assert not change.call() and hosts.one.sent == []
 
     hosts.two.answer = Result(1, b"it has no sftp\n", b"")
-    assert upload.change(missing, Context(hosts.two)).call() == "sent from this machine (from source: it has no sftp)"
+    assert upload.change(missing, Context(hosts.two, None)).call() == "sent from this machine (from source: it has no sftp)"
     assert hosts.two.sent == [FIRST.path]
 
 
@@ -165,7 +164,7 @@ def test_the_servers_shell_finds_the_port_that_is_free_and_leaves_nothing_whenev
     program.parent.mkdir()
     program.write_text(SSHD)
     program.chmod(0o755)
-    script = fan_out._Server(Remembers("source"))._script().replace("/run/", f"{tmp_path}/")
+    script = fan_out._Server(Remembers("source"), (5000, *PORTS))._script((5000, *PORTS)).replace("/run/", f"{tmp_path}/")
     shell = subprocess.Popen(
         ["sh", "-c", script],
         stdin=subprocess.PIPE,
@@ -174,7 +173,7 @@ def test_the_servers_shell_finds_the_port_that_is_free_and_leaves_nothing_whenev
         env={**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "SLOW": str(slow), "STARTED": str(started)},
     )
     try:
-        shell.stdin.write(fan_out._Server(Remembers("source")).host_key.private.encode())
+        shell.stdin.write(fan_out._Server(Remembers("source"), (5000, *PORTS)).host_key.private.encode())
         shell.stdin.flush()
         if end == "closed":
             assert shell.stdout.readline() == b"port 22023\n"

@@ -17,7 +17,8 @@ from airavata_runbook.chapters import etcd_flannel, probes, verify
 from airavata_runbook.checks import look as host_look
 from airavata_runbook.checks import preflight
 from airavata_runbook.cluster import etcd
-from airavata_runbook.engine.host_run import understood
+from airavata_runbook.cluster.session import Session
+from airavata_runbook.engine.host_run import compare
 from airavata_runbook.engine.report import Failure, Item, Report, report_html
 from airavata_runbook.engine.resource import ABSENT, Found
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed
@@ -47,7 +48,7 @@ from airavata_runbook.site import Site
 from tests.unit.test_facts_host import texts
 from tests.unit.test_resources import on_this_machine
 
-CONTEXT = Context(SimpleNamespace(name="one", site=SimpleNamespace(name="hostile")))
+CONTEXT = Context(SimpleNamespace(name="one"), None)
 SERVICE = (
     b"Type=notify\nExecMainStartTimestamp=Mon 2026-11-23 09:00:00.500000 UTC\nLoadState=loaded\nActiveState=active\n"
     b"SubState=running\nUnitFileState=enabled\nNeedDaemonReload=no\n1795424000.000000 /etc/etcd/etcd.conf\n"
@@ -95,7 +96,7 @@ def cases(tmp_path):
 def judged(resource, output: bytes, status: int = 0) -> str:
     """ok, change or refused; anything else than these is a defect."""
     try:
-        return "change" if understood(resource, Found(output, status), CONTEXT) else "ok"
+        return "change" if compare(resource, Found(output, status), CONTEXT) else "ok"
     except NotYet:
         return "refused"
     except RunbookError as error:
@@ -149,7 +150,7 @@ def test_no_message_and_no_summary_carries_what_a_secret_probe_printed(cases, na
         found.stdout + b"\n",
     ):
         try:
-            change = understood(resource, Found(spoilt), CONTEXT)
+            change = compare(resource, Found(spoilt), CONTEXT)
             said = f"{change.summary} {change.detail} {change.command}" if change else ""
         except RunbookError as error:
             said = str(error)
@@ -189,7 +190,7 @@ def test_a_block_is_written_through_a_link_and_keeps_it(tmp_path):
 def test_what_is_no_file_is_said_and_left_alone(tmp_path):
     file = File(str(tmp_path), "content = 1\n")
     with pytest.raises(StepFailed, match="a folder is where a file belongs"):
-        understood(file, on_this_machine(file), CONTEXT)
+        compare(file, on_this_machine(file), CONTEXT)
 
 
 def test_an_empty_secret_is_made_again_and_a_whole_one_never(tmp_path, monkeypatch):
@@ -340,10 +341,11 @@ def test_a_network_check_whose_connection_is_cut_is_explained(monkeypatch, error
     def cut(*_, **__):
         raise error
 
-    monkeypatch.setattr(probes, "kube", lambda site: SimpleNamespace(core=SimpleNamespace(connect_get_namespaced_pod_exec=None)))
+    session = Session(Site.load("lab"))
+    monkeypatch.setattr(session, "kube", lambda: SimpleNamespace(core=SimpleNamespace(connect_get_namespaced_pod_exec=None)))
     monkeypatch.setattr(probes, "stream", lambda *_, **__: SimpleNamespace(run_forever=cut))
     with pytest.raises(StepFailed, match="the connection to the network check was lost") as lost:
-        probes.ask(Site.load("lab"), "netcheck-1", ["http://10.244.1.2:8080/"])
+        probes.ask(session, "netcheck-1", ["http://10.244.1.2:8080/"])
     assert lost.value.retryable and "see that master is up" in lost.value.remedy
 
 
@@ -406,9 +408,9 @@ def test_a_subnet_that_is_none_is_refused_with_its_host():
 @pytest.mark.parametrize("answer", [StepFailed("gone"), "", "cat: No such file\n", "FILE a.crt\ngarbage\n"])
 def test_certificates_that_are_not_shown_are_not_called_valid(monkeypatch, answer):
     site = Site.load({"name": "hostile", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}]})
-    monkeypatch.setattr(verify, "side_by_side", lambda *_: {"one": answer})
+    monkeypatch.setattr(verify, "run_parallel", lambda *_: {"one": answer})
     with pytest.raises(RunbookError):
-        verify.certificates.look(site)
+        verify.certificates.look(Session(site))
 
 
 def test_a_secret_that_is_no_text_is_refused_and_masks_nothing_by_mistake():

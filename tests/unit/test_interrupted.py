@@ -14,12 +14,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from airavata_runbook.engine import planned
-from airavata_runbook.engine.host_run import Outcome, bring_about
+from airavata_runbook.engine.host_run import Outcome, converge
 from airavata_runbook.errors import HostUnreachable, RunbookError
 from airavata_runbook.hosts.host import Result
 from airavata_runbook.pki import htpasswd
 from airavata_runbook.resources import Block, Condition, File, Folder, Htpasswd, Service, Upload
+from tests.unit.sessions import FakeHost
 
 SYSTEMCTL = """#!/bin/sh
 # Stands in for systemd: NAME.active, NAME.enabled and NAME.started (a time) below $UNITS.
@@ -55,14 +55,13 @@ KINDS = ("killed before", "killed after", "cut in the middle", "answer lost", "a
 
 
 @dataclass
-class StandIn:
+class StandIn(FakeHost):
     """Stands in for a host and its SSH connection."""
 
     root: Path
     fault: Fault | None = None
     name: str = "here"
     trips: int = 0
-    site: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(name="interrupted"))
     node: object = field(default_factory=lambda: SimpleNamespace(ssh=SimpleNamespace(user="root")))
 
     def run(self, script: str, data: bytes | None = None, timeout: float = 600.0) -> Result:
@@ -132,11 +131,11 @@ def steps(root: Path) -> list:
 
 def run(host: StandIn) -> list:
     """One run in a process of its own: all steps, up to the first that fails. Returns the items of each."""
-    planned.clear()
+    session = SimpleNamespace(planned={})
     reports = []
     for resources in steps(host.root):
         try:
-            outcome = bring_about(host, resources, False, lambda *_: None)
+            outcome = converge(session, host, resources, False, lambda *_: None)
         except RunbookError as error:  # it could not be looked at; a Step reports this for the host
             outcome = Outcome([], error)
         reports.append(outcome)

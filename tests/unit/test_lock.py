@@ -2,6 +2,7 @@
 
 import io
 import queue
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -10,14 +11,12 @@ from airavata_runbook import kernel_env
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts import lock
 
-SITE = SimpleNamespace(name="test", master=SimpleNamespace(name="one"))
-
 
 class Channel:
     """One connection's end: what the master answers, and when it is cut."""
 
     def __init__(self, answer: bytes, complaint: bytes = b""):
-        self.answer, self.complaint, self.closed = answer, complaint, queue.Queue()
+        self.answer, self.complaint, self.closed = answer, complaint, threading.Event()
 
     def settimeout(self, seconds):
         pass
@@ -32,16 +31,16 @@ class Channel:
         return io.BytesIO(self.complaint)
 
     def recv(self, size) -> bytes:
-        self.closed.get()
+        self.closed.wait()
         return b""
 
     def close(self):
-        self.closed.put(True)
+        self.closed.set()
 
 
 @pytest.fixture
 def master(monkeypatch):
-    """Gives the host and the list of channels that it opens, one after the other."""
+    """Gives its lock, the channels that it will open one after the other, and those that it has opened."""
     channels, opened = queue.Queue(), queue.Queue()
 
     def start(script):
@@ -49,24 +48,22 @@ def master(monkeypatch):
         opened.put(channel)
         return channel
 
-    host = SimpleNamespace(name="one", start=start)
-    monkeypatch.setattr(lock, "connect", lambda site: {"one": host})
     monkeypatch.setattr(lock, "AGAIN", 0.01)
     monkeypatch.delenv(kernel_env.LOCK_HELD, raising=False)
-    return channels, opened
+    return lock.SiteLock(SimpleNamespace(name="one", start=start)), channels, opened
 
 
 def test_a_lock_is_tried_again_when_the_connection_is_cut_once_more_before_the_answer(master):
-    channels, opened = master
+    site_lock, channels, opened = master
     first, cut, again = Channel(b"held\n"), Channel(b""), Channel(b"held\n")
     for channel in (first, cut, again):
         channels.put(channel)
-    with lock.held(SITE, "a test") as held:
+    with site_lock.held("a test") as held:
         assert held and opened.get(timeout=10) is first
         first.close()
         assert opened.get(timeout=10) is cut
         assert opened.get(timeout=10) is again
-    assert cut.closed.get(timeout=10) and again.closed.get(timeout=10)
+    assert cut.closed.wait(10) and again.closed.wait(10)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +71,8 @@ def test_a_lock_is_tried_again_when_the_connection_is_cut_once_more_before_the_a
     [(Channel(b""), "the connection ended before an answer"), (Channel(b"", b"sh: flock: not found\n"), "sh: flock: not found")],
 )
 def test_a_site_that_cannot_be_locked_is_not_worked_on(master, channel, found):
-    master[0].put(channel)
-    with pytest.raises(StepFailed, match="cannot be locked") as caught, lock.held(SITE, "a test"):
+    site_lock, channels, _ = master
+    channels.put(channel)
+    with pytest.raises(StepFailed, match="could not be locked") as caught, site_lock.held("a test"):
         raise AssertionError("the work went on")
-    assert caught.value.found == found and caught.value.remedy and channel.closed.get(timeout=10)
+    assert caught.value.found == found and caught.value.remedy and channel.closed.wait(10)

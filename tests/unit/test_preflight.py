@@ -21,6 +21,7 @@ from airavata_runbook.checks import preflight
 from airavata_runbook.checks.host_checks import CONTROLLERS, EACH_HOST, FEATURES
 from airavata_runbook.checks.look import INDEX, ROOM, Seen, folders, look, parse
 from airavata_runbook.checks.preflight import offline, told
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine.step import Target
 from airavata_runbook.errors import HostKeyRefused, HostUnreachable, StepFailed
 from airavata_runbook.hosts import client as ssh_client
@@ -282,7 +283,7 @@ def test_a_site_s_own_repository_may_have_brought_packages_of_these_names(site):
 
 def of_site(monkeypatch, site: Site, **hosts) -> list[preflight.Finding]:
     """The findings of a whole site; hosts: name → Seen or an exception."""
-    monkeypatch.setattr(preflight, "side_by_side", lambda *_: hosts)
+    monkeypatch.setattr(preflight, "run_parallel", lambda *_: hosts)
     return preflight.preflight(site)
 
 
@@ -328,13 +329,13 @@ def test_each_ignored_finding_has_a_row_also_beside_what_is_refused(site, monkey
     ignoring = Site.load("lab", {"ignore_checks": ["memory"]})
     hosts = {"master": seen(site, memory=SMALL), "worker": seen(site, "worker", memory=SMALL)}
     of_site(monkeypatch, ignoring, **hosts)
-    assert [row[2] for row in network.preflight.look(ignoring) if row[0] == "memory"] == [
+    assert [row[2] for row in network.preflight.look(session_of(ignoring)) if row[0] == "memory"] == [
         "ignored: master: 0 MiB",
         "ignored: worker: 0 MiB",
     ]
     of_site(monkeypatch, ignoring, **hosts | {"master": seen(site, memory=SMALL, cpus="1\n")})
     with pytest.raises(StepFailed, match="1 thing is in the way") as refused:
-        network.preflight.look(ignoring)
+        network.preflight.look(session_of(ignoring))
     assert [row[:3] for row in refused.value.rows[1:]] == [
         ["cpu", "master", "1 CPU"],
         ["memory", "master", "0 MiB  (ignored)"],
@@ -345,7 +346,7 @@ def test_each_ignored_finding_has_a_row_also_beside_what_is_refused(site, monkey
 def test_what_was_not_looked_at_is_never_called_ok(site, monkeypatch):
     ignoring = Site.load("lab", {"ignore_checks": ["reachable", "host-key"]})
     of_site(monkeypatch, ignoring, master=HostKeyRefused("the host's key is not known"), worker=DOWN)
-    rows = [(row[0], row[2]) for row in network.preflight.look(ignoring)]
+    rows = [(row[0], row[2]) for row in network.preflight.look(session_of(ignoring))]
     assert rows[1][0] == "reachable" and rows[1][1].startswith("ignored: worker: the host does not answer")
     assert rows[2][1].startswith("ignored: master: the host's key is not known") and rows[3][1] == "not looked at on worker"
     assert {name for name, verdict in rows if verdict == "ok"} == {"versions", "stack", "sources"}
@@ -362,7 +363,7 @@ class Answering:
     def run(self, host: Host, script: str) -> Result:
         self.scripts.append(host.name)
         nonce = re.search("^echo ([0-9a-f]{16}) ", script, re.MULTILINE)[1]
-        told = answers(host.site, host.name, clock=f"{time.time()}\n", **self.changes)
+        told = answers(Site.load("lab"), host.name, clock=f"{time.time()}\n", **self.changes)
         names = re.findall(rf"^echo {nonce} (\S+);", script, re.MULTILINE)
         return Result(0, "".join(f"{nonce} {name}\n{told[name]}\n{nonce} {name} 0 .\n" for name in names).encode(), b"")
 
@@ -372,19 +373,19 @@ def test_a_mended_host_is_looked_at_anew_in_one_round_trip(site, monkeypatch):
     assert {one.check for one in preflight.preflight(site)} == {"memory"} and sorted(hosts.scripts) == ["master", "worker"]
     hosts.changes = {"memory": "MemTotal: 4194304 kB\n"}
     assert preflight.preflight(site) == [] and len(hosts.scripts) == 4
-    target = Target(site, preflight.connect(site)["master"])
+    target = Target(session_of(site), session_of(site).master)
     assert target.facts.memory == 4 << 30 and len(hosts.scripts) == 4, "the steps that follow take what was seen"
 
 
 def test_facts_of_a_host_that_is_gone_are_not_kept(site, monkeypatch):
     Answering(monkeypatch)
-    host = Host(site, site.master)
+    host = session_of(site).master
     look(site, host)
     monkeypatch.setattr(Host, "run", lambda host, script: (_ for _ in ()).throw(DOWN))
     with pytest.raises(HostUnreachable):
         look(site, host)
     with pytest.raises(HostUnreachable):
-        Target(site, host).facts  # noqa: B018
+        Target(session_of(site), host).facts  # noqa: B018
 
 
 @pytest.mark.parametrize(
@@ -399,15 +400,15 @@ def test_a_user_who_cannot_become_root_is_told_as_that(monkeypatch, status, said
     assert said in findings[0].found and findings[0].needed == "root, or sudo without a password"
     assert "operator ALL=(ALL) NOPASSWD: ALL" in findings[0].remedy and "/etc/sudoers.d" in findings[0].remedy
     with pytest.raises(HostUnreachable, match="as root"):  # a step that is run without the check
-        Target(site, preflight.connect(site)["head"]).facts  # noqa: B018
+        Target(session_of(site), session_of(site).master).facts  # noqa: B018
 
 
 @pytest.mark.parametrize(
     ("error", "check"),
     [
         (paramiko.BadHostKeyException("one", paramiko.ECDSAKey.generate(), paramiko.ECDSAKey.generate()), "host-key"),
-        (paramiko.SSHException("host key has fingerprint SHA256:B, the site file says SHA256:A"), "host-key"),
-        (paramiko.SSHException("Server '10.98.0.11' not found in known_hosts"), "host-key"),
+        (ssh_client.WrongFingerprint("host key has fingerprint SHA256:B, the site file says SHA256:A"), "host-key"),
+        (ssh_client.UnknownHostKey("10.98.0.11"), "host-key"),
         (paramiko.AuthenticationException("Authentication failed."), "reachable"),
         (TimeoutError(), "reachable"),
     ],
@@ -425,7 +426,7 @@ def test_a_key_that_is_refused_and_a_host_that_is_not_reached_have_names_of_thei
 
 
 def test_a_site_is_checked_without_a_host(monkeypatch):
-    monkeypatch.setattr(preflight, "connect", lambda site: pytest.fail("a host was asked"))
+    monkeypatch.setattr(Host, "run", lambda *_: pytest.fail("a host was asked"))
     assert offline(Site.load("lab")) == offline(Site.load("lab-three")) == []
     missing, *others = offline(Site.load("lab", {"airavata.images": {"api-server": {"archive": "/nowhere"}}}))
     assert missing.check == "sources" and "/nowhere" in missing.found

@@ -8,13 +8,20 @@ import pytest
 from airavata_runbook import kernel_env
 from airavata_runbook.engine.step import step
 from airavata_runbook.errors import HostUnreachable, StepFailed
-from airavata_runbook.hosts import pool
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.resources import Absent, Cleared
 from airavata_runbook.run import reset
 from airavata_runbook.site import Site
 from tests import ctrl_c
+from tests.unit.sessions import open_session
 from tests.unit.test_interrupted import StandIn
+
+SITE = Site.load(
+    {
+        "name": "taken",
+        "nodes": [{"name": "head", "address": "192.0.2.11", "role": "master"}, {"name": "other", "address": "192.0.2.12"}],
+    }
+)
 
 
 class Machine(StandIn):
@@ -27,28 +34,19 @@ class Machine(StandIn):
             raise HostUnreachable("the host does not answer", where=f"host {self.name}")
         return super().run(script, data, timeout)
 
-    def greet(self):
-        pass
-
 
 @pytest.fixture
 def hosts(tmp_path, monkeypatch):
     """Two hosts with the folders one and two, and a reset of two steps on them."""
     monkeypatch.setenv(kernel_env.LOCK_HELD, "1")
     monkeypatch.setattr(reset.paths, "base_dir", lambda: tmp_path)
-    site = Site.load(
-        {
-            "name": "taken",
-            "nodes": [{"name": "head", "address": "192.0.2.11", "role": "master"}, {"name": "other", "address": "192.0.2.12"}],
-        }
-    )
     made = {}
-    for node in site.nodes:
+    for node in SITE.nodes:
         machine = made[node.name] = Machine(tmp_path / node.name)
-        machine.name, machine.site, machine.node = node.name, site, node
+        machine.name, machine.node = node.name, node
         for name in ("first", "second"):
             (machine.root / name).mkdir(parents=True)
-    monkeypatch.setitem(pool._hosts, site.name, (site, made))
+    open_session(monkeypatch, SITE, made)
 
     def take(name):
         def resources(target):
@@ -69,7 +67,7 @@ def record(hosts) -> dict:
 
 
 def test_everything_is_taken_back_on_all_hosts(hosts, capsys):
-    reset.reset(hosts["head"].site, yes=True, settings={"registry.root": "/data"})
+    reset.reset(SITE, yes=True, settings={"registry.root": "/data"})
     assert left(hosts, "head") == left(hosts, "other") == [] and record(hosts)["outcome"] == "ok"
     assert record(hosts)["set"] == {"registry.root": "/data"}
     assert "4 to take back" in capsys.readouterr().out
@@ -78,7 +76,7 @@ def test_everything_is_taken_back_on_all_hosts(hosts, capsys):
 def test_a_host_that_does_not_answer_is_left_out_and_told_and_the_others_are_reset(hosts, capsys):
     hosts["other"].gone = True
     with pytest.raises(StepFailed, match="(?s)did not get through on other.*the host does not answer"):
-        reset.reset(hosts["head"].site, yes=True)
+        reset.reset(SITE, yes=True)
     assert left(hosts, "head") == [] and left(hosts, "other") == ["first", "second"]
     assert "2 to take back" in (said := capsys.readouterr().out) and "left out, see above: other" in said
     assert record(hosts)["outcome"] == "failed" and "other" in record(hosts)["chapters"][0]["error"]["message"]
@@ -88,7 +86,7 @@ def test_when_no_host_answers_nothing_is_begun(hosts):
     for host in hosts.values():
         host.gone = True
     with pytest.raises(StepFailed, match="did not get through on head, other"):
-        reset.reset(hosts["head"].site, yes=True)
+        reset.reset(SITE, yes=True)
     assert left(hosts, "head") == left(hosts, "other") == ["first", "second"]
 
 
@@ -103,7 +101,7 @@ def test_a_host_that_fails_in_one_step_meets_none_of_the_next(hosts, monkeypatch
     steps = reset.steps(False)
     monkeypatch.setattr(reset, "steps", lambda data: [processes, steps[1]])
     with pytest.raises(StepFailed, match="did not get through on other"):
-        reset.reset(hosts["head"].site, yes=True)
+        reset.reset(SITE, yes=True)
     assert left(hosts, "head") == [] and left(hosts, "other") == ["first", "second"], "a process may still write there"
 
 
@@ -115,13 +113,13 @@ def test_ctrl_c_stops_a_reset_before_its_next_step_and_keeps_what_was_done(hosts
     steps = reset.steps(False)
     monkeypatch.setattr(reset, "steps", lambda data: [long_work, steps[1]])
     for host in hosts.values():
-        real = Host(host.site, host.node)  # whose stop, pause and resume these are
+        real = Host(host.node)  # whose stop, pause and resume these are
         real._shell = lambda script=None: "sh"
         host.stop, host.resume = real.stop, real.resume
         waits = host._shell
         host._shell = lambda script, waits=waits, real=real: waits(script) if "sleep" not in script else real.pause(30)
     with ctrl_c.pressed_after(1.5), pytest.raises(KeyboardInterrupt):
-        reset.reset(hosts["head"].site, yes=True)
+        reset.reset(SITE, yes=True)
     assert left(hosts, "head") == left(hosts, "other") == ["first", "second"]
     assert record(hosts)["outcome"] == "stopped"
     assert [one["title"] for one in record(hosts)["chapters"][0]["steps"]] == ["Long work"]

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from airavata_runbook.engine.host_run import Outcome, bring_about, probe
+from airavata_runbook.cluster.session import session_of
+from airavata_runbook.engine.host_run import Outcome, converge, probe
 from airavata_runbook.engine.resource import Found
 from airavata_runbook.errors import NotYet, StepFailed
-from airavata_runbook.hosts import pool, vault
+from airavata_runbook.hosts import vault
 from airavata_runbook.hosts.host import Result
 from airavata_runbook.images.http import RegistryError
 from airavata_runbook.pki import issue as pki
@@ -34,6 +35,7 @@ from airavata_runbook.resources import certificate as certificate_module
 from airavata_runbook.resources.file import with_block
 from airavata_runbook.resources.package import install_command, parse_installed, same_version
 from airavata_runbook.site import Site
+from tests.unit.sessions import open_session
 from tests.unit.test_engine import ThisMachine
 
 SERVICE = """Type=notify
@@ -57,11 +59,11 @@ def on_this_machine(resource) -> Found:
 )
 def test_a_file_is_made_exactly_and_then_found_right(tmp_path, content):
     file = File(str(tmp_path / "folder" / "a file"), content, mode="0640")
-    change = file.change(on_this_machine(file), Context(None))
+    change = file.change(on_this_machine(file), Context(None, None))
     assert change.summary == "create"
     subprocess.run(["sh", "-c", change.script], check=True)
     assert (tmp_path / "folder" / "a file").read_bytes() == (content.encode() if isinstance(content, str) else content)
-    assert file.change(on_this_machine(file), Context(None)) is None
+    assert file.change(on_this_machine(file), Context(None, None)) is None
 
 
 def test_a_changed_file_is_told_as_a_difference_and_a_secret_one_is_not(tmp_path):
@@ -69,12 +71,12 @@ def test_a_changed_file_is_told_as_a_difference_and_a_secret_one_is_not(tmp_path
     path.write_text("old\n")
     path.chmod(0o644)
     shown = File(str(path), "new\n")
-    assert "-old" in shown.change(on_this_machine(shown), Context(None)).detail
+    assert "-old" in shown.change(on_this_machine(shown), Context(None, None)).detail
     secret = File(str(path), "canary-hunter2\n", secret=True)
-    change = secret.change(on_this_machine(secret), Context(None))
+    change = secret.change(on_this_machine(secret), Context(None, None))
     assert "canary" not in change.detail + change.command + change.summary
     path.write_text("canary-hunter2\n")
-    assert secret.change(on_this_machine(secret), Context(None)) is None
+    assert secret.change(on_this_machine(secret), Context(None, None)) is None
 
 
 def test_what_others_could_not_read_on_the_host_is_not_shown_in_a_difference(tmp_path):
@@ -82,21 +84,21 @@ def test_what_others_could_not_read_on_the_host_is_not_shown_in_a_difference(tmp
     path.write_text("client-key-data: canary\n")
     path.chmod(0o600)
     ours = File(str(path), "client-key: /etc/kubernetes/pki/admin.key\n", "0600")
-    change = ours.change(on_this_machine(ours), Context(None))
+    change = ours.change(on_this_machine(ours), Context(None, None))
     assert "canary" not in change.detail and "not shown" in change.detail and "+client-key: /etc" in change.detail
     path.write_text("client-key: /etc/kubernetes/pki/admin.key\n")
     path.chmod(0o644)
-    assert ours.change(on_this_machine(ours), Context(None)).summary == "mode 644 → 600"
+    assert ours.change(on_this_machine(ours), Context(None, None)).summary == "mode 644 → 600"
 
 
 def test_a_file_takes_the_place_of_a_link_to_a_folder_and_leaves_the_folder_alone(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").symlink_to(tmp_path / "folder")
     file = File(str(tmp_path / "file"), "content\n")
-    change = file.change(on_this_machine(file), Context(None))
+    change = file.change(on_this_machine(file), Context(None, None))
     assert change.summary == "replace a symbolic link"
     subprocess.run(["sh", "-ec", change.script], check=True)
-    assert file.change(on_this_machine(file), Context(None)) is None
+    assert file.change(on_this_machine(file), Context(None, None)) is None
     assert not list((tmp_path / "folder").iterdir()) and (tmp_path / "file").read_text() == "content\n"
 
 
@@ -105,7 +107,7 @@ def test_a_wrong_mode_alone_is_a_change(tmp_path):
     path.write_text("same\n")
     path.chmod(0o600)
     file = File(str(path), "same\n")
-    assert file.change(on_this_machine(file), Context(None)).summary == "mode 600 → 644"
+    assert file.change(on_this_machine(file), Context(None, None)).summary == "mode 600 → 644"
 
 
 def test_a_block_leaves_other_lines_alone():
@@ -116,7 +118,7 @@ def test_a_block_leaves_other_lines_alone():
         == "127.0.0.1 localhost\n# BEGIN site\n1.2.3.5 b\n# END site\n::1 six\n"
     )
     found = Found(base64.b64encode(first.encode()))
-    assert Block("/etc/hosts", "site", ("1.2.3.4 a",)).change(found, Context(None)) is None
+    assert Block("/etc/hosts", "site", ("1.2.3.4 a",)).change(found, Context(None, None)) is None
 
 
 @pytest.mark.parametrize(
@@ -128,13 +130,13 @@ def test_a_block_leaves_other_lines_alone():
     ],
 )
 def test_a_service_restarts_when_a_file_is_younger_than_its_process(line, expected):
-    change = Service("x", reads=["/etc/a"]).change(Found((SERVICE + line).encode()), Context(None))
+    change = Service("x", reads=["/etc/a"]).change(Found((SERVICE + line).encode()), Context(None, None))
     assert (change.summary if change else None) == expected
 
 
 def test_a_service_that_is_down_is_started_and_enabled():
     text = SERVICE.replace("ActiveState=active", "ActiveState=inactive").replace("enabled", "disabled")
-    change = Service("x").change(Found(text.encode()), Context(None))
+    change = Service("x").change(Found(text.encode()), Context(None, None))
     assert change.summary == "start, enable" and "systemctl start x" in change.shown
 
 
@@ -143,7 +145,7 @@ def test_systemd_reads_its_unit_files_anew_once_for_each_change_of_a_service():
 
     def commands(**state):
         shown = "\n".join(f"{key}={value}" for key, value in {"LoadState": "loaded", "NeedDaemonReload": "no", **state}.items())
-        return Service("kubelet").change(Found(shown.encode()), Context(None)).shown.splitlines()
+        return Service("kubelet").change(Found(shown.encode()), Context(None, None)).shown.splitlines()
 
     assert commands(ActiveState="inactive", UnitFileState="disabled") == [
         "systemctl enable --quiet kubelet",
@@ -159,26 +161,26 @@ def test_systemd_reads_its_unit_files_anew_once_for_each_change_of_a_service():
 
 def test_what_is_awaited_after_a_change_is_not_asked_before_it():
     asked = []
-    ready = Condition("it to be ready", check=lambda host: asked.append(host) or "")
-    change = ready.change(Found(), Context("host", touched={"service kube-apiserver"}))
+    ready = Condition("it to be ready", check=lambda: asked.append("it") or "")
+    change = ready.change(Found(), Context("host", None, touched={"service kube-apiserver"}))
     assert (change.waits, asked) == (True, [])
     change.call()
-    assert asked == ["host"]
-    assert ready.change(Found(), Context("host")) is None and asked == ["host", "host"]
+    assert asked == ["it"]
+    assert ready.change(Found(), Context("host", None)) is None and asked == ["it", "it"]
 
 
 def test_a_missing_service_waits_for_its_package_in_a_run_and_is_foreseen_in_a_plan():
     text = b"LoadState=not-found\nActiveState=inactive\nUnitFileState=\n"
     with pytest.raises(NotYet, match="service x is installed"):
-        Service("x").change(Found(text), Context(None))
-    assert Service("x").change(Found(text), Context(None, planning=True)).summary == "start, enable"
+        Service("x").change(Found(text), Context(None, None))
+    assert Service("x").change(Found(text), Context(None, None, planning=True)).summary == "start, enable"
 
 
 def test_only_missing_packages_are_installed_at_their_versions():
     found = Found(b"deb\nii  etcd 3.6.16-1\nrc  flannel 0.28.10-1\n")
-    change = Packages({"etcd": "3.6.16", "flannel": "0.28.10"}, "ours").change(found, Context(None))
+    change = Packages({"etcd": "3.6.16", "flannel": "0.28.10"}, "ours").change(found, Context(None, None))
     assert "flannel=0.28.10" in change.script and "etcd" not in change.script
-    assert Packages({"etcd": "3.6.16"}, "ours").change(found, Context(None)) is None
+    assert Packages({"etcd": "3.6.16"}, "ours").change(found, Context(None, None)) is None
 
 
 def test_package_managers_are_told_apart():
@@ -195,46 +197,46 @@ def test_versions_compare_whole():
 def test_a_version_with_its_release_is_another_when_the_build_is_another():
     assert same_version("1.36.3-1+721a3a5e", "1.36.3-1+721a3a5e") and same_version("1.36.3-1+721a3a5e", "1.36.3")
     assert not same_version("1.36.3-1", "1.36.3-1+721a3a5e") and not same_version("1.36.3-1+721a3a5f", "1.36.3-1+721a3a5e")
-    change = Packages({"etcd": "3.6.16-1+aa"}, "ours").change(Found(b"deb\nii  etcd 3.6.16-1+bb\n"), Context(None))
+    change = Packages({"etcd": "3.6.16-1+aa"}, "ours").change(Found(b"deb\nii  etcd 3.6.16-1+bb\n"), Context(None, None))
     assert change.shown.endswith(" --allow-downgrades etcd=3.6.16-1+aa")
-    fresh = Packages({"etcd": "3.6.16-1+aa"}, "ours").change(Found(b"deb\n"), Context(None))
+    fresh = Packages({"etcd": "3.6.16-1+aa"}, "ours").change(Found(b"deb\n"), Context(None, None))
     assert "--allow-downgrades" not in fresh.shown
 
 
 def test_a_folder_is_made_with_its_mode_and_keeps_what_is_in_it(tmp_path):
     folder = Folder(str(tmp_path / "data"), "0700")
-    change = folder.change(on_this_machine(folder), Context(None))
+    change = folder.change(on_this_machine(folder), Context(None, None))
     assert change.summary == "create"
     subprocess.run(["sh", "-ec", change.script], check=True)
-    assert folder.change(on_this_machine(folder), Context(None)) is None
+    assert folder.change(on_this_machine(folder), Context(None, None)) is None
     (tmp_path / "data" / "kept").touch()
     (tmp_path / "data").chmod(0o755)
-    change = folder.change(on_this_machine(folder), Context(None))
+    change = folder.change(on_this_machine(folder), Context(None, None))
     assert change.summary == "755 0:0 directory → 700 0:0 directory"
     subprocess.run(["sh", "-ec", change.script], check=True)
-    assert folder.change(on_this_machine(folder), Context(None)) is None and (tmp_path / "data" / "kept").exists()
+    assert folder.change(on_this_machine(folder), Context(None, None)) is None and (tmp_path / "data" / "kept").exists()
 
 
 def test_a_folder_below_one_that_gives_its_group_on_gets_the_mode_that_it_should_have(tmp_path):
     tmp_path.chmod(0o2775)
     folder = Folder(str(tmp_path / "data"), "0700")
-    subprocess.run(["sh", "-ec", folder.change(on_this_machine(folder), Context(None)).script], check=True)
-    assert folder.change(on_this_machine(folder), Context(None)) is None
+    subprocess.run(["sh", "-ec", folder.change(on_this_machine(folder), Context(None, None)).script], check=True)
+    assert folder.change(on_this_machine(folder), Context(None, None)) is None
     (tmp_path / "data").chmod(0o2700)
-    change = folder.change(on_this_machine(folder), Context(None))
+    change = folder.change(on_this_machine(folder), Context(None, None))
     assert change.summary == "2700 0:0 directory → 700 0:0 directory"
     subprocess.run(["sh", "-ec", change.script], check=True)
-    assert folder.change(on_this_machine(folder), Context(None)) is None
+    assert folder.change(on_this_machine(folder), Context(None, None)) is None
 
 
 def test_a_link_to_a_folder_is_the_folder_that_it_leads_to(tmp_path):
     (tmp_path / "bulk").mkdir(mode=0o755)
     (tmp_path / "data").symlink_to(tmp_path / "bulk")
     folder = Folder(str(tmp_path / "data"), "0700", "12:34")
-    change = folder.change(on_this_machine(folder), Context(None))
+    change = folder.change(on_this_machine(folder), Context(None, None))
     assert change.summary == "755 0:0 directory → 700 12:34 directory"
     subprocess.run(["sh", "-ec", change.script], check=True)
-    assert folder.change(on_this_machine(folder), Context(None)) is None and (tmp_path / "data").is_symlink()
+    assert folder.change(on_this_machine(folder), Context(None, None)) is None and (tmp_path / "data").is_symlink()
     now = (tmp_path / "bulk").stat()
     assert (now.st_mode & 0o7777, now.st_uid, now.st_gid) == (0o700, 12, 34)
 
@@ -242,24 +244,24 @@ def test_a_link_to_a_folder_is_the_folder_that_it_leads_to(tmp_path):
 def test_a_password_file_is_written_anew_only_when_its_password_is_another(tmp_path):
     path = tmp_path / "htpasswd"
     first = Htpasswd(str(path), "admin", lambda: "canary-hunter2")
-    change = first.change(on_this_machine(first), Context(None))
+    change = first.change(on_this_machine(first), Context(None, None))
     assert "canary" not in repr(first) + change.summary + change.detail + change.command + change.script
     subprocess.run(["sh", "-ec", change.script], check=True)
     assert path.read_text().startswith("admin:$2") and path.stat().st_mode & 0o777 == 0o600
-    assert first.change(on_this_machine(first), Context(None)) is None
+    assert first.change(on_this_machine(first), Context(None, None)) is None
     for other in (Htpasswd(str(path), "admin", lambda: "another-word"), Htpasswd(str(path), "root", lambda: "canary-hunter2")):
-        assert other.change(on_this_machine(other), Context(None)).summary == "replace"
+        assert other.change(on_this_machine(other), Context(None, None)).summary == "replace"
     path.chmod(0o644)
-    assert first.change(on_this_machine(first), Context(None)).summary == "replace"
+    assert first.change(on_this_machine(first), Context(None, None)).summary == "replace"
 
 
 def test_kernel_settings_differ_one_by_one_and_an_absent_one_loads_its_module():
     wanted = Sysctls({"net.ipv4.ip_forward": 1, "net.bridge.bridge-nf-call-iptables": 1}, modules=("br_netfilter",))
     right = Found(b"net.bridge.bridge-nf-call-iptables=1\nnet.ipv4.ip_forward=1\n", 0)
-    assert wanted.change(right, Context(None)) is None
-    off = wanted.change(Found(right.stdout.replace(b"forward=1", b"forward=0"), 0), Context(None))
+    assert wanted.change(right, Context(None, None)) is None
+    off = wanted.change(Found(right.stdout.replace(b"forward=1", b"forward=0"), 0), Context(None, None))
     assert off.script == "sysctl -q -w net.ipv4.ip_forward=1\n" and off.detail == "net.ipv4.ip_forward 0 → 1\n"
-    absent = wanted.change(Found(right.stdout.replace(b"iptables=1", b"iptables="), 0), Context(None))
+    absent = wanted.change(Found(right.stdout.replace(b"iptables=1", b"iptables="), 0), Context(None, None))
     assert absent.script == "modprobe br_netfilter\nsysctl -q -w net.bridge.bridge-nf-call-iptables=1\n"
 
 
@@ -267,11 +269,14 @@ def test_kernel_settings_differ_one_by_one_and_an_absent_one_loads_its_module():
 def test_a_private_key_that_others_may_read_is_taken_back_and_not_made_anew(key):
     ca = pki.new_ca("a site's authority")
     content = b"".join(base64.b64encode(part) + b"\n" for part in (ca.cert, ca.key)) if isinstance(key, Authority) else b""
-    assert key.change(Found(content + b"600 root:root\n", 0), Context(None)) is None
+    assert key.change(Found(content + b"600 root:root\n", 0), Context(None, None)) is None
     for state in ("644 root:root", "600 nobody:nogroup"):
-        change = key.change(Found(content + state.encode() + b"\n", 0), Context(None))
+        change = key.change(Found(content + state.encode() + b"\n", 0), Context(None, None))
         assert change.summary == f"{state} → 600 root:root" and change.call is None
         assert "chmod 600 /etc/kubernetes/pki/" in change.script and "chown root:root" in change.script
+
+
+KEYS = Site.load({"name": "keys", "nodes": [{"name": "head", "address": "192.0.2.11", "role": "master"}]})
 
 
 @pytest.fixture
@@ -279,21 +284,15 @@ def keys(tmp_path, monkeypatch):
     """A folder for what is under /etc/kubernetes/pki, and a host whose scripts run here; nothing is remembered of either."""
     for module in (certificate_module, vault):
         monkeypatch.setattr(module, "PKI", str(tmp_path))
-    site = Site.load({"name": "keys", "nodes": [{"name": "head", "address": "192.0.2.11", "role": "master"}]})
-
-    class Head(ThisMachine):
-        def __init__(self):
-            super().__init__()
-            self.site = site
-
-    monkeypatch.setitem(pool._hosts, "keys", (site, {"head": Head()}))
+    open_session(monkeypatch, KEYS, {"head": ThisMachine()})
     return tmp_path
 
 
 def brought_about(resource, planning: bool = False) -> Outcome:
     """What comes of it on the host of `keys`, for a process that knows nothing yet."""
-    vault._vaults.clear()
-    return bring_about(pool._hosts["keys"][1]["head"], lambda: [resource], planning, lambda *_: None)
+    session = session_of(KEYS)
+    session.vault = vault.Vault(session.master)
+    return converge(session, session.master, lambda: [resource], planning, lambda *_: None)
 
 
 CA, TOKENS = Authority("ca", "a site's authority"), SigningKey("service-accounts")
@@ -326,7 +325,7 @@ def test_what_an_interrupted_first_making_leaves_is_finished(keys, made, public)
 
 @pytest.mark.parametrize("made", [CA, TOKENS])
 def test_a_key_is_written_before_its_public_half(keys, made):
-    host, scripts = pool._hosts["keys"][1]["head"], []
+    host, scripts = session_of(KEYS).master, []
     run = host.run
     host.run = lambda script, **_: scripts.append(script) or run(script)
     brought_about(made)
@@ -353,12 +352,12 @@ def test_an_upload_is_sent_when_the_hosts_file_is_another(tmp_path):
     upload = Upload(str(tmp_path / "there" / "tool_1.0_amd64.deb"), source, hashlib.sha256(b"package").hexdigest())
     (tmp_path / "there").mkdir()
     host = type("host", (), {"name": "one"})()  # only named, nothing is sent
-    assert upload.change(on_this_machine(upload), Context(host)).summary == "create"
+    assert upload.change(on_this_machine(upload), Context(host, None)).summary == "create"
     Path(upload.path).write_bytes(b"cut sho")
-    change = upload.change(on_this_machine(upload), Context(host))
+    change = upload.change(on_this_machine(upload), Context(host, None))
     assert change.summary == "replace" and "scp tool_1.0_amd64.deb one:" in change.command and "abc" not in change.command
     Path(upload.path).write_bytes(b"package")
-    assert upload.change(on_this_machine(upload), Context(host)) is None
+    assert upload.change(on_this_machine(upload), Context(host, None)) is None
 
 
 class Answers:
@@ -377,7 +376,7 @@ class Answers:
 
 
 def compared(resource, planning=False):
-    context = Context(None, planning)
+    context = Context(None, None, planning)
     (found,) = probe([resource], context)
     return resource.change(found, context)
 
@@ -415,7 +414,7 @@ def test_a_registry_in_trouble_is_asked_for_its_own_log():
         def push(self, repository, tag, layout):
             raise RegistryError("a registry refuses", found="500 UNKNOWN unknown error")
 
-    change = Image("portal", "sha-1", lambda: None, lambda: Troubled(False)).change(Found(answer=False), Context(Host()))
+    change = Image("portal", "sha-1", lambda: None, lambda: Troubled(False)).change(Found(answer=False), Context(Host(), None))
     with pytest.raises(RegistryError, match=r"500 UNKNOWN unknown error\s+its log: write: no space left") as error:
         change.call()
     assert error.value.remedy == "journalctl -u docker-distribution on head"

@@ -19,10 +19,9 @@ import pytest
 
 from airavata_runbook import kernel_env
 from airavata_runbook.engine import host_run as engine
-from airavata_runbook.engine import planned
 from airavata_runbook.engine.step import Target, master, step
 from airavata_runbook.errors import HostUnreachable, StepFailed
-from airavata_runbook.hosts import lock, pool, vault
+from airavata_runbook.hosts import vault
 from airavata_runbook.hosts.host import Result
 from airavata_runbook.kernel_env import REPORT_FILE
 from airavata_runbook.pki import htpasswd
@@ -45,6 +44,7 @@ from airavata_runbook.resources import secret as secret_module
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
 from tests import ctrl_c
+from tests.unit.sessions import open_session
 from tests.unit.test_interrupted import Fault, Killed, StandIn, make
 
 SITE = Site.load(
@@ -73,7 +73,7 @@ class Connected(StandIn):
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self):
-        self.site, self.name = SITE, self.node.name
+        self.name = self.node.name
 
     def run(self, script: str, data: bytes | None = None, timeout: float = 600.0) -> Result:
         starts = [match.start() for match in FRAGMENT.finditer(script)] or [0]
@@ -105,9 +105,6 @@ class Connected(StandIn):
 
     def stop(self) -> None:
         self.stopped.set()
-
-    def greet(self) -> None:
-        pass
 
     def resume(self) -> None:
         self.stopped.clear()
@@ -158,12 +155,10 @@ class Machine:
 
     def run(self, host: str = "", **wrong) -> tuple[list, BaseException | None]:
         """All steps, up to the first that fails, as a process of its own; wrong: what is the matter with a host."""
-        planned.clear()
-        vault._vaults.clear()
         self.hosts = {
             node.name: Connected(self.roots[node.name], node=node, **(wrong if node.name == host else {})) for node in SITE.nodes
         }
-        self.monkeypatch.setitem(pool._hosts, SITE.name, (SITE, self.hosts))
+        self.session = open_session(self.monkeypatch, SITE, self.hosts)
         reports = []
         for one in STEPS:
             try:
@@ -272,7 +267,7 @@ def test_a_host_that_fails_at_any_trip_costs_no_other_its_results(machine, undis
             report = reports[-1]
             assert [failure.host for failure in report.failures] == [host], when
             if other in report.hosts:
-                count = len(list(STEPS[len(reports) - 1].resources(Target(SITE, one.hosts[other]))))
+                count = len(list(STEPS[len(reports) - 1].resources(Target(one.session, one.hosts[other]))))
                 assert [item.status in DONE for item in report.hosts[other]] == [True] * count, when
             assert host in str(error) and json.loads(record.read_text().splitlines()[-1])["hosts"].keys() == report.hosts.keys()
         completed(one, wanted, when)
@@ -375,7 +370,7 @@ def test_what_is_no_error_passes_through_and_the_other_host_gets_done(machine, m
     with pytest.raises(end):
         ends(SITE)
     assert (one.roots["two"] / "etc/one.conf").read_text() == "one = 1\n"
-    assert SITE.name not in lock._held
+    assert not one.session.lock._held
 
 
 def test_ctrl_c_lets_go_of_the_host_that_waits_and_keeps_what_the_other_did(machine):
@@ -386,7 +381,7 @@ def test_ctrl_c_lets_go_of_the_host_that_waits_and_keeps_what_the_other_did(mach
     @step("Waits")
     def waits(target: Target):
         if target.node.name == "one":
-            yield Condition("what never comes", check=lambda host: "nothing", deadline=60)
+            yield Condition("what never comes", check=lambda: "nothing", deadline=60)
         else:
             yield from files.resources(target)
 

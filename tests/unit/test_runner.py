@@ -93,9 +93,9 @@ def test_a_plan_is_handed_to_the_notebooks_and_kept_apart(project, capsys, monke
         "01-first",
         'step("one", "would change") if plan else step("one", "changed")',
         "import os; print('for steps:', os.environ.get('AIRAVATA_RUNBOOK_PLAN'), os.environ.get('AIRAVATA_RUNBOOK_PLANNED'))",
-        "from airavata_runbook.engine import planned; planned.tell('one', {'/etc/x'})",
+        "from airavata_runbook.engine import planned; planned.share('one', {'/etc/x'})",
     )
-    write(project, "02-second", "from airavata_runbook.engine import planned; print('known:', planned.altered('small', 'one'))")
+    write(project, "02-second", "from airavata_runbook.engine import planned; print('known:', planned._of_other_kernels('one'))")
     monkeypatch.setenv("AIRAVATA_RUNBOOK_PLANNED", "of somebody else")
     runner.run("small")
     assert cli.main(["plan", "small"]) == 0
@@ -165,8 +165,8 @@ def test_secrets_stay_references(project):
     write(
         project,
         "01-first",
-        "from airavata_runbook.hosts.vault import vault_of",
-        "known = vault_of(site).secret(site.airavata.secrets['mariadb-root']); step('one', 'ok')",
+        "from airavata_runbook.cluster.session import session_of",
+        "known = session_of(site).vault.secret(site.airavata.secrets['mariadb-root']); step('one', 'ok')",
         "len(known)",
     )
     runner.run("small")

@@ -10,8 +10,8 @@ import pytest
 from airavata_runbook import Site
 from airavata_runbook.checks.host_checks import MASTER_PORTS
 from airavata_runbook.checks.host_checks import NODE_PORTS as CHECKED_PORTS
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.errors import SiteError
-from airavata_runbook.hosts import vault
 from airavata_runbook.images.archive import BadImage
 from airavata_runbook.images.source import resolve
 from airavata_runbook.local import paths
@@ -314,7 +314,7 @@ def test_relative_paths_start_at_the_project_s_folder(tmp_path, monkeypatch):
     (tmp_path / "password").chmod(0o600)
     monkeypatch.chdir(tmp_path / "deep" / "er")
     assert (
-        vault.vault_of(
+        session_of(
             Site.load(
                 {
                     "name": "paths",
@@ -322,7 +322,7 @@ def test_relative_paths_start_at_the_project_s_folder(tmp_path, monkeypatch):
                     "registry": {"password": "file:password"},
                 }
             )
-        ).secret("file:password")
+        ).vault.secret("file:password")
         == "canary"
     )
     (tmp_path / "parameters" / "gateway.yaml").write_text(GOOD)
@@ -332,7 +332,7 @@ def test_relative_paths_start_at_the_project_s_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("path", ["~nosuchuser/x", "\ud800", "x" * 5000])
 def test_a_secret_s_file_that_can_be_none_is_told(path):
     with pytest.raises(SiteError):
-        vault.Vault(Site.load("lab")).secret(f"file:{path}")
+        session_of(Site.load("lab")).vault.secret(f"file:{path}")
 
 
 def test_an_image_below_the_folder_of_an_unknown_user_is_told(tmp_path):

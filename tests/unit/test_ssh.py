@@ -49,10 +49,10 @@ class CutChannel:
         self.closed = True
 
 
-def client(open_session, active=True) -> SimpleNamespace:
-    """Stands in for paramiko's client."""
+def connection(open_session, active=True) -> SimpleNamespace:
+    """Stands in for a Connection."""
     transport = SimpleNamespace(open_session=open_session, is_active=lambda: active)
-    return SimpleNamespace(get_transport=lambda: transport, close=lambda: None)
+    return SimpleNamespace(transport=transport, active=active, close=lambda: None)
 
 
 class Working(CutChannel):
@@ -76,40 +76,37 @@ class Working(CutChannel):
 
 
 def test_no_more_commands_run_at_a_time_than_a_server_lets(monkeypatch):
-    site = Site.load("lab")
-    host = Host(site, site.master)
-    monkeypatch.setattr(host, "_open", lambda: client(lambda timeout: Working()))
+    host = Host(Site.load("lab").master)
+    monkeypatch.setattr(host, "_open", lambda: connection(lambda timeout: Working()))
     with ThreadPoolExecutor(30) as pool:
         assert [result.status for result in pool.map(lambda _: host.run("true"), range(30))] == [0] * 30
     assert 1 < Working.most <= SESSIONS < 10 and Working.open == 0
 
 
 def test_a_session_that_is_refused_leaves_the_connection_to_the_others(monkeypatch):
-    site = Site.load("lab")
-    host = Host(site, site.master)
+    host = Host(Site.load("lab").master)
 
     def refused(timeout):
         raise paramiko.ChannelException(1, "Administratively prohibited")
 
-    host._client = client(refused)
-    with pytest.raises(HostUnreachable, match="(?s)refuses one more session.*MaxSessions"):
+    host._connection = connection(refused)
+    with pytest.raises(HostUnreachable, match="(?s)refused one more SSH session.*MaxSessions"):
         host.run("true")
-    assert host._client is not None
+    assert host._connection is not None
 
 
 def test_a_connection_that_was_lost_earlier_takes_no_newer_one_with_it(monkeypatch):
-    site = Site.load("lab")
-    host = Host(site, site.master)
-    newer = client(lambda timeout: Working())
+    host = Host(Site.load("lab").master)
+    newer = connection(lambda timeout: Working())
 
     def lost_meanwhile(timeout):
-        host._client = newer  # another thread has connected again
+        host._connection = newer  # another thread has connected again
         raise EOFError
 
-    host._client = client(lost_meanwhile)
+    host._connection = connection(lost_meanwhile)
     with pytest.raises(HostUnreachable, match="was lost"):
         host.run("true")
-    assert host._client is newer and host.run("true").status == 0
+    assert host._connection is newer and host.run("true").status == 0
 
 
 def refusing(timeout):
@@ -118,12 +115,11 @@ def refusing(timeout):
 
 @pytest.mark.parametrize("what", ["run", "run with data", "send", "run, no channel", "send, no channel"])
 def test_a_lost_connection_is_one_error_that_names_the_host(monkeypatch, tmp_path, what):
-    site = Site.load("lab")
-    host, channel = Host(site, site.master), CutChannel()
+    host, channel = Host(Site.load("lab").master), CutChannel()
     opened = refusing if "no channel" in what else lambda timeout: channel
-    monkeypatch.setattr(host, "_open", lambda: client(opened, active=False))
+    monkeypatch.setattr(host, "_open", lambda: connection(opened, active=False))
     (tmp_path / "file").write_bytes(b"content")
-    with pytest.raises(HostUnreachable, match="the connection to the host was lost") as lost:
+    with pytest.raises(HostUnreachable, match="the SSH connection was lost") as lost:
         if what.startswith("send"):
             host.send(tmp_path / "file", "/opt/file")
         else:
@@ -169,7 +165,7 @@ def test_a_broken_line_of_known_hosts_is_named(tmp_path, offered, line):
     with pytest.raises(HostKeyRefused) as refused:  # `check` calls it "host-key"
         open_client("host one", Ssh(known_hosts=str(known)), "one.example.org")
     message = str(refused.value)
-    assert "the file of known hosts cannot be read" in message and f"{known}, line 4:" in message and "host one" in message
+    assert "the known_hosts file is invalid" in message and f"{known}, line 4:" in message and "host one" in message
     assert "ssh.known_hosts" in message and not offered
 
 
@@ -217,4 +213,4 @@ def test_a_private_key_that_cannot_be_read_is_no_silent_host(offered, monkeypatc
 
     monkeypatch.setattr(paramiko.SSHClient, "connect", connect)
     message = unreachable(key="/home/me/id", known_hosts="/nowhere")
-    assert "the private key file cannot be read" in message and "/home/me" in message
+    assert "the private key file is invalid" in message and "/home/me" in message

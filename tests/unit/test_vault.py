@@ -13,43 +13,41 @@ from types import SimpleNamespace
 import pytest
 
 from airavata_runbook import kernel_env, wellknown
-from airavata_runbook.cluster import kube
+from airavata_runbook.cluster import kube, session
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine import step
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.hosts import pool, vault
+from airavata_runbook.hosts import vault
 from airavata_runbook.hosts.host import Result
 from airavata_runbook.pki import issue as pki
 from airavata_runbook.site import Site
+from tests.unit.sessions import FakeHost, open_session
 
 
-class Master:
+class Master(FakeHost):
     """Stands in for the master: files by path, and a command that reads one of them."""
 
     name = "one"
 
     def __init__(self, site: Site):
-        self.site, self.node, self.files = site, site.master, {}
+        self.node, self.files = site.master, {}
 
     def run(self, script: str, **_) -> Result:
         content = self.files.get(script.removeprefix("cat "))
         return Result(1, b"", b"No such file") if content is None else Result(0, content, b"")
 
-    def greet(self) -> None:
-        pass
-
 
 @pytest.fixture
 def site(monkeypatch):
     loaded = Site.load({"name": "vaulted", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}]})
-    monkeypatch.setitem(pool._hosts, loaded.name, (loaded, {"one": Master(loaded)}))
+    open_session(monkeypatch, loaded, {"one": Master(loaded)})
     monkeypatch.setenv(kernel_env.LOCK_HELD, "1")
-    yield loaded
-    vault._vaults.pop(loaded.name)
+    return loaded
 
 
 @pytest.fixture
 def master(site):
-    return pool.connect(site)["one"]
+    return session_of(site).master
 
 
 def test_a_step_finds_what_a_reset_and_a_run_from_elsewhere_have_made_anew(site, master):
@@ -82,7 +80,7 @@ def test_a_secret_is_masked_in_every_form_and_after_the_step_that_read_it(site, 
         f"{wellknown.PKI}/ca.crt": b"a certificate",
         f"{wellknown.PKI}/ca.key": key,
     }
-    ours = vault.vault_of(site)
+    ours = session_of(site).vault
     ours.secret("generated:password")
     ours.authority()
     ours.forget()
@@ -94,7 +92,7 @@ def test_a_secret_is_masked_in_every_form_and_after_the_step_that_read_it(site, 
 
 def test_a_value_that_is_part_of_many_words_masks_none(site, monkeypatch):
     monkeypatch.setenv("SHORT", "1")
-    ours = vault.vault_of(site)
+    ours = session_of(site).vault
     ours.secret("env:SHORT")
     assert ours.mask("1 of 10 items") == "1 of 10 items"
 
@@ -109,7 +107,9 @@ def test_the_user_is_asked_once_by_hosts_that_want_the_answer_at_the_same_time(s
 
     monkeypatch.setattr(vault, "_from_prompt", slowly)
     answers: list[str] = []
-    threads = [threading.Thread(target=lambda: answers.append(vault.vault_of(site).secret("prompt:registry"))) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: answers.append(session_of(site).vault.secret("prompt:registry"))) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -130,7 +130,7 @@ def test_threads_that_want_the_same_file_of_the_master_read_it_once(site, master
     monkeypatch.setattr(master, "run", slowly)
     master.files = {f"{wellknown.SECRETS}/password": b"word\n"}
     with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(lambda _: vault.vault_of(site).secret("generated:password"), range(8))) == {"word"}
+        assert set(pool.map(lambda _: session_of(site).vault.secret("generated:password"), range(8))) == {"word"}
     assert len(trips) == 1
 
 
@@ -173,7 +173,7 @@ def test_the_client_of_the_api_shows_the_admins_certificate_and_leaves_its_key_i
     authority = pki.new_ca("Test CA")
     admin = pki.issue(authority, pki.Subject("admin", usages=("client",)))
     with api_server(tmp_path / "files", authority) as port:
-        api = kube._api(port, authority.cert, admin)
+        api = kube.Kube(port, authority.cert, admin, "one").api
         for _ in range(2):
             said = api.call_api("GET", f"https://127.0.0.1:{port}/version").read()
             assert said == b"admin"
@@ -182,17 +182,23 @@ def test_the_client_of_the_api_shows_the_admins_certificate_and_leaves_its_key_i
         import urllib3
 
         with pytest.raises(urllib3.exceptions.MaxRetryError):
-            kube._api(port, pki.new_ca("Another").cert, admin).call_api("GET", f"https://127.0.0.1:{port}/version")
+            other = kube.Kube(port, pki.new_ca("Another").cert, admin, "one")
+            other.api.call_api("GET", f"https://127.0.0.1:{port}/version")
 
 
 def test_a_cluster_that_was_made_anew_gets_another_client(site, master, monkeypatch):
     authority, made = pki.new_ca("Test CA"), []
     master.forward = lambda port: 6443
-    monkeypatch.setattr(kube, "_api", lambda port, ca, pair: made.append(pair.cert))
+
+    def client(port, authority, admin, master):
+        made.append(admin.cert)
+        return SimpleNamespace(port=port, admin=admin)
+
+    monkeypatch.setattr(session, "Kube", client)
 
     @step.step("Asks the API")
     def asks(target):
-        kube.kube(site), kube.kube(site)
+        target.session.kube(), target.session.kube()
         return ()
 
     pairs = [pki.issue(authority, pki.Subject("admin", usages=("client",))) for _ in range(2)]
@@ -216,4 +222,4 @@ def test_a_keyring_that_does_not_answer_is_told(site, monkeypatch):
     errors = SimpleNamespace(KeyringError=KeyringError)  # stands in for the keyring package, which need not be installed
     monkeypatch.setitem(sys.modules, "keyring", SimpleNamespace(get_password=locked, errors=errors))
     with pytest.raises(StepFailed, match="(?s)the keyring does not answer.*the collection is locked.*unlock it"):
-        vault.vault_of(site).secret("keyring:registry")
+        session_of(site).vault.secret("keyring:registry")

@@ -1,0 +1,83 @@
+"""Session: everything that this process has open towards one site."""
+
+import threading
+from collections.abc import Iterable
+
+from airavata_runbook.cluster.kube import Kube
+from airavata_runbook.hosts.facts import HostFacts
+from airavata_runbook.hosts.host import Host
+from airavata_runbook.hosts.lock import SiteLock
+from airavata_runbook.hosts.vault import Vault
+from airavata_runbook.site import Site
+from airavata_runbook.site.parts import Node
+from airavata_runbook.wellknown import API_PORT
+
+_open: list["Session"] = []
+_opening = threading.Lock()
+
+
+def session_of(site: Site) -> "Session":
+    """The session behind a site: the one that is open in this process, else a new one.
+
+    One that is open for an earlier content of the same site is closed.
+    """
+    with _opening:
+        for session in _open:
+            if session.site == site:
+                return session
+        outdated = [session for session in _open if session.site.name == site.name]
+        session = Session(site)
+        _open.append(session)
+    for one in outdated:
+        one.close()
+    return session
+
+
+class Session:
+    """hosts: by name; connected at their first use. facts: of the hosts that were looked at. planned: host → the paths,
+    packages and units that the plans so far would change. Made by `session_of`; safe to use from several threads.
+    """
+
+    def __init__(self, site: Site):
+        self.site = site
+        self.hosts = {node.name: Host(node) for node in site.nodes}
+        self.vault = Vault(self.master)
+        self.lock = SiteLock(self.master)
+        self.facts: dict[str, HostFacts] = {}
+        self.planned: dict[str, set[str]] = {}
+        self._kube: Kube | None = None
+        self._making = threading.Lock()
+
+    @property
+    def master(self) -> Host:
+        """The host of the control plane."""
+        return self.hosts[self.site.master.name]
+
+    @property
+    def registry_host(self) -> Host:
+        """The host of the private registry."""
+        return self.hosts[self.site.registry_node.name]
+
+    def hosts_of(self, nodes: Iterable[Node]) -> list[Host]:
+        """The hosts of some nodes, in their order."""
+        return [self.hosts[node.name] for node in nodes]
+
+    def kube(self) -> Kube:
+        """A client of the API server, as its admin, through an SSH forward. Raises NotYet when there is no API server yet."""
+        with self._making:
+            authority, admin = self.vault.authority(), self.vault.admin()
+            port = self.master.forward(API_PORT)
+            # Another forward after a lost connection, another certificate after a reset.
+            if self._kube is None or (self._kube.port, self._kube.admin) != (port, admin):
+                self._kube = Kube(port, authority.cert, admin, self.master.name)
+            return self._kube
+
+    def close(self) -> None:
+        """End all connections, forwards and threads; the session cannot be used any more."""
+        with _opening:
+            if self in _open:
+                _open.remove(self)
+        if self._kube:
+            self._kube.close()
+        for host in self.hosts.values():
+            host.stop()

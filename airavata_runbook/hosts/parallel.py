@@ -1,0 +1,40 @@
+"""The same work on several hosts at once."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
+
+from airavata_runbook.hosts.host import Host
+
+T = TypeVar("T")
+THREADS = 32  # hosts at a time
+
+
+def run_parallel(hosts: Iterable[Host], work: Callable[[Host], T]) -> dict[str, T | Exception]:
+    """Host name → `work(host)`, for all hosts at once; a host's exception is its result, so that no other result is lost.
+
+    Ctrl-C interrupts the hosts that are still working; their result is then StoppedByUser.
+    """
+    hosts = list(hosts)
+
+    def guarded(host: Host) -> T | Exception:
+        try:
+            return work(host)
+        except Exception as error:  # returned to the caller, who reports it for this host
+            return error
+
+    if not hosts:
+        return {}
+    with ThreadPoolExecutor(max_workers=min(THREADS, len(hosts))) as threads:
+        results = {host.name: threads.submit(guarded, host) for host in hosts}
+        try:
+            wait(results.values())
+        except KeyboardInterrupt:
+            try:
+                for host in hosts:
+                    host.stop()
+                wait(results.values())
+            finally:  # after a second Ctrl-C too, the next step can use the hosts
+                for host in hosts:
+                    host.resume()
+    return {name: result.result() for name, result in results.items()}
