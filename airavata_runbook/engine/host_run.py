@@ -7,13 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from airavata_runbook.engine import planned
-from airavata_runbook.engine.report import CHANGED, FAILED, OK, SKIPPED, WOULD_CHANGE, Item
+from airavata_runbook.engine.report import Item, Status
 from airavata_runbook.engine.resource import ApiResource, Awaited, Change, Context, Found, Resource
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed, StoppedByUser
 from airavata_runbook.hosts import round_trip
 from airavata_runbook.hosts.batch import batch, split
 from airavata_runbook.hosts.host import Host
 
+CHANGED, WOULD_CHANGE, FAILED, SKIPPED, OK = Status
 ASKING = 8  # requests to an API at a time
 
 
@@ -35,7 +36,7 @@ def bring_about(
     except NotYet as missing:
         if not planning:
             raise StepFailed(f"this step needs an earlier one: {missing}", remedy="run the notebooks in order") from None
-        return Outcome([Item("resources", WOULD_CHANGE, f"known after {missing}")])
+        return Outcome([Item(label="resources", status=WOULD_CHANGE, summary=f"known after {missing}")])
     work = _Work(host, wanted, planning, progress)
     work.compare_all()
     if planning:
@@ -51,7 +52,7 @@ class _Work:
     def __init__(self, host: Host, resources: list[Resource], planning: bool, progress: Callable[[str, str], None]):
         self.host, self.resources, self.planning, self.progress = host, resources, planning, progress
         self.context = Context(host, planning, planned.altered(host.site.name, host.name) if planning else set())
-        self.outcome = Outcome([Item(resource.label, OK) for resource in resources])
+        self.outcome = Outcome([Item(label=resource.label, status=OK) for resource in resources])
         self.changes: list[Change | None] = [None] * len(resources)
         self.later: set[int] = set()  # positions that cannot be compared before an earlier one is changed
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property, update_wrapper
 from itertools import chain
 from textwrap import indent
+from typing import Literal
 
 from airavata_runbook.cluster.kube import explained
 from airavata_runbook.engine.host_run import bring_about
 from airavata_runbook.engine.report import Failure, Report
 from airavata_runbook.engine.resource import Resource
-from airavata_runbook.errors import NotYet, RunbookError, StepFailed
+from airavata_runbook.errors import NotYet, RunbookError, StepFailed, StoppedByUser
 from airavata_runbook.hosts import lock, round_trip
 from airavata_runbook.hosts.facts import HostFacts, look
 from airavata_runbook.hosts.fan_out import FanOut
@@ -108,7 +109,8 @@ class Step:
                     host, lambda: bring_about(host, lambda: list(self.resources(Target(site, host, fan_out))), plan, progress)
                 ),
             )
-        report = Report(self.chapter, self.name, self.title, plan, {}, started=started, seconds=time.time() - started)
+        report = Report(chapter=self.chapter, step=self.name, title=self.title, plan=plan, hosts={}, started=started)
+        report.seconds = time.time() - started
         errors = {}
         for host in hosts:
             outcome = results[host.name]
@@ -141,7 +143,8 @@ class Check:
         """Raises StepFailed when something is not as it must be."""
         vault_of(site).forget()
         plan = plan or bool(os.environ.get(PLAN))
-        report, errors = Report(self.chapter, self.name, self.title, plan, {}, started=time.time()), {}
+        report = Report(chapter=self.chapter, step=self.name, title=self.title, plan=plan, hosts={}, started=time.time())
+        errors = {}
         if plan and not self.before:
             report.rows = [["in a run"], ["looked at when the steps before it have run"]]
             return finish(report)
@@ -180,7 +183,7 @@ def finish(
     report.rows = [[mask(cell) for cell in row] for row in report.rows]
     if path := os.environ.get(REPORT_FILE):
         with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(report.as_dict()) + "\n")
+            file.write(json.dumps(report.model_dump(mode="json")) + "\n")
     if report.failures:
         show(report)
         raise _failed(report)
@@ -192,7 +195,8 @@ def _failure(host: str, error: Exception, mask: Callable[[str], str]) -> Failure
     if isinstance(error, NotYet):
         error = error.failure()
     message = str(error) if isinstance(error, RunbookError) else f"{type(error).__name__}: {error}"
-    return Failure(host, mask(message), getattr(error, "retryable", False))
+    kind: Literal["failed", "stopped"] = "stopped" if isinstance(error, StoppedByUser) else "failed"
+    return Failure(host=host, message=mask(message), kind=kind, retryable=getattr(error, "retryable", False))
 
 
 def _failed(report: Report) -> StepFailed:
