@@ -1,7 +1,7 @@
 """Report: what a step found and did, per host and resource. Data first; text and HTML are views of it.
 
-In both views hosts are sorted, and nothing tells times, so that nbval can compare a notebook's outputs with those of another
-run (times stand in report.json and report.html).
+Both views sort the hosts and leave out times, so that nbval can compare a notebook's outputs with those of another run
+(report.json and report.html have the times).
 """
 
 import html
@@ -123,8 +123,8 @@ class Report(BaseModel):
 
 
 MARKS = {Status.OK: "=", Status.CHANGED: "+", Status.WOULD_CHANGE: "~", Status.FAILED: "!", Status.SKIPPED: "-"}
-# Jupyter's own colours (elsewhere the ones named here), mixed with the text's: so they can be read on white and on black.
-# A notebook that was not run here yet is shown with the first colour alone, for Jupyter takes all but plain ones out of it.
+# Jupyter's own colours (elsewhere those named here), mixed with the text's colour: readable on white and on black.
+# From a notebook that is not trusted yet, Jupyter removes all but plain colours: then the first one alone is shown.
 MIX = "color:{plain};color:color-mix(in srgb, var(--jp-{name}-color1, {own}) 50%, currentColor)"
 QUIET = "opacity:.75"
 STYLES = {
@@ -151,7 +151,7 @@ def report_text(report: Report) -> str:
 
 
 def report_html(report: Report) -> str:
-    """The report for a notebook: one table, a row for each resource; differences and commands fold out."""
+    """The report for a notebook: one table, a row for each resource; differences and commands unfold."""
     parts = [
         f"<div><b>{escape_html(('Plan: ' if report.plan else '') + report.title)}</b> "
         f"<span style='{QUIET}'>{escape_html(report.verdict)}</span></div>"
@@ -170,7 +170,7 @@ def report_html(report: Report) -> str:
 
 
 def table_html(rows: list[list[str]]) -> str:
-    """A table whose first row is its head."""
+    """A table; the first row is its head."""
     head, *body = rows
     cells = "".join(f"<th style='text-align:left'>{escape_html(cell)}</th>" for cell in head)
     lines = "".join(
