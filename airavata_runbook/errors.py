@@ -2,7 +2,7 @@
 
 import unicodedata
 
-STOPPED_BY_USER = "stopped by the user"  # how the message of a host or chapter begins that Ctrl-C ended
+STOPPED_BY_USER = "stopped by the user"  # the message for a host or chapter that Ctrl-C ended
 
 
 def printable(text: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine import planned
-from airavata_runbook.engine.report import CHANGED, FAILED, OK, SKIPPED, WOULD_CHANGE, Item
+from airavata_runbook.engine.report import Item, Status
 from airavata_runbook.engine.resource import ApiResource, Awaited, Change, Context, Found, Resource
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed, StoppedByUser
 from airavata_runbook.hosts.batch import batch, split
@@ -35,7 +35,7 @@ def converge(
     except NotYet as missing:
         if not planning:
             raise StepFailed(f"this step depends on an earlier one: {missing}", remedy="run the notebooks in order") from None
-        return Outcome([Item("resources", WOULD_CHANGE, f"known after {missing}")])
+        return Outcome([Item(label="resources", status=Status.WOULD_CHANGE, summary=f"known after {missing}")])
     run = HostRun(session, host, wanted, planning, progress)
     run.compare_all()
     if planning:
@@ -60,7 +60,7 @@ class Task:
 
     def fail(self, error: Exception) -> Exception:
         """The error, with the resource and its command where it names no other; the item has failed."""
-        self.item.status = FAILED
+        self.item.status = Status.FAILED
         return self.locate(error)
 
     def locate(self, error: Exception) -> Exception:
@@ -83,7 +83,7 @@ class HostRun:
         self.session, self.host, self.planning, self.progress = session, host, planning, progress
         touched = planned.planned_changes(session, host.name) if planning else set()
         self.context = Context(host, session, planning, touched)
-        self.tasks = [Task(resource, Item(resource.label, OK)) for resource in resources]
+        self.tasks = [Task(resource, Item(label=resource.label, status=Status.OK)) for resource in resources]
         self.error: Exception | None = None
 
     def compare_all(self) -> None:
@@ -92,7 +92,7 @@ class HostRun:
         for task, found in zip(self.tasks, probe([task.resource for task in self.tasks], self.context), strict=True):
             condition = isinstance(task.resource, Awaited)
             if self.error and condition:  # nothing is done any more that it could wait for
-                task.item.status = SKIPPED
+                task.item.status = Status.SKIPPED
                 continue
             self._compare(task, found)
             if condition and task.change is None and changes:
@@ -104,7 +104,7 @@ class HostRun:
         try:
             task.change = compare(task.resource, found, self.context)
         except NotYet as missing:
-            item.status, item.summary = WOULD_CHANGE, f"known after {missing}"
+            item.status, item.summary = Status.WOULD_CHANGE, f"known after {missing}"
             task.later, task.missing = True, missing
             return
         except RunbookError as error:
@@ -115,9 +115,9 @@ class HostRun:
         task.later, task.missing = False, None
         if change := task.change:
             self.context.touched |= change.touches
-            item.status = WOULD_CHANGE
+            item.status = Status.WOULD_CHANGE
             if change.waits:
-                item.status = SKIPPED if self.planning else OK
+                item.status = Status.SKIPPED if self.planning else Status.OK
             item.summary, item.detail, item.command = change.summary, change.detail, change.command
 
     def apply_all(self) -> None:
@@ -145,10 +145,10 @@ class HostRun:
 
     def _mark_rest(self, running: Sequence[Task]) -> None:
         """After a failure skip the rest; what was running has failed, unless one of it is known to, or the user stopped it."""
-        named = any(task.item.status == FAILED for task in self.tasks) or isinstance(self.error, StoppedByUser)
+        named = any(task.item.status == Status.FAILED for task in self.tasks) or isinstance(self.error, StoppedByUser)
         for task in self.tasks:
-            if task.item.status == WOULD_CHANGE or (task.later and task.item.status != FAILED):
-                task.item.status = SKIPPED if named or task not in running else FAILED
+            if task.item.status == Status.WOULD_CHANGE or (task.later and task.item.status != Status.FAILED):
+                task.item.status = Status.SKIPPED if named or task not in running else Status.FAILED
 
     def _apply(self, tasks: Sequence[Task]) -> None:
         first = tasks[0]
@@ -159,7 +159,7 @@ class HostRun:
             if first.missing:
                 raise first.locate(first.missing)
             if first.change is None:
-                first.item.status, first.item.summary = OK, ""
+                first.item.status, first.item.summary = Status.OK, ""
         changing = [task for task in tasks if task.change]
         if not changing:
             return
@@ -177,7 +177,7 @@ class HostRun:
         try:
             remark = call()
         except StoppedByUser as error:
-            task.item.status = SKIPPED
+            task.item.status = Status.SKIPPED
             raise task.locate(error) from None
         except Exception as error:
             raise task.fail(error) from None
@@ -196,7 +196,7 @@ class HostRun:
                 needed = "exit status 0" + (f", not {answer.status}" if answer else "")
                 message = f"{task.resource.label} could not be changed ({task.item.summary})"
                 raise task.fail(StepFailed(message, found=output or "no output", needed=needed))
-            task.item.status = CHANGED
+            task.item.status = Status.CHANGED
 
     def _verify(self, tasks: Sequence[Task]) -> None:
         """Look again: what was changed must now be as it should be."""
@@ -210,7 +210,7 @@ class HostRun:
                 message = f"{task.item.label} was changed and still differs"
                 raise task.fail(StepFailed(message, found=still.summary, retryable=True))
             if task.change:
-                task.item.status = OK if task.change.waits else CHANGED
+                task.item.status = Status.OK if task.change.waits else Status.CHANGED
                 planned.forget(self.session, self.host.name, task.change.touches)
 
 

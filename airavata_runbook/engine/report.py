@@ -1,108 +1,117 @@
 """Report: what a step found and did, per host and resource. Data first; text and HTML are views of it.
 
-In both views hosts are sorted, and nothing tells times, so that nbval can compare a notebook's outputs with those of another
-run (times stand in report.json and report.html).
+Both views sort the hosts and leave out times, so that nbval can compare a notebook's outputs with those of another run
+(report.json and report.html have the times).
 """
 
 import html
-from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Literal
 
-from airavata_runbook.errors import STOPPED_BY_USER, printable
+from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 
-OK, CHANGED, WOULD_CHANGE, FAILED, SKIPPED = "ok", "changed", "would change", "failed", "skipped"
-STATUSES = (CHANGED, WOULD_CHANGE, FAILED, SKIPPED, OK)
+from airavata_runbook.errors import printable
 
 
-@dataclass
-class Item:
+class Status(StrEnum):
+    """What became of a resource on a host, in the order in which a summary counts them."""
+
+    CHANGED = "changed"
+    WOULD_CHANGE = "would change"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    OK = "ok"
+
+
+class Item(BaseModel):
     """One resource on one host. detail: its difference. command: what was or would be run. seconds: its own time."""
 
     label: str
-    status: str
+    status: Status
     summary: str = ""
     detail: str = ""
     command: str = ""
     seconds: float = 0.0
 
 
-@dataclass
-class Failure:
-    """Why a host did not get through a step, ready to be shown."""
+class Failure(BaseModel):
+    """Why a host did not complete a step, ready to be shown. kind: it failed, or the user stopped it."""
 
     host: str
     message: str
+    kind: Literal["failed", "stopped"] = "failed"
     retryable: bool = False
 
-    @property
-    def stopped(self) -> bool:
-        """Whether the user stopped the work on the host."""
-        return self.message.startswith(STOPPED_BY_USER)
 
+class Report(BaseModel):
+    """The result of one step.
 
-@dataclass
-class Report:
-    """hosts: name → its items in order. show: rows for a reader (a table of what a check saw), may be empty."""
+    hosts: name → its items in order. rows: the table that a check found, its head first; may be empty.
+    started: seconds since the epoch.
+    """
 
     chapter: str
     step: str
     title: str
     plan: bool
     hosts: dict[str, list[Item]]
-    failures: list[Failure] = field(default_factory=list)
-    rows: list[list[str]] = field(default_factory=list)
+    failures: list[Failure] = []
+    rows: list[list[str]] = []
     seconds: float = 0.0
     started: float = 0.0
 
-    def count(self, status: str) -> int:
+    def count(self, status: Status) -> int:
         """How many resources on all hosts have that status."""
         return sum(item.status == status for items in self.hosts.values() for item in items)
 
     @property
-    def failed(self) -> int:
-        """How many resources failed. A host that failed without one (it was lost) counts as one more.
+    def changed(self) -> int:
+        """How many resources were changed."""
+        return self.count(Status.CHANGED)
 
-        A host that the user stopped is no failure, nor is what was at work there.
+    @property
+    def would_change(self) -> int:
+        """How many resources a run would change."""
+        return self.count(Status.WOULD_CHANGE)
+
+    @property
+    def failed(self) -> int:
+        """How many resources failed. A host that failed without one (its connection was lost) counts as one more.
+
+        A host that the user stopped is no failure, nor is the resource that was being changed there.
         """
-        stopped = {one.host for one in self.failures if one.stopped}
-        found = {host: sum(item.status == FAILED for item in items) for host, items in self.hosts.items() if host not in stopped}
-        return sum(found.values()) + sum(not found.get(one.host) for one in self.failures if not one.stopped)
+        stopped = {failure.host for failure in self.failures if failure.kind == "stopped"}
+        found = {
+            host: sum(item.status == Status.FAILED for item in items) for host, items in self.hosts.items() if host not in stopped
+        }
+        lost = sum(failure.kind == "failed" and not found.get(failure.host) for failure in self.failures)
+        return sum(found.values()) + lost
 
     @property
     def stopped(self) -> int:
         """On how many hosts the user stopped the step."""
-        return sum(one.stopped for one in self.failures)
+        return sum(failure.kind == "stopped" for failure in self.failures)
 
     @property
     def verdict(self) -> str:
         """One line: "2 hosts: 6 changed, 3 ok"."""
         if not self.hosts and not self.failures:
             return "would be checked" if self.plan else "checked"
-        found = {status: self.count(status) for status in STATUSES} | {FAILED: self.failed, "stopped": self.stopped}
+        found = {status: self.count(status) for status in Status} | {Status.FAILED: self.failed, "stopped": self.stopped}
         counts = [f"{number} {status}" for status, number in found.items() if number]
         hosts = f"{len(self.hosts)} host" + ("s" if len(self.hosts) != 1 else "")
         return f"{hosts}: {', '.join(counts) or 'nothing to do'}"
 
-    def as_dict(self) -> dict:
-        """The whole report as plain data, for report.json."""
-        return {
-            **asdict(self),
-            "changed": self.count(CHANGED),
-            "would_change": self.count(WOULD_CHANGE),
-            "failed": self.failed,
-            "stopped": self.stopped,
-        }
-
-    @classmethod
-    def from_dict(cls, data: dict) -> "Report":
-        """The Report that `as_dict` told of."""
-        own = {one.name: data[one.name] for one in fields(cls)}
-        hosts = {host: [Item(**item) for item in items] for host, items in data["hosts"].items()}
-        return cls(**own | {"hosts": hosts, "failures": [Failure(**one) for one in data["failures"]]})
+    @model_serializer(mode="wrap")
+    def _with_counts(self, fields: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """report.json carries the counts too."""
+        counts = {"changed": self.changed, "would_change": self.would_change, "failed": self.failed, "stopped": self.stopped}
+        return fields(self) | counts
 
     def without_ok(self) -> "Report":
-        """The same report of those hosts and resources only that are not simply as they should be."""
-        hosts = {host: [item for item in items if item.status != OK] for host, items in self.hosts.items()}
-        return replace(self, hosts={host: items for host, items in hosts.items() if items})
+        """The same report with only those hosts and resources that are not simply as they should be."""
+        hosts = {host: [item for item in items if item.status != Status.OK] for host, items in self.hosts.items()}
+        return self.model_copy(update={"hosts": {host: items for host, items in hosts.items() if items}})
 
     def __str__(self) -> str:
         return report_text(self)
@@ -113,17 +122,17 @@ class Report:
         return report_html(self)
 
 
-MARKS = {OK: "=", CHANGED: "+", WOULD_CHANGE: "~", FAILED: "!", SKIPPED: "-"}
-# Jupyter's own colours (elsewhere the ones named here), mixed with the text's: so they can be read on white and on black.
-# A notebook that was not run here yet is shown with the first colour alone, for Jupyter takes all but plain ones out of it.
+MARKS = {Status.OK: "=", Status.CHANGED: "+", Status.WOULD_CHANGE: "~", Status.FAILED: "!", Status.SKIPPED: "-"}
+# Jupyter's own colours (elsewhere those named here), mixed with the text's colour: readable on white and on black.
+# From a notebook that is not trusted yet, Jupyter removes all but plain colours: then the first one alone is shown.
 MIX = "color:{plain};color:color-mix(in srgb, var(--jp-{name}-color1, {own}) 50%, currentColor)"
 QUIET = "opacity:.75"
 STYLES = {
-    OK: QUIET,
-    CHANGED: MIX.format(plain="#238636", name="success", own="#2da44e"),
-    WOULD_CHANGE: MIX.format(plain="#9a6700", name="warn", own="#bf8700"),
-    FAILED: MIX.format(plain="#d83b46", name="error", own="#cf222e"),
-    SKIPPED: QUIET,
+    Status.OK: QUIET,
+    Status.CHANGED: MIX.format(plain="#238636", name="success", own="#2da44e"),
+    Status.WOULD_CHANGE: MIX.format(plain="#9a6700", name="warn", own="#bf8700"),
+    Status.FAILED: MIX.format(plain="#d83b46", name="error", own="#cf222e"),
+    Status.SKIPPED: QUIET,
 }
 
 
@@ -134,7 +143,7 @@ def report_text(report: Report) -> str:
         lines.append(f"  {host}")
         for item in items:
             lines.append(f"    {MARKS[item.status]} {item.label}" + (f": {item.summary}" if item.summary else ""))
-            if item.status in (CHANGED, WOULD_CHANGE, FAILED):
+            if item.status in (Status.CHANGED, Status.WOULD_CHANGE, Status.FAILED):
                 lines += [f"        {line}" for line in item.detail.splitlines()]
     lines += ["  " + "  ".join(row) for row in report.rows]
     lines += [f"  ! {one.host}: {one.message}" for one in report.failures]
@@ -142,14 +151,14 @@ def report_text(report: Report) -> str:
 
 
 def report_html(report: Report) -> str:
-    """The report for a notebook: one table, a row for each resource; differences and commands fold out."""
+    """The report for a notebook: one table, a row for each resource; differences and commands unfold."""
     parts = [
         f"<div><b>{escape_html(('Plan: ' if report.plan else '') + report.title)}</b> "
         f"<span style='{QUIET}'>{escape_html(report.verdict)}</span></div>"
     ]
     for failure in report.failures:
         parts.append(
-            f"<pre style='{STYLES[FAILED]};white-space:pre-wrap'>"
+            f"<pre style='{STYLES[Status.FAILED]};white-space:pre-wrap'>"
             f"{escape_html(failure.host)}: {escape_html(failure.message)}</pre>"
         )
     if report.rows:
@@ -161,7 +170,7 @@ def report_html(report: Report) -> str:
 
 
 def table_html(rows: list[list[str]]) -> str:
-    """A table whose first row is its head."""
+    """A table; the first row is its head."""
     head, *body = rows
     cells = "".join(f"<th style='text-align:left'>{escape_html(cell)}</th>" for cell in head)
     lines = "".join(
@@ -186,7 +195,7 @@ def _item(item: Item) -> str:
     inside = "".join(
         f"<pre style='margin:2px 0 2px 1em'>{escape_html(text)}</pre>"
         for text in (item.detail.rstrip(), item.command.rstrip())
-        if text and item.status != OK
+        if text and item.status != Status.OK
     )
     return f"<details><summary>{head}</summary>{inside}</details>" if inside else head
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property, update_wrapper
 from itertools import chain
 from textwrap import indent
+from typing import Literal
 
 from airavata_runbook.cluster.session import Session, session_of
 from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.report import Failure, Report
 from airavata_runbook.engine.resource import Resource
-from airavata_runbook.errors import NotYet, RunbookError, StepFailed
+from airavata_runbook.errors import NotYet, RunbookError, StepFailed, StoppedByUser
 from airavata_runbook.hosts.facts import HostFacts, look
 from airavata_runbook.hosts.fan_out import FanOut
 from airavata_runbook.hosts.host import Host
@@ -112,7 +113,8 @@ class Step:
                 )
 
             results = run_parallel(fan_out.first(hosts), work)
-        report = Report(self.chapter, self.name, self.title, plan, {}, started=started, seconds=time.time() - started)
+        report = Report(chapter=self.chapter, step=self.name, title=self.title, plan=plan, hosts={}, started=started)
+        report.seconds = time.time() - started
         errors = {}
         for host in hosts:
             outcome = results[host.name]
@@ -143,7 +145,7 @@ class Check:
         session = session_of(site)
         session.vault.forget()
         plan = plan or bool(os.environ.get(PLAN))
-        report = Report(self.chapter, self.name, self.title, plan, {}, started=time.time())
+        report = Report(chapter=self.chapter, step=self.name, title=self.title, plan=plan, hosts={}, started=time.time())
         errors: dict[str, Exception] = {}
         if plan and not self.before:
             report.rows = [["in a run"], ["checked after the steps before it"]]
@@ -179,7 +181,7 @@ def finish(
     report.rows = [[mask(cell) for cell in row] for row in report.rows]
     if path := os.environ.get(REPORT_FILE):
         with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(report.as_dict()) + "\n")
+            file.write(json.dumps(report.model_dump(mode="json")) + "\n")
     if report.failures:
         show(report)
         raise _failed(report)
@@ -191,7 +193,8 @@ def _failure(host: str, error: Exception, mask: Callable[[str], str]) -> Failure
     if isinstance(error, NotYet):
         error = error.failure()
     message = str(error) if isinstance(error, RunbookError) else f"{type(error).__name__}: {error}"
-    return Failure(host, mask(message), getattr(error, "retryable", False))
+    kind: Literal["failed", "stopped"] = "stopped" if isinstance(error, StoppedByUser) else "failed"
+    return Failure(host=host, message=mask(message), kind=kind, retryable=getattr(error, "retryable", False))
 
 
 def _failed(report: Report) -> StepFailed:

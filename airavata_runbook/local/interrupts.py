@@ -1,4 +1,4 @@
-"""Ctrl-C, `kill` and a terminal that is closed end a command in one and the same way: by KeyboardInterrupt."""
+"""Ctrl-C, `kill` and a closed terminal (SIGINT, SIGTERM, SIGHUP) end a command alike: by KeyboardInterrupt."""
 
 import signal
 import sys
@@ -8,53 +8,54 @@ from contextlib import contextmanager, suppress
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def end_the_command() -> None:
-    """From now on each of them raises KeyboardInterrupt in the main thread."""
+def raise_keyboard_interrupt() -> None:
+    """From now on each of these signals raises KeyboardInterrupt in the main thread."""
     _handle(signal.default_int_handler)
 
 
 @contextmanager
-def passed_on(to: Callable[[], None], seconds: int) -> Iterator[Callable[..., None]]:
-    """The first of them calls `to`, which lets the work of the block end by itself; then KeyboardInterrupt leaves the block.
+def graceful_stop(stop: Callable[[], None], timeout: int) -> Iterator[Callable[..., None]]:
+    """The first signal calls `stop`, which lets the block's work end by itself; then the block raises KeyboardInterrupt.
 
-    A second one raises it at once, as does a block that has not ended after so many seconds. Yields a function that
-    raises it when the first has come: to be called before more work is begun.
+    A second signal raises it at once, as does a block that has not ended `timeout` seconds after the first. Yields a
+    function that raises KeyboardInterrupt if a signal has come, to be called (with any keywords) before more work is
+    started.
     """
-    came = False
+    stopping = False
 
-    def first(*_) -> None:
-        nonlocal came
-        came = True
+    def first(*_: object) -> None:
+        nonlocal stopping
+        stopping = True
         _handle(signal.default_int_handler)
         signal.signal(signal.SIGALRM, signal.default_int_handler)
-        signal.alarm(seconds)
+        signal.alarm(timeout)
         with suppress(OSError):  # the terminal may be gone
             print(
-                f"\nstopping, within {seconds} s; Ctrl-C again: at once, without a word on how far each host got",
+                f"\nstopping, within {timeout} s; press Ctrl-C again to stop at once, without a report of each host's progress",
                 file=sys.stderr,
                 flush=True,
             )
-        to()
+        stop()
 
-    def check(**_) -> None:
-        if came:
+    def raise_if_stopped(**_: object) -> None:
+        if stopping:
             raise KeyboardInterrupt
 
     before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)}
     _handle(first)
     try:
-        yield check
+        yield raise_if_stopped
     except Exception:
-        if not came:
+        if not stopping:
             raise
     finally:
         signal.alarm(0)
         for number, handler in before.items():
             signal.signal(number, handler)
-    check()
+    raise_if_stopped()
 
 
-def _handle(handler: Callable) -> None:
+def _handle(handler: Callable[..., object]) -> None:
     for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # of nohup, or of a shell for what it starts in the background
+        if signal.getsignal(number) is not signal.SIG_IGN:  # ignored by nohup, or by a shell for background jobs
             signal.signal(number, handler)

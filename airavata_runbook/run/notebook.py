@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -11,53 +12,50 @@ import nbformat
 from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning import LocalProvisioner
 from papermill import execute_notebook
 from papermill.exceptions import PapermillExecutionError
 
+from airavata_runbook.errors import RunbookError
 from airavata_runbook.local import interrupts
 
-ADDED = {"injected-parameters", "papermill-error-cell-tag"}  # tags of the cells that papermill adds
-# frozen_modules and the history file: neither a debugger's warning nor a trace in the user's own history is wanted.
-KERNEL = [
-    sys.executable,
-    "-Xfrozen_modules=off",
-    "-m",
-    "ipykernel_launcher",
-    "-f",
-    "{connection_file}",
-    "--HistoryManager.enabled=False",
-]
-STOP = 20  # seconds for a kernel to end its step; a host that is just being connected to takes 15 (ssh_client.CONNECT_TIMEOUT)
+PAPERMILL_TAGS = {"injected-parameters", "papermill-error-cell-tag"}  # tags of the cells that papermill adds
+# Without a debugger's warning about frozen modules, and without entries in the user's IPython history.
+KERNEL = "-Xfrozen_modules=off -m ipykernel_launcher -f {connection_file} --HistoryManager.enabled=False"
+STOP = 20  # seconds for a kernel to end its step; connecting to a host takes up to 15 (hosts.client.CONNECT_TIMEOUT)
 
 
 @dataclass
-class Failed(Exception):
-    """A notebook that stopped. cell: its number in the notebook as committed, from 1, prose counted.
+class NotebookFailed(Exception):
+    """A cell raised an error. cell: its number in the notebook as committed, from 1, prose counted; 0 before the first.
 
-    source: the cell's code. message: a RunbookError's own text, or what Python said (then explained is False).
+    source: the cell's code. message: a RunbookError's own text, else type and text of the error (then expected is False).
     """
 
     cell: int
     source: str
     message: str
-    explained: bool
+    expected: bool
 
     def __str__(self) -> str:
         return self.message
 
 
-def execute(notebook: Path, output: Path, parameters: dict, environment: dict[str, str], folder: Path) -> None:
-    """Execute `notebook` into `output`, saved after every cell. Raises Failed at the first cell that fails.
+def execute(notebook: Path, output: Path, parameters: Mapping[str, object], environment: Mapping[str, str], folder: Path) -> None:
+    """Execute `notebook` into `output`, saved after every cell. Raises NotebookFailed at the first cell that fails.
 
     parameters: name → JSON value, injected after the cell tagged `parameters`. environment: all of the kernel's
-    environment. folder: its working directory. Ctrl-C interrupts the cell, whose step then tells how far each host got,
-    and KeyboardInterrupt leaves here; no kernel outlives this call. What the kernel itself complains of, outside the
-    cells, is kept beside `output` as .log.
+    environment. folder: its working directory. Ctrl-C interrupts the cell, whose step then reports how far each host got,
+    and KeyboardInterrupt is raised; no kernel outlives this call. The kernel process's own output, outside the cells, is
+    kept beside `output` as .log.
     """
-    log, kernels = output.with_suffix(".log"), []
-    # immediate: everything is saved by then, and a kernel that is asked to end sometimes takes 3 s.
+    log = output.with_suffix(".log")
+    kernels: list[AsyncKernelManager] = []
     try:
-        with log.open("wb") as complaints, interrupts.passed_on(lambda: _signal(kernels, signal.SIGINT), STOP) as stopped:
+        with (
+            log.open("wb") as kernel_log,
+            interrupts.graceful_stop(lambda: _signal(kernels, signal.SIGINT), STOP) as raise_if_stopped,
+        ):
             execute_notebook(
                 notebook,
                 output,
@@ -67,59 +65,68 @@ def execute(notebook: Path, output: Path, parameters: dict, environment: dict[st
                 cwd=folder,
                 progress_bar=False,
                 log_output=False,
-                shutdown_kernel="immediate",
-                on_cell_execute=stopped,
-                kernel_manager_class=_kernel(environment, complaints, kernels),
+                shutdown_kernel="immediate",  # everything is saved by then; a graceful shutdown sometimes takes 3 s
+                on_cell_execute=raise_if_stopped,
+                kernel_manager_class=_kernel_manager(environment, kernel_log, kernels),
             )
     except PapermillExecutionError as error:
-        cell, source = reached(output)
         text = error.evalue.strip() or error.ename
-        explained = error.traceback == [f"{error.ename}: {error.evalue}"]  # as RunbookError renders itself
-        raise Failed(cell, source, text if explained else f"{error.ename}: {text}", explained) from None
-    except RuntimeError as error:  # nbclient's DeadKernelError, and its word for a kernel that never answered
-        raise Failed(
-            *reached(output), f"the notebook's kernel ended ({error}): it was killed, or this machine's memory was used up", True
-        ) from None
+        expected = error.ename in _class_names(RunbookError)
+        raise NotebookFailed(*last_started(output), text if expected else f"{error.ename}: {text}", expected) from None
+    except RuntimeError as error:  # of nbclient: a dead kernel, or one that never replied
+        message = f"the notebook's kernel died ({error}): it was killed, or this machine ran out of memory"
+        raise NotebookFailed(*last_started(output), message, True) from None
     finally:
         _signal(kernels, signal.SIGKILL)
         if log.is_file() and not log.stat().st_size:
             log.unlink()
 
 
-def reached(output: Path) -> tuple[int, str]:
+def last_started(output: Path) -> tuple[int, str]:
     """Number and source of the last cell that was started in an executed notebook; (0, "") when none was."""
     try:
-        cells = [cell for cell in nbformat.read(output, as_version=4).cells if not ADDED & set(cell.metadata.get("tags", []))]
-    except (FileNotFoundError, ValueError):  # not begun, or cut off while it was being saved
+        cells = nbformat.read(output, as_version=4).cells
+    except (FileNotFoundError, ValueError):  # not begun, or truncated while it was being saved
         return 0, ""
+    committed = [cell for cell in cells if PAPERMILL_TAGS.isdisjoint(cell.metadata.get("tags", []))]
     started = [
         (number, cell.source)
-        for number, cell in enumerate(cells, 1)
+        for number, cell in enumerate(committed, 1)
         if cell.cell_type == "code" and cell.metadata.get("papermill", {}).get("start_time")
     ]
     return started[-1] if started else (0, "")
 
 
+def _class_names(error: type[RunbookError]) -> set[str]:
+    """Its name and those of its subclasses: an exception's class name is what a kernel reports of its type."""
+    return {error.__name__}.union(*map(_class_names, error.__subclasses__()))
+
+
 def _signal(kernels: list[AsyncKernelManager], number: int) -> None:
-    """Send a signal to the kernels that still run, and to what they have started."""
+    """Send a signal to the kernels that still run, and to the processes that they have started."""
     for kernel in kernels:
-        if kernel.has_kernel and kernel.provisioner.process.poll() is None:
-            os.killpg(kernel.provisioner.process.pid, number)  # the kernel leads a group of its own
+        provisioner = kernel.provisioner
+        if isinstance(provisioner, LocalProvisioner) and provisioner.process and provisioner.process.poll() is None:
+            os.killpg(provisioner.process.pid, number)  # the kernel leads a process group of its own
 
 
-def _kernel(environment: dict[str, str], log: IO, kernels: list) -> type[AsyncKernelManager]:
-    class Kernel(AsyncKernelManager):
-        """Needs no installed kernelspec, and gets its environment without a change to this process's own."""
+def _kernel_manager(
+    environment: Mapping[str, str], log: IO[bytes], kernels: list[AsyncKernelManager]
+) -> type[AsyncKernelManager]:
+    class KernelManager(AsyncKernelManager):
+        """Needs no installed kernelspec, and sets the kernel's environment without changing this process's own."""
 
         transport_encryption = "auto"  # of the messages on loopback
 
         @property
         def kernel_spec(self) -> KernelSpec:
             metadata = get_kernel_dict().get("metadata", {})  # whether this ipykernel can encrypt
-            return KernelSpec(argv=list(KERNEL), display_name="Python 3", language="python", metadata=metadata)
+            return KernelSpec(
+                argv=[sys.executable, *KERNEL.split()], display_name="Python 3", language="python", metadata=metadata
+            )
 
         def start_kernel(self, **options):
             kernels.append(self)
             return super().start_kernel(env=dict(environment), stdout=log, stderr=log, **options)
 
-    return Kernel
+    return KernelManager

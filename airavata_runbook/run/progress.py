@@ -7,7 +7,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from airavata_runbook.run import page as report_page
+from airavata_runbook.engine.report import Report
+from airavata_runbook.run import page
 
 INTERVAL = 0.2  # seconds between two looks at the chapter's record
 
@@ -45,7 +46,7 @@ class ChapterProgress:
                     return  # still being written
                 self.offset += len(line)
                 self._rewrite("")
-                self._write(f"  {report_page.step_line(json.loads(line))}\n")
+                self._write(f"  {page.step_line(Report.model_validate(json.loads(line)))}\n")
 
     def _watch(self) -> None:
         while not self._stop.wait(INTERVAL):

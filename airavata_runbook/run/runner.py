@@ -1,72 +1,70 @@
 """Headless runs: the notebooks of a site in order, executed into outputs/SITE/RUN/.
 
-A run's folder holds the executed notebooks, report.json for machines and report.html for people; outputs/SITE/latest
-points to the newest run. Secrets never come here: a site holds references only, and the kernels resolve them.
+A run's folder has the executed notebooks, report.json for machines and report.html for people; outputs/SITE/latest
+points to the newest run. No secret is written there: a site holds references only, and the kernels resolve them.
 """
 
 import json
 import os
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine.report import Report
 from airavata_runbook.errors import STOPPED_BY_USER, SiteError, StepFailed
-from airavata_runbook.kernel_env import LOCK_HELD, PLAN, PLANNED, REPORT_FILE
-from airavata_runbook.kernel_env import SITE as SITE
-from airavata_runbook.run import notebook
-from airavata_runbook.run import page as report_page
-from airavata_runbook.run import record as run_record
+from airavata_runbook.kernel_env import LOCK_HELD, PLAN, PLANNED, REPORT_FILE, SITE
+from airavata_runbook.run import notebook, page, record
 from airavata_runbook.run.progress import ChapterProgress
-from airavata_runbook.run.record import RunRecord, written
+from airavata_runbook.run.report import ChapterError, ChapterReport, RunReport
 from airavata_runbook.site import Site
 from airavata_runbook.site.yaml_reader import parse
 
 
 def run(
-    source,
+    source: Site | Mapping[str, object] | str | os.PathLike[str],
     overrides: Mapping[str, object] | None = None,
     *,
     start: str | None = None,
     to: str | None = None,
     only: str | None = None,
     plan: bool = False,
-    project: Path | None = None,
-) -> dict:
-    """Execute the site's notebooks in order and return the run's report (what report.json holds).
+) -> RunReport:
+    """Execute the site's notebooks in order and return the run's report, as in report.json.
 
     source, overrides: as Site.load takes them. start, to, only: a chapter, as "3", "03" or "03-etcd-flannel"; from there
     on, up to it, or that one alone. plan: show what would change, change nothing; such a run is kept as outputs/SITE/RUN-plan
-    and `latest-plan`. project: the folder with notebooks/ and parameters/ (default: found from the working directory).
+    and `latest-plan`. The project is found from the working directory.
     Raises SiteError before anything is executed; StepFailed, naming chapter and cell, when a chapter fails;
-    KeyboardInterrupt when the user stops it, and its report says then how far each host got.
+    KeyboardInterrupt when the user stops it, after printing how far each host got.
     """
     site = Site.load(source, overrides)
-    project = project or run_record.project()
+    project = record.project()
     chapters = choose(sorted((project / "notebooks").glob("[0-9][0-9]-*.ipynb")), start, to, only)
-    if plan:
-        return _Run(site, project, chapters, overrides, plan).through()
-    with session_of(site).lock.held("airavata-runbook run") as locked:
-        return _Run(site, project, chapters, overrides, plan, locked).through()
+    names = [path.stem for path in chapters]
+    with nullcontext(False) if plan else session_of(site).lock.held("airavata-runbook run") as locked:
+        run_record = record.RunRecord(site.name, project, "plan" if plan else "run", names, overrides)
+        return _Run(site, project, chapters, run_record, plan, locked).execute()
 
 
 def choose(notebooks: list[Path], start: str | None = None, to: str | None = None, only: str | None = None) -> list[Path]:
     """The notebooks to execute: all, those from `start` up to and with `to`, or `only` one. Raises SiteError."""
     if not notebooks:
-        raise SiteError("there are no notebooks to run", needed="notebooks/01-….ipynb beside parameters/")
+        raise SiteError("no notebooks to run", needed="notebooks/01-….ipynb beside parameters/")
     if only is not None:
         start = to = only
     first = 0 if start is None else _position(notebooks, start)
     last = len(notebooks) - 1 if to is None else _position(notebooks, to)
     if last < first:
-        raise SiteError("no chapter lies between the two", where=f"--from {start} --to {to}", remedy="exchange them")
+        raise SiteError("the first chapter is after the last", where=f"--from {start} --to {to}", remedy="swap them")
     return notebooks[first : last + 1]
 
 
 def parse_settings(settings: list[str]) -> dict[str, object]:
-    """`a.b=c` words as Site.load's overrides; the value is YAML, so 3, true and [a, b] are what they look like."""
-    overrides = {}
+    """The `--set a.b=c` options as Site.load's overrides; values are YAML, so 3 is a number and [a, b] a list."""
+    overrides: dict[str, object] = {}
     for setting in settings:
         field, equals, value = setting.partition("=")
         if not equals or not all(field.split(".")):
@@ -75,108 +73,107 @@ def parse_settings(settings: list[str]) -> dict[str, object]:
     return overrides
 
 
+@dataclass
 class _Run:
-    """One run: its record so far, and the chapters one after the other."""
+    """One run: the chapters to execute in order, and its record. locked: this process holds the site's lock."""
 
-    def __init__(
-        self,
-        site: Site,
-        project: Path,
-        chapters: list[Path],
-        overrides: Mapping[str, object] | None,
-        plan: bool,
-        locked: bool = False,
-    ):
-        self.site, self.project, self.chapters, self.plan, self.locked = site, project, chapters, plan, locked
-        self.parameters = {"site": site.model_dump(mode="json", exclude_unset=True)} | ({"plan": True} if plan else {})
-        self.record = RunRecord(site.name, project, "plan" if plan else "run", [path.stem for path in chapters], overrides)
-        self.folder = self.record.folder
+    site: Site
+    project: Path
+    chapters: list[Path]
+    record: record.RunRecord
+    plan: bool
+    locked: bool
 
-    def through(self) -> dict:
+    @property
+    def folder(self) -> Path:
+        return self.record.folder
+
+    def execute(self) -> RunReport:
         """All chapters, up to the first that fails."""
         try:
-            print(
-                f"site {self.site.name}: {'plan, nothing is changed' if self.plan else 'run'}, {self.record.short(self.folder)}",
-                flush=True,
-            )
+            what = "plan, nothing is changed" if self.plan else "run"
+            print(f"site {self.site.name}: {what}, {self.record.short(self.folder)}", flush=True)
             for path in self.chapters:
                 self._chapter(path)
         except BaseException as end:
-            failed = any(report_page.chapter_state(chapter) == "failed" for chapter in self.record.report["chapters"])
+            failed = any(chapter.outcome == "failed" for chapter in self.record.report.chapters)
             self.record.write("failed" if failed else "stopped")
             if isinstance(end, KeyboardInterrupt):
-                _tell_stopped(self.record)
+                self._print_stopped()
             raise
         self.record.write("ok")
         print(self.record.verdict, flush=True)
         return self.record.report
 
     def _chapter(self, path: Path) -> None:
+        parameters: dict[str, object] = {"site": self.site.model_dump(mode="json", exclude_unset=True)}
+        if self.plan:
+            parameters["plan"] = True
         output, steps = self.folder / path.name, self.folder / f"{path.stem}.jsonl"
         chapter = self.record.begin(path.stem, path.name)
         started = time.time()
         try:
-            with ChapterProgress(path.stem, steps), written(self.folder):
-                notebook.execute(path, output, self.parameters, self._environment(steps), self.project)
-        except notebook.Failed as failed:
-            chapter["error"] = {"cell": failed.cell, "source": failed.source, "message": failed.message}
-            raise self._explain(path, failed) from None
-        except SiteError as unwritten:
-            chapter["error"] = {"cell": 0, "source": "", "message": str(unwritten)}
+            with ChapterProgress(path.stem, steps), record.write_errors(self.folder):
+                notebook.execute(path, output, parameters, self._environment(steps), self.project)
+        except notebook.NotebookFailed as failed:
+            chapter.error = ChapterError(cell=failed.cell, source=failed.source, message=failed.message)
+            raise self._step_failed(path, failed) from None
+        except SiteError as error:
+            chapter.error = ChapterError(message=str(error))
             raise
         except KeyboardInterrupt:
-            cell, source = notebook.reached(output)
-            chapter["error"] = {"cell": cell, "source": source, "message": STOPPED_BY_USER}
+            cell, source = notebook.last_started(output)
+            chapter.error = ChapterError(kind="stopped", cell=cell, source=source, message=STOPPED_BY_USER)
             raise
         finally:
-            self.record.fill(chapter, read_steps(steps), time.time() - started)
-            print(report_page.chapter_line(chapter), flush=True)
+            self.record.finish(chapter, read_steps(steps), time.time() - started)
+            print(page.chapter_line(chapter), flush=True)
             if self.plan:
-                _tell(chapter)
+                _print_changes(chapter)
 
     def _environment(self, steps: Path) -> dict[str, str]:
-        """The kernel's environment: the site comes as a parameter and from nowhere else."""
+        """The kernel's environment: the site comes as a parameter only, never from the environment."""
         environment = {name: value for name, value in os.environ.items() if name not in (SITE, PLAN, PLANNED)}
-        return (
-            environment
-            | {REPORT_FILE: str(steps)}
-            | ({LOCK_HELD: "1"} if self.locked else {})
-            | ({PLAN: "1", PLANNED: str(self.folder / "planned.jsonl")} if self.plan else {})
-        )
+        environment[REPORT_FILE] = str(steps)
+        if self.locked:
+            environment[LOCK_HELD] = "1"
+        if self.plan:
+            environment |= {PLAN: "1", PLANNED: str(self.folder / "planned.jsonl")}
+        return environment
 
-    def _explain(self, path: Path, failed: notebook.Failed) -> StepFailed:
+    def _step_failed(self, path: Path, failed: notebook.NotebookFailed) -> StepFailed:
         executed = self.record.short(self.folder / path.name)
-        kind = "" if failed.explained else f"\nThis was not foreseen; the traceback is in {executed}"
+        unexpected = "" if failed.expected else f"\nThis error is unexpected; its traceback is in {executed}"
         code = "".join(f"\n    {line}" for line in failed.source.splitlines())
         where = f"in cell {failed.cell} of" if failed.cell else "before the first cell of"
         later = "" if path == self.chapters[-1] else "Later chapters were not run. "
         return StepFailed(
-            f"chapter {path.stem} failed {where} notebooks/{path.name}{code}\n{failed.message}{kind}\n"
+            f"chapter {path.stem} failed {where} notebooks/{path.name}{code}\n{failed.message}{unexpected}\n"
             f"{later}Executed notebook: {executed}; report: report.html beside it\n"
-            f"When the cause is mended, run again: what is done stays done (--from {path.stem[:2]} begins here)"
+            f"After fixing the cause, run again: what is done stays done (--from {path.stem[:2]} begins here)"
         )
 
+    def _print_stopped(self) -> None:
+        """How far each host got in the step that was stopped, and where the report is."""
+        chapters = self.record.report.chapters
+        for step in chapters[-1].steps if chapters else []:
+            if step.stopped:
+                hosts = "".join(f"\n    {host}: {page.host_line(step, host)}" for host in sorted(step.hosts))
+                print(f"  {step.title}{hosts}")
+        print(self.record.verdict, flush=True)
 
-def read_steps(steps: Path) -> list[dict]:
-    """The steps that a chapter recorded, in order; a line that was cut off by a kernel's death is left out."""
+
+def read_steps(steps: Path) -> list[Report]:
+    """The reports that a chapter's steps wrote, in order; a line that was cut off when the kernel died is left out."""
     lines = steps.read_text(encoding="utf-8").splitlines(keepends=True) if steps.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    return [Report.model_validate(json.loads(line)) for line in lines if line.endswith("\n")]
 
 
-def _tell(chapter: dict) -> None:
-    """Print what a chapter would change, with the differences."""
-    for step in chapter["steps"]:
-        if step["would_change"]:
-            print(Report.from_dict(step).without_ok(), flush=True)
-
-
-def _tell_stopped(record: RunRecord) -> None:
-    """Print how far each host got in the step that was stopped, and where the report is."""
-    for step in record.report["chapters"][-1]["steps"] if record.report["chapters"] else []:
-        if step["stopped"]:
-            hosts = "".join(f"\n    {host}: {report_page.host_line(step, host)}" for host in sorted(step["hosts"]))
-            print(f"  {step['title']}{hosts}")
-    print(record.verdict, flush=True)
+def _print_changes(chapter: ChapterReport) -> None:
+    """What a chapter would change, with the differences."""
+    for step in chapter.steps:
+        if step.would_change:
+            print(step.without_ok(), flush=True)
 
 
 def _position(notebooks: list[Path], chapter: str) -> int:
@@ -185,4 +182,4 @@ def _position(notebooks: list[Path], chapter: str) -> int:
         number, _, name = path.stem.partition("-")
         if wanted in (path.stem, name, number, number.lstrip("0")):
             return position
-    raise SiteError(f"there is no chapter {chapter!r}", needed="one of " + ", ".join(path.stem for path in notebooks))
+    raise SiteError(f"no chapter {chapter!r}", needed="one of " + ", ".join(path.stem for path in notebooks))

@@ -165,7 +165,7 @@ class Fault:
             assert self.survives, f"{self.name} in {chapter}: the run did not notice"
             return
         assert status == (-signal.SIGKILL if not self.told else 1), f"{self.name} in {chapter}: status {status}: {message}"
-        assert re.search(self.told, message) and not re.search("Traceback|not foreseen", message), (
+        assert re.search(self.told, message) and not re.search("Traceback|This error is unexpected", message), (
             f"{self.name} in {chapter}: {message}"
         )
         assert not self.told or re.search(r"chapter 0\d-.* failed(?s:.*)run again", message), message

@@ -123,7 +123,7 @@ def test_packages_cross_the_link_once_and_the_report_says_which_way_each_went(si
     ways = {name: [item.command.split(":")[0] for item in ran.hosts[name] if item.label.endswith(".deb")] for name in HOSTS}
     assert ways["three"] == ["sftp two"] * 4 and {way.split()[0] for way in ways["two"]} == {"scp"}
     assert sorted(way.split()[0] for way in ways["one"]) == ["scp"] * 4 + ["sftp"] * 4
-    shown = f"{ran}{ran._repr_html_()}{ran.as_dict()}" + capsys.readouterr().out
+    shown = f"{ran}{ran._repr_html_()}{ran.model_dump()}" + capsys.readouterr().out
     assert "PRIVATE" not in shown and "sent from this machine" not in shown
 
     sent = crossed()

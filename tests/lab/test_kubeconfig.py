@@ -116,7 +116,7 @@ def test_kubeconfig_works_from_here(site, tmp_path, capsys):
     site_file.write_text('site: {"name": "access", "nodes": [{"name": "one", "address": "10.83.0.11", "role": "master"}]}')
     assert cli.main(["kubeconfig", str(site_file), "--stop"]) == 0
     assert cli.main(["kubeconfig", str(site_file), "--stop"]) == 0
-    assert capsys.readouterr().out.splitlines()[-2:] == ["forward ended", "no forward was open"]
+    assert capsys.readouterr().out.splitlines()[-2:] == ["SSH forward stopped", "no SSH forward was open"]
 
     session_of(site).hosts["one"].run("systemctl stop api")
     with pytest.raises(StepFailed, match="API server does not answer"):

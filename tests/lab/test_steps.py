@@ -104,7 +104,7 @@ def test_secrets_show_nowhere(site, capsys):
     reports = [secrets_of_site(site), service(site)]
     canary = session_of(site).vault.secret("generated:canary")
     assert len(canary) == 32
-    shown = "".join(f"{report}{report._repr_html_()}{report.as_dict()}" for report in reports) + capsys.readouterr().out
+    shown = "".join(f"{report}{report._repr_html_()}{report.model_dump()}" for report in reports) + capsys.readouterr().out
     assert canary not in shown and "PRIVATE KEY" not in shown
 
 

@@ -16,9 +16,16 @@ FIRST = ("site = None\nplan = False", "from airavata_runbook import Site\nsite =
 STEP = """from airavata_runbook.engine.report import Failure, Item, Report
 from airavata_runbook.engine.step import finish
 def step(title, *statuses, failures=()):
-    items = [Item(f"item {n}", status, "summary", "- old\\n+ <new>", "echo done") for n, status in enumerate(statuses)]
-    failures = [Failure("one", message) for message in failures]
-    return finish(Report("small", title, title, plan, {"one": items}, failures, seconds=0.1))"""
+    items = [
+        Item(label=f"item {n}", status=status, summary="summary", detail="- old\\n+ <new>", command="echo done")
+        for n, status in enumerate(statuses)
+    ]
+    failures = [Failure(host="one", message=message) for message in failures]
+    return finish(
+        Report(
+            chapter="small", step=title, title=title, plan=plan, hosts={"one": items}, failures=failures, seconds=0.1
+        )
+    )"""
 
 
 def write(folder: Path, name: str, *cells: str) -> None:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from airavata_runbook.engine import report
-from airavata_runbook.engine.report import STATUSES, Failure, Item, Report
+from airavata_runbook.engine.report import Failure, Item, Report, Status
 
 # JupyterLab 4: theme → the text of tables on its page and on a table's even row, and its colours for what went well or not.
 THEMES = {
@@ -42,7 +42,7 @@ def shown(style: str, text: str, page: str, named: dict[str, str]) -> str:
 
 
 @pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("status", Status)
 def test_every_status_can_be_read(status, theme):
     text, pages, named = THEMES[theme]
     for page in pages:
@@ -51,7 +51,7 @@ def test_every_status_can_be_read(status, theme):
 
 
 @pytest.mark.parametrize(("page", "least"), [("#ffffff", READABLE), ("#111111", 3.8)])
-@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("status", Status)
 def test_every_status_can_be_told_in_a_notebook_that_was_not_run_here_yet(status, page, least):
     if plain := re.match(r"color:(#\w{6});", report.STYLES[status]):
         darker, lighter = sorted((luminance(plain[1]), luminance(page)))
@@ -61,7 +61,12 @@ def test_every_status_can_be_told_in_a_notebook_that_was_not_run_here_yet(status
 
 
 def test_no_other_colours_are_used():
-    items = [Item("file /etc/a", status, "summary", "- a\n+ b", "install a") for status in STATUSES]
-    page = report.report_html(Report("c", "s", "Files", False, {"one": items}, [Failure("one", "it broke")], [["a"], ["b"]]))
+    items = [
+        Item(label="file /etc/a", status=status, summary="summary", detail="- a\n+ b", command="install a") for status in Status
+    ]
+    failures = [Failure(host="one", message="it broke")]
+    page = report.report_html(
+        Report(chapter="c", step="s", title="Files", plan=False, hosts={"one": items}, failures=failures, rows=[["a"], ["b"]])
+    )
     colours = set(re.findall(r"(?<![-\w])(?:color:|opacity:)[^;']*", page))
     assert colours == {part for style in report.STYLES.values() for part in style.split(";")}

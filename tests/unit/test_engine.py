@@ -211,7 +211,7 @@ def test_a_failure_says_what_was_run_and_nowhere_a_secret_that_the_run_knows(hos
 def test_every_failed_host_is_told_whole_and_by_hand_how_to_go_on(monkeypatch, tmp_path, capsys, runner):
     if runner:
         monkeypatch.setenv(REPORT_FILE, str(tmp_path / "record"))
-    report = Report("install", "files", "Files", False, {"one": [], "two": []})
+    report = Report(chapter="install", step="files", title="Files", plan=False, hosts={"one": [], "two": []})
     errors = {"one": StepFailed("it is full", where="/dev", remedy="make room"), "two": StepFailed("it is open")}
     with pytest.raises(StepFailed) as failed:
         finish(report, errors)
@@ -227,5 +227,6 @@ def test_every_failed_host_is_told_whole_and_by_hand_how_to_go_on(monkeypatch, t
 
 def test_what_a_step_misses_is_told_as_what_it_needs():
     with pytest.raises(StepFailed, match="(?m)^  two: needs: etcd answers$") as failed:
-        finish(Report("install", "files", "Files", False, {"two": []}), {"two": NotYet("etcd answers")})
+        report = Report(chapter="install", step="files", title="Files", plan=False, hosts={"two": []})
+        finish(report, {"two": NotYet("etcd answers")})
     assert failed.value.retryable and "NotYet" not in str(failed.value)

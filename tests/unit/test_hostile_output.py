@@ -44,6 +44,7 @@ from airavata_runbook.resources import (
     Upload,
 )
 from airavata_runbook.run import page as report_page
+from airavata_runbook.run.report import ChapterError, ChapterReport, RunReport
 from airavata_runbook.site import Site
 from tests.unit.test_facts_host import texts
 from tests.unit.test_resources import on_this_machine
@@ -424,36 +425,20 @@ def test_a_secret_that_is_no_text_is_refused_and_masks_nothing_by_mistake():
 
 def test_what_a_host_says_does_no_harm_where_it_is_shown():
     evil = "<script>alert(1)</script>\x1b[2J\x1b]0;owned\x07\r\x9b31m &amp; \u202e"
+    item = Item(label=evil, status="failed", summary=evil, detail=evil, command=evil)
     report = Report(
-        "c", "s", "t", False, {"one": [Item(evil, "failed", evil, evil, evil)]}, [Failure("one", evil)], rows=[["head"], [evil]]
+        chapter="c",
+        step="s",
+        title="t",
+        plan=False,
+        hosts={"one": [item]},
+        failures=[Failure(host="one", message=evil)],
+        rows=[["head"], [evil]],
     )
-    step = report.as_dict()
-    chapter = {
-        "chapter": "02",
-        "notebook": "n",
-        "seconds": 1.0,
-        "changed": 0,
-        "would_change": 0,
-        "failed": 1,
-        "error": {"cell": 1, "source": evil, "message": evil},
-        "steps": [step],
-    }
+    error = ChapterError(cell=1, source=evil, message=evil)
+    chapter = ChapterReport(chapter="02", notebook="n", seconds=1.0, failed=1, error=error, steps=[report])
     page = report_page.render(
-        {
-            "site": "s",
-            "run": "r",
-            "what": "run",
-            "plan": False,
-            "started": "s",
-            "outcome": "failed",
-            "asked": [evil],
-            "set": {evil: evil},
-            "changed": 0,
-            "would_change": 0,
-            "failed": 1,
-            "seconds": 1.0,
-            "chapters": [chapter],
-        }
+        RunReport(site="s", run="r", started="s", outcome="failed", asked=[evil], set={evil: evil}, failed=1, chapters=[chapter])
     )
     finding = preflight.told([preflight.Finding("memory", "one", evil, evil, evil)])
     for shown in (report_html(report), page, str(report), finding, str(StepFailed(evil, found=evil, where=evil))):

@@ -70,24 +70,36 @@ def test_everything_is_taken_back_on_all_hosts(hosts, capsys):
     reset.reset(SITE, yes=True, settings={"registry.root": "/data"})
     assert left(hosts, "head") == left(hosts, "other") == [] and record(hosts)["outcome"] == "ok"
     assert record(hosts)["set"] == {"registry.root": "/data"}
-    assert "4 to take back" in capsys.readouterr().out
+    assert "4 to remove" in capsys.readouterr().out
 
 
 def test_a_host_that_does_not_answer_is_left_out_and_told_and_the_others_are_reset(hosts, capsys):
     hosts["other"].gone = True
-    with pytest.raises(StepFailed, match="(?s)did not get through on other.*the host does not answer"):
+    with pytest.raises(StepFailed, match="(?s)did not complete on other.*the host does not answer"):
         reset.reset(SITE, yes=True)
     assert left(hosts, "head") == [] and left(hosts, "other") == ["first", "second"]
-    assert "2 to take back" in (said := capsys.readouterr().out) and "left out, see above: other" in said
+    assert "2 to remove" in (said := capsys.readouterr().out) and "left out, see above: other" in said
     assert record(hosts)["outcome"] == "failed" and "other" in record(hosts)["chapters"][0]["error"]["message"]
 
 
 def test_when_no_host_answers_nothing_is_begun(hosts):
     for host in hosts.values():
         host.gone = True
-    with pytest.raises(StepFailed, match="did not get through on head, other"):
+    with pytest.raises(StepFailed, match="did not complete on head, other"):
         reset.reset(SITE, yes=True)
     assert left(hosts, "head") == left(hosts, "other") == ["first", "second"]
+
+
+def test_a_step_that_cannot_begin_is_recorded_as_failed_and_not_as_stopped(hosts, monkeypatch):
+    def refuse():
+        raise HostUnreachable("the host refuses")
+
+    monkeypatch.setattr(hosts["head"], "connect_in_background", refuse)
+    with pytest.raises(HostUnreachable):
+        reset.reset(SITE, yes=True)
+    (chapter,) = record(hosts)["chapters"]
+    assert (record(hosts)["outcome"], chapter["error"]["kind"]) == ("failed", "failed")
+    assert chapter["error"]["message"] == "the host refuses"
 
 
 def test_a_host_that_fails_in_one_step_meets_none_of_the_next(hosts, monkeypatch):
@@ -100,7 +112,7 @@ def test_a_host_that_fails_in_one_step_meets_none_of_the_next(hosts, monkeypatch
 
     steps = reset.steps(False)
     monkeypatch.setattr(reset, "steps", lambda data: [processes, steps[1]])
-    with pytest.raises(StepFailed, match="did not get through on other"):
+    with pytest.raises(StepFailed, match="did not complete on other"):
         reset.reset(SITE, yes=True)
     assert left(hosts, "head") == [] and left(hosts, "other") == ["first", "second"], "a process may still write there"
 

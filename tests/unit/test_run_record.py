@@ -13,6 +13,7 @@ from airavata_runbook import cli
 from airavata_runbook.errors import SiteError
 from airavata_runbook.run import record as run_record
 from airavata_runbook.run.record import RunRecord
+from airavata_runbook.run.report import ChapterError
 from tests.unit.small_project import report_of, write
 
 
@@ -21,8 +22,8 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_executed(proj
     (project / "outputs").write_text("a file, where a folder belongs")
     assert cli.main(["run", "small"]) == 1
     error = capsys.readouterr().err
-    assert "the run's record cannot be written" in error and f"{project}/outputs/small" in error and "Not a directory" in error
-    assert "remedy: see that the disk has room" in error and not (project / "executed").exists()
+    assert "the run's record could not be written" in error and f"{project}/outputs/small" in error and "Not a directory" in error
+    assert "remedy: check that the disk has free space" in error and not (project / "executed").exists()
 
 
 def test_a_disk_that_is_full_is_told_in_one_message(project):
@@ -34,7 +35,7 @@ def test_a_disk_that_is_full_is_told_in_one_message(project):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
     )
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "the run's record cannot be written" in done.stderr and "File too large" in done.stderr
+    assert "the run's record could not be written" in done.stderr and "File too large" in done.stderr
 
 
 def test_a_disk_that_fills_up_while_a_chapter_is_executed(project, capsys, monkeypatch):
@@ -46,7 +47,7 @@ def test_a_disk_that_fills_up_while_a_chapter_is_executed(project, capsys, monke
     monkeypatch.setattr("airavata_runbook.run.notebook.execute_notebook", full)
     assert cli.main(["run", "small"]) == 1
     error = capsys.readouterr().err
-    assert "the run's record cannot be written" in error and "No space left on device" in error
+    assert "the run's record could not be written" in error and "No space left on device" in error
     report = report_of(project)
     assert (report["outcome"], report["failed"]) == ("failed", 1)
     assert "No space left on device" in report["chapters"][0]["error"]["message"]
@@ -67,8 +68,8 @@ def test_a_record_that_cannot_be_replaced_stays_whole(project, monkeypatch):
 def test_half_a_character_does_not_keep_a_record_from_being_written(project):
     record = RunRecord("small", project)
     chapter = record.begin("01-first")
-    chapter["error"] = {"cell": 1, "source": "", "message": "the host said \ud800"}
-    record.fill(chapter, [], 1.0)
+    chapter.error = ChapterError(cell=1, message="the host said \ud800")
+    record.finish(chapter, [], 1.0)
     record.write("failed")
     assert "the host said �" in (record.folder / "report.html").read_text(encoding="utf-8")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from airavata_runbook import cli
+from airavata_runbook.engine.report import Item, Report
 from airavata_runbook.errors import SiteError, StepFailed
 from airavata_runbook.run import runner
 from airavata_runbook.run.progress import ChapterProgress
@@ -51,7 +52,7 @@ def test_a_failing_chapter_ends_the_run_with_one_message(project, capsys):
     message = capsys.readouterr().err
     assert "chapter 02-second failed in cell 5 of notebooks/02-second.ipynb" in message
     assert 'report = step("two"' in message and "disk full" in message and "Later chapters were not run. Exec" in message
-    assert not any(word in message for word in ("Traceback", "papermill", "not foreseen"))
+    assert not any(word in message for word in ("Traceback", "papermill", "unexpected"))
     report = report_of(project)
     assert [chapter["chapter"] for chapter in report["chapters"]] == ["01-first", "02-second"]
     assert (report["outcome"], report["changed"], report["failed"]) == ("failed", 2, 1)
@@ -64,7 +65,7 @@ def test_a_failing_chapter_ends_the_run_with_one_message(project, capsys):
 
 def test_an_unforeseen_error_and_a_dead_kernel_name_their_cell(project):
     write(project, "01-first", "1 / 0")
-    with pytest.raises(StepFailed, match=r"(?s)cell 5 of.*1 / 0.*ZeroDivisionError.*not foreseen") as failed:
+    with pytest.raises(StepFailed, match=r"(?s)cell 5 of.*1 / 0.*ZeroDivisionError.*unexpected") as failed:
         runner.run("small")
     assert "Later chapters" not in str(failed.value)
     assert report_of(project)["failed"] == 1
@@ -74,17 +75,36 @@ def test_an_unforeseen_error_and_a_dead_kernel_name_their_cell(project):
     assert [step["title"] for step in report_of(project)["chapters"][0]["steps"]] == ["one"]
 
 
+@pytest.mark.parametrize("error", ["SiteError", "HostUnreachable", "StepFailed"])
+def test_an_error_of_the_runbook_is_known_by_its_type_and_shown_as_it_is(project, error):
+    write(project, "01-first", f"from airavata_runbook.errors import {error}", f"raise {error}('no luck', remedy='try again')")
+    with pytest.raises(StepFailed) as failed:
+        runner.run("small")
+    assert "\nno luck\n  remedy: try again\n" in str(failed.value) and "unexpected" not in str(failed.value)
+
+
+def test_a_foreign_error_that_renders_itself_like_one_of_the_runbook_stays_unexpected(project):
+    write(
+        project,
+        "01-first",
+        "class Foreign(Exception):\n    def _render_traceback_(self):\n        return [f'Foreign: {self}']",
+        "raise Foreign('no luck')",
+    )
+    with pytest.raises(StepFailed, match=r"(?s)Foreign: no luck\nThis error is unexpected"):
+        runner.run("small")
+
+
 def test_latest_is_the_newest_run_and_older_ones_stay(project):
     write(project, "01-first", 'step("one", "ok")')
-    first, second = runner.run("small"), runner.run("small")
+    first, second = runner.run("small").run, runner.run("small").run
     outputs = project / "outputs" / "small"
     assert sorted(path.name for path in outputs.iterdir() if not path.name.startswith(".")) == [
-        first["run"],
-        second["run"],
+        first,
+        second,
         "latest",
     ]
-    assert first["run"] < second["run"]
-    assert (outputs / "latest").readlink() == Path(second["run"])
+    assert first < second
+    assert (outputs / "latest").readlink() == Path(second)
 
 
 def test_a_plan_is_handed_to_the_notebooks_and_kept_apart(project, capsys, monkeypatch):
@@ -133,12 +153,12 @@ def test_part_of_the_chapters(project, words, executed, monkeypatch):
         (["--set", "airavata.replicas=2"], "airavata.replicas"),
         (["--set", "airavata"], "FIELD=VALUE"),
         (["--set", "registry.password=hunter2hunter2"], "registry.password"),
-        (["--from", "07"], "there is no chapter '07'"),
-        (["--only", "01", "--to", "01"], "--only goes neither"),
-        (["--only", ""], "there is no chapter ''"),
-        (["--from", ""], "there is no chapter ''"),
-        (["--to", ""], "there is no chapter ''"),
-        (["--only", "01", "--from", ""], "--only goes neither"),
+        (["--from", "07"], "no chapter '07'"),
+        (["--only", "01", "--to", "01"], "--only cannot be combined"),
+        (["--only", ""], "no chapter ''"),
+        (["--from", ""], "no chapter ''"),
+        (["--to", ""], "no chapter ''"),
+        (["--only", "01", "--from", ""], "--only cannot be combined"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_executed(project, words, told, capsys):
@@ -153,7 +173,7 @@ def test_chapters_that_end_before_they_begin_are_refused(project, capsys):
     write(project, "01-first")
     write(project, "02-second")
     assert cli.main(["run", "small", "--from", "02", "--to", "01"]) == 1
-    assert "no chapter lies between" in capsys.readouterr().err
+    assert "the first chapter is after the last" in capsys.readouterr().err
 
 
 def test_no_notebooks_is_an_error(project):
@@ -222,15 +242,10 @@ class Terminal:
 
 def test_a_terminal_sees_each_step_as_it_ends(tmp_path):
     stream, record = Terminal(), tmp_path / "steps.jsonl"
-    step = {
-        "title": "Packages",
-        "hosts": {"one": [{"status": "changed"}, {"status": "ok"}]},
-        "failed": 0,
-        "stopped": 0,
-        "seconds": 4.21,
-    }
+    items = [Item(label="etcd", status="changed"), Item(label="containerd", status="ok")]
+    step = Report(chapter="install", step="packages", title="Packages", plan=False, hosts={"one": items}, seconds=4.21)
     with ChapterProgress("02-install", record, stream):
-        record.write_text(json.dumps(step) + "\n" + '{"title": "half')
+        record.write_text(step.model_dump_json() + "\n" + '{"title": "half')
         wait_for(lambda: "4.2 s" in stream.text)
     assert "\n" in stream.text and "  Packages: 1 changed, 1 ok (4.2 s)\n" in stream.text
     assert "half" not in stream.text

@@ -52,6 +52,7 @@ def test_runs_are_listed_newest_first_with_what_became_of_them(project, capsys):
         '{"chapters": null}',
         json.dumps(REPORT | {"started": 1}),
         json.dumps(REPORT | {"seconds": math.inf}),
+        json.dumps(REPORT | {"outcome": "ok\x1b[2J\nforged row"}),
         json.dumps(REPORT | {"chapters": [7]}),
     ],
 )
@@ -70,13 +71,32 @@ def test_a_run_without_a_report_is_listed(project, capsys):
     assert capsys.readouterr().out.splitlines()[1].split() == ["20260101T000000Z", "no", "report"]
 
 
+def test_a_report_of_an_earlier_version_is_listed_with_its_own_counts(project, capsys):
+    """Its errors have no kind, and who was stopped is no failure; it does not say what was asked for and set."""
+    folder = project / "outputs" / "small" / "20260101T000000Z"
+    folder.mkdir(parents=True)
+    message = "stopped by the user\n  where:  host one"
+    item = {"label": "a", "status": "failed", "summary": "", "detail": "", "command": "", "seconds": 0.0}
+    step = {"chapter": "install", "step": "files", "title": "Files", "plan": False, "hosts": {"one": [item]}, "rows": []}
+    step |= {"failures": [{"host": "one", "message": message, "retryable": False}], "seconds": 1.0, "started": 9.0}
+    step |= {"changed": 3, "would_change": 0, "failed": 0, "stopped": 1}
+    error = {"cell": 6, "source": "x", "message": "stopped by the user"}
+    chapter = {"chapter": "02-install", "notebook": "02-install.ipynb", "seconds": 1.0, "steps": [step], "error": error}
+    chapter |= {"changed": 3, "would_change": 0, "failed": 0}
+    old = REPORT | {"outcome": "stopped", "changed": 3, "chapters": [chapter]}
+    (folder / "report.json").write_text(json.dumps(old))
+    assert cli.main(["runs", "small"]) == 0
+    row = capsys.readouterr().out.splitlines()[1].split()
+    assert row == ["20260101T000000Z", "2026-01-01", "00:00", "run", "stopped", "1.0", "s", "3", "0", "02-install"]
+
+
 def test_what_a_report_says_does_not_act_on_the_terminal(project, capsys):
     folder = project / "outputs" / "small" / "20260101T000000Z"
     folder.mkdir(parents=True)
-    (folder / "report.json").write_text(json.dumps(REPORT | {"outcome": "ok\x1b[2J\nforged row"}))
+    (folder / "report.json").write_text(json.dumps(REPORT | {"set": {"a": "ok\x1b[2J\nforged row"}}))
     assert cli.main(["runs", "small"]) == 0
     told = capsys.readouterr().out
-    assert "\x1b" not in told and len(told.splitlines()) == 2 and "ok�[2J forged row" in told
+    assert "\x1b" not in told and len(told.splitlines()) == 2 and "a=ok�[2J forged row" in told
 
 
 def test_what_was_set_and_asked_for_is_listed(project, capsys):
@@ -94,4 +114,4 @@ def test_outside_a_project_the_remedy_is_told(project, tmp_path_factory, monkeyp
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     assert cli.main([command, str(project / "parameters" / "small.yaml")]) == 1
     error = capsys.readouterr().err
-    assert "the project is not here" in error and "remedy: start in the folder that holds notebooks/" in error
+    assert "no project in the working directory" in error and "remedy: start in the folder that contains notebooks/" in error

@@ -75,6 +75,7 @@ def test_ctrl_c_ends_the_kernel_and_keeps_what_was_done(project, end):
     report = report_of(project)
     assert (report["outcome"], report["changed"], report["failed"]) == ("stopped", 1, 0)
     assert report["chapters"][0]["error"] == {
+        "kind": "stopped",
         "cell": 6,
         "source": f"{PID}; import time; time.sleep(60)",
         "message": "stopped by the user",
@@ -106,7 +107,7 @@ def test_ctrl_c_tells_how_far_each_host_got(project):
     assert [one["host"] for one in step["failures"]] == ["two"] and "stopped by the user" in step["failures"][0]["message"]
     page = (project / lines[waits + 4]).read_text()
     assert "01-first stopped in cell 6" in page and "two: stopped by the user" in page
-    assert "Later chapters were not run: 02-second." in page and "To go on, run again" in page
+    assert "Later chapters were not run: 02-second." in page and "To continue, run again" in page
 
 
 def test_a_second_ctrl_c_kills_a_kernel_that_does_not_end(project):
@@ -129,14 +130,14 @@ def test_a_second_ctrl_c_kills_a_kernel_that_does_not_end(project):
 
 def test_work_that_does_not_end_by_itself_is_ended():
     begun, asked = time.monotonic(), []
-    with ctrl_c.pressed_after(0.2), pytest.raises(KeyboardInterrupt), interrupts.passed_on(lambda: asked.append(1), 1):
+    with ctrl_c.pressed_after(0.2), pytest.raises(KeyboardInterrupt), interrupts.graceful_stop(lambda: asked.append(1), 1):
         time.sleep(30)
     assert asked == [1] and 1 < time.monotonic() - begun < 10
     assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL and signal.alarm(0) == 0
 
 
 def test_no_more_work_is_begun_after_ctrl_c():
-    with ctrl_c.pressed_after(0.2), pytest.raises(KeyboardInterrupt), interrupts.passed_on(lambda: None, 9) as stopped:
+    with ctrl_c.pressed_after(0.2), pytest.raises(KeyboardInterrupt), interrupts.graceful_stop(lambda: None, 9) as stopped:
         time.sleep(0.5)
         stopped()
         pytest.fail("it went on")
@@ -148,7 +149,7 @@ def test_who_reads_no_more_ends_the_run_and_not_its_record(project):
     with begun(project) as process:
         process.stdout.close()  # as `| head` does
         error = process.stderr.read()
-        assert process.wait(timeout=20) == 141 and error == "airavata-runbook: stopped: nobody reads what is printed any more\n"
+        assert process.wait(timeout=20) == 141 and error == "airavata-runbook: stopped: standard output was closed\n"
     report = report_of(project)
     assert report["outcome"] == "stopped" and [chapter["chapter"] for chapter in report["chapters"]] == ["01-first"]
 
@@ -173,7 +174,7 @@ def test_what_is_ignored_stays_ignored():
             sys.executable,
             "-c",
             "import os, signal; from airavata_runbook import cli; from airavata_runbook.local import interrupts; "
-            "interrupts.end_the_command(); os.kill(os.getpid(), signal.SIGHUP); print('goes on')",
+            "interrupts.raise_keyboard_interrupt(); os.kill(os.getpid(), signal.SIGHUP); print('goes on')",
         ],
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -1,0 +1,70 @@
+"""What report.json holds: a RunReport with a ChapterReport for each chapter and an engine Report for each step."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, FiniteFloat
+
+from airavata_runbook.engine.report import Report
+
+RunKind = Literal["run", "plan", "reset"]
+Outcome = Literal["running", "ok", "failed", "stopped"]
+
+
+class ChapterError(BaseModel):
+    """Why a chapter did not complete: it failed, or the user stopped it.
+
+    cell: its number in the notebook, from 1; 0 when none was started. source: the cell's code.
+    """
+
+    kind: Literal["failed", "stopped"] = "failed"  # absent from reports of earlier versions
+    cell: int = 0
+    source: str = ""
+    message: str
+
+
+class Counts(BaseModel):
+    """How many resources were changed, would change and failed."""
+
+    changed: int = 0
+    would_change: int = 0
+    failed: int = 0
+
+    def add_up(self, parts: Sequence["Report | Counts"]) -> None:
+        """Set the counts to the sums over the parts."""
+        self.changed = sum(part.changed for part in parts)
+        self.would_change = sum(part.would_change for part in parts)
+        self.failed = sum(part.failed for part in parts)
+
+
+class ChapterReport(Counts):
+    """notebook: the executed notebook's file name; empty for a reset. seconds: its duration."""
+
+    chapter: str
+    notebook: str = ""
+    seconds: FiniteFloat = 0.0
+    steps: list[Report] = []
+    error: ChapterError | None = None
+
+    @property
+    def outcome(self) -> Literal["ok", "failed", "stopped"]:
+        return self.error.kind if self.error else "ok"
+
+
+class RunReport(Counts):
+    """One run, plan or reset of a site.
+
+    run: its folder's name. started: UTC, ISO 8601. asked: the chapters that it is to execute. set: the fields of the site
+    that `--set` changed, with their values. seconds: the duration so far.
+    """
+
+    site: str = ""
+    run: str = ""
+    what: RunKind = "run"
+    plan: bool = False
+    started: str
+    asked: list[str] = []
+    set: dict[str, Any] = {}
+    outcome: Outcome = "running"
+    seconds: FiniteFloat = 0.0
+    chapters: list[ChapterReport] = []
