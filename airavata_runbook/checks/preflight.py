@@ -13,7 +13,7 @@ from typing import TypeVar
 from airavata_runbook import stacks
 from airavata_runbook.checks.host_checks import CONTROLLERS, CPUS, DISK, EACH_HOST, FEATURES, MEMORY, MTU, OLDEST, ROOM, SKEW
 from airavata_runbook.checks.look import Seen, look
-from airavata_runbook.checks.references import sources
+from airavata_runbook.checks.references import check_references
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.errors import HostKeyRefused, HostUnreachable, NotRoot, RunbookError, SiteError, StepFailed, printable
 from airavata_runbook.hosts.parallel import run_parallel
@@ -105,8 +105,8 @@ def not_looked_at(findings: list[Finding]) -> dict[str, list[str]]:
 
 def _site_alone(site: Site, ask: bool) -> list[Finding]:
     findings = [
-        Finding("sources", "site", f"{one.field}: {one.names}: {one.problem}", one.needed or USABLE, one.remedy or MEND)
-        for one in sources(site, ask)
+        Finding("sources", "site", f"{one.field}: {one.target}: {one.problem}", one.needed or USABLE, one.remedy or MEND)
+        for one in check_references(site, ask)
         if one.problem
     ]
     if site.repository.folder:  # filled from the mirror
