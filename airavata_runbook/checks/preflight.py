@@ -19,7 +19,7 @@ from airavata_runbook.errors import HostKeyRefused, HostUnreachable, NotRoot, Ru
 from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.mirror.catalogue import check_versions
 from airavata_runbook.site import Site
-from airavata_runbook.site.stack_file import SYSTEM
+from airavata_runbook.site.stack_file import SYSTEM, StackError
 
 T = TypeVar("T")
 USABLE, MEND = "something that can be used", "mend the file, the variable or the site file"
@@ -116,11 +116,10 @@ def _site_alone(site: Site, ask: bool) -> list[Finding]:
             findings.append(Finding("versions", "site", error.found, "versions that the mirror builds", error.remedy))
     try:
         stacks.load(site, {name: f"{site.registry_address}/{name}:any" for name in (*SYSTEM, *stacks.image_names(site))})
-    except SiteError as error:
-        first, *problems = str(error).splitlines()
-        told = [line.strip(" -") for line in problems if line.startswith("  - ")] or [first]
+    except StackError as error:
         findings += [
-            Finding("stack", "site", line, "a stack that fits the site", "correct the site file or the stack") for line in told
+            Finding("stack", "site", line, "a stack that fits the site", "correct the site file or the stack")
+            for line in error.problems
         ]
     return _marked(site, findings)
 
