@@ -8,7 +8,7 @@ import base64
 import re
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
@@ -89,6 +89,8 @@ class Connection:
         self,
         method: str,
         target: str,
+        what: str,
+        expected: Collection[int],
         *,
         scope: str = "",
         data: Body = None,
@@ -97,22 +99,24 @@ class Connection:
     ) -> requests.Response:
         """One request, authenticated as the registry's challenge demands; redirects are followed for GET and HEAD.
 
-        target: a path, or a Location that the registry sent. scope: of the bearer token. data: bytes, or a function
-        that opens the body anew for each try. Raises RegistryError when there is no response.
+        target: a path, or a Location that the registry sent. what: is requested, for messages. expected: statuses. scope:
+        of the bearer token. data: bytes, or a function that opens the body anew for each try. Raises RegistryError when
+        there is no response, or one with another status.
         """
+        headers = headers or {}
         response = self._once(method, target, scope, data, headers, stream)
         if response.status_code == 401 and self._authenticate(response, scope):
             response.close()
             response = self._once(method, target, scope, data, headers, stream)
         for _ in range(5):
             if response.status_code not in REDIRECTS or method not in ("GET", "HEAD"):
-                return response
+                return self._expect(expected, response, what)
             response.close()
             response = self._follow(method, response.headers.get("Location", ""), scope, headers, stream)
         raise RegistryError("a registry redirects too often", where=self.name, needed="at most 4 redirects")
 
     def _once(
-        self, method: str, target: str, scope: str, data: Body, headers: Mapping[str, str] | None, stream: bool
+        self, method: str, target: str, scope: str, data: Body, headers: Mapping[str, str], stream: bool
     ) -> requests.Response:
         url = self._reachable(target)
         if url is None:
@@ -123,14 +127,12 @@ class Connection:
                 needed=self.name,
                 remedy="set the registry's own name in its configuration (http.host)",
             )
-        headers = {"Accept-Encoding": "identity", "Host": self.name, **(headers or {})}
+        headers = {"Accept-Encoding": "identity", "Host": self.name, **headers}
         if authorization := self._authorization.get(scope):
             headers["Authorization"] = authorization
         return self._request(self._session, method, url, headers, data, stream)
 
-    def _follow(
-        self, method: str, location: str, scope: str, headers: Mapping[str, str] | None, stream: bool
-    ) -> requests.Response:
+    def _follow(self, method: str, location: str, scope: str, headers: Mapping[str, str], stream: bool) -> requests.Response:
         if self._reachable(location):
             return self._once(method, location, scope, None, headers, stream)
         if urlsplit(location).scheme != "https":
@@ -183,6 +185,19 @@ class Connection:
             if body is not None and not isinstance(body, bytes):
                 body.close()
 
+    def _expect(self, expected: Collection[int], response: requests.Response, what: str) -> requests.Response:
+        status = response.status_code
+        if status in expected:
+            return response
+        with response:  # a streamed one is open still
+            raise RegistryError(
+                "a registry refuses the credentials" if status == 401 else "a registry refuses a request",
+                where=f"{self.name}, {what}",
+                found=f"{status} {_errors(response)}".strip(),
+                remedy=REMEDIES.get(status, ""),
+                retryable=status >= 500 or status == 429,
+            )
+
     def _authenticate(self, response: requests.Response, scope: str) -> bool:
         """Answer the challenge of a 401; False when there is nothing (more) to offer."""
         challenge = response.headers.get("WWW-Authenticate", "")
@@ -209,8 +224,7 @@ class Connection:
         url = urlunsplit((*realm[:3], "&".join(filter(None, (realm.query, parameters))), ""))
         headers = {"Authorization": self._credentials} if self._credentials else {}
         response = self._request(self._session, "GET", self._reachable(url) or url, headers, None, False)
-        if response.status_code != 200:
-            raise refused(response, self, f"a token for {query['scope']}")
+        self._expect((200,), response, f"a token for {query['scope']}")
         try:
             answer = response.json()
             token = answer.get("token") or answer.get("access_token")
@@ -234,18 +248,6 @@ class _NamedAdapter(HTTPAdapter):
     def cert_verify(self, conn, url, verify, cert):
         # requests would add the public CAs to the context here.
         conn.cert_reqs, conn.ca_certs, conn.ca_cert_dir = "CERT_REQUIRED", None, None
-
-
-def refused(response: requests.Response, connection: Connection, what: str) -> RegistryError:
-    """The error for a response with an unexpected status. what: what was requested."""
-    status = response.status_code
-    return RegistryError(
-        "a registry refuses the credentials" if status == 401 else "a registry refuses a request",
-        where=f"{connection.name}, {what}",
-        found=f"{status} {_errors(response)}".strip(),
-        remedy=REMEDIES.get(status, ""),
-        retryable=status >= 500 or status == 429,
-    )
 
 
 def reason(error: Exception) -> str:

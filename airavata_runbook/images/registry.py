@@ -7,12 +7,11 @@ sent again, the manifest comes last: a push that was interrupted at any point is
 import json
 import os
 import threading
-from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from airavata_runbook.images.archive import SMALL, BadImage
-from airavata_runbook.images.http import TIMEOUT, Connection, RegistryError, refused
+from airavata_runbook.images.http import TIMEOUT, Connection, RegistryError
 from airavata_runbook.images.layout import BlobReader, Layout, blob_name, open_archive
 from airavata_runbook.images.manifest import (
     DIGEST,
@@ -52,15 +51,14 @@ class Registry:
 
     def ping(self) -> int:
         """The status of the API's root: 200, or 401 without (good) credentials. Raises RegistryError."""
-        return self.connection.send("GET", "/v2/").status_code
+        return self.connection.send("GET", "/v2/", "the API", range(600)).status_code
 
     def manifest_digest(self, repository: str, reference: str) -> str | None:
         """The digest of the manifest that a tag or digest refers to, None when there is none. Raises RegistryError."""
-        response = self.connection.send("HEAD", _manifest_path(repository, reference), scope=_scope(repository), headers=ACCEPT)
+        path, what = _manifest_path(repository, reference), f"{repository}:{reference}"
+        response = self.connection.send("HEAD", path, what, (200, 404), scope=_scope(repository), headers=ACCEPT)
         if response.status_code == 404:
             return None
-        if response.status_code != 200:
-            raise refused(response, self.connection, f"{repository}:{reference}")
         digest = response.headers.get("Docker-Content-Digest", "")
         return digest if DIGEST.fullmatch(digest) else digest_of(self._manifest(repository, reference)[0])
 
@@ -74,12 +72,12 @@ class Registry:
             response = self.connection.send(
                 "PUT",
                 _manifest_path(repository, tag),
+                f"{repository}:{tag}",
+                (201,),
                 scope=_scope(repository, push=True),
                 data=layout.manifest,
                 headers={"Content-Type": layout.media_type},
             )
-            if response.status_code != 201:
-                raise refused(response, self.connection, f"{repository}:{tag}")
             stored = response.headers.get("Docker-Content-Digest", layout.digest)
             if stored != layout.digest:
                 raise RegistryError(
@@ -114,12 +112,8 @@ class Registry:
 
     def _manifest(self, repository: str, reference: str) -> tuple[bytes, str]:
         """Content and media type of a manifest; the content matches its digest."""
-        response = self.connection.send(
-            "GET", _manifest_path(repository, reference), scope=_scope(repository), headers=ACCEPT, stream=True
-        )
-        with closing(response):
-            if response.status_code != 200:
-                raise refused(response, self.connection, f"{repository}, {reference}")
+        path, what = _manifest_path(repository, reference), f"{repository}, {reference}"
+        with self.connection.send("GET", path, what, (200,), scope=_scope(repository), headers=ACCEPT, stream=True) as response:
             content = ResponseBody(response, f"{self.connection.name}/{repository}").read(SMALL + 1)
         digest = digest_of(content)
         wanted = reference if DIGEST.fullmatch(reference) else response.headers.get("Docker-Content-Digest", digest)
@@ -146,16 +140,18 @@ class Registry:
         holder = self._holders.get(blob.digest)
         if holder and holder != repository:
             start += f"?mount={blob.digest}&from={quote(holder, safe='')}"
-        response = self.connection.send("POST", start, scope=scope, data=b"")
+        response = self.connection.send("POST", start, f"an upload to {repository}", (201, 202), scope=scope, data=b"")
         if response.status_code == 201:
             return  # mounted: the registry had it in another repository
         location = response.headers.get("Location")
-        if response.status_code != 202 or not location:
-            raise refused(response, self.connection, f"an upload to {repository}")
+        if not location:
+            raise RegistryError("an upload without a Location", where=f"{self.connection.name}, {repository}")
         location += ("&" if urlsplit(location).query else "?") + f"digest={blob.digest}"
         response = self.connection.send(
             "PUT",
             location,
+            f"{repository}, {blob.digest}",
+            (201, 404),
             scope=scope,
             data=lambda: layout.open(blob, stop),
             headers={"Content-Type": "application/octet-stream"},
@@ -167,15 +163,12 @@ class Registry:
                 found=f"404 for {blob.digest}",
                 retryable=True,
             )
-        if response.status_code != 201:
-            raise refused(response, self.connection, f"{repository}, {blob.digest}")
 
     def _has_blob(self, repository: str, blob: Descriptor) -> bool:
-        response = self.connection.send("HEAD", f"/v2/{repository}/blobs/{blob.digest}", scope=_scope(repository, push=True))
+        path, what = f"/v2/{repository}/blobs/{blob.digest}", f"{repository}, {blob.digest}"
+        response = self.connection.send("HEAD", path, what, (200, 404), scope=_scope(repository, push=True))
         if response.status_code == 404:
             return False
-        if response.status_code != 200:
-            raise refused(response, self.connection, f"{repository}, {blob.digest}")
         stored = response.headers.get("Content-Length", str(blob.size))
         if stored != str(blob.size):
             # Uploading it again would not help: the registry keeps what it has under a digest, unverified.
@@ -193,12 +186,9 @@ class Registry:
         path = into / blob_name(blob.digest)
         if intact(path, blob):
             return
-        where = f"{self.connection.name}/{repository}"
-        with closing(
-            self.connection.send("GET", f"/v2/{repository}/blobs/{blob.digest}", scope=_scope(repository), stream=True)
-        ) as response:
-            if response.status_code != 200:
-                raise refused(response, self.connection, f"{repository}, {blob.digest}")
+        where, source = f"{self.connection.name}/{repository}", f"/v2/{repository}/blobs/{blob.digest}"
+        what = f"{repository}, {blob.digest}"
+        with self.connection.send("GET", source, what, (200,), scope=_scope(repository), stream=True) as response:
             write(path, BlobReader(ResponseBody(response, where), blob, where, stop))
 
 
