@@ -221,7 +221,7 @@ class Connection:
             raise RegistryError("a token service without TLS", where=self.name, found=_host(realm), needed="https")
         query = {"service": challenge.get("service", ""), "scope": scope or challenge.get("scope", "")}
         parameters = urlencode({name: value for name, value in query.items() if value})
-        url = urlunsplit((*realm[:3], "&".join(filter(None, (realm.query, parameters))), ""))
+        url = realm._replace(query="&".join(filter(None, (realm.query, parameters))), fragment="").geturl()
         headers = {"Authorization": self._credentials} if self._credentials else {}
         response = self._request(self._session, "GET", self._reachable(url) or url, headers, None, False)
         self._expect((200,), response, f"a token for {query['scope']}")
@@ -231,7 +231,8 @@ class Connection:
         except (ValueError, AttributeError):
             token = None
         if not isinstance(token, str):
-            raise RegistryError("a token service sent no token", where=_host(realm), needed="a JSON object with token")
+            needed, remedy = "a JSON object with token", "check the address: is it a registry?"
+            raise RegistryError("a token service sent no token", where=_host(realm), needed=needed, remedy=remedy)
         return f"Bearer {token}"
 
 
