@@ -2,7 +2,7 @@
 
 from airavata_runbook.chapters.picture import Picture, network_picture
 from airavata_runbook.checks import preflight as checks
-from airavata_runbook.checks.references import sources as sources_of
+from airavata_runbook.checks.references import check_references
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine.step import Rows, Target, check, everywhere
 from airavata_runbook.errors import StepFailed
@@ -85,7 +85,7 @@ def sources(session: Session) -> Rows:
     """Rows of field, what it names and how that was found."""
     return [
         ["field", "names", ""],
-        *([one.field, one.names, one.problem or one.state] for one in sources_of(session.site)),
+        *([one.field, one.target, one.problem or one.state] for one in check_references(session.site)),
         ["all other images", "the runbook's own", "built from Debian packages and pinned Go modules"],
     ]
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from airavata_runbook import stacks
 from airavata_runbook.chapters.site_stack import references, site_images
-from airavata_runbook.checks.references import own_certificate, read
+from airavata_runbook.checks.references import read_file, registry_certificate
 from airavata_runbook.cluster import readiness
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.configs import node
@@ -157,7 +157,7 @@ def trusted(session: Session) -> bytes:
     own = session.site.registry.certificate
     if own is None:
         return session.vault.authority().cert
-    return read(own.chain or own.certificate, "registry.certificate")
+    return read_file(own.chain or own.certificate, "registry.certificate")
 
 
 def pull_secret(session: Session, namespace: str) -> Resource:
@@ -194,7 +194,7 @@ def _certificate(target: Target) -> Iterator[Resource]:
             chain=True,
         )
         return
-    content, key = own_certificate(site)
+    content, key = registry_certificate(site, site.registry.certificate)
     yield File(f"{stem}.key", key, "0600", secret=True)
     yield File(f"{stem}.crt", content)
 

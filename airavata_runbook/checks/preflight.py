@@ -13,13 +13,13 @@ from typing import TypeVar
 from airavata_runbook import stacks
 from airavata_runbook.checks.host_checks import CONTROLLERS, CPUS, DISK, EACH_HOST, FEATURES, MEMORY, MTU, OLDEST, ROOM, SKEW
 from airavata_runbook.checks.look import Seen, look
-from airavata_runbook.checks.references import sources
+from airavata_runbook.checks.references import check_references
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.errors import HostKeyRefused, HostUnreachable, NotRoot, RunbookError, SiteError, StepFailed, printable
 from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.mirror.catalogue import check_versions
 from airavata_runbook.site import Site
-from airavata_runbook.site.stack_file import SYSTEM
+from airavata_runbook.site.stack_file import SYSTEM, StackError
 
 T = TypeVar("T")
 USABLE, MEND = "something that can be used", "mend the file, the variable or the site file"
@@ -105,8 +105,8 @@ def not_looked_at(findings: list[Finding]) -> dict[str, list[str]]:
 
 def _site_alone(site: Site, ask: bool) -> list[Finding]:
     findings = [
-        Finding("sources", "site", f"{one.field}: {one.names}: {one.problem}", one.needed or USABLE, one.remedy or MEND)
-        for one in sources(site, ask)
+        Finding("sources", "site", f"{one.field}: {one.target}: {one.problem}", one.needed or USABLE, one.remedy or MEND)
+        for one in check_references(site, ask)
         if one.problem
     ]
     if site.repository.folder:  # filled from the mirror
@@ -116,11 +116,10 @@ def _site_alone(site: Site, ask: bool) -> list[Finding]:
             findings.append(Finding("versions", "site", error.found, "versions that the mirror builds", error.remedy))
     try:
         stacks.load(site, {name: f"{site.registry_address}/{name}:any" for name in (*SYSTEM, *stacks.image_names(site))})
-    except SiteError as error:
-        first, *problems = str(error).splitlines()
-        told = [line.strip(" -") for line in problems if line.startswith("  - ")] or [first]
+    except StackError as error:
         findings += [
-            Finding("stack", "site", line, "a stack that fits the site", "correct the site file or the stack") for line in told
+            Finding("stack", "site", line, "a stack that fits the site", "correct the site file or the stack")
+            for line in error.problems
         ]
     return _marked(site, findings)
 

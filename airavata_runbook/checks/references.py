@@ -1,6 +1,6 @@
-"""What a site file points to on this machine: SSH keys, certificates, images and secrets. Looked at before anything is touched.
+"""What a site file refers to on this machine: SSH keys, certificates, images and secrets, checked before anything is changed.
 
-No host is asked for any of it: what the master generates is not looked at here.
+No host is contacted: secrets that are generated on the master are not read here.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,161 +18,147 @@ from airavata_runbook.pki.htpasswd import htpasswd_entry
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Certificate, ImageSource
 
-ASKING = 8  # registries asked at a time
-HERE = ("env", "file", "keyring")  # kinds of references to secrets that can be read now, by nobody's help
+PARALLEL = 8  # registries contacted at a time
+READABLE = ("env", "file", "keyring")  # kinds of secret references that can be read now, without asking anybody
 
 
 @dataclass(frozen=True)
-class Source:
-    """field: of the site file. names: what stands there. state: in words. problem: "" when it can be used.
+class CheckedReference:
+    """field: of the site file. target: what it refers to. state: in words. problem: "" when it is usable.
 
-    needed, remedy: of a problem, where more is known than that it must be mended.
+    needed, remedy: of a problem, where more is known than that it has to be corrected.
     """
 
     field: str
-    names: str
+    target: str
     state: str
     problem: str = ""
     needed: str = ""
     remedy: str = ""
 
 
-def sources(site: Site, ask: bool = False) -> Iterator[Source]:
-    """Everything that the site file points to, each looked at. No value of a secret is in what comes back.
+def check_references(site: Site, registries: bool = False) -> Iterator[CheckedReference]:
+    """Everything that the site file refers to, checked. No value of a secret is in the result.
 
-    ask: also ask the registries that images are pulled from whether they have them, side by side.
+    registries: also look up the images that are pulled in their registries, in parallel.
     """
     yield from _ssh_files(site)
-    yield _secret(
-        site, "registry.password", site.registry.password, lambda value: htpasswd_entry(site.registry.user, value, rounds=4)
-    )  # the cost does not matter: it is thrown away
+    # The cost (rounds) of the hash does not matter: it is discarded.
+    user = site.registry.user
+    yield _secret(site, "registry.password", site.registry.password, lambda value: htpasswd_entry(user, value, rounds=4))
     for name, reference in site.airavata.secrets.items():
         yield _secret(site, f"airavata.secrets.{name}", reference)
-    yield from _certificate(site)
-    with ThreadPoolExecutor(ASKING) as pool:
-        for found in pool.map(lambda one: _image(site, *one, ask), list(site.airavata.images.items())):
-            yield from found
+    if site.registry.certificate:
+        yield from _certificate(site, site.registry.certificate)
+    own = site.airavata.images
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        for checked in pool.map(lambda name, source: _image(site, name, source, registries), own, own.values()):
+            yield from checked
 
 
-def own_certificate(site: Site) -> tuple[bytes, bytes]:
-    """The admin's own certificate with its chain, and its key, for the registry (POC row 10). Raises SiteError."""
-    content = _with_chain(site.registry.certificate)
-    key = session_of(site).vault.secret(site.registry.certificate.key).encode() + b"\n"
-    if problems := pki.check_chain(content, key, site.registry.name):
-        raise SiteError(
-            "the registry's certificate cannot be used", where="registry.certificate", found="; ".join(map(str, problems))
-        )
-    return content, key
+def registry_certificate(site: Site, own: Certificate) -> tuple[bytes, bytes]:
+    """The admin's own certificate for the registry with its chain, and its key (POC row 10). Raises SiteError."""
+    chain = _with_chain(own)
+    key = session_of(site).vault.secret(own.key).encode() + b"\n"
+    if problems := pki.check_chain(chain, key, site.registry.name):
+        raise SiteError("invalid certificate of the registry", where="registry.certificate", found="; ".join(map(str, problems)))
+    return chain, key
+
+
+def read_file(path: str, field: str) -> bytes:
+    """A file that a field of the site file names. Raises SiteError."""
+    try:
+        return paths.given(path).read_bytes()
+    except OSError as error:
+        raise SiteError("a file that the site file names is unreadable", where=field, found=str(error)) from None
 
 
 def _with_chain(own: Certificate) -> bytes:
     return pki.bundle(
-        read(own.certificate, "registry.certificate.certificate"),
-        read(own.chain, "registry.certificate.chain") if own.chain else b"",
+        read_file(own.certificate, "registry.certificate.certificate"),
+        read_file(own.chain, "registry.certificate.chain") if own.chain else b"",
     )
 
 
-def read(path: str, field: str) -> bytes:
-    """A file that the site names. Raises SiteError."""
-    try:
-        return paths.given(path).read_bytes()
-    except OSError as error:
-        raise SiteError("a file that the site names cannot be read", where=field, found=str(error)) from None
-
-
-def _ssh_files(site: Site) -> Iterator[Source]:
-    """Keys and known_hosts that the site names, or a node of it otherwise than the site."""
+def _ssh_files(site: Site) -> Iterator[CheckedReference]:
+    """Keys and known_hosts of the site, and of each node that has others."""
     if site.lab:
         return  # `lab up` makes its own
     for kind in ("key", "known_hosts"):
         shared = getattr(site.ssh, kind)
-        named = {f"ssh.{kind}": shared} | {
+        files = {f"ssh.{kind}": shared} | {
             f"nodes.{node.name}.ssh.{kind}": own for node in site.nodes if (own := getattr(node.ssh, kind)) != shared
         }
-        for field, path in named.items():
+        for field, path in files.items():
             if path:
-                yield _looked_at(field, path, "there", read, path, field)
+                yield _checked(field, path, "found", read_file, path, field)
 
 
-def _certificate(site: Site) -> Iterator[Source]:
-    field, own = "registry.certificate", site.registry.certificate
-    if own and _kind(own.key) in HERE:
-        yield _looked_at(field, own.certificate, "in order, within its dates, key fits", own_certificate, site)
-    elif own:
-        yield _looked_at(field, own.certificate, "there", _with_chain, own)
-        yield _given(site, f"{field}.key", own.key)
+def _certificate(site: Site, own: Certificate) -> Iterator[CheckedReference]:
+    field = "registry.certificate"
+    if _kind(own.key) in READABLE:
+        yield _checked(field, own.certificate, "valid: chain, dates and key", registry_certificate, site, own)
+    else:
+        yield _checked(field, own.certificate, "found", _with_chain, own)
+        yield _given_secret(site, f"{field}.key", own.key)
 
 
-def _image(site: Site, name: str, source: ImageSource, ask: bool) -> list[Source]:
+def _image(site: Site, name: str, source: ImageSource, registries: bool) -> list[CheckedReference]:
     field, auth = f"airavata.images.{name}", []
     if source.auth:
-        auth = [_given(site, f"{field}.auth", source.auth)]
-        # A password that is typed in is asked for once, when the image is pulled; one that is missing is said already.
-        ask = ask and _kind(source.auth) in HERE and not auth[0].problem
-    return [
-        *auth,
-        _looked_at(
-            field,
-            source.archive or source.build or source.pull or "",
-            "pulled by its digest" if source.pull else "there",
-            _usable,
-            site,
-            source,
-            ask,
-        ),
-    ]
+        auth = [_given_secret(site, f"{field}.auth", source.auth)]
+        # A password that is prompted for is needed only once, at the pull; a missing one is a problem of its own.
+        registries = registries and _kind(source.auth) in READABLE and not auth[0].problem
+    target = source.archive or source.build or source.pull or ""
+    state = "pulled by its digest" if source.pull else "found"
+    return [*auth, _checked(field, target, state, _check_image, site, source, registries)]
 
 
-def _usable(site: Site, source: ImageSource, ask: bool) -> None:
-    if source.pull:
-        Reference.parse(source.pull)
-        if ask:
-            images.ask(source, session_of(site).vault.secret(source.auth) if source.auth else None)
-    elif source.archive:
+def _check_image(site: Site, source: ImageSource, registries: bool) -> None:
+    if source.archive:
         images.resolve(source, folder=paths.base_dir())  # an archive is only opened, and compared with its digest
-    else:
+    elif source.build:
         images.check_build(paths.given(source.build))
+    else:
+        Reference.parse(source.pull or "")
+        if registries:
+            images.check_pull(source, session_of(site).vault.secret(source.auth) if source.auth else None)
 
 
-def _given(site: Site, field: str, reference: str) -> Source:
-    """A secret that comes from elsewhere: what the master makes up is none."""
+def _given_secret(site: Site, field: str, reference: str) -> CheckedReference:
+    """A secret that has to come from elsewhere: a generated one is unknown there."""
     if _kind(reference) == "generated":
-        return Source(
+        return CheckedReference(
             field,
             reference,
-            "cannot be used",
-            "what the master generates is known nowhere else",
-            f"{', '.join(f'{kind}:NAME' for kind in HERE)} or prompt:NAME",
-            "name where your own is",
+            "unusable",
+            "a generated secret is unknown outside the cluster",
+            f"{', '.join(f'{kind}:NAME' for kind in READABLE)} or prompt:NAME",
+            "refer to your own secret",
         )
     return _secret(site, field, reference)
 
 
-def _secret(site: Site, field: str, reference: str, fits: Callable[[str], object] = lambda value: None) -> Source:
-    """A secret. fits: raises RunbookError for a value that cannot be used; only what can be read now is looked at."""
+def _secret(site: Site, field: str, reference: str, validate: Callable[[str], object] = lambda value: None) -> CheckedReference:
+    """A secret. validate: raises RunbookError for an unusable value; only a value that is readable now is validated."""
     if _kind(reference) == "generated":
-        return Source(field, reference, "made on the master, once")
+        return CheckedReference(field, reference, "generated on the master, once")
     if _kind(reference) == "prompt":
-        return _looked_at(field, reference, "asked for when it is needed", vault.need_somebody_to_ask, reference)
-    return _looked_at(field, reference, "there", lambda: fits(session_of(site).vault.secret(reference)))
+        return _checked(field, reference, "prompted for when it is needed", vault.need_somebody_to_ask, reference)
+    return _checked(field, reference, "found", lambda: validate(session_of(site).vault.secret(reference)))
 
 
 def _kind(reference: str) -> str:
     return reference.partition(":")[0]
 
 
-def _looked_at(field: str, names: str, state: str, look: Callable[..., object], *arguments) -> Source:
+def _checked(field: str, target: str, state: str, check: Callable[..., object], *arguments: object) -> CheckedReference:
+    """The result of `check(*arguments)`: `state`, or the problem of the RunbookError or OSError that it raised."""
     try:
-        look(*arguments)
+        check(*arguments)
     except RunbookError as error:
-        return Source(
-            field,
-            names,
-            "cannot be used",
-            error.message + (f": {error.found}" if error.found else ""),
-            error.needed,
-            error.remedy,
-        )
+        problem = error.message + (f": {error.found}" if error.found else "")
+        return CheckedReference(field, target, "unusable", problem, error.needed, error.remedy)
     except OSError as error:
-        return Source(field, names, "cannot be used", str(error))
-    return Source(field, names, state)
+        return CheckedReference(field, target, "unusable", str(error))
+    return CheckedReference(field, target, state)

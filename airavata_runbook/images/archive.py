@@ -1,6 +1,6 @@
 """The files of an image archive by name, read in place: of a folder, or of a tar without unpacking it.
 
-Nothing is ever written under a name that an archive chose, and no name leads out of it.
+Nothing is ever written to a path that an archive names, and no path outside it is read.
 """
 
 import gzip
@@ -17,15 +17,15 @@ from typing import BinaryIO, Protocol
 from airavata_runbook.errors import RunbookError
 from airavata_runbook.local import paths
 
-SMALL = 4 << 20  # bytes: the largest manifest, index or configuration that is read, as registries have it
+SMALL = 4 << 20  # bytes: the largest manifest, index or configuration that is read; registries have the same limit
 
 
 class BadImage(RunbookError):
-    """An image, archive or manifest that cannot be used as it is."""
+    """An invalid or unusable image, archive, manifest or reference."""
 
 
 class Files(Protocol):
-    """where: the archive's path. size: bytes of a file, None when there is none. open: a stream of it."""
+    """where: the archive's path. size: bytes of a file, None when there is none. open: its content as a stream."""
 
     where: Path
 
@@ -40,7 +40,7 @@ def open_files(path: Path) -> Files:
 
 
 def read_small(files: Files, name: str) -> bytes:
-    """A file whole, of at most 4 MiB. Raises BadImage."""
+    """The content of a file of at most 4 MiB. Raises BadImage."""
     size = files.size(name)
     if size is None or size > SMALL:
         raise BadImage(
@@ -68,23 +68,22 @@ class Folder:
             return self._inside(name).open("rb")
         except OSError as error:
             raise BadImage(
-                "a file of the image cannot be read", where=f"{self.where}, {name}", found=error.strerror or str(error)
+                "a file of the image is unreadable", where=f"{self.where}, {name}", found=error.strerror or str(error)
             ) from None
 
     def _inside(self, name: str) -> Path:
-        _refuse_escape(name, self.where)
-        path = (self.where / name).resolve()
+        path = (self.where / _normal(name, self.where)).resolve()
         if not path.is_relative_to(self.where.resolve()):
-            raise _escape(name, self.where)  # by a symbolic link
+            raise _traversal(name, self.where)  # by a symbolic link
         return path
 
 
 class Tar:
-    """A tar archive: an index of where each file begins, made once; then files are read side by side."""
+    """A tar archive: the offset of each file is looked up once; then files are read in parallel."""
 
     def __init__(self, path: Path):
         self.where = path
-        self._file = _plain(path)
+        self._file = _uncompressed(path)
         self._index: dict[str, tuple[int, int]] = {}
         links: dict[str, str] = {}
         try:
@@ -99,12 +98,12 @@ class Tar:
                         links[name] = _normal(member.linkname, path)
         except (tarfile.TarError, EOFError) as error:
             raise BadImage(
-                "an image archive cannot be read",
+                "an image archive is unreadable",
                 where=str(path),
                 found=str(error),
                 needed="an uncompressed tar, or one compressed by gzip",
             ) from None
-        # `docker save` links equal layers to each other; a link to a link is none of its doing.
+        # `docker save` links equal layers to each other; it makes no link to a link.
         self._index |= {name: self._index[target] for name, target in links.items() if target in self._index}
 
     def size(self, name: str) -> int | None:
@@ -117,7 +116,7 @@ class Tar:
 
 
 class _Window(io.RawIOBase):
-    """Bytes [start, start + size) of a file, by pread: many windows on one file do not disturb each other."""
+    """Bytes [start, start + size) of a file, by pread: windows of one file can be read in parallel."""
 
     def __init__(self, file: BinaryIO, start: int, size: int):
         super().__init__()
@@ -133,12 +132,12 @@ class _Window(io.RawIOBase):
         return len(data)
 
 
-def _plain(path: Path) -> BinaryIO:
-    """The archive itself, or what gzip packed, in a file that has no name and vanishes with its last reader."""
+def _uncompressed(path: Path) -> BinaryIO:
+    """The archive itself or, where gzip compressed it, a decompressed temporary file without a name."""
     try:
         file = path.open("rb")
     except OSError as error:
-        raise BadImage("an image archive cannot be read", where=str(path), found=error.strerror or str(error)) from None
+        raise BadImage("an image archive is unreadable", where=str(path), found=error.strerror or str(error)) from None
     if os.pread(file.fileno(), 2, 0) != b"\x1f\x8b":
         return file
     unpacked = tempfile.TemporaryFile(dir=paths.cache_dir())  # noqa: SIM115 - the archive keeps it open
@@ -146,26 +145,23 @@ def _plain(path: Path) -> BinaryIO:
         with file, gzip.open(file) as stream:
             shutil.copyfileobj(stream, unpacked, 1 << 20)
     except (OSError, EOFError, zlib.error) as error:
-        raise BadImage("a compressed image archive cannot be read", where=str(path), found=str(error)) from None
+        raise BadImage("a compressed image archive is unreadable", where=str(path), found=str(error)) from None
     unpacked.seek(0)
     return unpacked
 
 
 def _normal(name: str, where: Path) -> str:
-    _refuse_escape(name, where)
+    """A name without `.` and doubled slashes. Raises BadImage for one that leads out of the archive."""
+    if name.startswith("/") or ".." in PurePosixPath(name).parts or "\0" in name:
+        raise _traversal(name, where)
     return os.path.normpath(name)
 
 
-def _refuse_escape(name: str, where: Path) -> None:
-    if name.startswith("/") or ".." in PurePosixPath(name).parts or "\0" in name:
-        raise _escape(name, where)
-
-
-def _escape(name: str, where: Path) -> BadImage:
+def _traversal(name: str, where: Path) -> BadImage:
     return BadImage(
-        "a name in the image leads out of it",
+        "path traversal in an image archive",
         where=str(where),
         found=repr(name),
         needed="names below the archive's top",
-        remedy="do not use this archive: it is damaged or hostile",
+        remedy="do not use this archive: it is damaged or malicious",
     )

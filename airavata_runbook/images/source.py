@@ -1,4 +1,4 @@
-"""Where a site's images come from (SEED row 12): an archive, a reference that is pulled, or a folder that is built."""
+"""Where a site's images come from (POC row 12): an archive, a reference that is pulled, or a folder that is built."""
 
 import hashlib
 import os
@@ -11,17 +11,16 @@ from pathlib import Path
 
 from airavata_runbook.errors import RunbookError
 from airavata_runbook.images.archive import BadImage
-from airavata_runbook.images.layout import PLATFORM, Layout, open_archive
+from airavata_runbook.images.http import TIMEOUT
+from airavata_runbook.images.layout import Layout, open_archive
+from airavata_runbook.images.manifest import PLATFORM
 from airavata_runbook.images.reference import Reference
 from airavata_runbook.images.registry import Registry
-from airavata_runbook.images.transfer import OnBytes
 from airavata_runbook.local import paths
 from airavata_runbook.site.parts import ImageSource
 
-__all__ = ["BadImage", "Layout", "Reference", "open_archive", "resolve", "tag"]
-
-ASK = (5, 10)  # seconds to connect to a registry that is only asked what it has, and for its answer
-# What each engine is called with: build (the image's id goes to a file), then save to an archive.
+LOOKUP_TIMEOUT = (5, 10)  # seconds to connect to a registry in which an image is only looked up, and for its response
+# Each engine's commands: build (the image's id goes to a file), then save to an archive.
 ENGINES = {
     "podman": (
         ["build", "--iidfile", "{id_file}", "{context}"],
@@ -39,23 +38,21 @@ def resolve(
     auth: str | None = None,
     ca: bytes | str | Path | None = None,
     platform: str = PLATFORM,
-    progress: OnBytes | None = None,
 ) -> Layout:
-    """The image that a site file's source stands for, on this machine; what was pulled or built before is used again.
+    """The image of a site file's source, on this machine; what was pulled or built before is used again.
 
-    folder: what relative paths start at. auth: the value of `source.auth`, `user:password`. ca: authority of the
-    registry that is pulled from, when it is no public one. Raises BadImage, RegistryError, or RunbookError when
-    an image cannot be built.
+    folder: base of relative paths. auth: the value of `source.auth`, `user:password`. ca: of the registry to pull from,
+    when it is not a public one. Raises BadImage, RegistryError, or RunbookError when an image cannot be built.
     """
     if source.archive:
         layout = open_archive(_below(folder, source.archive), platform)
     elif source.build:
-        layout = _built(_below(folder, source.build), platform)
+        layout = _build(_below(folder, source.build), platform)
     else:
-        layout = _pulled(source, auth, ca, platform, progress)
+        layout = _pull(source, auth, ca, platform)
     if source.digest and source.digest not in layout.digests:
         raise BadImage(
-            "an image is not the one that the site file asks for",
+            "an image does not match the digest in the site file",
             where=source.archive or source.pull or source.build or "",
             found=layout.digest,
             needed=source.digest,
@@ -64,87 +61,97 @@ def resolve(
     return layout
 
 
-def ask(source: ImageSource, auth: str | None = None, ca: bytes | str | Path | None = None) -> None:
-    """Ask the registry of an image that is pulled whether it has it; one that this machine has is not asked for.
+def check_pull(source: ImageSource, auth: str | None = None, ca: bytes | str | Path | None = None) -> None:
+    """Look up an image that is pulled in its registry, unless this machine has it.
 
-    Raises RegistryError, within ASK seconds without an answer, and BadImage when it has not.
+    Raises BadImage when the registry does not have it; RegistryError, after LOOKUP_TIMEOUT without a response.
     """
-    reference = Reference.parse(source.pull)
-    if (_pulled_into(reference.digest or source.digest, PLATFORM) / "index.json").exists():
+    reference, digest = _pinned(source)
+    if (_pulled_folder(digest, PLATFORM) / "index.json").exists():
         return
-    user, _, password = (auth or "").partition(":")
-    registry = Registry(reference.url, ca=ca, user=user or None, password=password or None, timeout=ASK)
-    if registry.has_manifest(reference.repository, reference.digest or source.digest) is None:
+    registry = _registry(reference, auth, ca, LOOKUP_TIMEOUT)
+    if registry.manifest_digest(reference.repository, digest) is None:
         raise BadImage(
-            "the registry has no such image",
-            where=source.pull,
-            needed="a digest that is there",
+            "no such image in the registry",
+            where=source.pull or "",
+            needed="a digest that the registry has",
             remedy="correct the reference, or push the image",
         )
 
 
 def check_build(context: Path) -> None:
-    """See whether a folder could be built into an image here; one that was built already needs no engine.
+    """Check that a folder can be built into an image here; one that was built already needs no engine.
 
     Raises BadImage when there is nothing to build, RunbookError when nothing here can build it.
     """
-    if not _built_into(context).exists():
+    if not _built_archive(context).exists():
         _engine(context)
 
 
 def tag(source: ImageSource, *, folder: Path) -> str:
-    """A tag that changes exactly when the source does, found without fetching or building: `sha-` and 16 digits."""
+    """A tag that changes exactly when the source does, without pulling or building: `sha-` and 16 hexadecimal digits."""
     if source.build:
-        return f"sha-{_content(_below(folder, source.build))[:16]}"
-    digest = source.digest or (Reference.parse(source.pull).digest if source.pull else None)
-    digest = digest or open_archive(_below(folder, source.archive)).digest
+        return f"sha-{_content_digest(_below(folder, source.build))[:16]}"
+    if source.archive:
+        digest = source.digest or open_archive(_below(folder, source.archive)).digest
+    else:
+        _, digest = _pinned(source)
     return f"sha-{digest.removeprefix('sha256:')[:16]}"
 
 
-def _pulled(
-    source: ImageSource, auth: str | None, ca: bytes | str | Path | None, platform: str, progress: OnBytes | None
-) -> Layout:
-    reference = Reference.parse(source.pull)
-    digest = reference.digest or source.digest
-    into = _pulled_into(digest, platform)
+def _pinned(source: ImageSource) -> tuple[Reference, str]:
+    """The reference to pull and its digest, one of which a site file has to give. Raises BadImage."""
+    reference = Reference.parse(source.pull or "")
+    digest = source.digest or reference.digest
+    if digest is None:
+        raise BadImage("an image to pull has no digest", found=source.pull or "", needed="NAME[:TAG]@sha256:…")
+    return reference, digest
+
+
+def _pull(source: ImageSource, auth: str | None, ca: bytes | str | Path | None, platform: str) -> Layout:
+    reference, digest = _pinned(source)
+    into = _pulled_folder(digest, platform)
     if (into / "index.json").exists():  # written last
         with suppress(BadImage):  # a damaged cache is repaired: the pull below fetches what is not intact
             layout = open_archive(into, platform)
             layout.verify()
             return layout
+    return _registry(reference, auth, ca, TIMEOUT).pull(reference.repository, digest, into, platform)
+
+
+def _registry(reference: Reference, auth: str | None, ca: bytes | str | Path | None, timeout: tuple[float, float]) -> Registry:
     user, _, password = (auth or "").partition(":")
-    registry = Registry(reference.url, ca=ca, user=user or None, password=password or None)
-    return registry.pull(reference.repository, digest, into, platform, progress)
+    return Registry(reference.url, ca=ca, user=user or None, password=password or None, timeout=timeout)
 
 
-def _pulled_into(digest: str, platform: str) -> Path:
+def _pulled_folder(digest: str, platform: str) -> Path:
     return paths.cache_dir() / "images" / "pulled" / f"{digest.replace(':', '-')}-{platform.replace('/', '-')}"
 
 
-def _built_into(context: Path) -> Path:
-    """Where the image of a folder's present content is kept, built or still to be built. Raises BadImage."""
+def _built_archive(context: Path) -> Path:
+    """The archive of the image that the folder's present content builds, made already or not. Raises BadImage."""
     if not context.is_dir():
-        raise BadImage("there is no such folder to build an image from", where=str(context))
+        raise BadImage("no such folder to build an image from", where=str(context))
     if not any((context / name).is_file() for name in ("Dockerfile", "Containerfile")):
         raise BadImage(
-            "a folder holds nothing to build an image from", where=str(context), needed="a Dockerfile or Containerfile"
+            "a folder without a recipe to build an image from", where=str(context), needed="a Dockerfile or Containerfile"
         )
-    return paths.cache_dir() / "images" / "built" / f"{_content(context)}.tar"
+    return paths.cache_dir() / "images" / "built" / f"{_content_digest(context)}.tar"
 
 
-def _built(context: Path, platform: str) -> Layout:
-    archive = _built_into(context)
+def _build(context: Path, platform: str) -> Layout:
+    archive = _built_archive(context)
     if not archive.exists():
         archive.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=archive.parent) as work:
-            made = Path(work) / "image.tar"
-            _build(context, made, Path(work) / "id")
-            open_archive(made, platform)
-            os.replace(made, archive)
+            new = Path(work) / "image.tar"
+            _run_engine(context, new, Path(work) / "id")
+            open_archive(new, platform)
+            os.replace(new, archive)
     return open_archive(archive, platform)
 
 
-def _build(context: Path, archive: Path, id_file: Path) -> None:
+def _run_engine(context: Path, archive: Path, id_file: Path) -> None:
     engine = _engine(context)
     build, save = ENGINES[engine]
     values = {"context": str(context), "archive": str(archive), "id_file": str(id_file)}
@@ -154,18 +161,18 @@ def _build(context: Path, archive: Path, id_file: Path) -> None:
 
 
 def _engine(context: Path) -> str:
-    """The first engine of this machine that answers (a docker command without a running daemon does not)."""
+    """The first engine on this machine that works (docker does not without its daemon). Raises RunbookError."""
     found = []
     for engine in ENGINES:
         if not shutil.which(engine):
             found.append(f"{engine}: not installed")
             continue
-        answer = subprocess.run([engine, "version"], capture_output=True, text=True)
-        if not answer.returncode:
+        result = subprocess.run([engine, "version"], capture_output=True, text=True)
+        if not result.returncode:
             return engine
-        found.append(f"{engine}: {(answer.stderr.strip() or 'does not answer').splitlines()[-1]}")
+        found.append(f"{engine}: {(result.stderr.strip() or 'does not work').splitlines()[-1]}")
     raise RunbookError(
-        "nothing on this machine can build an image",
+        "no engine on this machine can build an image",
         where=str(context),
         found="; ".join(found),
         needed=f"one of {', '.join(ENGINES)}",
@@ -174,18 +181,18 @@ def _engine(context: Path) -> str:
 
 
 def _run(command: list[str]) -> None:
-    answer = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-    if answer.returncode:
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    if result.returncode:
         raise RunbookError(
             "an image could not be built",
             where=" ".join(command),
-            found=answer.stdout.strip()[-1500:],
-            remedy="run that command by hand; the runbook only calls it",
+            found=result.stdout.strip()[-1500:],
+            remedy="run the command yourself to see more",
         )
 
 
-def _content(context: Path) -> str:
-    """A digest over names, modes and contents of everything in a folder: it stands for what would be built."""
+def _content_digest(context: Path) -> str:
+    """SHA-256 over names, modes and contents of everything in a folder: what is built depends on nothing else here."""
     total = hashlib.sha256()
     for path in sorted(context.rglob("*")):
         mode = path.lstat().st_mode

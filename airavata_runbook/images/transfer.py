@@ -1,75 +1,51 @@
-"""Blobs side by side: a few threads, tries again where that helps, progress told in the caller's own thread."""
+"""Blobs in parallel: a few threads, retries where they help, and files that appear whole or not at all."""
 
 import hashlib
 import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import requests
 import urllib3
 
 from airavata_runbook.images.http import RegistryError, reason
-from airavata_runbook.images.layout import Descriptor
+from airavata_runbook.images.manifest import Descriptor
 
 WORKERS = 4
 TRIES = 3
 PAUSE = 1.0  # seconds before the second try, twice that before the third
-TICK = 0.25  # seconds between two reports of progress
-
-OnBytes = Callable[[int, int], None]  # bytes done, bytes in all; called in the thread that asked for the work
-Work = Callable[[Descriptor, Callable[[int], None]], None]
 
 
-class _Stopped(Exception):
-    """Another blob failed, or the user interrupted: the rest is not worth carrying on."""
+def transfer(blobs: Sequence[Descriptor], one: Callable[[Descriptor, threading.Event], None]) -> None:
+    """Call `one(blob, stop)` for every blob, four at a time; `stop` is set once the others are to be cancelled.
 
-
-def side_by_side(blobs: Sequence[Descriptor], work: Work, progress: OnBytes | None = None) -> None:
-    """Call `work(blob, count)` for every blob, four at a time; `count(n)`: n bytes of this blob are done.
-
-    A retryable RegistryError is tried again twice; the first other error stops everything and is raised.
+    A retryable RegistryError is retried twice; the first other error cancels the rest and is raised.
     """
-    total = sum(blob.size for blob in blobs)
-    done: dict[str, int] = {}
     stop = threading.Event()
-
-    def one(blob: Descriptor) -> None:
-        def count(size: int) -> None:
-            if stop.is_set():
-                raise _Stopped
-            done[blob.digest] = size
-
-        _tried(lambda: work(blob, count), stop)
-
     with ThreadPoolExecutor(WORKERS, "blob") as pool:
         try:
-            pending = {pool.submit(one, blob) for blob in blobs}
-            while pending:
-                finished, pending = wait(pending, TICK, FIRST_EXCEPTION)
-                for future in finished:
-                    future.result()
-                if progress:
-                    progress(sum(done.copy().values()), total)
+            for future in as_completed([pool.submit(_retry, one, blob, stop) for blob in blobs]):
+                future.result()
         except BaseException:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _tried(call: Callable[[], None], stop: threading.Event) -> None:
+def _retry(one: Callable[[Descriptor, threading.Event], None], blob: Descriptor, stop: threading.Event) -> None:
     for left in reversed(range(TRIES)):
         try:
-            return call()
+            return one(blob, stop)
         except RegistryError as error:
             if not (left and error.retryable) or stop.wait(PAUSE * (TRIES - left)):
                 raise
 
 
-class Received:
-    """The raw body of an answer as a stream whose failures are RegistryErrors."""
+class ResponseBody:
+    """The raw body of a response as a stream whose failures are RegistryErrors."""
 
     def __init__(self, response: requests.Response, where: str):
         self._response, self._where = response, where
@@ -79,7 +55,7 @@ class Received:
             return self._response.raw.read(size, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise RegistryError(
-                "an answer of a registry breaks off", where=self._where, found=reason(error), retryable=True
+                "a registry's response broke off", where=self._where, found=reason(error), retryable=True
             ) from None
 
     def close(self) -> None:
@@ -101,7 +77,7 @@ def write(path: Path, content: Iterable[bytes]) -> None:
 
 
 def intact(path: Path, blob: Descriptor) -> bool:
-    """Whether a file is there and is the blob."""
+    """Whether the file exists and is the blob."""
     if not path.is_file() or path.stat().st_size != blob.size:
         return False
     with path.open("rb") as file:

@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 from airavata_runbook.errors import CannotBuild
-from airavata_runbook.images.layout import OCI_MANIFEST, blob_name, digest_of
+from airavata_runbook.images.layout import blob_name
+from airavata_runbook.images.manifest import OCI_MANIFEST, digest_of
 
 EPOCH = 1767225600  # 2026-01-01T00:00:00Z, the time of every file in a layer
 CREATED = "2026-01-01T00:00:00Z"

@@ -143,7 +143,7 @@ RECIPES = (
         ports=(2181,),
         versioned_by="libzookeeper-java",
     ),
-    # STAND_IN_ROLE and the other variables are those of stacks/stand_in/server.py. No writable folder.
+    # STAND_IN_ROLE and the other variables are those of stacks/stand_in/main.py. No writable folder.
     Recipe(
         "stand-in",
         "STAND-IN for Airavata's API server and portal: no part of Apache Airavata",
@@ -152,7 +152,7 @@ RECIPES = (
         files=(("/opt/stand-in", STAND_IN, 0o644),),
         requirements=FILES / "stand-in/requirements.txt",
         python_path="/opt/stand-in-packages",
-        entrypoint=("python3", "/opt/stand-in/server.py"),
+        entrypoint=("python3", "/opt/stand-in/main.py"),
         ports=(9930, 8443),
         env=(("PYTHONPATH", "/opt/stand-in-packages"), ("PYTHONUNBUFFERED", "1"), ("PYTHONDONTWRITEBYTECODE", "1")),
         labels=(("org.apache.airavata.runbook.stand-in", "STAND-IN"),),

@@ -41,7 +41,7 @@ class Image:
         if context.planning and "service docker-distribution" in context.touched:
             raise NotYet("the registry runs")
         try:
-            return self.registry().has_manifest(self.repository, self.tag)
+            return self.registry().manifest_digest(self.repository, self.tag) is not None
         except RegistryError as error:
             if error.retryable and context.planning:
                 raise NotYet("the registry answers") from None

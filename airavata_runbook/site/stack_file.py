@@ -1,5 +1,6 @@
-"""stack.yaml: what a stack consists of, in what order, with which secrets and certificates."""
+"""stack.yaml: the components of a stack, the order in which they start, their secrets and certificates."""
 
+from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Literal
@@ -13,17 +14,25 @@ from airavata_runbook.site.messages import nearest
 from airavata_runbook.site.parts import Airavata
 
 FOLDER = Path(__file__).parent.parent / "stacks"
-STAND_IN = "stand-in"  # the name of the image that serves where Airavata's own is not to be had
-SYSTEM = ("pause", "coredns", "toolbox")  # every site's images: the pods' own container, DNS, the network check
-OTHER_IMAGES = (*SYSTEM, STAND_IN)  # what a site may name though no component of its stack has it
+STAND_IN = "stand-in"  # the image that serves instead of Airavata's own
+SYSTEM = ("pause", "coredns", "toolbox")  # images of every site: the pause container, DNS, the network check
+OTHER_IMAGES = (*SYSTEM, STAND_IN)  # images that a site can replace though no component of its stack names them
+
+
+class StackError(SiteError):
+    """A stack that is invalid, or does not fit the site. problems: one line each."""
+
+    def __init__(self, message: str, problems: Sequence[str] = (), **parts: str):
+        super().__init__("\n".join([message + ":" * bool(problems), *(f"  - {line}" for line in problems)]), **parts)
+        self.problems = tuple(problems) or (message,)
 
 
 class Part(Model):
-    """A component as stack.yaml lists it.
+    """A component in stack.yaml.
 
     kind: `backing` (real in every site) or `airavata` (the site names an image, or the stand-in serves it where
     stand_in is true). ports: those of its Service. certificate: the Services it serves with TLS, for the Secret NAME-tls;
-    outside: clients beyond the cluster connect to it too. storage_uid: who owns its folder on the storage node.
+    outside: clients outside the cluster connect to it too. storage_uid: the owner of its folder on the storage node.
     """
 
     name: Name
@@ -38,7 +47,7 @@ class Part(Model):
 
 
 class Contents(Model):
-    """stack.yaml. secrets: Secret → key → `generated:NAME`, which a site may override, or `site:NAME`, which it must give."""
+    """stack.yaml. secrets: Secret → key → `generated:NAME`, which a site can override, or `site:NAME`, which it has to set."""
 
     name: Name
     title: str
@@ -48,31 +57,27 @@ class Contents(Model):
 
 
 def read(root: Path) -> Contents:
-    """stack.yaml in the folder `root`, with the components in the order in which they can start. Raises SiteError."""
+    """stack.yaml in the folder `root`, its components sorted so that each starts after those it needs. Raises StackError."""
     path = root / "stack.yaml"
     if not path.is_file():
-        raise SiteError(f"there is no stack {root.name}", where=shown(path, root))
+        raise StackError(f"there is no stack {root.name}", where=shown(path, root))
     try:
         contents = Contents.model_validate(yaml.safe_load(path.read_text()))
     except yaml.YAMLError as error:
-        raise SiteError("a stack's file is not YAML", where=shown(path, root), found=str(error)) from None
+        raise StackError("stack.yaml is not valid YAML", where=shown(path, root), found=str(error)) from None
     except ValidationError as error:
-        refuse(root, [f"stack.yaml: {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()])
+        lines = [f"stack.yaml: {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        raise invalid(root, lines) from None
     parts = {part.name: part for part in contents.components}
-    refuse(
-        root,
-        [
-            f"stack.yaml: components: {part.name}.needs: found {need}; needed: a component of the stack"
-            for part in parts.values()
-            for need in part.needs
-            if need not in parts
-        ],
-    )
+    unknown = [(part.name, need) for part in parts.values() for need in part.needs if need not in parts]
+    if unknown:
+        needed = "needed: a component of the stack"
+        raise invalid(root, [f"stack.yaml: components: {name}.needs: found {need}; {needed}" for name, need in unknown])
     try:
         order = list(TopologicalSorter({part.name: part.needs for part in parts.values()}).static_order())
     except CycleError as error:
-        raise SiteError(
-            "components need each other in a circle",
+        raise StackError(
+            "components need each other in a cycle",
             where=shown(path, root),
             found=" → ".join(error.args[1]),
             needed="an order in which they can start",
@@ -80,24 +85,22 @@ def read(root: Path) -> Contents:
     return contents.model_copy(update={"components": [parts[name] for name in order]})
 
 
-def refuse(root: Path, lines: list[str]) -> None:
-    """Raises SiteError with all `lines` about the stack in the folder `root`, if there are any."""
-    if lines:
-        count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
-        raise SiteError(
-            f"the stack {root.name} has {count}:\n" + "\n".join(f"  - {line}" for line in lines),
-            where=shown(root, root),
-            remedy="nothing was sent to the cluster",
-        )
+def invalid(root: Path, problems: Sequence[str]) -> StackError:
+    """The error with all `problems` of the stack in the folder `root`."""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    message, where = f"the stack {root.name} has {count}", shown(root, root)
+    return StackError(
+        message, problems, where=where, remedy="correct the stack or the site file; nothing was sent to the cluster"
+    )
 
 
 def shown(path: Path, root: Path) -> str:
-    """stacks/NAME/COMPONENT/FILE, wherever the stacks are."""
+    """stacks/NAME/COMPONENT/FILE, whatever folder the stacks are in."""
     return str(path.relative_to(root.parent.parent))
 
 
 def unknown_names(airavata: Airavata, folder: Path = FOLDER) -> list[str]:
-    """Names under the site's airavata.images and airavata.secrets that nothing in its stack uses: slips of the pen."""
+    """Names under the site's airavata.images and airavata.secrets that nothing in its stack uses: typing errors."""
     contents = read(folder / airavata.stack)
     images = {part.image for part in contents.components} | set(OTHER_IMAGES)
     secrets = {reference.partition(":")[2] for keys in contents.secrets.values() for reference in keys.values()}

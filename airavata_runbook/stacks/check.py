@@ -1,7 +1,7 @@
-"""What is wrong with a stack's manifests, found before anything is sent to the API server.
+"""Lint a stack's manifests before anything is sent to the API server.
 
-Each check makes one mistake impossible that the POC's own manifests had (AIRAVATA.md lists them). The etcd prefix and
-address are not looked for: they come from one field of the site each, and no manifest holds them.
+Each check prevents a mistake that the POC's own manifests had. The etcd prefix and address are not checked: each comes
+from one field of the site, and no manifest has them.
 """
 
 import re
@@ -12,7 +12,7 @@ from airavata_runbook.site import Site
 
 NODE_PORTS = range(30000, 32768)  # the API server's own default
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
-# Which key of a volume or of an environment entry names an object, and of which kind that object is.
+# The key of a volume or of an environment entry that names an object, and that object's kind.
 VOLUME_SOURCES = {"configMap": ("ConfigMap", "name"), "secret": ("Secret", "secretName")}
 KEY_SOURCES = {"configMapKeyRef": "ConfigMap", "secretKeyRef": "Secret"}
 
@@ -25,7 +25,7 @@ _SECRET_TEXT = re.compile(r"://[^/@\s:]+:[^/@\s$]+@|(password|passwd|secret|toke
 
 @dataclass(frozen=True)
 class Manifest:
-    """One object of a component. file: where it stands, for messages. data: the parsed object."""
+    """One object of a component. file: for messages. data: the parsed object."""
 
     component: str
     file: str
@@ -43,7 +43,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class _Known:
-    """What manifests may refer to. services: name → ports. sources: (kind, name) → keys. folders: host paths."""
+    """What manifests can refer to. services: name → ports. sources: (kind, name) → keys. folders: host paths."""
 
     site: Site
     namespace: str
@@ -52,13 +52,13 @@ class _Known:
     folders: Collection[str]
 
 
-def problems(
+def lint(
     manifests: Sequence[Manifest], site: Site, namespace: str, secrets: Mapping[str, Collection[str]], folders: Collection[str]
 ) -> list[str]:
-    """All that is wrong, one line each with file, object, field, what was found and what is needed.
+    """All problems, one line each with file, object, field, what was found and what is needed.
 
-    secrets: the names of the Secrets that a step makes → their keys. folders: the paths on the storage node that a
-    step makes. An empty list means that nothing is wrong.
+    secrets: the names of the Secrets that a step creates → their keys. folders: the paths on the storage node that a
+    step creates.
     """
     sources = {("Secret", name): keys for name, keys in secrets.items()}
     services = {"kubernetes": {443}}
@@ -75,19 +75,19 @@ def problems(
             found += [f"{manifest.label}: {line}" for line in _object(manifest, manifests, known)]
         except (KeyError, TypeError, AttributeError) as error:
             found.append(
-                f"{manifest.label}: found something malformed ({type(error).__name__}: {error}); "
-                f"needed: what Kubernetes knows as a {manifest.data['kind']}"
+                f"{manifest.label}: found a malformed object ({type(error).__name__}: {error}); "
+                f"needed: a valid {manifest.data['kind']}"
             )
     return found + list(_node_ports(manifests))
 
 
 def ports_of(manifest: Manifest) -> list[dict]:
-    """The ports that a Service offers; none for other kinds."""
+    """The ports of a Service; none for other kinds."""
     return manifest.data["spec"]["ports"] if manifest.data["kind"] == "Service" else []
 
 
 def secrets_of(manifest: Manifest) -> set[str]:
-    """The names of the Secrets that a workload's pods are given, as volumes or as environment."""
+    """The names of the Secrets that a workload's pods use, as volumes or in their environment."""
     pod = manifest.pod["spec"] if manifest.pod else {}
     entries = [entry for box in [*pod.get("initContainers", []), *pod.get("containers", [])] for entry in box.get("env", [])]
     return {volume["secret"].get("secretName") for volume in pod.get("volumes", []) if "secret" in volume} | {
@@ -98,7 +98,7 @@ def secrets_of(manifest: Manifest) -> set[str]:
 def _object(manifest: Manifest, manifests: Sequence[Manifest], known: _Known) -> Iterator[str]:
     data = manifest.data
     if data["kind"] == "Secret":
-        yield "kind: found Secret; needed: none in a stack, a step makes them from references"
+        yield "kind: found Secret; needed: none in a stack, a step creates them from references"
     elif data["kind"] == "ConfigMap":
         for key, text in data.get("data", {}).items():
             yield from _text(f"data.{key}", text, known)
@@ -132,7 +132,7 @@ def _node_ports(manifests: Sequence[Manifest]) -> Iterator[str]:
         for port in ports_of(manifest):
             key = (port.get("nodePort"), port.get("protocol", "TCP"))
             if key[0] and taken.setdefault(key, manifest.label) != manifest.label:
-                yield f"{manifest.label}: nodePort: found {key[0]}; needed: one that {taken[key]} has not taken"
+                yield f"{manifest.label}: nodePort: found {key[0]}; needed: one that {taken[key]} does not use"
 
 
 def _workload(data: dict, known: _Known) -> Iterator[str]:
@@ -145,9 +145,9 @@ def _workload(data: dict, known: _Known) -> Iterator[str]:
         )
     for name in ("hostNetwork", "hostPID", "hostIPC"):
         if pod.get(name):
-            yield f"{field}.{name}: found true; needed: false, a pod has no part in its host"
+            yield f"{field}.{name}: found true; needed: false, a pod shares no namespace with its host"
     if {"name": "registry"} not in pod.get("imagePullSecrets", []):
-        yield f"{field}.imagePullSecrets: needed: the Secret registry, or nothing can be pulled"
+        yield f"{field}.imagePullSecrets: needed: the Secret registry, to pull images with"
     volumes = {volume["name"]: volume for volume in pod.get("volumes", [])}
     for name, volume in volumes.items():
         yield from _volume(f"{field}.volumes[{name}]", volume, data, known)
@@ -171,9 +171,9 @@ def _volume(field: str, volume: dict, data: dict, known: _Known) -> Iterator[str
                 f"one of {_list(known.folders)}"
             )
         if "kubernetes.io/hostname" not in data["spec"]["template"]["spec"].get("nodeSelector", {}):
-            yield f"{field}.hostPath: needed: a nodeSelector kubernetes.io/hostname, the folder is on one host only"
+            yield f"{field}.hostPath: needed: a nodeSelector kubernetes.io/hostname, the folder is on one host"
         if data["spec"].get("strategy", {}).get("type") != "Recreate":
-            yield f"{field}.hostPath: needed: strategy.type Recreate, two pods must never share the folder"
+            yield f"{field}.hostPath: needed: strategy.type Recreate, two pods must not share the folder"
 
 
 def _settings(field: str, box: dict, pod: dict, serves: bool, known: _Known) -> Iterator[str]:
@@ -189,7 +189,7 @@ def _settings(field: str, box: dict, pod: dict, serves: bool, known: _Known) -> 
     for path in ("requests.cpu", "requests.memory", "limits.memory"):
         group, _, what = path.partition(".")
         if what not in box.get("resources", {}).get(group, {}):
-            yield f"{field}.resources.{path}: needed, so that the scheduler knows what fits where"
+            yield f"{field}.resources.{path}: needed by the scheduler"
     security = box.get("securityContext", {})
     if security.get("privileged"):
         yield f"{field}.securityContext.privileged: found true; needed: false"
@@ -201,7 +201,7 @@ def _settings(field: str, box: dict, pod: dict, serves: bool, known: _Known) -> 
         action = box.get(probe, {})
         port = next((action[kind]["port"] for kind in ("httpGet", "tcpSocket") if kind in action), None)
         if not action and probe != "startupProbe":
-            yield f"{field}.{probe}: needed, so that Kubernetes knows when it can serve"
+            yield f"{field}.{probe}: needed, to know when it is ready and alive"
         if port is not None and port not in _ports(box):
             yield f"{field}.{probe}: found port {port}; needed: a port of this container, one of {_list(_ports(box))}"
 
@@ -240,7 +240,7 @@ def _mounts(field: str, box: dict, volumes: Mapping[str, dict], known: _Known) -
             yield f"{where}.subPath: found {mount['subPath']}; needed: one of {_list(files)}"
         for path in sorted(path for path in paths if path.startswith(mount["mountPath"].rstrip("/") + "/")):
             if path.removeprefix(mount["mountPath"]).strip("/") not in files:
-                yield f"{where}: found {path} spoken of; needed: a file that is mounted there, one of {_list(files)}"
+                yield f"{where}: found a reference to {path}; needed: a file that is mounted there, one of {_list(files)}"
 
 
 def _files(volume: dict, known: _Known) -> list[str] | None:
@@ -264,29 +264,29 @@ def _source(field: str, kind: str, name: str, keys: list[str], known: _Known) ->
 
 def _text(field: str, text: str, known: _Known) -> Iterator[str]:
     if _SECRET_TEXT.search(text):
-        yield f"{field}: found a secret's value (not repeated here); needed: a Secret that is mounted or referred to"
+        yield f"{field}: found a secret's value (not repeated here); needed: a Secret, mounted or referred to"
     for name, port in _ADDRESS.findall(text):
         yield from _address(field, name, int(port), known)
 
 
 def _address(field: str, name: str, port: int | None, known: _Known) -> Iterator[str]:
-    """A name with a dot that is neither in the namespace nor in the cluster's domain is somebody else's: let be."""
+    """A name with a dot outside the namespace and the cluster's domain is an external one: not checked."""
     first, _, rest = name.partition(".")
     ours = {"", known.namespace, f"{known.namespace}.svc", f"{known.namespace}.svc.{known.site.network.domain}"}
     if name in ("localhost", "127.0.0.1", "0.0.0.0") or name.isdigit():
         return
     if _NUMERIC.fullmatch(name):
-        yield f"{field}: found the address {name}; needed: a Service's name, pods come and go"
+        yield f"{field}: found the address {name}; needed: a Service's name, a pod's address changes"
     elif rest in ours or rest.endswith((".svc", f".svc.{known.site.network.domain}")) or first in known.services:
         services = known.services if rest in ours or first == "kubernetes" else {}
         if first not in services:
-            yield f"{field}: found {name}, a name that nobody has; needed: a Service of the stack, one of {_list(known.services)}"
+            yield f"{field}: found {name}, an unknown name; needed: a Service of the stack, one of {_list(known.services)}"
         elif port is not None and port not in services[first]:
-            yield f"{field}: found {name}:{port}; needed: a port that the Service offers, one of {_list(services[first])}"
+            yield f"{field}: found {name}:{port}; needed: a port of the Service, one of {_list(services[first])}"
 
 
 def _selects(selector: dict | None, pod: dict) -> bool:
-    return bool(selector) and selector.items() <= pod["metadata"].get("labels", {}).items()
+    return selector.items() <= pod["metadata"].get("labels", {}).items() if selector else False
 
 
 def _ports(box: dict) -> set[int | str]:

@@ -1,27 +1,29 @@
-"""A stack for a site: the manifests of its components in the order in which they can start, checked as a whole.
+"""A stack for a site: the manifests of its components in the order in which they start.
 
-A stack is a folder with stack.yaml (what there is, in what order, with which secrets and certificates) and one folder a
-component with deploy.yaml and service.yaml, as the POC had them. These are Kubernetes' own YAML with `{{ }}` (Jinja2)
-where a value is the site's: site, namespace, stand_in (true or false), and image("NAME"), a reference in the registry.
+A stack is a folder with stack.yaml (components, their order, secrets and certificates) and one folder a component with
+deploy.yaml and service.yaml, as the POC had them. These are Kubernetes' own YAML with `{{ }}` (Jinja2) where a value is
+the site's: site, namespace, stand_in (true or false), and image("NAME"), a reference in the registry.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.site import Site
-from airavata_runbook.site.stack_file import FOLDER, STAND_IN, Contents, Part, read, refuse
-from airavata_runbook.stacks.check import WORKLOADS, Manifest, ports_of, problems, secrets_of
-from airavata_runbook.stacks.render import render
+from airavata_runbook.site.stack_file import FOLDER, STAND_IN, Contents, Part, invalid, read
+from airavata_runbook.stacks.check import WORKLOADS, Manifest, lint, ports_of, secrets_of
+from airavata_runbook.stacks.render import Values, render
 
 TLS_FILES = ("tls.crt", "tls.key", "ca.crt")
 
 
 @dataclass(frozen=True)
 class Component:
-    """A component that runs. objects: its manifests, for KubeObject. waits_for: (kind, name) of its workloads. airavata:
-    one of Airavata's own servers, not one that they stand on."""
+    """A component that runs. objects: its manifests, for KubeObject. waits_for: (kind, name) of its workloads.
+
+    airavata: whether it is one of Airavata's own servers, not a backing service.
+    """
 
     name: str
     stand_in: bool
@@ -43,10 +45,10 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack for one site. components: in the order in which they can start.
+    """A stack for one site. components: in the order in which they start.
 
-    Before them there must be: folders, (path, uid) on the storage node; secrets, Secret → key → reference for the
-    vault; certificates, Secret → subject (keys tls.crt, tls.key, ca.crt); and a Secret `registry` to pull with.
+    They require: folders, (path, uid) on the storage node; secrets, Secret → key → reference for the vault;
+    certificates, Secret → subject (keys tls.crt, tls.key, ca.crt); and a Secret `registry` to pull images with.
     """
 
     name: str
@@ -59,33 +61,35 @@ class Stack:
     certificates: Mapping[str, Subject]
 
 
-def load(site: Site, images: Mapping[str, str], name: str | None = None, folder: Path = FOLDER) -> Stack:
+def load(
+    site: Site, images: Mapping[str, str], name: str | None = None, folder: Path = FOLDER, check: bool | None = None
+) -> Stack:
     """The stack `name` (default: the site's own; `system` for DNS and the network check) with the site's values.
 
-    images: image name → full reference in the private registry. folder: where the stacks are. Raises SiteError with
-    everything that is wrong with the stack, its files or the site's part in it.
+    images: image name → full reference in the private registry. folder: where the stacks are. check: lint the manifests;
+    default: in other folders than the runbook's own, whose stacks the unit tests lint. Raises StackError with every
+    problem of the stack, or with what the site lacks for it.
     """
     root = folder / (name or site.airavata.stack)
     contents = read(root)
     namespace = contents.namespace or site.airavata.namespace
     parts, left_out = _choose(contents, site)
+    if missing := _missing(parts, site, images, left_out):
+        raise invalid(root, missing)
+
+    manifests = {part.name: render(root, part.name, _values(part, site, namespace, images)) for part in parts}
+    rendered = [manifest for part in parts for manifest in manifests[part.name]]
+    secrets = {name: _references(keys, site) for name, keys in contents.secrets.items()}
     certificates = {f"{part.name}-tls": _subject(part, site, namespace) for part in parts if part.certificate}
     folders = _folders(parts, site)
-    refuse(root, _missing(parts, site, images, left_out))
+    problems = _not_given(rendered, secrets)
+    if check or (check is None and folder != FOLDER):
+        keys = {**secrets, **dict.fromkeys(certificates, TLS_FILES), "registry": (".dockerconfigjson",)}
+        problems = [*lint(rendered, site, namespace, keys, folders), *problems, *_wrong_ports(parts, manifests)]
+    if problems:
+        raise invalid(root, problems)
 
-    manifests = {
-        part.name: render(
-            root,
-            part.name,
-            {"site": site, "namespace": namespace, "stand_in": _replaced(part, site), "image": _image(part, site, images)},
-        )
-        for part in parts
-    }
-    every = [manifest for part in parts for manifest in manifests[part.name]]
-    made = {name: _references(keys, site) for name, keys in contents.secrets.items()}
-    known = {**made, **dict.fromkeys(certificates, TLS_FILES), "registry": (".dockerconfigjson",)}
-    refuse(root, [*problems(every, site, namespace, known, folders), *_not_given(every, made), *_ports(parts, manifests)])
-    used = {name for manifest in every for name in secrets_of(manifest)}
+    used = {name for manifest in rendered for name in secrets_of(manifest)}
     components = tuple(
         Component(part.name, _replaced(part, site), tuple(one.data for one in manifests[part.name]), part.kind == "airavata")
         for part in parts
@@ -97,19 +101,19 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
         components,
         left_out,
         tuple(folders.items()),
-        {name: keys for name, keys in made.items() if name in used},
+        {name: keys for name, keys in secrets.items() if name in used},
         certificates,
     )
 
 
 def image_names(site: Site, folder: Path = FOLDER) -> set[str]:
-    """The images that the site's own stack needs. Raises SiteError."""
+    """The images that the site's own stack needs. Raises StackError."""
     parts, _ = _choose(read(folder / site.airavata.stack), site)
     return {STAND_IN if _replaced(part, site) else part.image for part in parts}
 
 
 def storage_folders(site: Site, folder: Path = FOLDER) -> list[str]:
-    """Where on the storage node the data of the site's own stack is. Raises SiteError."""
+    """The folders on the storage node with the data of the site's own stack. Raises StackError."""
     return list(_folders(_choose(read(folder / site.airavata.stack), site)[0], site))
 
 
@@ -134,14 +138,15 @@ def _replaced(part: Part, site: Site) -> bool:
     return part.stand_in and site.airavata.stand_in and part.image not in site.airavata.images
 
 
-def _image(part: Part, site: Site, images: Mapping[str, str]) -> Callable[[str], str]:
-    """What a component's templates get a reference from: its own image may be the stand-in's."""
-    own = {part.image: images[STAND_IN]} if _replaced(part, site) else {}
-    return lambda name: {**images, **own}[name]
+def _values(part: Part, site: Site, namespace: str, images: Mapping[str, str]) -> Values:
+    """What a component's templates are rendered with; where the stand-in serves it, its own image is the stand-in's."""
+    replaced = _replaced(part, site)
+    own = {part.image: images[STAND_IN]} if replaced else {}
+    return Values(site, namespace, replaced, lambda name: {**images, **own}[name])
 
 
 def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out: tuple[LeftOut, ...]) -> list[str]:
-    """Images that the registry does not have, and components that Airavata's own servers cannot do without."""
+    """Images that the registry does not have, and components left out that Airavata's own servers need."""
     absent = {one.name: one.reason for one in left_out}
     found = []
     for part in parts:
@@ -149,20 +154,20 @@ def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out:
         if image not in images:
             found.append(
                 f"stack.yaml: {part.name}.image: found no {image} among the images of the private registry "
-                f"({', '.join(sorted(images)) or 'none'}); needed: 04-registry brings it in first"
+                f"({', '.join(sorted(images)) or 'none'}); needed: 04-registry pushes it first"
             )
         if not _replaced(part, site):
             found += [
                 f"stack.yaml: {part.name}.needs: found {need} left out: {absent[need]}; needed: an image for it, "
-                f"Airavata's own {part.name} asks it"
+                f"Airavata's own {part.name} calls it"
                 for need in part.needs
                 if need in absent
             ]
     return found
 
 
-def _ports(parts: list[Part], manifests: Mapping[str, list[Manifest]]) -> list[str]:
-    """Components whose Services offer other ports than stack.yaml says."""
+def _wrong_ports(parts: list[Part], manifests: Mapping[str, list[Manifest]]) -> list[str]:
+    """Components whose Services have other ports than stack.yaml."""
     found = []
     for part in parts:
         offered = sorted({port["port"] for one in manifests[part.name] for port in ports_of(one)})
@@ -172,7 +177,7 @@ def _ports(parts: list[Part], manifests: Mapping[str, list[Manifest]]) -> list[s
 
 
 def _not_given(manifests: list[Manifest], made: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Secrets that only the site can give, that a component uses and that the site does not name."""
+    """Secrets that a component uses, that the site has to set and does not."""
     return [
         f"{manifest.label}: found no {key} of Secret {name}; needed: airavata.secrets.{reference[5:]}: file:PATH"
         for manifest in manifests
@@ -183,12 +188,12 @@ def _not_given(manifests: list[Manifest], made: Mapping[str, Mapping[str, str]])
 
 
 def _references(keys: Mapping[str, str], site: Site) -> dict[str, str]:
-    """Key of a Secret → reference for the vault; `site:NAME` stays where the site does not give it."""
+    """Key of a Secret → reference for the vault; `site:NAME` where the site does not set it."""
     return {key: site.airavata.secrets.get(reference.partition(":")[2], reference) for key, reference in keys.items()}
 
 
 def _subject(part: Part, site: Site, namespace: str) -> Subject:
-    """A server's certificate: its Services' names as pods say them; if served to the outside, the hosts' too."""
+    """A server's certificate: its Services' DNS names; if it is served to the outside, names and addresses of the hosts too."""
     ends = ("", f".{namespace}", f".{namespace}.svc", f".{namespace}.svc.{site.network.domain}")
     hosts = [node.name for node in site.nodes] if part.outside else []
     ips = [str(node.address) for node in site.nodes] if part.outside else []

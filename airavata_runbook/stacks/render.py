@@ -1,26 +1,37 @@
-"""A component's files with a site's values: Kubernetes' own YAML in which Jinja2 fills in `{{ }}`."""
+"""A component's manifests, rendered with a site's values: Kubernetes' own YAML with `{{ }}` of Jinja2."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
-from airavata_runbook.errors import SiteError
-from airavata_runbook.site.stack_file import shown
+from airavata_runbook.site import Site
+from airavata_runbook.site.stack_file import StackError, shown
 from airavata_runbook.stacks.check import WORKLOADS, Manifest
 
 FILES = ("deploy.yaml", "service.yaml")
 CLUSTER_WIDE = ("ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass")
-MARK = "airavata-runbook/stand-in"  # label and annotation of all that is not Airavata's own
+MARK = "airavata-runbook/stand-in"  # label and annotation of the stand-in's objects
 MARK_TEXT = "STAND-IN: this is not Apache Airavata's own server, it answers in its place"
 
 
-def render(root: Path, component: str, values: Mapping[str, object]) -> list[Manifest]:
-    """The objects in the component's two files, each with its namespace and, where a stand-in serves, marked as such.
+@dataclass(frozen=True)
+class Values:
+    """What templates can use. stand_in: whether the stand-in serves the component. image: name → full reference."""
 
-    root: the stack's folder. values: site, namespace, stand_in and image, for the templates. Raises SiteError.
+    site: Site
+    namespace: str
+    stand_in: bool
+    image: Callable[[str], str]
+
+
+def render(root: Path, component: str, values: Values) -> list[Manifest]:
+    """The objects in the component's two files, each with its namespace and, if the stand-in serves it, marked as such.
+
+    root: the stack's folder. Raises StackError.
     """
     folder = root / component
     jinja = Environment(loader=FileSystemLoader(folder), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -29,45 +40,45 @@ def render(root: Path, component: str, values: Mapping[str, object]) -> list[Man
         for path in (folder / name for name in FILES)
         for data in _objects(root, path, jinja, values)
     ]
-    settings = [one.data.get("data") for one in manifests if one.data["kind"] == "ConfigMap"]
+    settings = [one.data.get("data", {}) for one in manifests if one.data["kind"] == "ConfigMap"]
     for manifest in manifests:
         if manifest.data["kind"] not in CLUSTER_WIDE:
-            manifest.data["metadata"]["namespace"] = values["namespace"]
-        if values["stand_in"]:
+            manifest.data["metadata"]["namespace"] = values.namespace
+        if values.stand_in:
             _mark(manifest.data, manifest.pod)
         if manifest.pod and settings:
             _stamp(manifest.pod, settings)
     return manifests
 
 
-def _objects(root: Path, path: Path, jinja: Environment, values: Mapping[str, object]) -> list[dict]:
+def _objects(root: Path, path: Path, jinja: Environment, values: Values) -> list[dict]:
     try:
-        objects = [one for one in yaml.safe_load_all(jinja.get_template(path.name).render(values)) if one is not None]
+        objects = [one for one in yaml.safe_load_all(jinja.get_template(path.name).render(vars(values))) if one is not None]
     except (TemplateError, yaml.YAMLError, KeyError) as error:
         line = getattr(error, "lineno", None) or _line(error, path)
-        raise SiteError(
-            "a component's file cannot be used",
+        raise StackError(
+            "a component's file could not be rendered",
             where=f"{shown(path, root)}{f', line {line}' if line else ''}",
             found=f"{type(error).__name__}: {error}",
         ) from None
     for index, one in enumerate(objects):
-        if lacks := [field for field in _fields(one) if not _at(one, field)]:
-            raise SiteError(
-                "a component's file holds something that is no Kubernetes object",
+        if missing := [field for field in _required(one) if not _at(one, field)]:
+            raise StackError(
+                "not a Kubernetes object in a component's file",
                 where=f"{shown(path, root)}, object {index + 1}",
-                needed=", ".join(lacks),
+                needed=", ".join(missing),
             )
     return objects
 
 
-def _fields(manifest: object) -> list[str]:
-    """The fields without which an object cannot even be looked at."""
-    kind = _at(manifest, "kind")
-    more = {
-        "Service": ["spec.ports"],
-        **dict.fromkeys(WORKLOADS, ["spec.selector", "spec.template.metadata.labels", "spec.template.spec.containers"]),
-    }
-    return ["apiVersion", "kind", "metadata.name", *more.get(kind, [])]
+def _required(manifest: object) -> list[str]:
+    """The fields without which nothing else of an object can be read."""
+    fields, kind = ["apiVersion", "kind", "metadata.name"], _at(manifest, "kind")
+    if kind == "Service":
+        fields += ["spec.ports"]
+    if kind in WORKLOADS:
+        fields += ["spec.selector", "spec.template.metadata.labels", "spec.template.spec.containers"]
+    return fields
 
 
 def _at(manifest: object, field: str) -> object:
@@ -77,7 +88,7 @@ def _at(manifest: object, field: str) -> object:
 
 
 def _line(error: Exception, path: Path) -> int | None:
-    """The line of the template in which rendering failed: Jinja puts the template's own name into the traceback."""
+    """The line of the template in which rendering failed: Jinja puts the template's path into the traceback."""
     trace, line = error.__traceback__, None
     while trace:
         line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(path) else line
@@ -92,6 +103,6 @@ def _mark(manifest: dict, pod: dict | None) -> None:
 
 
 def _stamp(pod: dict, settings: list[dict]) -> None:
-    """A changed ConfigMap alone restarts nothing; a changed annotation of the pods does."""
+    """Annotate the pods with a digest of the ConfigMaps: a changed ConfigMap alone restarts nothing."""
     digest = hashlib.sha256(yaml.safe_dump(settings).encode()).hexdigest()[:16]
     pod["metadata"].setdefault("annotations", {})["airavata-runbook/settings"] = digest

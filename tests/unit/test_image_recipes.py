@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from airavata_runbook.errors import CannotBuild
-from airavata_runbook.images.source import open_archive
+from airavata_runbook.images.layout import open_archive
 from airavata_runbook.local import paths
 from airavata_runbook.mirror import image_steps, images, oci_writer
 from airavata_runbook.mirror.components import BY_NAME as COMPONENTS

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from airavata_runbook.images.source import BadImage, open_archive
+from airavata_runbook.images.archive import BadImage
+from airavata_runbook.images.layout import open_archive
 from airavata_runbook.mirror.oci_writer import EPOCH, from_json, snapshot, to_json, write_layer, write_layout
 
 
@@ -116,5 +117,5 @@ def test_a_damaged_layer_is_noticed(root, tmp_path):
     data = bytearray((tmp_path / "layer").read_bytes())
     data[-1] ^= 1
     (tmp_path / "layer").write_bytes(data)
-    with pytest.raises(BadImage, match="not what its digest says"):
+    with pytest.raises(BadImage, match="does not match its digest"):
         open_archive(tmp_path / "image").verify()

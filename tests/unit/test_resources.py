@@ -366,7 +366,7 @@ class Answers:
     def __init__(self, answer):
         self.answer, self.pushed = answer, []
 
-    def has_manifest(self, repository, tag):
+    def manifest_digest(self, repository, tag):
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -382,12 +382,12 @@ def compared(resource, planning=False):
 
 
 def test_an_image_is_pushed_when_its_tag_is_not_there():
-    registry = Answers(False)
+    registry = Answers(None)
     image = Image("portal", "sha-1", lambda: "the layout", lambda: registry)
     change = compared(image)
     change.call()
     assert change.summary == "push" and registry.pushed == [("portal", "sha-1", "the layout")]
-    registry.answer = True
+    registry.answer = "sha256:…"
     assert compared(image) is None
 
 
@@ -414,7 +414,7 @@ def test_a_registry_in_trouble_is_asked_for_its_own_log():
         def push(self, repository, tag, layout):
             raise RegistryError("a registry refuses", found="500 UNKNOWN unknown error")
 
-    change = Image("portal", "sha-1", lambda: None, lambda: Troubled(False)).change(Found(answer=False), Context(Host(), None))
+    change = Image("portal", "sha-1", lambda: None, lambda: Troubled(None)).change(Found(answer=False), Context(Host(), None))
     with pytest.raises(RegistryError, match=r"500 UNKNOWN unknown error\s+its log: write: no space left") as error:
         change.call()
     assert error.value.remedy == "journalctl -u docker-distribution on head"

@@ -35,7 +35,7 @@ TOKEN = "canary-api-token"
 IN_MEMORY = """
 import runpy, sys, time
 sys.path.insert(0, sys.argv[1])
-import server
+import api_server
 
 class Memory(dict):
     def __init__(self, *_): pass
@@ -48,8 +48,8 @@ class Memory(dict):
     def update(self, name, gateway): self[name] = gateway
     def delete(self, name): return self.pop(name, None) is not None
 
-server.Store = Memory
-server.run_api_server()
+api_server.Store = Memory
+api_server.run()
 """
 PORTAL = "import sys; sys.path.insert(0, sys.argv[1]); import portal; portal.run()"
 
@@ -249,3 +249,22 @@ def test_a_portal_without_its_api_says_so(ca, tmp_path):
 def test_the_stand_in_stays_small():
     folder = Path(__file__).parents[2] / "airavata_runbook" / "stacks" / "stand_in"
     assert sum(len(path.read_text().splitlines()) for path in folder.glob("*.py")) <= 300
+
+
+def test_its_entry_point_runs_the_role_that_it_is_given(ca, tmp_path):
+    main = f"import runpy, sys; sys.path.insert(0, sys.argv[1]); runpy.run_path({str(FOLDER / 'main.py')!r}, run_name='__main__')"
+    settings = {"STAND_IN_ROLE": "portal", "API_SERVER_HOST": "localhost", "API_SERVER_PORT": "1", "GATEWAY_ID": "default"}
+    with started(ca, tmp_path / "tls", main, **settings) as portal:
+        portal.process.send_signal(signal.SIGTERM)
+        assert portal.process.wait(10) == 0
+
+
+def test_who_connects_before_it_ends_is_still_answered(own_api):
+    os.kill(own_api.process.pid, signal.SIGSTOP)
+    own_api.process.send_signal(signal.SIGTERM)
+    with socket.create_connection(("127.0.0.1", own_api.port), 5) as waiting:
+        own_api.process.send_signal(signal.SIGCONT)
+        context = ssl.create_default_context(cadata=own_api.ca.cert.decode())
+        with context.wrap_socket(waiting, server_hostname="localhost") as secure:
+            assert secure.version()
+    assert own_api.process.wait(10) == 0

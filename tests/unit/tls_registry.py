@@ -98,8 +98,6 @@ class _Handler(BaseHTTPRequestHandler):
             return self._upload(parts)
         if kind == "manifests":
             return self._manifest(repository, rest)
-        if kind == "tags":
-            return self._tags(repository, parse_qs(parts.query))
         return self._blob(repository, rest)
 
     def _manifest(self, repository, reference):
@@ -120,14 +118,6 @@ class _Handler(BaseHTTPRequestHandler):
         kind, body = known[reference]
         digest = {} if self.registry.quiet else {"Docker-Content-Digest": sha(body)}
         return self._answer(200, body + self.registry.tamper, {"Content-Type": kind, **digest})
-
-    def _tags(self, repository, query):
-        known = sorted(tag for tag in self.registry.manifests.get(repository, {}) if ":" not in tag)
-        if not known:
-            return self._error(404, "NAME_UNKNOWN", "repository name not known to registry")
-        rest = [tag for tag in known if tag > query.get("last", [""])[0]]
-        more = {"Link": f'</v2/{repository}/tags/list?last={rest[1]}&n=2>; rel="next"'} if len(rest) > 2 else {}
-        return self._answer(200, json.dumps({"name": repository, "tags": rest[:2]}).encode(), more)
 
     def _blob(self, repository, digest):
         body = self.registry.blobs.get(repository, {}).get(digest)
