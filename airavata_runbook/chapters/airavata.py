@@ -82,3 +82,13 @@ def _deployed(target: Target, chosen) -> Iterator[Resource]:
         yield from map(KubeObject, component.objects)
     for component in these:
         yield from waits(target.session, component, stack.namespace)
+
+
+STEPS = [
+    components,
+    secrets,
+    storage,
+    namespace,
+    backing,
+    servers,
+]

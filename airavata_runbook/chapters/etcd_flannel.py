@@ -135,3 +135,13 @@ def _network(address: str, host: str) -> str:
 
 def _pair(name: str) -> tuple[str, str]:
     return f"{PKI}/{name}.crt", f"{PKI}/{name}.key"
+
+
+STEPS = [
+    etcd_service,
+    network_config,
+    control_plane,
+    pod_network,
+    node_services,
+    leases,
+]

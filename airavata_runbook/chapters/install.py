@@ -89,3 +89,15 @@ def host_files(target: Target) -> Iterator[Resource]:
     yield File("/etc/systemd/system/flanneld.service.d/pod-network.conf", node.pod_network_unit())
     yield File("/etc/airavata-runbook/pod-network.sh", node.pod_network_script(here), "0755")
     yield File("/etc/containerd/config.toml", node.containerd(site, settings))
+
+
+STEPS = [
+    repository,
+    packages,
+    host_settings,
+    authorities,
+    control_plane_certificates,
+    host_certificates,
+    control_plane_files,
+    host_files,
+]

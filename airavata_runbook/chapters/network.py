@@ -102,3 +102,12 @@ def facts_of(session: Session) -> dict[str, HostFacts]:
     if problems:
         raise StepFailed("hosts cannot be looked at", found="\n".join(problems), retryable=True)
     return found
+
+
+STEPS = [
+    preflight,
+    hosts,
+    networks,
+    sources,
+    picture,
+]

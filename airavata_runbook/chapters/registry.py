@@ -205,3 +205,14 @@ def _not_asking(session: Session) -> str:
     except RegistryError as error:
         return error.message + (f": {error.found}" if error.found else "")
     return "" if status == 401 else f"it answers {status}"
+
+
+STEPS = [
+    password,
+    folders,
+    service,
+    pull_settings,
+    images,
+    system_pods,
+    answers,
+]

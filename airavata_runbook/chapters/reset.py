@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from airavata_runbook.chapters.airavata import storage_node
 from airavata_runbook.chapters.registry import CERTS
 from airavata_runbook.configs.repository import apt_lists
-from airavata_runbook.engine.step import Step, Target, registry_node, step
+from airavata_runbook.engine.step import Target, registry_node, step
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.resources import Absent, Cleared, Removed, Resource, Stopped
 from airavata_runbook.stacks import storage_folders
@@ -158,6 +158,17 @@ def secrets(target: Target) -> Iterator[Resource]:
     yield Absent(SECRETS, parents=("/etc/airavata-runbook",))
 
 
-def steps(data: bool) -> list[Step]:
-    """The steps of a reset in order. data: with images, databases and their secrets."""
-    return [services, pods, network, files, state, packages, *([images, databases, secrets] if data else [])]
+STEPS = [
+    services,
+    pods,
+    network,
+    files,
+    state,
+    packages,
+]
+# Only with `--data`.
+DATA_STEPS = [
+    images,
+    databases,
+    secrets,
+]

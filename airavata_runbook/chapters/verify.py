@@ -323,3 +323,18 @@ def _stand_in_note(session: Session, name: str) -> str:
 def _refuse(message: str, problems: list[str]) -> None:
     if problems:
         raise StepFailed(message, found="\n".join(problems), retryable=True)
+
+
+STEPS = [
+    nodes,
+    pods,
+    leases,
+    pod_to_pod,
+    services,
+    registry_answers,
+    certificates,
+    portal,
+    gateway,
+    spread,
+    replica_killed,
+]

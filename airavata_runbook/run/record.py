@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from airavata_runbook.chapters import steps_of
 from airavata_runbook.engine.report import Report
 from airavata_runbook.errors import SiteError
 from airavata_runbook.local import paths
@@ -58,6 +59,11 @@ class RunRecord:
         """Put the reports of a chapter's steps, and its duration in seconds, into the report."""
         chapter.steps, chapter.seconds = steps, round(seconds, 3)
         chapter.add_up(steps)
+        if chapter.error and self.report.what != "reset":
+            reported = {step.step for step in steps}
+            chapter.not_run = [
+                getattr(step, "title", step.__name__) for step in steps_of(chapter.chapter) if step.__name__ not in reported
+            ]
         if chapter.outcome == "failed" and not chapter.failed:
             chapter.failed = 1  # a cell that failed outside any step is a failure as well
         self.write()

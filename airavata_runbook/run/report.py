@@ -38,13 +38,16 @@ class Counts(BaseModel):
 
 
 class ChapterReport(Counts):
-    """notebook: the executed notebook's file name; empty for a reset. seconds: its duration."""
+    """notebook: the executed notebook's file name; empty for a reset. seconds: its duration. not_run: the titles of the steps
+    that a chapter which did not complete has not reached.
+    """
 
     chapter: str
     notebook: str = ""
     seconds: FiniteFloat = 0.0
     steps: list[Report] = []
     error: ChapterError | None = None
+    not_run: list[str] = []
 
     @property
     def outcome(self) -> Literal["ok", "failed", "stopped"]:

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Mapping
 
-from airavata_runbook.chapters.reset import steps
+from airavata_runbook.chapters.reset import DATA_STEPS, STEPS
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine.report import Report
 from airavata_runbook.engine.step import Step
@@ -29,7 +29,7 @@ def reset(site: Site, data: bool = False, yes: bool = False, settings: Mapping[s
     if not yes and not sys.stdin.isatty():
         raise SiteError("a reset asks for confirmation, and standard input is no terminal", needed="a terminal, or --yes")
     print(f"site {site.name}: what a reset removes")
-    chosen = steps(data)
+    chosen = [*STEPS, *(DATA_STEPS if data else [])]
     planned = _Progress()
     for step in chosen:
         planned.run(step, site, plan=True)

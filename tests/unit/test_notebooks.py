@@ -9,6 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from airavata_runbook.chapters import MODULES, steps_of
+
 PROJECT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 
@@ -283,3 +285,14 @@ def test_nbval_lets_pass_what_another_lab_changes_and_nothing_else(tmp_path, was
         timeout=60,
     )
     assert ("1 passed" in done.stdout, "1 failed" in done.stdout) == (same, not same), done.stdout
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_the_steps_of_its_chapter_in_their_order(path):
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"][2:]
+    module = MODULES[path.stem]
+    assert cells == [f"{module}.{step.__name__}(site, plan=plan)" for step in steps_of(path.stem)]
+
+
+def test_every_notebook_is_a_chapter():
+    assert [path.stem for path in NOTEBOOKS] == list(MODULES) and steps_of("99-other") == []

@@ -54,7 +54,7 @@ def hosts(tmp_path, monkeypatch):
 
         return step(name)(resources)
 
-    monkeypatch.setattr(reset, "steps", lambda data: [take("first"), take("second")])
+    monkeypatch.setattr(reset, "STEPS", [take("first"), take("second")])
     return made
 
 
@@ -110,8 +110,7 @@ def test_a_host_that_fails_in_one_step_meets_none_of_the_next(hosts, monkeypatch
             "process", f"test ! -d {target.host.root}/first || echo 4711", "true" if stays else f"rmdir {target.host.root}/first"
         )
 
-    steps = reset.steps(False)
-    monkeypatch.setattr(reset, "steps", lambda data: [processes, steps[1]])
+    monkeypatch.setattr(reset, "STEPS", [processes, reset.STEPS[1]])
     with pytest.raises(StepFailed, match="did not complete on other"):
         reset.reset(SITE, yes=True)
     assert left(hosts, "head") == [] and left(hosts, "other") == ["first", "second"], "a process may still write there"
@@ -122,8 +121,7 @@ def test_ctrl_c_stops_a_reset_before_its_next_step_and_keeps_what_was_done(hosts
     def long_work(target):
         yield Cleared("file", f"test ! -d {target.host.root}/first || echo there", f"sleep 30; rmdir {target.host.root}/first")
 
-    steps = reset.steps(False)
-    monkeypatch.setattr(reset, "steps", lambda data: [long_work, steps[1]])
+    monkeypatch.setattr(reset, "STEPS", [long_work, reset.STEPS[1]])
     for host in hosts.values():
         real = Host(host.node)  # whose stop, pause and resume these are
         real._shell = lambda script=None: "sh"
