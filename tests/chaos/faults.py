@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from airavata_runbook.lab.hosts import lab_host
+from airavata_runbook.lab.host import lab_host
 from airavata_runbook.site import Site
 from tests.full_picture import cut_connections, over_ssh
 
