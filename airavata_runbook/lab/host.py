@@ -6,7 +6,6 @@ import socket
 import subprocess
 import time
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild, HostUnreachable
@@ -60,11 +59,6 @@ class LabHost:
     def state(self) -> str:
         """running, off (powered off or crashed, its disk is kept) or absent."""
         return "running" if self.pid else "off" if self._image_file.exists() else "absent"
-
-    @cached_property
-    def identity(self) -> rootfs.Identity:
-        lab, ssh = lab_settings(self.site), self.node.ssh
-        return rootfs.Identity(self.name, self.node.address, lab.network, ssh.user, ssh.port, lab.firewall == "closed")
 
     @property
     def foreign_state_dir(self) -> Path | None:
@@ -151,8 +145,10 @@ class LabHost:
 
     def _create_disk(self, authorized_key: str) -> None:
         self._delete_disk()
-        base = image.ensure()
-        rootfs.configure(rootfs.mount(base, self.folder), self.identity, authorized_key, self.folder / "ssh_host_ed25519_key")
+        lab, ssh, base = lab_settings(self.site), self.node.ssh, image.ensure()
+        identity = rootfs.Identity(self.name, self.node.address, lab.network, ssh.user, ssh.port, lab.firewall == "closed")
+        root = rootfs.mount(base, self.folder)
+        rootfs.configure(root, identity, authorized_key, self.folder / "ssh_host_ed25519_key")
         for name in BIND_FOLDERS:
             (self.folder / name).mkdir(exist_ok=True)
         self._image_file.write_text(f"{base}\n")
