@@ -78,10 +78,12 @@ def _command(words: list[object], **environment: str) -> Callable[[], str]:
 
 
 def _state(site: Site) -> dict[str, str]:
-    return {
-        name: result.text
-        for name, result in run_parallel(session_of(site).hosts.values(), lambda host: host.run(items.STATE)).items()
-    }
+    state = {}
+    for name, result in run_parallel(session_of(site).hosts.values(), lambda host: host.run(items.STATE)).items():
+        if isinstance(result, Exception):
+            raise result
+        state[name] = result.text
+    return state
 
 
 def _require_unchanged(name: str, output: str, site: Site, before: dict[str, str]) -> None:
