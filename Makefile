@@ -1,63 +1,79 @@
 # As root on a fresh Debian 12: `make run` brings a site up on lab hosts and leaves it up, `make test` runs all tests.
-# Both install what they need, once.
+# Every target installs what it needs, once. `make help` lists the targets.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 PACKAGES := python3-venv busybox debootstrap systemd-container iproute2 iptables openssh-client \
             gcc libc6-dev libseccomp-dev pkg-config
 VENV := .venv
 BIN := $(VENV)/bin
+SOURCES := airavata_runbook benchmarks tests
 
-.PHONY: setup run test unit mirror lab down lint notebooks chaos bench
+.NOTPARALLEL:
+.PHONY: run test lint unit lab-tests faults notebooks-test chaos notebooks bench mirror lab down setup help
 
-run: setup
-	$(BIN)/airavata-runbook mirror
+run: mirror ## Bring a site up on lab hosts of this machine, with all notebooks, and leave it up
+	@echo "== run"
 	$(BIN)/airavata-runbook lab up --site lab
 	$(BIN)/airavata-runbook run lab
 
-test: setup lint
+test: lint unit lab-tests faults notebooks-test ## Run all tests: these five parts, each of which can be run alone
+
+lint: setup ## Check style, imports between packages, and types
+	@echo "== lint"
+	$(BIN)/ruff check -q $(SOURCES)
+	$(BIN)/ruff format -q --check $(SOURCES)
+	$(BIN)/lint-imports --no-cache > /dev/null || $(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
+
+unit: setup ## Run the unit tests; they need no host
+	@echo "== unit tests"
 	$(BIN)/pytest -q -n auto tests/unit
-	$(BIN)/airavata-runbook mirror
+
+lab-tests: mirror ## Run the tests of single functions on lab hosts
+	@echo "== tests on lab hosts"
 	$(BIN)/pytest -q tests/lab
+
+faults: mirror ## Run all chapters with one fault in each, chosen by a printed seed
+	@echo "== one fault in each chapter"
 	$(BIN)/pytest -q -s tests/chaos
+
+notebooks-test: mirror ## Compare the notebooks' outputs with the committed ones, then test the running sites from outside
+	@echo "== notebooks and running sites"
 	tests/nbval/run.sh
 
-setup: $(VENV)/.ready
+chaos: mirror ## Run all chapters with every fault that fits each: about three quarters of an hour
+	@echo "== every fault in each chapter"
+	$(BIN)/pytest -q -s tests/chaos --all-faults
+
+notebooks: mirror ## Execute the notebooks on bare lab hosts and replace their committed outputs
+	@echo "== outputs of the notebooks"
+	tests/nbval/execute.sh
+
+bench: mirror ## Measure against ansible-core, pyinfra, fabric and kubeadm (benchmarks/README.md): about a quarter of an hour
+	@echo "== benchmarks"
+	$(BIN)/python -m benchmarks.reapply
+	$(BIN)/python -m benchmarks.ready
+
+mirror: setup ## Build and package all components and images: about 15 minutes the first time
+	@echo "== mirror"
+	$(BIN)/airavata-runbook mirror
+
+lab: setup ## Boot the lab hosts of site lab
+	$(BIN)/airavata-runbook lab up
+
+down: setup ## Remove the lab hosts of site lab, with all their data
+	$(BIN)/airavata-runbook lab down
+
+setup: $(VENV)/.ready ## Install the Debian packages and the virtual environment
 
 # Tools only: the machine itself runs no part of the cluster.
 $(VENV)/.ready: pyproject.toml
-	missing=$$(for name in $(PACKAGES); do dpkg-query -W -f='$${db:Status-Abbrev}' $$name 2>/dev/null | grep -q '^ii' || echo $$name; done); \
+	@echo "== setup"
+	@missing=$$(for name in $(PACKAGES); do dpkg-query -W -f='$${db:Status-Abbrev}' $$name 2>/dev/null | grep -q '^ii' || echo $$name; done); \
 	if [ -n "$$missing" ]; then apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends $$missing; fi
 	python3 -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@
 
-unit: setup
-	$(BIN)/pytest -q -n auto tests/unit
-
-lint: setup
-	$(BIN)/ruff check -q airavata_runbook benchmarks tests
-	$(BIN)/ruff format -q --check airavata_runbook benchmarks tests
-	$(BIN)/lint-imports --no-cache > /dev/null || $(BIN)/lint-imports --no-cache
-	$(BIN)/mypy
-
-mirror: setup
-	$(BIN)/airavata-runbook mirror
-
-# The committed outputs of the notebooks, made anew by one run from bare lab hosts.
-notebooks: setup mirror
-	tests/nbval/execute.sh
-
-lab: setup
-	$(BIN)/airavata-runbook lab up
-
-down: setup
-	$(BIN)/airavata-runbook lab down
-
-# Every fault in every chapter that it fits, on lab hosts: about three quarters of an hour. `make test` takes one a chapter, by a seed.
-chaos: setup mirror
-	$(BIN)/pytest -s -q tests/chaos --all-faults
-
-# How long it takes, beside ansible-core, pyinfra, fabric and kubeadm: benchmarks/README.md. About a quarter of an hour.
-bench: setup mirror
-	$(BIN)/python -m benchmarks.reapply
-	$(BIN)/python -m benchmarks.ready
+help: ## List the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do printf '%-16s%s\n' "$$target" "$$text"; done

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from contextlib import suppress
+from importlib.metadata import version
 
 from airavata_runbook import lab
 from airavata_runbook.errors import RunbookError, SiteError
@@ -36,6 +37,7 @@ def _print_error(message: str, status: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="airavata-runbook", description="Airavata on Kubernetes from bare machines")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('airavata-runbook')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     lab_command = commands.add_parser("lab", help="manage lab hosts on this machine")

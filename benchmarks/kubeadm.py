@@ -1,4 +1,4 @@
-"""A cluster by kubeadm on lab hosts, as one would do it by hand over SSH: what is prepared, and what the clock runs for."""
+"""A cluster by kubeadm on lab hosts, as one would set it up by hand over SSH: the preparation, and the measured part."""
 
 import dataclasses
 import json
@@ -13,6 +13,7 @@ from airavata_runbook.cluster.session import Session, session_of
 from airavata_runbook.configs import node
 from airavata_runbook.engine.step import Target
 from airavata_runbook.hosts.host import Host
+from airavata_runbook.hosts.node_settings import NodeSettings
 from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.local import paths
 from airavata_runbook.mirror import catalogue, images, oci_writer
@@ -21,7 +22,7 @@ from airavata_runbook.mirror.build import binary, build
 from airavata_runbook.mirror.components import BY_NAME
 from airavata_runbook.site import Site
 
-REGISTRY = "bench.local"  # a name only: every image lies on the hosts
+REGISTRY = "bench.local"  # a name only: every image is on the hosts already
 KUBERNETES, ETCD, PAUSE = BY_NAME["kubernetes"].version, BY_NAME["etcd"].version, "3.10"
 SERVERS = {
     "kube-apiserver": ("kubernetes", f"v{KUBERNETES}"),
@@ -41,7 +42,7 @@ NODES = "kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes --no-headers"
 
 
 def prepare(site: Site) -> None:
-    """Put kubeadm's images on the hosts' disks; nothing is installed or imported. Not part of what is measured."""
+    """Copy kubeadm's images to the hosts' disks; nothing is installed or imported. Not measured."""
 
     def put(host: Host) -> None:
         for name, archive in archives().items():
@@ -52,7 +53,7 @@ def prepare(site: Site) -> None:
 
 
 def bring_up(site: Site) -> None:
-    """From bare hosts to Ready nodes. Raises RuntimeError when a command fails, TimeoutError when a node does not come."""
+    """From bare hosts to Ready nodes. Raises RuntimeError when a command fails, TimeoutError after 180 s."""
     session = session_of(site)
     _all(site, lambda host: _install(session, host))
     master = session.master
@@ -68,7 +69,7 @@ def bring_up(site: Site) -> None:
 
 
 def _install(session: Session, host: Host) -> None:
-    """Packages, containerd's configuration, a network of its own for the pods of each host, and the images imported."""
+    """Install packages, containerd's configuration and a bridge network for the host's pods; import the images."""
     names = catalogue.with_needs(["containerd", "cri-tools", "kubernetes-node", "kubernetes-client"])
     for one in mirror.make(names):
         host.send(one.path, f"{FOLDER}/{one.name}.deb")
@@ -115,8 +116,8 @@ systemctl enable --quiet kubelet""",
     )
 
 
-def _configuration(site: Site, host: Host, settings) -> str:
-    """kubeadm's configuration; what the lab's hosts need is what the runbook derives for them."""
+def _configuration(site: Site, host: Host, settings: NodeSettings) -> str:
+    """kubeadm's configuration, with the kubelet settings that the runbook derives for the host."""
     documents = [
         {
             "apiVersion": "kubeadm.k8s.io/v1beta4",
@@ -148,7 +149,7 @@ def _configuration(site: Site, host: Host, settings) -> str:
 
 @cache
 def kubeadm() -> Path:
-    """The binary, from the module that the mirror's Kubernetes is built from."""
+    """kubeadm, built from the module that the mirror's Kubernetes is built from."""
     return (
         build(
             dataclasses.replace(
@@ -161,7 +162,7 @@ def kubeadm() -> Path:
 
 @cache
 def archives() -> dict[str, Path]:
-    """Image name → a tar of its OCI layout: the static binaries of the mirror, each an image of its own, and pause."""
+    """Image name → a tar of its OCI layout: one image for each static binary of the mirror, and pause."""
     target = paths.cache_dir() / "peers" / f"images-{KUBERNETES}-{ETCD}"
     target.mkdir(parents=True, exist_ok=True)
     made = {name: target / f"{name}.tar" for name in (*SERVERS, "pause")}

@@ -1,4 +1,4 @@
-"""Lab hosts for a benchmark, and what the machine is that they run on."""
+"""Lab hosts for a benchmark, and a description of the machine that they run on."""
 
 import os
 import platform
@@ -25,13 +25,13 @@ PEERS = {
 
 @contextmanager
 def hosts() -> Iterator[Site]:
-    """The bench site with its three hosts up and bare; they are gone afterwards."""
+    """The bench site with its three bare hosts booted; they are removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="airavata-bench-") as folder, lab_hosts(SITE, Path(folder)) as site:
         yield site
 
 
 def peers() -> Path:
-    """The bin folder of the peers' own virtual environment, made when it is not there."""
+    """The bin folder of the peers' own virtual environment, which is created when missing."""
     folder = paths.cache_dir() / "peers" / "-".join(pin.replace("==", "") for pin in PEERS.values())
     if not (folder / "ready").exists():
         subprocess.run(["python3", "-m", "venv", folder], check=True)
@@ -41,7 +41,7 @@ def peers() -> Path:
 
 
 def machine() -> dict[str, object]:
-    """What the figures were measured on, and with which versions."""
+    """The machine, commit and versions that the figures were measured with."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -60,16 +60,17 @@ def machine() -> dict[str, object]:
 
 
 def _commit() -> str:
-    """The project's commit, in short."""
+    """The project's abbreviated commit hash."""
     try:
-        said = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, capture_output=True, text=True).stdout
-    except FileNotFoundError:  # a machine without git
-        said = ""
-    return said.strip() or "unknown"
+        done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, capture_output=True, text=True)
+    except FileNotFoundError:  # git is not installed
+        return "unknown"
+    return done.stdout.strip() or "unknown"
 
 
 def _processor() -> str:
-    """The model as /proc/cpuinfo tells it: a virtual machine's name alone may say little, its numbers tell the rest."""
-    told = dict(map(str.strip, line.split(":", 1)) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
-    numbers = [f"{name} {told[name]}" for name in ("cpu family", "model", "stepping") if name in told]
-    return ", ".join([told.get("model name", platform.machine()), *numbers])
+    """The processor in /proc/cpuinfo; family, model and stepping too, because a virtual machine's may have no real name."""
+    pairs = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    fields = {name.strip(): value.strip() for name, _, value in pairs}
+    numbers = [f"{name} {fields[name]}" for name in ("cpu family", "model", "stepping") if name in fields]
+    return ", ".join([fields.get("model name", platform.machine()), *numbers])

@@ -8,13 +8,14 @@ import time
 
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.mirror.components import BY_NAME
+from airavata_runbook.site import Site
 from benchmarks import kubeadm, results
 from benchmarks.lab import PROJECT, SITE, hosts, machine
 
 REPETITIONS = 5
 VERSIONS = {name: BY_NAME[name].version for name in ("kubernetes", "etcd", "containerd", "runc")}
 PROGRAMS = ("/usr/bin/kubelet", "/usr/bin/containerd", "/usr/bin/runc")
-LOOK = {
+INVENTORY = {
     "programs": f"sha256sum {' '.join(PROGRAMS)}",
     "packages": "dpkg-query -W",
     "services": "systemctl list-units --plain --no-legend --type=service --state=running | cut -d ' ' -f 1",
@@ -22,46 +23,46 @@ LOOK = {
 COMMAND = os.path.join(os.path.dirname(sys.executable), "airavata-runbook")
 
 
-def by_runbook(site) -> None:
+def run_runbook(site: Site) -> None:
     """Chapters 02 and 03 of the notebooks, headless."""
     done = subprocess.run([COMMAND, "run", SITE, "--from", "02", "--to", "03"], cwd=PROJECT, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
 
 
-def look(site) -> dict[str, list[str]]:
-    """What is on the hosts, taken together: the programs with their digests, the packages, the services that run."""
+def inventory(site: Site) -> dict[str, list[str]]:
+    """What all hosts have: the programs with their digests, the packages, the running services."""
     return {
         what: sorted({line for host in session_of(site).hosts.values() for line in host.run(script).text.splitlines()})
-        for what, script in LOOK.items()
+        for what, script in INVENTORY.items()
     }
 
 
 def difference(found: dict[str, dict[str, list[str]]]) -> dict[str, dict[str, list[str]]]:
-    """What only one side's hosts have, beside programs. found: side → what `look` told.
+    """Packages and services that only one side's hosts have. found: side → its `inventory`.
 
-    Raises SystemExit when the programs that must be the same are not: then the figures tell nothing.
+    Raises SystemExit when the programs that must be the same are not, because the figures could not be compared then.
     """
-    programs = {side: seen["programs"] for side, seen in found.items()}
-    if any(len(seen) != len(PROGRAMS) or seen != programs["kubeadm"] for seen in programs.values()):
-        raise SystemExit(f"the hosts of the two sides have not the same programs: {programs}")
+    programs = {side: inventory["programs"] for side, inventory in found.items()}
+    if any(len(lines) != len(PROGRAMS) or lines != programs["kubeadm"] for lines in programs.values()):
+        raise SystemExit(f"the two sides' hosts do not have the same programs: {programs}")
     return {
         what: {
             side: sorted(set(found[side][what]) - set(found[other][what]))
             for side, other in (("airavata_runbook", "kubeadm"), ("kubeadm", "airavata_runbook"))
         }
-        for what in LOOK
+        for what in INVENTORY
         if what != "programs"
     }
 
 
 def measure() -> tuple[dict[str, list[float]], dict]:
-    """Seconds of each repetition, every one on hosts that are made for it; and what else differs between the sides."""
+    """Seconds of each repetition, each on new hosts; and the `difference` of the two sides."""
     kubeadm.archives(), kubeadm.kubeadm()
     runs: dict[str, list[float]] = {"airavata_runbook": [], "kubeadm": []}
     found: dict[str, dict[str, list[str]]] = {}
     for _ in range(REPETITIONS):
-        for name, bring_up in (("airavata_runbook", by_runbook), ("kubeadm", kubeadm.bring_up)):
+        for name, bring_up in (("airavata_runbook", run_runbook), ("kubeadm", kubeadm.bring_up)):
             with hosts() as site:
                 if name == "kubeadm":
                     kubeadm.prepare(site)
@@ -71,7 +72,7 @@ def measure() -> tuple[dict[str, list[float]], dict]:
                 nodes = session_of(site).hosts["one"].run(kubeadm.NODES).text
                 if nodes.split().count("Ready") != len(site.nodes):
                     raise SystemExit(f"{name}: not all nodes are Ready:\n{nodes}")
-                found[name] = look(site)
+                found[name] = inventory(site)
             print(f"{name}: {runs[name][-1]:.1f} s", flush=True)
     return runs, difference(found)
 
@@ -79,7 +80,7 @@ def measure() -> tuple[dict[str, list[float]], dict]:
 if __name__ == "__main__":
     measured, differs = measure()
     medians = {name: round(statistics.median(times), 2) for name, times in measured.items()}
-    kept = {
+    saved = {
         **machine(),
         "ready": medians,
         "ready_runs": measured,
@@ -87,8 +88,8 @@ if __name__ == "__main__":
         "ready_versions": VERSIONS,
         "ready_differs": differs,
     }
-    results.keep(kept)
-    print(results.table("ready", medians), results.conditions(kept | {"versions": VERSIONS}), sep="\n")
+    results.save(saved)
+    print(results.table("ready", medians), results.conditions(saved | {"versions": VERSIONS}), sep="\n")
     print(f"the same on both sides' hosts, by digest: {', '.join(PROGRAMS)}; what else differs:")
     for what, sides in differs.items():
         for name, lines in sides.items():

@@ -1,4 +1,4 @@
-"""Lab hosts for tests and benchmarks, each with a bridge and a state folder of their own."""
+"""Lab hosts for tests and benchmarks, with a bridge and a state folder of their own."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,11 +16,11 @@ COMMAND = Path(sys.executable).with_name("airavata-runbook")  # as a user calls 
 
 
 def site_like_lab(folder: Path, name: str, bridge: str, network: str) -> Path:
-    """A site file in the folder: parameters/lab.yaml by another name, on another bridge and network ("10.98.0.")."""
+    """Write parameters/lab.yaml to the folder with another name, bridge and network ("10.98.0."); returns its path."""
     text = (PROJECT / "parameters" / "lab.yaml").read_text()
-    for ours, other in (("name: lab\n", f"name: {name}\n"), ("lab0", bridge), ("10.98.0.", network)):
-        assert ours in text
-        text = text.replace(ours, other)
+    for old, new in (("name: lab\n", f"name: {name}\n"), ("lab0", bridge), ("10.98.0.", network)):
+        assert old in text
+        text = text.replace(old, new)
     file = folder / "lab.yaml"
     file.write_text(text)
     return file
@@ -28,7 +28,7 @@ def site_like_lab(folder: Path, name: str, bridge: str, network: str) -> Path:
 
 @contextmanager
 def lab_hosts(source: Path | Mapping, folder: Path) -> Iterator[Site]:
-    """The site with its bare hosts up, for as long as it lasts; the state is kept below the folder."""
+    """The site with its bare hosts booted; they are removed afterwards. The state is kept in the folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRAVATA_RUNBOOK_STATE", str(folder / "state"))
         site = Site.load(source)

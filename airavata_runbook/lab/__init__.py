@@ -1,18 +1,18 @@
-"""The lab: real hosts on this machine, with systemd, sshd and an address of their own, for a site that says `lab:`.
+"""The lab: hosts on this machine with systemd, sshd and an address of their own, for a site with a `lab:` section.
 
-Every function takes a `Site` and finds what is there by itself: a lab that was killed, or that another process
-made, is the same lab. Nothing outside this package knows that a host is a lab's.
+Every function takes a `Site` and finds the hosts' state by itself: a lab that was killed, or that another process started,
+is the same lab. Nothing outside this package knows whether a host is a lab's.
 """
 
 import fcntl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild
-from airavata_runbook.lab import image, keys, network, preflight, rootfs
-from airavata_runbook.lab.hosts import LabHost, lab_folder, lab_host, lab_hosts, need_running
+from airavata_runbook.lab import image, keys, network, preflight
+from airavata_runbook.lab.host import LabHost, lab_folder, lab_host, lab_hosts, lab_settings, require_running
+from airavata_runbook.lab.system import write_file
 from airavata_runbook.local.paths import state_dir
 from airavata_runbook.local.terminal import text_table
 from airavata_runbook.site import Site
@@ -23,32 +23,32 @@ HEADER = ["NAME", "STATE", "ADDRESS", "USER", "PID"]
 
 
 def up(site: Site) -> list[LabHost]:
-    """Bring all hosts of the lab up, side by side, and return them; what runs already is left as it is.
+    """Boot all hosts of the lab in parallel and return them; a host that is running is left as it is.
 
-    A host that crashed or was powered off starts with the disk it had. Raises CannotBuild with all problems of
-    this machine before anything is made.
+    A host that crashed or was powered off boots from the disk it had. Raises CannotBuild with all problems of this machine
+    before anything is created.
     """
-    hosts = lab_hosts(site)
+    hosts, lab = lab_hosts(site), lab_settings(site)
     with _locked(site):
-        _reconnect(site, hosts)
+        _crash_without_bridge(hosts, lab.bridge)
         starting = [host for host in hosts if host.state != "running"]
         if not starting:
-            _together(hosts, lambda host: host.wait())
+            _in_parallel(hosts, LabHost.wait)
             return hosts
         preflight.check(site, len(starting))
         image.ensure()
-        network.make_bridge(site.lab.bridge, site.lab.network)
-        key = _write_keys(site, hosts)
-        _together(hosts, lambda host: host.start(key))
+        network.create_bridge(lab.bridge, lab.network)
+        key = _ensure_keys(site, hosts)
+        _in_parallel(hosts, lambda host: host.start(key))
     return hosts
 
 
 def down(site: Site) -> None:
-    """End the lab's hosts at once and delete everything of them: disks, keys, cgroups, mounts, the bridge."""
+    """Kill the lab's hosts and delete everything of them: disks, keys, cgroups, mounts, the bridge."""
+    hosts, folder = lab_hosts(site), lab_folder(site)
     with _locked(site):
-        _together(lab_hosts(site) + _forgotten(site), lambda host: host.remove())
-        network.remove_bridge(site.lab.bridge)
-        folder = lab_folder(site)
+        _in_parallel(hosts + _removed_from_site(site), LabHost.remove)
+        network.remove_bridge(lab_settings(site).bridge)
         for name in ("id_ed25519", "id_ed25519.pub", "known_hosts"):
             (folder / name).unlink(missing_ok=True)
         if folder.is_dir() and not any(folder.iterdir()):
@@ -56,7 +56,7 @@ def down(site: Site) -> None:
 
 
 def status(site: Site) -> list[dict[str, str]]:
-    """Print a header and one host a line, its name first; returns the same as rows: column → text."""
+    """Print a table of the hosts; returns its rows: column → text."""
     rows = [[host.name, host.state, host.address, host.node.ssh.user, str(host.pid or "-")] for host in lab_hosts(site)]
     print(text_table([HEADER, *rows]))
     return [dict(zip(HEADER, row, strict=True)) for row in rows]
@@ -65,83 +65,86 @@ def status(site: Site) -> list[dict[str, str]]:
 def ssh(site: Site, name: str, command: list[str] | None = None) -> int:
     """Run a command (or a shell) on a host over SSH, on this terminal; returns its exit status."""
     host = lab_host(site, name)
-    need_running(host)
+    require_running(host)
     return host.ssh(command or [])
 
 
 def poweroff(site: Site, name: str) -> None:
-    """Shut one host down in order; its disk stays and `start` boots it again."""
-    host = lab_host(site, name)
+    """Shut one host down; its disk is kept and `start` boots it again."""
     with _locked(site):
-        host.poweroff()
+        lab_host(site, name).poweroff()
 
 
 def crash(site: Site, name: str) -> None:
-    """Take one host's power away; its disk stays and `start` boots it again."""
-    host = lab_host(site, name)
+    """Kill one host at once, as a power failure would; its disk is kept and `start` boots it again."""
     with _locked(site):
-        host.crash()
+        lab_host(site, name).crash()
 
 
 def start(site: Site, name: str) -> LabHost:
-    """Boot one host of a lab that is up; returns once SSH answers."""
-    host = lab_host(site, name)
+    """Boot one host of a lab; returns once SSH answers."""
+    host, lab = lab_host(site, name), lab_settings(site)
     with _locked(site):
-        network.make_bridge(site.lab.bridge, site.lab.network)
-        host.start(_write_keys(site, lab_hosts(site)))
+        network.create_bridge(lab.bridge, lab.network)
+        host.start(_ensure_keys(site, lab_hosts(site)))
     return host
 
 
-def _write_keys(site: Site, hosts: list[LabHost]) -> str:
-    """Make what is missing of the lab's keys, write known_hosts from them; returns the user's public line."""
+def _ensure_keys(site: Site, hosts: list[LabHost]) -> str:
+    """Generate the lab's missing keys and write known_hosts from all of them; returns the user's public key."""
     folder = lab_folder(site)
-    folder.mkdir(parents=True, exist_ok=True)
-    public = keys.ensure_key(folder / "id_ed25519", f"airavata-lab-{site.lab.bridge}")
-    known = keys.known_hosts([(host.address, host.node.ssh.port, host.make_key()) for host in hosts])
-    rootfs.write(folder / "known_hosts", known.encode(), 0o644)
+    public = keys.ensure_key(folder / "id_ed25519", f"airavata-lab-{lab_settings(site).bridge}")
+    known = keys.known_hosts([(host.address, host.node.ssh.port, host.ensure_key()) for host in hosts])
+    write_file(folder / "known_hosts", known.encode(), 0o644)
     return public
 
 
-def _reconnect(site: Site, hosts: list[LabHost]) -> None:
-    """Hosts that run without their bridge have lost their cable for good: they are ended, to start again."""
-    if not any(link.name == site.lab.bridge for link in network.links()):
-        _together(hosts, lambda host: host.crash())
+def _crash_without_bridge(hosts: list[LabHost], bridge: str) -> None:
+    """Kill running hosts whose bridge was removed: they cannot be connected to a new one without a boot."""
+    running = [host for host in hosts if host.pid]
+    if running and not any(link.name == bridge for link in network.links()):
+        _in_parallel(running, LabHost.crash)
 
 
-def _forgotten(site: Site) -> list[LabHost]:
-    """Hosts that this lab once had and that the site file no longer names."""
+def _removed_from_site(site: Site) -> list[LabHost]:
+    """Hosts that this lab has and the site file no longer names."""
     names = {node.name for node in site.nodes}
-    folder = lab_folder(site)
-    left = [key.parent.name for key in folder.glob("*/ssh_host_ed25519_key") if key.parent.name not in names]
-    return [LabHost(site, site.nodes[0].model_copy(update={"name": name})) for name in left]
+    found = [key.parent.name for key in lab_folder(site).glob("*/ssh_host_ed25519_key")]
+    return [LabHost(site, site.nodes[0].model_copy(update={"name": name})) for name in found if name not in names]
 
 
-def _together(hosts: list[LabHost], work: Callable[[LabHost], None]) -> None:
-    """Do the work for all hosts side by side; every host's is finished before the first failure is raised."""
+def _in_parallel(hosts: list[LabHost], work: Callable[[LabHost], None]) -> None:
+    """Do the work for all hosts in parallel; the first failure is raised once all have finished."""
     with ThreadPoolExecutor(max_workers=max(len(hosts), 1)) as pool:
-        for done in [pool.submit(work, host) for host in hosts]:
-            done.result()
+        for future in [pool.submit(work, host) for host in hosts]:
+            future.result()
 
 
 @contextmanager
 def _locked(site: Site) -> Iterator[None]:
-    """One command at a time changes a lab, and none changes a lab of another state folder.
-
-    Raises CannotBuild when hosts of the same bridge and names belong to one: they would be ended as this lab's leftovers.
-    """
-    others = {host.name: host.elsewhere for host in lab_hosts(site) if host.elsewhere}
-    if others:
-        folder = next(iter(others.values()))
-        raise CannotBuild(
-            "a lab of another state folder has this bridge",
-            where=f"bridge {site.lab.bridge}",
-            found=f"{', '.join(others)} of the lab in {folder}",
-            needed="a bridge of its own for each lab",
-            remedy=f"set another lab.bridge and lab.network, or end that lab: AIRAVATA_RUNBOOK_STATE={folder} "
-            "airavata-runbook lab down with its site file",
-        )
-    file: Path = state_dir() / "labs" / f".{site.lab.bridge}.lock"
+    """Let one command at a time change a lab. Raises CannotBuild where its hosts belong to another state folder."""
+    bridge = lab_settings(site).bridge
+    _require_own_hosts(site)
+    file = state_dir() / "labs" / f".{bridge}.lock"
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _require_own_hosts(site: Site) -> None:
+    """Raise CannotBuild when a lab of another state folder has running hosts of the same bridge and names.
+
+    Without this check they would be killed as leftovers of this lab.
+    """
+    foreign = {host.name: folder for host in lab_hosts(site) if (folder := host.foreign_state_dir)}
+    if foreign:
+        folder = next(iter(foreign.values()))
+        raise CannotBuild(
+            "a lab of another state folder uses this bridge",
+            where=f"bridge {lab_settings(site).bridge}",
+            found=f"{', '.join(foreign)} of the lab in {folder}",
+            needed="a bridge of its own for each lab",
+            remedy=f"set another lab.bridge and lab.network, or take that lab down: AIRAVATA_RUNBOOK_STATE={folder} "
+            "airavata-runbook lab down with its site file",
+        )

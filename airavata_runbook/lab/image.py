@@ -1,19 +1,17 @@
-"""The host image: a small Debian with systemd and sshd and nothing of Kubernetes, made once and cached.
+"""The host image: a small Debian with systemd and sshd and nothing of Kubernetes, built once and cached.
 
-What a real host would not have, and a host that shares this machine's kernel needs, is all in `CONCESSIONS`.
-Source of facts: LAB.md's measurements, systemd-nspawn(1) of systemd 252.
+What only a host that shares this machine's kernel needs, and a real one does not have, is all in `BOOT_SCRIPT`.
+Source of facts: measurements on lab hosts, systemd-nspawn(1) of systemd 252.
 """
 
 import fcntl
 import hashlib
 import json
-import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
-from airavata_runbook.errors import CannotBuild
+from airavata_runbook.lab.system import run, write_file
 from airavata_runbook.local import debian
 from airavata_runbook.local.paths import cache_dir
 from airavata_runbook.local.terminal import Progress
@@ -46,9 +44,9 @@ MASKED = [
 ]
 ENABLED = ["systemd-networkd.service", "ssh.service", "airavata-lab-host.service"]
 
-# Run at each boot before anything else of the host. Kernel-wide settings belong to the machine: where a host may
-# not write them, it is shown the values that kubelet insists on, as files mounted over them.
-CONCESSIONS = """#!/bin/sh
+# Runs at each boot of a host, before all other services. Kernel-wide settings belong to this machine: where a host may
+# not write them, files with the values that kubelet requires are bind-mounted over them.
+BOOT_SCRIPT = """#!/bin/sh
 set -eu
 for controller in cpu cpuacct cpuset memory devices freezer blkio pids; do
     if mountpoint -q "/sys/fs/cgroup/$controller"; then
@@ -84,12 +82,12 @@ FILES = {
     "root/.bashrc": "# Kept empty: whatever stands here is paid for by every command over SSH.\n",
     "etc/machine-id": "",
 }
-SCRIPTS = {"usr/local/lib/airavata-lab-host": CONCESSIONS}
+SCRIPTS = {"usr/local/lib/airavata-lab-host": BOOT_SCRIPT}
 ABSENT = ["etc/ssh/ssh_host_*", "etc/hostname", "etc/resolv.conf", "etc/motd", "var/log/*.log", "var/log/apt/*"]
 
 
 def digest() -> str:
-    """What identifies the image: twelve hexadecimal digits of the digest of its recipe."""
+    """The image's version: twelve hexadecimal digits of the SHA-256 of its recipe."""
     recipe = [SUITE, PACKAGES, MASKED, ENABLED, FILES, SCRIPTS, ABSENT]
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]
 
@@ -100,17 +98,17 @@ def path() -> Path:
 
 
 def ensure() -> Path:
-    """The folder of the host image; makes it when the cache has none (about a minute). Raises CannotBuild."""
+    """The folder of the host image, which is built when the cache has none (about a minute). Raises CannotBuild."""
     target = path()
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if target.is_dir():  # made by another process while this one waited
+        if target.is_dir():  # built by another process while this one waited
             return target
-        for abandoned in target.parent.glob(".host-*"):  # by a build that was killed
-            shutil.rmtree(abandoned)
+        for partial in target.parent.glob(".host-*"):  # left by a build that was killed
+            shutil.rmtree(partial)
         building = Path(tempfile.mkdtemp(prefix=".host-", dir=target.parent))
         try:
             with Progress("lab: host image", total=3) as progress:
@@ -118,7 +116,7 @@ def ensure() -> Path:
             building.chmod(0o755)
             building.rename(target)
         finally:
-            shutil.rmtree(building, ignore_errors=True)  # no longer there when it became the image
+            shutil.rmtree(building, ignore_errors=True)  # renamed unless the build failed
         for old in target.parent.glob("host-*"):
             if old != target and not _in_use(old):
                 shutil.rmtree(old)
@@ -131,33 +129,21 @@ def _build(root: Path, progress: Progress) -> None:
     progress.update("packages", done=1)
     debian.install(root, PACKAGES)
     progress.update("settings", done=2)
-    for name, content in FILES.items():
-        _write(root / name, content, 0o644)
-    for name, content in SCRIPTS.items():
-        _write(root / name, content, 0o755)
+    for files, mode in ((FILES, 0o644), (SCRIPTS, 0o755)):
+        for name, content in files.items():
+            write_file(root / name, content.encode(), mode)
     for pattern in ABSENT:
         for unwanted in root.glob(pattern):
             unwanted.unlink()
     for unit in MASKED:
         (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
-    done = subprocess.run(
-        ["systemctl", f"--root={root}", "--quiet", "enable", *ENABLED], capture_output=True, text=True, check=False
+    run(
+        *("systemctl", f"--root={root}", "--quiet", "enable", *ENABLED),
+        failure="the services of the host image cannot be enabled",
+        where=str(root),
     )
-    if done.returncode:
-        raise CannotBuild(
-            "the host image's services could not be enabled",
-            where=str(root),
-            found=done.stderr.strip(),
-            needed=", ".join(ENABLED),
-        )
-
-
-def _write(file: Path, content: str, mode: int) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(content)
-    os.chmod(file, mode)
 
 
 def _in_use(image: Path) -> bool:
-    """Whether an overlay of a running lab has this image below it."""
+    """Whether a running lab has an overlay over this image."""
     return f"lowerdir={image}," in Path("/proc/self/mountinfo").read_text()

@@ -1,4 +1,4 @@
-"""The processes of a host: found again by files and cgroups, never by name, so that any command can end them."""
+"""The processes of a host, found by PID files and cgroups, never by name, so that any later command can end them."""
 
 import ctypes
 import os
@@ -10,30 +10,30 @@ from pathlib import Path
 
 # systemd(1): SIGRTMIN+4 powers the machine off. glibc keeps the first two real-time signals for itself, and its
 # SIGRTMIN is the one that systemd counts from.
-POWEROFF = ctypes.CDLL(None).__libc_current_sigrtmin() + 4
+SIGPOWEROFF = ctypes.CDLL(None).__libc_current_sigrtmin() + 4
 
 
-def remember(file: Path, pid: int) -> None:
-    """Write down a process so that its number, given to another process later, is not taken for it."""
-    file.write_text(f"{pid} {_started(pid) or ''}\n")
+def write_pid_file(file: Path, pid: int) -> None:
+    """Record a process with its start time, so that another process with the same id is not taken for it later."""
+    file.write_text(f"{pid} {_start_time(pid) or ''}\n")
 
 
-def recall(file: Path) -> int | None:
-    """The process that was remembered in `file`, if it still runs."""
+def read_pid_file(file: Path) -> int | None:
+    """The process that was recorded in `file`, if it is still running."""
     with suppress(FileNotFoundError):
         pid, _, started = file.read_text().strip().partition(" ")
-        if started and _started(int(pid)) == started:
+        if started and _start_time(int(pid)) == started:
             return int(pid)
     return None
 
 
-def with_argument(word: str) -> list[list[str]]:
-    """The argument lists of all processes that have `word` as one of their arguments."""
+def command_lines(argument: str) -> list[list[str]]:
+    """The command lines of all processes that have this argument."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):  # it has ended since it was listed
-            arguments = path.read_text(errors="replace").split("\0")
-            found += [arguments] if word in arguments else []
+            words = path.read_text(errors="replace").split("\0")
+            found += [words] if argument in words else []
     return found
 
 
@@ -45,35 +45,35 @@ def first_child(pid: int) -> int | None:
     return None
 
 
-def send(pid: int, number: int) -> None:
-    """Send a signal; a process that has already gone is what was wanted."""
+def send_signal(pid: int, number: int) -> None:
+    """Send a signal; nothing happens when the process has ended already."""
     with suppress(ProcessLookupError):
         os.kill(pid, number)
 
 
 def kill_all(members: Callable[[], set[int]], deadline: float = 10.0) -> bool:
-    """SIGKILL every process that `members` lists, until it lists none; False when the deadline passes first."""
+    """SIGKILL every process that `members` lists, until it lists none; False when the deadline (s) passes first."""
     end = time.monotonic() + deadline
-    while pids := {pid for pid in members() if _started(pid)}:
+    while pids := {pid for pid in members() if _start_time(pid)}:
         if time.monotonic() > end:
             return False
         for pid in pids:
-            send(pid, signal.SIGKILL)
+            send_signal(pid, signal.SIGKILL)
         time.sleep(0.02)
     return True
 
 
-def wait(condition: Callable[[], bool], seconds: float, pause: float = 0.02) -> bool:
-    """Whether `condition` came true within `seconds`."""
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether `condition` became true within `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             return False
-        time.sleep(pause)
+        time.sleep(0.02)
     return True
 
 
-def _started(pid: int) -> str | None:
+def _start_time(pid: int) -> str | None:
     """When the process started, in clock ticks since boot; None when it has ended (a zombie has)."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -82,5 +82,5 @@ def _started(pid: int) -> str | None:
     if fields[0] not in "ZX":
         return fields[19]
     with suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)  # a child of ours that has ended is not left behind as a zombie
+        os.waitpid(pid, os.WNOHANG)  # reap a child of this process
     return None

@@ -1,33 +1,32 @@
-"""A host's root file system: an overlay over the host image, and the files that make it this host."""
+"""A host's root file system: an overlay over the host image, and the host's own files in it."""
 
 import os
-import subprocess
 import uuid
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from airavata_runbook.errors import CannotBuild
+from airavata_runbook.lab.system import run, write_file
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What tells one host from another. gateway: the machine's own address on the bridge."""
+    """What differs between hosts. firewall_closed: only SSH is let in from outside. gateway: this machine's address."""
 
     name: str
     address: IPv4Address
     network: IPv4Network
     user: str = "root"
     port: int = 22
-    closed: bool = False
+    firewall_closed: bool = False
 
     @property
     def gateway(self) -> IPv4Address:
         return self.network.network_address + 1
 
 
-def host_files(host: Identity, machine_id: str, user_key: str) -> dict[str, tuple[int, str]]:
-    """The files of a host, path → (mode, content). user_key: the public line that may log in."""
+def host_files(host: Identity, machine_id: str, authorized_key: str) -> dict[str, tuple[int, str]]:
+    """The host's own files, path → (mode, content). authorized_key: the public key that may log in."""
     home = "root" if host.user == "root" else f"home/{host.user}"
     files = {
         "etc/hostname": (0o644, f"{host.name}\n"),
@@ -35,14 +34,14 @@ def host_files(host: Identity, machine_id: str, user_key: str) -> dict[str, tupl
         "etc/machine-id": (0o444, f"{machine_id}\n"),
         "etc/resolv.conf": (0o644, f"nameserver {host.gateway}\n"),
         "etc/systemd/network/10-host0.network": (0o644, network_file(host)),
-        f"{home}/.ssh/authorized_keys": (0o600, f"{user_key}\n"),
+        f"{home}/.ssh/authorized_keys": (0o600, f"{authorized_key}\n"),
     }
     if host.user != "root":
         files[f"etc/sudoers.d/{host.user}"] = (0o440, f"{host.user} ALL=(ALL:ALL) NOPASSWD: ALL\n")
     if host.port != 22:
         files["etc/ssh/sshd_config.d/port.conf"] = (0o644, f"Port {host.port}\n")
-    if host.closed:
-        files["etc/nftables.conf"] = (0o755, firewall(host))
+    if host.firewall_closed:
+        files["etc/nftables.conf"] = (0o755, nftables_rules(host))
     return files
 
 
@@ -54,11 +53,11 @@ def network_file(host: Identity) -> str:
     )
 
 
-def firewall(host: Identity) -> str:
-    """The nftables rules of a closed host: from outside the private network only SSH comes in.
+def nftables_rules(host: Identity) -> str:
+    """The nftables rules of a closed host: from outside the private network only SSH is let in.
 
-    The machine that carries the lab counts as outside. The chain stands after connection tracking (so that
-    answers pass) and before destination NAT (so that a NodePort is judged by the port the sender named).
+    This machine counts as outside. The chain comes after connection tracking (so that replies pass) and before destination
+    NAT (so that a NodePort is matched by the port the sender used).
     """
     return f"""#!/usr/sbin/nft -f
 table inet lab_firewall {{
@@ -76,38 +75,33 @@ table inet lab_firewall {{
 
 
 def mount(image: Path, folder: Path) -> Path:
-    """Mount the overlay of a host in `folder` (kept from an earlier run or new) and return its root."""
+    """Mount a host's overlay over the image in `folder`, on the layer kept from earlier or a new one; returns the root."""
     root, upper, work = (folder / name for name in ("root", "upper", "work"))
     for path in (root, upper, work):
         path.mkdir(parents=True, exist_ok=True)
     if not os.path.ismount(root):
-        done = subprocess.run(
-            ["mount", "-t", "overlay", "airavata-lab", "-o", f"lowerdir={image},upperdir={upper},workdir={work}", str(root)],
-            capture_output=True,
-            text=True,
-            check=False,
+        options = f"lowerdir={image},upperdir={upper},workdir={work}"
+        run(
+            *("mount", "-t", "overlay", "airavata-lab", "-o", options, str(root)),
+            failure="a host's root file system cannot be mounted",
+            where=str(root),
+            needed="a file system that overlays can be stacked on, such as ext4 or xfs",
+            remedy="set AIRAVATA_RUNBOOK_STATE and AIRAVATA_RUNBOOK_CACHE to folders on one",
         )
-        if done.returncode:
-            raise CannotBuild(
-                "a host's root file system cannot be mounted",
-                where=str(root),
-                found=done.stderr.strip(),
-                needed="a file system that overlays can stand on, as ext4 or xfs",
-                remedy="point AIRAVATA_RUNBOOK_STATE and AIRAVATA_RUNBOOK_CACHE to folders on one",
-            )
     return root
 
 
-def personalise(root: Path, host: Identity, user_key: str, host_key: Path) -> None:
-    """Make the mounted root this host: its user, its files, its SSH host key."""
+def configure(root: Path, host: Identity, authorized_key: str, host_key: Path) -> None:
+    """Add what is the host's own to the mounted root: its user, its files, its SSH host key (host_key: the private one)."""
     if host.user != "root":
         # No group of the user's own: Debian already has groups such as operator or sudo.
-        _chroot(root, ["useradd", "--create-home", "--no-user-group", "--shell", "/bin/bash", "--password", "*", host.user])
-    for name, (mode, content) in host_files(host, uuid.uuid4().hex, user_key).items():
-        write(root / name, content.encode(), mode)
-    write(root / "etc/ssh/ssh_host_ed25519_key", host_key.read_bytes(), 0o600)
-    write(root / "etc/ssh/ssh_host_ed25519_key.pub", host_key.with_suffix(".pub").read_bytes(), 0o644)
-    if host.closed:
+        useradd = ["useradd", "--create-home", "--no-user-group", "--shell", "/bin/bash", "--password", "*", host.user]
+        run("chroot", str(root), *useradd, failure=f"user {host.user} cannot be created on a host", where=str(root))
+    for name, (mode, content) in host_files(host, uuid.uuid4().hex, authorized_key).items():
+        write_file(root / name, content.encode(), mode)
+    write_file(root / "etc/ssh/ssh_host_ed25519_key", host_key.read_bytes(), 0o600)
+    write_file(root / "etc/ssh/ssh_host_ed25519_key.pub", host_key.with_suffix(".pub").read_bytes(), 0o644)
+    if host.firewall_closed:
         wanted = root / "etc/systemd/system/sysinit.target.wants/nftables.service"
         wanted.parent.mkdir(parents=True, exist_ok=True)
         wanted.symlink_to("/lib/systemd/system/nftables.service")
@@ -120,32 +114,15 @@ def personalise(root: Path, host: Identity, user_key: str, host_key: Path) -> No
 
 def unmount(folder: Path) -> None:
     """Unmount everything that is mounted in `folder`, the deepest first. Raises CannotBuild when it is busy."""
-    mounts = [_unescaped(line.split()[4]) for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    mounts = [_unescape(line.split()[4]) for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     for point in sorted((point for point in mounts if Path(point).is_relative_to(folder)), reverse=True):
-        done = subprocess.run(["umount", point], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise CannotBuild(
-                "a lab host's file system cannot be unmounted",
-                where=point,
-                found=done.stderr.strip(),
-                remedy="end the process that uses it (fuser -vm shows it), then run lab down again",
-            )
+        run(
+            *("umount", point),
+            failure="a lab host's file system cannot be unmounted",
+            where=point,
+            remedy="end the process that uses it (fuser -vm shows it), then airavata-runbook lab down",
+        )
 
 
-def write(file: Path, content: bytes, mode: int) -> None:
-    """Replace `file` by one with that content and mode."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.unlink(missing_ok=True)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
-        stream.write(content)
-    file.chmod(mode)  # whatever the umask
-
-
-def _unescaped(path: str) -> str:
+def _unescape(path: str) -> str:
     return path.encode().decode("unicode_escape")
-
-
-def _chroot(root: Path, command: list[str]) -> None:
-    done = subprocess.run(["chroot", str(root), *command], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise CannotBuild(f"{command[0]} failed in a host's root", where=str(root), found=done.stderr.strip())

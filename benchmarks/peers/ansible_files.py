@@ -1,6 +1,7 @@
-"""`reapply` for ansible-core: its playbook, inventory and settings, made from the same items."""
+"""`reapply` for ansible-core: its playbook, inventory and configuration, rendered from the same items."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -9,8 +10,8 @@ from benchmarks import items
 
 
 def write(folder: Path, site: Site) -> Path:
-    """The playbook's path, with hosts.ini and ansible.cfg beside it."""
-    tasks = [
+    """Write playbook.yml, hosts.ini and ansible.cfg into the folder; returns the playbook's path."""
+    tasks: list[dict[str, Any]] = [
         {
             "ansible.builtin.file": {
                 "path": path,
@@ -29,12 +30,12 @@ def write(folder: Path, site: Site) -> Path:
     tasks += [
         {
             "ansible.builtin.blockinfile": {
-                "path": items.BLOCK["path"],
-                "marker": f"# {{mark}} {items.BLOCK['name']}",
-                "block": "\n".join(items.BLOCK["lines"]),
+                "path": items.BLOCK_PATH,
+                "marker": f"# {{mark}} {items.BLOCK_NAME}",
+                "block": "\n".join(items.BLOCK_LINES),
             }
         },
-        # Not ansible.builtin.apt: it would first want python3-apt on the hosts. This is the quicker one anyway.
+        # Not ansible.builtin.apt: it needs python3-apt on the hosts, and is slower.
         {"ansible.builtin.command": {"cmd": "dpkg-query -W " + " ".join(items.PACKAGES)}, "changed_when": False},
     ]
     tasks += [{"ansible.builtin.systemd_service": {"name": name, "state": "started", "enabled": True}} for name in items.SERVICES]

@@ -15,7 +15,7 @@ def bench(target: Target) -> Iterator[Resource]:
         yield Folder(path, items.MODE["folder"])
     for path, content in items.FILES.items():
         yield File(path, content, items.MODE["file"])
-    yield Block(items.BLOCK["path"], items.BLOCK["name"], tuple(items.BLOCK["lines"]))
+    yield Block(items.BLOCK_PATH, items.BLOCK_NAME, tuple(items.BLOCK_LINES))
     yield Packages(dict(pair.split("=") for pair in sys.argv[2:]), "debian")
     for name in items.SERVICES:
         yield Service(name, [f"/etc/systemd/system/{name}.service"])

@@ -14,8 +14,8 @@ for path in items.FOLDERS:
 for path, content in items.FILES.items():
     files.put(src=io.StringIO(content), dest=path, mode="644", user="root", group="root")
 files.block(
-    path=items.BLOCK["path"],
-    content=items.BLOCK["lines"],
+    path=items.BLOCK_PATH,
+    content=items.BLOCK_LINES,
     marker="# {mark} bench",
     begin="BEGIN",
     end="END",

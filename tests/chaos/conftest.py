@@ -1,15 +1,15 @@
-"""Which faults: one a chapter, chosen by a printed seed (as CI does), or all of them (`make chaos`)."""
+"""Which faults are tested: one in each chapter, chosen by a printed seed (`make faults`), or all (`make chaos`)."""
 
 import random
 
 import pytest
 
-from tests.chaos.faults import CHAPTERS, FAULTS
+from tests.chaos.faults import CHAPTERS, FAULTS, Fault
 
 
 def pytest_addoption(parser):
-    parser.addoption("--seed", type=int, default=None, help="which fault each chapter gets; default: a new one each time")
-    parser.addoption("--all-faults", action="store_true", help="every fault in every chapter that it fits")
+    parser.addoption("--seed", type=int, default=None, help="chooses the fault of each chapter; default: random")
+    parser.addoption("--all-faults", action="store_true", help="test every fault in every chapter that it applies to")
 
 
 def pytest_configure(config):
@@ -24,12 +24,12 @@ def pytest_report_header(config):
 def pytest_generate_tests(metafunc):
     if "faults" in metafunc.fixturenames:
         options = metafunc.config.option
-        series = every() if options.all_faults else [drawn(options.seed)]
+        series = all_faults() if options.all_faults else [one_fault_per_chapter(options.seed)]
         metafunc.parametrize("faults", series, ids=["-".join(fault.name for fault in one.values()) for one in series])
 
 
-def drawn(seed: int) -> dict:
-    """Chapter → one fault that fits it."""
+def one_fault_per_chapter(seed: int) -> dict[str, Fault]:
+    """Chapter → a fault that applies to it, chosen by the seed."""
     choose = random.Random(seed)
     return {
         chapter: choose.choice([fault for fault in FAULTS if chapter in fault.chapters and not fault.slow_in(chapter)])
@@ -37,12 +37,12 @@ def drawn(seed: int) -> dict:
     }
 
 
-def every() -> list[dict]:
-    """As many series as it takes for each chapter to meet each fault that fits it."""
-    fitting = {chapter: [fault for fault in FAULTS if chapter in fault.chapters] for chapter in CHAPTERS}
+def all_faults() -> list[dict[str, Fault]]:
+    """As many series as it takes to test each fault in each chapter that it applies to."""
+    applicable = {chapter: [fault for fault in FAULTS if chapter in fault.chapters] for chapter in CHAPTERS}
     return [
-        {chapter: faults[number] for chapter, faults in fitting.items() if number < len(faults)}
-        for number in range(max(map(len, fitting.values())))
+        {chapter: faults[number] for chapter, faults in applicable.items() if number < len(faults)}
+        for number in range(max(map(len, applicable.values())))
     ]
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong while a run is under way, done to real lab hosts. Each fault says what the user must then be told."""
+"""Faults that are injected into lab hosts while a run is under way, each with the message that the user must get."""
 
 import os
 import re
@@ -9,22 +9,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from airavata_runbook.lab.hosts import lab_host
+from airavata_runbook.lab.host import lab_host
 from airavata_runbook.site import Site
 from tests.full_picture import cut_connections, over_ssh
 
 CHAPTERS = ("01-network", "02-install", "03-etcd-flannel", "04-registry", "05-deploy-airavata", "06-verify")
 REPOSITORY = "/opt/airavata-runbook/repository"
 # A POSIX lock as dpkg's own: l_type, l_whence, l_start, l_len, l_pid of struct flock on 64-bit Linux.
-HOLD_DPKG = (
+HOLD_DPKG_LOCK = (
     "perl -MFcntl -e 'open(F, q(>>), q(/var/lib/dpkg/lock-frontend)); "
     "fcntl(F, F_SETLK, pack(q(s s x4 q q i x4), F_WRLCK, 0, 0, 0, 0)) or die; sleep 20'"
 )
 
 
 @dataclass
-class Scene:
-    """Where a fault happens. pid: of the `airavata-runbook run` under way."""
+class Target:
+    """Where a fault is injected. pid: the process of the `airavata-runbook run` under way."""
 
     site: Site
     chapter: str
@@ -38,119 +38,119 @@ class Scene:
         return over_ssh(self.site, host, script)
 
     def background(self, host: str, script: str) -> None:
-        """Start something on a host that goes on by itself."""
+        """Start a script on a host without waiting for its end."""
         self.on(host, f"systemd-run --quiet --collect --unit=fault sh -c {shlex.quote(script)}")
 
 
-def children(pid: int) -> list[int]:
-    """The processes that a process of this machine has started, and theirs."""
+def descendants(pid: int) -> list[int]:
+    """All descendants of a process of this machine."""
     try:
         direct = [int(word) for task in Path(f"/proc/{pid}/task").iterdir() for word in (task / "children").read_text().split()]
     except FileNotFoundError:
         return []
-    return [*direct, *(below for child in direct for below in children(child))]
+    return [*direct, *(below for child in direct for below in descendants(child))]
 
 
-def _kill_runner(scene: Scene) -> None:
-    started = children(scene.pid)
-    os.kill(scene.pid, signal.SIGKILL)
+def _kill_runner(target: Target) -> None:
+    started = descendants(target.pid)
+    os.kill(target.pid, signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while left := [pid for pid in started if _runs(pid)]:
-        assert time.monotonic() < deadline, f"outlived the runner: {left}"
+    while left := [pid for pid in started if _is_running(pid)]:
+        assert time.monotonic() < deadline, f"still running after the runner was killed: {left}"
         time.sleep(0.1)
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
 
-def _kill_kernel(scene: Scene) -> None:
+def _kill_kernel(target: Target) -> None:
     deadline = time.monotonic() + 20
-    while not (kernels := [pid for pid in children(scene.pid) if b"ipykernel_launcher" in _words(pid)]):
+    while not (kernels := [pid for pid in descendants(target.pid) if b"ipykernel_launcher" in _command_line(pid)]):
         assert time.monotonic() < deadline, "the run has no kernel"
         time.sleep(0.05)
     os.kill(kernels[0], signal.SIGKILL)
 
 
-def _words(pid: int) -> bytes:
+def _command_line(pid: int) -> bytes:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return b""
 
 
-def _cut_ssh(scene: Scene) -> None:
-    deadline = time.monotonic() + 5  # again and again, because a run that has nothing under way just connects again
-    while time.monotonic() < deadline and _runs(scene.pid):
-        for node in scene.site.nodes:
-            cut_connections(scene.site, node.name)
+def _cut_ssh(target: Target) -> None:
+    deadline = time.monotonic() + 5  # repeatedly, because a run that has no command under way simply reconnects
+    while time.monotonic() < deadline and _is_running(target.pid):
+        for node in target.site.nodes:
+            cut_connections(target.site, node.name)
 
 
-def _power_off(scene: Scene) -> None:
-    lab_host(scene.site, scene.worker).crash()
+def _power_off(target: Target) -> None:
+    lab_host(target.site, target.worker).crash()
 
 
-def _power_on(scene: Scene) -> None:
-    host = lab_host(scene.site, scene.worker)
-    host.start(Path(f"{scene.site.master.ssh.key}.pub").read_text().strip())
+def _power_on(target: Target) -> None:
+    host = lab_host(target.site, target.worker)
+    host.start(Path(f"{target.site.master.ssh.key}.pub").read_text().strip())
 
 
-def _full_disk(scene: Scene) -> tuple[str, str]:
-    """Host and folder that a chapter writes to."""
+def _full_disk(target: Target) -> tuple[str, str]:
+    """A host and a folder on it that the chapter writes to."""
     return {
-        "02-install": (scene.worker, "/opt/airavata-runbook"),
-        "03-etcd-flannel": (scene.site.master.name, "/var/lib/etcd"),
-        "04-registry": (scene.site.registry_node.name, f"{scene.site.registry.root}/data"),
-    }[scene.chapter]
+        "02-install": (target.worker, "/opt/airavata-runbook"),
+        "03-etcd-flannel": (target.site.master.name, "/var/lib/etcd"),
+        "04-registry": (target.site.registry_node.name, f"{target.site.registry.root}/data"),
+    }[target.chapter]
 
 
-def _fill_disk(scene: Scene) -> None:
-    host, folder = _full_disk(scene)
-    scene.on(host, f"mkdir -p {folder}; mount -t tmpfs -o size=256k,mode=700 tmpfs {folder}")
+def _fill_disk(target: Target) -> None:
+    host, folder = _full_disk(target)
+    target.on(host, f"mkdir -p {folder}; mount -t tmpfs -o size=256k,mode=700 tmpfs {folder}")
 
 
-def _free_disk(scene: Scene) -> None:
-    host, folder = _full_disk(scene)
-    scene.on(host, f"systemctl stop etcd docker-distribution 2>/dev/null; umount {folder}")
+def _free_disk(target: Target) -> None:
+    host, folder = _full_disk(target)
+    target.on(host, f"systemctl stop etcd docker-distribution 2>/dev/null; umount {folder}")
 
 
-def _corrupt_package(scene: Scene) -> None:
-    scene.background(
-        scene.worker,
+def _corrupt_package(target: Target) -> None:
+    target.background(
+        target.worker,
         f"until test -s {REPOSITORY}/containerd_*.deb; do :; done; "
         f"for file in {REPOSITORY}/containerd_*.deb; do echo x >> $file; done",
     )
 
 
-def _kill_dpkg(scene: Scene) -> None:
-    scene.background(scene.worker, 'until test -n "$(ls /var/lib/dpkg/updates)"; do :; done; kill -9 $(pgrep -x dpkg)')
+def _kill_dpkg(target: Target) -> None:
+    target.background(target.worker, 'until test -n "$(ls /var/lib/dpkg/updates)"; do :; done; kill -9 $(pgrep -x dpkg)')
 
 
-def _stop_soon(service: str) -> Callable[[Scene], None]:
-    """Stop a service of the master a moment after the chapter has started it, or now where an earlier one has."""
-    return lambda scene: scene.background(
-        scene.site.master.name,
+def _stop_after_start(service: str) -> Callable[[Target], None]:
+    """Stop a service of the master 0.3 s after it was started, by this chapter or an earlier one."""
+    return lambda target: target.background(
+        target.site.master.name,
         f"until systemctl -q is-active {service}; do sleep 0.05; done; sleep 0.3; systemctl stop {service}",
     )
 
 
 @dataclass(frozen=True)
 class Fault:
-    """told: what the message must have, in each chapter; "" where the user is told nothing, because the run is dead.
+    """message: a pattern that the run's error message must match; "" where there is none, because the run was killed.
 
-    before: it is there before the run begins. survives: the run may get through, the fault being one that it waits out or
-    never meets. slow: chapters in which only the deadline of a waiting step ends the run. check: which check of chapter 01
-    finds it.
+    before: injected before the run starts. survives: the run may succeed, because it waits for the fault's end or is not
+    affected. slow: chapters in which only the deadline of a waiting step ends the run. check: the check of chapter 01 that
+    finds the fault.
     """
 
     name: str
     chapters: tuple[str, ...]
-    inflict: Callable[[Scene], None]
-    told: str
-    mend: Callable[[Scene], None] = lambda scene: None
+    inject: Callable[[Target], None]
+    message: str
+    recover: Callable[[Target], None] = lambda target: None
     before: bool = False
     survives: bool = False
     slow: tuple[str, ...] = ()
@@ -159,16 +159,16 @@ class Fault:
     def slow_in(self, chapter: str) -> bool:
         return chapter in self.slow
 
-    def judge(self, chapter: str, status: int, message: str) -> None:
-        """Whether the run ended as it must, with a message that helps."""
+    def check_outcome(self, chapter: str, status: int, message: str) -> None:
+        """Assert that the run ended as expected, with a helpful message."""
         if status == 0:
             assert self.survives, f"{self.name} in {chapter}: the run did not notice"
             return
-        assert status == (-signal.SIGKILL if not self.told else 1), f"{self.name} in {chapter}: status {status}: {message}"
-        assert re.search(self.told, message) and not re.search("Traceback|This error is unexpected", message), (
+        assert status == (-signal.SIGKILL if not self.message else 1), f"{self.name} in {chapter}: status {status}: {message}"
+        assert re.search(self.message, message) and not re.search("Traceback|This error is unexpected", message), (
             f"{self.name} in {chapter}: {message}"
         )
-        assert not self.told or re.search(r"chapter 0\d-.* failed(?s:.*)run again", message), message
+        assert not self.message or re.search(r"chapter 0\d-.* failed(?s:.*)run again", message), message
 
 
 FAULTS = (
@@ -180,7 +180,7 @@ FAULTS = (
         CHAPTERS,
         _power_off,
         "worker|2 hosts|pods ready|no .* yet|not within",
-        mend=_power_on,
+        recover=_power_on,
         survives=True,
         slow=("05-deploy-airavata", "04-registry", "03-etcd-flannel", "06-verify"),
     ),
@@ -189,11 +189,18 @@ FAULTS = (
         ("02-install", "03-etcd-flannel", "04-registry"),
         _fill_disk,
         "[Nn]o space left|disk has room",
-        mend=_free_disk,
+        recover=_free_disk,
         before=True,
         check="disk",
     ),
-    Fault("apt-lock", ("02-install",), lambda scene: scene.background(scene.worker, HOLD_DPKG), "", before=True, survives=True),
+    Fault(
+        "apt-lock",
+        ("02-install",),
+        lambda target: target.background(target.worker, HOLD_DPKG_LOCK),
+        "",
+        before=True,
+        survives=True,
+    ),
     Fault(
         "corrupt-package", ("02-install",), _corrupt_package, "still differs|[Hh]ash|[Ss]ize|did not arrive whole", before=True
     ),
@@ -201,7 +208,7 @@ FAULTS = (
     Fault(
         "registry-down",
         ("04-registry", "05-deploy-airavata"),
-        _stop_soon("docker-distribution"),
+        _stop_after_start("docker-distribution"),
         "registry|pods ready|not within",
         survives=True,
         slow=("05-deploy-airavata",),
@@ -209,7 +216,7 @@ FAULTS = (
     Fault(
         "etcd-down",
         ("03-etcd-flannel", "04-registry", "05-deploy-airavata"),
-        _stop_soon("etcd"),
+        _stop_after_start("etcd"),
         "etcd|API server|pods ready|not within|yet",
         survives=True,
         slow=("03-etcd-flannel", "04-registry", "05-deploy-airavata"),

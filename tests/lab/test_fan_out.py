@@ -1,4 +1,4 @@
-"""Packages cross the link to the hosts once: counted outside, on the bridge that carries this machine's own address."""
+"""Packages are sent to the hosts once: counted from outside, on the bridge with this machine's own address."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ from tests.labs import lab_hosts
 
 FOLDER = "/opt/airavata-runbook/repository"
 HOSTS = ("one", "two", "three")
-# What a step may leave nothing of: listeners, servers and fetchers, folders and half files, keys.
+# Of these a step leaves nothing behind: listeners, servers and clients, temporary folders, partial files, keys.
 TRACES = """ss -Htln | awk '{print $4}' | sort
 all=$(ps -eo args); echo "$all" | grep -E 'sshd -D -e|sftp|nobody' | sort
 ls -d /run/airavata-runbook.??????
@@ -33,7 +33,7 @@ find /root /home -path '*.ssh*' -type f | xargs sha256sum"""
 
 @pytest.fixture(scope="module", params=["root", "operator"])
 def site(request, tmp_path_factory):
-    """A lab of its own: once with root, once with sudo, a closed firewall and a host behind another."""
+    """A lab: once with root, once with sudo, a closed firewall and a host behind a jump host."""
     plain = request.param == "root"
     fields = {
         "name": f"fan-out-{request.param}",
@@ -56,7 +56,7 @@ def site(request, tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(site):
+def nothing_is_left_behind(site):
     before = traces(site)
     yield
     assert traces(site) == before
@@ -64,7 +64,7 @@ def nothing_is_left(site):
 
 @pytest.fixture
 def uploads(tmp_path):
-    """A step that wants two small files on every host; their folder is new in every test."""
+    """A step that puts two small files on every host; their folder is new in every test."""
     contents = {"first": os.urandom(3_000_000), "second file": os.urandom(3_000_000)}
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     for name, content in contents.items():
@@ -79,8 +79,8 @@ def uploads(tmp_path):
     return files
 
 
-def crossed() -> int:
-    """Bytes that this machine has sent to hosts of the lab; what hosts send to each other is not among them."""
+def bytes_sent() -> int:
+    """Bytes that this machine has sent to hosts of the lab, without those that hosts send to each other."""
     return int(Path("/sys/class/net/lab4/statistics/tx_bytes").read_text())
 
 
@@ -105,14 +105,14 @@ def summaries(report, name: str) -> set[str]:
     return {item.summary for item in report.hosts[name]}
 
 
-def test_packages_cross_the_link_once_and_the_report_says_which_way_each_went(site, capsys):
+def test_packages_are_sent_once_and_the_report_says_how_each_was_transferred(site, capsys):
     built = {node.name: packages.make(catalogue.of_host(site, node)) for node in site.nodes}
     one_copy = sum({one.path: one.path.stat().st_size for each in built.values() for one in each}.values())
     every_copy = sum(one.path.stat().st_size for each in built.values() for one in each)
-    planned, sent = install.repository(site, plan=True), crossed()
-    ran, sent = install.repository(site), crossed() - sent
+    planned, sent = install.repository(site, plan=True), bytes_sent()
+    ran, sent = install.repository(site), bytes_sent() - sent
     print(
-        f"{site.name}: {sent / 1e6:.0f} MB crossed, one copy is {one_copy / 1e6:.0f}, all are {every_copy / 1e6:.0f}, "
+        f"{site.name}: {sent / 1e6:.0f} MB sent, one copy is {one_copy / 1e6:.0f}, all are {every_copy / 1e6:.0f}, "
         f"{ran.seconds:.1f} s"
     )
     assert one_copy < sent < 1.06 * one_copy < 0.7 * every_copy
@@ -120,31 +120,31 @@ def test_packages_cross_the_link_once_and_the_report_says_which_way_each_went(si
         assert set(sums(site, name, f"{FOLDER}/*.deb")) == {one.sha256 for one in each}
         assert over_ssh(site, name, f"stat -c %a:%U {FOLDER}/*.deb | sort -u") == "644:root\n"
     assert actions(planned) == actions(ran)
-    ways = {name: [item.command.split(":")[0] for item in ran.hosts[name] if item.label.endswith(".deb")] for name in HOSTS}
-    assert ways["three"] == ["sftp two"] * 4 and {way.split()[0] for way in ways["two"]} == {"scp"}
-    assert sorted(way.split()[0] for way in ways["one"]) == ["scp"] * 4 + ["sftp"] * 4
+    transfers = {name: [item.command.split(":")[0] for item in ran.hosts[name] if item.label.endswith(".deb")] for name in HOSTS}
+    assert transfers["three"] == ["sftp two"] * 4 and {transfer.split()[0] for transfer in transfers["two"]} == {"scp"}
+    assert sorted(transfer.split()[0] for transfer in transfers["one"]) == ["scp"] * 4 + ["sftp"] * 4
     shown = f"{ran}{ran._repr_html_()}{ran.model_dump()}" + capsys.readouterr().out
     assert "PRIVATE" not in shown and "sent from this machine" not in shown
 
-    sent = crossed()
+    sent = bytes_sent()
     assert install.repository(site).count("changed") == 0
     over_ssh(site, "three", f"rm -r {FOLDER}")
     assert install.repository(site).count("changed") == 6, "four packages, two files of the index"
-    assert crossed() - sent < 1_000_000, "a host that comes later costs the link nothing"
+    assert bytes_sent() - sent < 1_000_000, "for a host that is added later nothing is sent again"
 
 
-def test_the_registrys_port_may_be_taken(site, uploads):
-    taken = over_ssh(site, "two", "setsid socat TCP-LISTEN:5000,fork /dev/null >/dev/null 2>&1 </dev/null & echo $!").strip()
-    sent = crossed()
+def test_the_registrys_port_may_be_in_use(site, uploads):
+    listener = over_ssh(site, "two", "setsid socat TCP-LISTEN:5000,fork /dev/null >/dev/null 2>&1 </dev/null & echo $!").strip()
+    sent = bytes_sent()
     try:
         report = uploads(site)
     finally:
-        over_ssh(site, "two", f"kill {taken}")
-    assert summaries(report, "one") == summaries(report, "three") == {"create"} and crossed() - sent < 7_000_000
+        over_ssh(site, "two", f"kill {listener}")
+    assert summaries(report, "one") == summaries(report, "three") == {"create"} and bytes_sent() - sent < 7_000_000
     assert all(sums(site, name, uploads.files) == uploads.sums for name in HOSTS)
 
 
-def test_a_blocked_port_makes_the_files_come_from_this_machine_and_the_report_says_so(site, uploads):
+def test_files_come_from_this_machine_when_the_port_is_blocked_and_the_report_says_so(site, uploads):
     over_ssh(
         site,
         "two",
@@ -156,28 +156,30 @@ def test_a_blocked_port_makes_the_files_come_from_this_machine_and_the_report_sa
     finally:
         over_ssh(site, "two", "nft delete table inet blocked")
     assert summaries(report, "one") == {"create"}
-    (why,) = summaries(report, "three")
-    assert why.startswith("create, sent from this machine (from two: ssh: connect to host 10.90.0.12 port 5000: Connection timed")
+    (reason,) = summaries(report, "three")
+    assert reason.startswith(
+        "create, sent from this machine (from two: ssh: connect to host 10.90.0.12 port 5000: Connection timed"
+    )
     assert report.seconds < 30 and all(sums(site, name, uploads.files) == uploads.sums for name in HOSTS)
 
 
 @pytest.mark.parametrize(
-    "name, program, why",
+    "name, program, reason",
     [("three", "/usr/bin/sftp", "from two: it has no sftp"), ("two", "/usr/sbin/sshd", "two does not serve it: it has no sshd")],
 )
-def test_a_program_that_is_missing_is_no_error(site, uploads, name, program, why):
+def test_a_missing_program_is_not_an_error(site, uploads, name, program, reason):
     over_ssh(site, name, f"mv {program} {program}.away")
     try:
         report = uploads(site)
     finally:
-        # Without its sshd the host takes no new connection from outside: its file system is reached from here.
+        # Without its sshd the host accepts no new connection: the file is restored on its root file system.
         root = Path(site.master.ssh.key).parent / name / "root"
         (root / f"{program[1:]}.away").rename(root / program[1:])
-    assert summaries(report, "three") == {f"create, sent from this machine ({why})"}
+    assert summaries(report, "three") == {f"create, sent from this machine ({reason})"}
     assert all(sums(site, host, uploads.files) == uploads.sums for host in HOSTS)
 
 
-def test_a_source_that_fails_does_not_keep_the_others_from_their_files(site, uploads):
+def test_other_hosts_get_their_files_when_the_source_fails(site, uploads):
     over_ssh(site, "two", f"touch {uploads.folder}")
     with pytest.raises(StepFailed) as failed:
         uploads(site)
@@ -187,7 +189,7 @@ def test_a_source_that_fails_does_not_keep_the_others_from_their_files(site, upl
     assert sums(site, "one", uploads.files) == sums(site, "three", uploads.files) == uploads.sums
 
 
-def test_the_one_time_key_reads_what_everybody_may_and_does_nothing_else(site):
+def test_the_one_time_key_reads_world_readable_files_and_permits_nothing_else(site):
     hosts = session_of(site).hosts
     server = _Server(hosts["two"], (5000,))
     try:
@@ -220,28 +222,28 @@ with FanOut(hosts["two"], hosts.values(), 5000) as fan_out:
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_run_that_is_killed_or_falls_silent_leaves_nothing(site, end):
+def test_a_killed_or_stopped_run_leaves_nothing_behind(site, end):
     before = traces(site)
     over_ssh(site, "two", "truncate -s 30G /var/tmp/large")
     runner = subprocess.Popen([sys.executable, "-c", FETCH, site.model_dump_json(exclude_unset=True)])
     try:
-        wait_for(lambda: over_ssh(site, "three", "test -s /var/tmp/large.part && echo it comes"), 20)
+        wait_for(lambda: over_ssh(site, "three", "test -s /var/tmp/large.part && echo started"), 20)
         for name in ("two", "three"):
             assert "PRIVATE" not in over_ssh(site, name, "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ | tr '\\0' ' '")
         assert over_ssh(site, "three", "stat -c %a /run/airavata-runbook.*/key /run/airavata-runbook.*") == "600\n700\n"
         assert over_ssh(site, "two", "stat -c %a /run/airavata-runbook.*/host_key") == "600\n"
         runner.send_signal(end)
-        begun = time.monotonic()
+        started = time.monotonic()
         wait_for(lambda: traces(site) == before, 20)
-        print(f"{site.name}: all gone {time.monotonic() - begun:.1f} s after {end.name}")
+        print(f"{site.name}: all gone {time.monotonic() - started:.1f} s after {end.name}")
     finally:
         runner.kill()
         runner.wait()
         over_ssh(site, "two", "rm /var/tmp/large")
 
 
-def wait_for(holds, seconds: float) -> None:
+def wait_for(condition, seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while not holds():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""dpkg in the midst of its work on a real host: a connection that is cut, a kill, and another's packages in the way."""
+"""dpkg interrupted on a real host by a lost connection or a kill, and conflicts with the admin's packages."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from airavata_runbook.site import Site
 from tests.full_picture import cut_connections, over_ssh
 from tests.labs import lab_hosts
 
-# tool's configuration waits as long as /run/hold is there; it needs parts, and cannot be beside rival.
+# The configuration of tool waits while /run/hold exists; tool depends on parts and conflicts with rival.
 REPOSITORY = r"""set -e
 mkdir -p /opt/tools && cd /opt/tools
 package() {
@@ -29,12 +29,12 @@ package tool 'Depends: parts
 Conflicts: rival
 ' 'while test -e /run/hold; do echo at work; sleep 0.1; done'
 echo 'deb [trusted=yes] file:/opt/tools ./' > /etc/apt/sources.list.d/tools.list"""
-AT_WORK = "pgrep -f '^/bin/sh /var/lib/dpkg/info/tool.postinst'"
+CONFIGURING = "pgrep -f '^/bin/sh /var/lib/dpkg/info/tool.postinst'"
 STATE = (
     "dpkg-query -W -f='${db:Status-Abbrev}${Package}\\n' tool parts rival 2>/dev/null | grep -v ^un; "
     "ls /var/lib/dpkg/updates; pgrep -x apt-get"
 )
-ALL_THERE = "ii parts\nii tool\n"
+INSTALLED = "ii parts\nii tool\n"
 
 
 @step("The tool")
@@ -67,59 +67,59 @@ def site(lab):
     return lab
 
 
-def until(site: Site, look: str, wanted) -> None:
+def wait_until(site: Site, script: str, condition) -> None:
     deadline = time.monotonic() + 30
-    while not wanted(seen := over_ssh(site, "one", look)):
-        assert time.monotonic() < deadline, f"not within 30 s: {look}: {seen}"
+    while not condition(output := over_ssh(site, "one", script)):
+        assert time.monotonic() < deadline, f"not within 30 s: {script}: {output}"
         time.sleep(0.1)
 
 
-def interrupted_in_the_midst(site: Site, how) -> Exception:
-    """What the step says when something happens to it while dpkg configures the tool."""
-    told = []
+def interrupted_while_configuring(site: Site, interrupt) -> Exception:
+    """The step's error when it is interrupted while dpkg configures tool."""
+    errors: list[Exception] = []
 
     def run() -> None:
         try:
             tool(site)
         except Exception as error:
-            told.append(error)
+            errors.append(error)
 
     over_ssh(site, "one", "touch /run/hold")
     thread = threading.Thread(target=run)
     thread.start()
-    until(site, AT_WORK, bool)
-    how()
+    wait_until(site, CONFIGURING, bool)
+    interrupt()
     thread.join(60)
-    assert told, "the step has succeeded"
-    return told[0]
+    assert errors, "the step succeeded"
+    return errors[0]
 
 
 def kill_dpkg(site: Site) -> None:
-    over_ssh(site, "one", f"kill -9 $(pgrep -x apt-get; pgrep -x dpkg; {AT_WORK})")
+    over_ssh(site, "one", f"kill -9 $(pgrep -x apt-get; pgrep -x dpkg; {CONFIGURING})")
 
 
-def test_a_cut_connection_does_not_stop_dpkg_and_the_next_run_waits_for_it(site):
-    said = interrupted_in_the_midst(site, lambda: cut_connections(site, "one"))
-    assert isinstance(said, StepFailed) and "connection" in str(said)
-    assert over_ssh(site, "one", AT_WORK)
+def test_a_lost_connection_does_not_stop_dpkg_and_the_next_run_waits_for_it(site):
+    error = interrupted_while_configuring(site, lambda: cut_connections(site, "one"))
+    assert isinstance(error, StepFailed) and "connection" in str(error)
+    assert over_ssh(site, "one", CONFIGURING)
     threading.Timer(3, lambda: over_ssh(site, "one", "rm /run/hold")).start()
     assert tool(site).count("changed") == 1
-    assert over_ssh(site, "one", STATE) == ALL_THERE
+    assert over_ssh(site, "one", STATE) == INSTALLED
     assert tool(site).count("changed") == 0
 
 
-def test_what_a_killed_dpkg_has_left_is_finished(site):
-    said = interrupted_in_the_midst(site, lambda: kill_dpkg(site))
-    assert "packages tool could not be changed" in str(said)
+def test_a_killed_dpkgs_work_is_finished(site):
+    error = interrupted_while_configuring(site, lambda: kill_dpkg(site))
+    assert "packages tool could not be changed" in str(error)
     over_ssh(site, "one", "rm /run/hold")
-    assert over_ssh(site, "one", STATE) != ALL_THERE
+    assert over_ssh(site, "one", STATE) != INSTALLED
     assert [item.summary for item in tool(site, plan=True).hosts["one"]] == ["install 1 of 1"]
     assert tool(site).count("changed") == 1
-    assert over_ssh(site, "one", STATE) == ALL_THERE
+    assert over_ssh(site, "one", STATE) == INSTALLED
 
 
-def test_what_a_killed_dpkg_has_left_is_taken_back(site):
-    interrupted_in_the_midst(site, lambda: kill_dpkg(site))
+def test_a_killed_dpkgs_work_is_removed(site):
+    interrupted_while_configuring(site, lambda: kill_dpkg(site))
     over_ssh(site, "one", "rm /run/hold")
     planned = no_tool(site, plan=True).hosts["one"][0]
     assert planned.detail == "tool\nparts (came along)\n"
@@ -127,19 +127,19 @@ def test_what_a_killed_dpkg_has_left_is_taken_back(site):
     assert over_ssh(site, "one", STATE) == ""
 
 
-def test_unpacked_without_what_it_needs_is_finished(site):
+def test_a_package_unpacked_without_its_dependency_is_configured(site):
     over_ssh(site, "one", "dpkg --force-depends --unpack /opt/tools/tool.deb")
     assert tool(site).count("changed") == 1
-    assert over_ssh(site, "one", STATE) == ALL_THERE
+    assert over_ssh(site, "one", STATE) == INSTALLED
 
 
-def test_unpacked_without_what_it_needs_is_taken_back(site):
+def test_a_package_unpacked_without_its_dependency_is_removed(site):
     over_ssh(site, "one", "dpkg --force-depends --unpack /opt/tools/tool.deb")
     assert no_tool(site).count("changed") == 1
     assert over_ssh(site, "one", STATE) == ""
 
 
-def test_no_package_of_the_admins_goes_for_ours(site):
+def test_no_package_of_the_admin_is_removed_for_ours(site):
     over_ssh(site, "one", "apt-get -qq -y install rival -o Dir::Etc::sourceparts=/etc/apt/sources.list.d")
     with pytest.raises(StepFailed, match="rival"):
         tool(site)

@@ -1,4 +1,4 @@
-"""A kubeconfig that works from this machine, with a TLS server in the API server's place: the way is what is tested."""
+"""A kubeconfig that works from this machine; a TLS server takes the API server's place, because the connection is tested."""
 
 import os
 import signal
@@ -51,7 +51,7 @@ def api_server(target):
     yield Condition("the server listens", script="ss -tln | grep -q :6443")
 
 
-def made(firewall: str, port: int = 22) -> Site:
+def site_with(firewall: str, port: int = 22) -> Site:
     return Site.load(
         {
             "name": "access",
@@ -64,9 +64,9 @@ def made(firewall: str, port: int = 22) -> Site:
 
 @pytest.fixture(params=["open", "closed"])
 def site(request, tmp_path, monkeypatch):
-    """A host with that server, reached as a user with sudo; the firewall lets all in, or SSH alone."""
+    """A host with that server and a user with sudo; its firewall is open, or closed for all but SSH."""
     monkeypatch.setenv("AIRAVATA_RUNBOOK_STATE", str(tmp_path))
-    site = made(request.param)
+    site = site_with(request.param)
     try:
         lab.up(site)
         yield site
@@ -97,7 +97,7 @@ def test_kubeconfig_works_from_here(site, tmp_path, capsys):
     assert forward.read_text() == record  # the same process serves again
     pid = int(record.split('"pid": ')[1].split(",")[0])
 
-    # The connection is lost, as by a restart of sshd: the forward opens it anew.
+    # The connection is lost, as by a restart of sshd: the forward reconnects.
     with pytest.raises(HostUnreachable, match="SSH connection was lost"):
         session_of(site).hosts["one"].run("systemctl restart ssh; pkill -u operator sshd; sleep 5")
     session_of(site).close()
@@ -105,9 +105,9 @@ def test_kubeconfig_works_from_here(site, tmp_path, capsys):
     assert version(path) == "of the test"
 
     with pytest.raises(StepFailed, match="another site of this name"):
-        kubeconfig._forward(made("closed", port=2222))
+        kubeconfig._forward(site_with("closed", port=2222))
 
-    os.kill(pid, signal.SIGKILL)  # a crash: the record that is left fools nobody
+    os.kill(pid, signal.SIGKILL)  # after a crash the record that is left is recognised as stale
     wait_for(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text())
     assert version(kubeconfig.kubeconfig(site)) == "of the test"
     assert forward.read_text() != record
@@ -121,11 +121,11 @@ def test_kubeconfig_works_from_here(site, tmp_path, capsys):
     session_of(site).hosts["one"].run("systemctl stop api")
     with pytest.raises(StepFailed, match="API server does not answer"):
         kubeconfig.kubeconfig(site)
-    assert not kubeconfig.stop(site)  # it left no forward to nowhere
+    assert not kubeconfig.stop(site)  # no forward was left open
 
 
-def wait_for(done) -> None:
+def wait_for(condition) -> None:
     deadline = time.monotonic() + 10
-    while not done():
+    while not condition():
         assert time.monotonic() < deadline, "it did not happen within 10 s"
         time.sleep(0.05)

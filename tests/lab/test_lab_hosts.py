@@ -1,4 +1,4 @@
-"""The lab from outside: hosts come up, survive what happens to hosts, and leave nothing. Needs root, about 30 s."""
+"""The lab from outside: hosts boot, recover from crashes, and leave nothing behind. Needs root, about 30 s."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def site(bridge: str, network: str, user: str = "root", firewall: str = "open") 
 
 @pytest.fixture(scope="module")
 def labs(tmp_path_factory):
-    """An open lab and, beside it, a closed one with a user who is not root; nothing of them is left."""
+    """A lab with open firewalls and one with closed firewalls and a user who is not root; nothing of them is left behind."""
     folder = tmp_path_factory.mktemp("state")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRAVATA_RUNBOOK_STATE", str(folder))
@@ -53,7 +53,7 @@ def labs(tmp_path_factory):
 
 
 def traces(folder: Path) -> dict[str, list[str]]:
-    """What could be left of our two labs; other labs on this machine are theirs."""
+    """What could be left of these two labs; other labs on this machine are left out."""
 
     def lines(*command: str) -> list[str]:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -72,8 +72,8 @@ def traces(folder: Path) -> dict[str, list[str]]:
     }
 
 
-def said(site: Site, name: str, command: str) -> str:
-    """What a command on a host prints, asked with an SSH client of our own and the lab's files."""
+def output(site: Site, name: str, command: str) -> str:
+    """The output of a command on a host, by the ssh client with the lab's key files."""
     node = site.node(name)
     done = subprocess.run(
         [
@@ -100,8 +100,8 @@ def said(site: Site, name: str, command: str) -> str:
     return done.stdout.strip()
 
 
-def boot(site: Site, name: str) -> str:
-    return said(site, name, "cut -d' ' -f22 /proc/1/stat")
+def boot_time(site: Site, name: str) -> str:
+    return output(site, name, "cut -d' ' -f22 /proc/1/stat")
 
 
 def supervisor(site: Site, name: str) -> int:
@@ -118,7 +118,7 @@ def answers(address: str, port: int) -> bool:
 
 def serve(site: Site, name: str, port: int) -> None:
     sudo = "" if site.node(name).ssh.user == "root" else "sudo -n "
-    said(
+    output(
         site,
         name,
         f"""{sudo}systemd-run --quiet --unit=hey{port} \\
@@ -130,15 +130,15 @@ def serve(site: Site, name: str, port: int) -> None:
 def test_hosts_are_whole_machines(labs):
     opened, _ = labs
     for node in opened.nodes:
-        assert said(opened, node.name, "hostname; cat /proc/1/comm").split() == [node.name, "systemd"]
-        assert said(opened, node.name, "systemctl is-system-running --wait || systemctl --failed") == "running"
-        assert f"{node.address}/24" in said(opened, node.name, "ip -brief address show host0")
-        assert said(opened, node.name, "command -v kubelet etcd flanneld containerd docker || echo none") == "none"
-    ids = {said(opened, node.name, "cat /etc/machine-id") for node in opened.nodes}
+        assert output(opened, node.name, "hostname; cat /proc/1/comm").split() == [node.name, "systemd"]
+        assert output(opened, node.name, "systemctl is-system-running --wait || systemctl --failed") == "running"
+        assert f"{node.address}/24" in output(opened, node.name, "ip -brief address show host0")
+        assert output(opened, node.name, "command -v kubelet etcd flanneld containerd docker || echo none") == "none"
+    ids = {output(opened, node.name, "cat /etc/machine-id") for node in opened.nodes}
     assert len(ids) == 2
 
 
-def test_hosts_can_carry_kubernetes(labs):
+def test_hosts_can_run_kubernetes(labs):
     opened, _ = labs
     rules = (
         "iptables -t nat -A PREROUTING -p tcp --dport 7001 -j DNAT --to-destination 10.99.0.11:7002 && "
@@ -146,11 +146,11 @@ def test_hosts_can_carry_kubernetes(labs):
         "iptables -t nat -A POSTROUTING -m statistic --mode random --probability 0.5 -j MASQUERADE && "
         "iptables-save -t nat | grep -c -e DNAT -e MASQUERADE"
     )
-    assert said(opened, "one", rules) == "2"
-    assert "dst=10.99.0.11" in said(opened, "one", "conntrack -L -p tcp --dport 22; iptables -t nat -F; iptables -F")
+    assert output(opened, "one", rules) == "2"
+    assert "dst=10.99.0.11" in output(opened, "one", "conntrack -L -p tcp --dport 22; iptables -t nat -F; iptables -F")
     made = "ip link add v1 type vxlan id 1 dev host0 dstport 8472 && ip link add c0 type bridge && ip -br link | wc -l"
-    assert int(said(opened, "two", made + "; ip link del v1; ip link del c0")) >= 4
-    settings = said(
+    assert int(output(opened, "two", made + "; ip link del v1; ip link del c0")) >= 4
+    settings = output(
         opened,
         "one",
         "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/bridge/bridge-nf-call-iptables "
@@ -158,7 +158,7 @@ def test_hosts_can_carry_kubernetes(labs):
     )
     assert settings.split() == ["1", "1", "1", "10", "/dev/kmsg", "/dev/net/tun"]
     overlay = "cd /var/lib/containerd && mkdir l u w m && mount -t overlay o -o lowerdir=l,upperdir=u,workdir=w m"
-    said(opened, "one", f"{overlay} && umount m && rmdir l u m && rm -r w")
+    output(opened, "one", f"{overlay} && umount m && rmdir l u m && rm -r w")
 
 
 def test_an_unknown_host_key_is_refused(labs, tmp_path):
@@ -195,15 +195,15 @@ def test_an_unknown_host_key_is_refused(labs, tmp_path):
     assert done.returncode == 255 and "HOST IDENTIFICATION HAS CHANGED" in done.stderr
 
 
-def test_a_closed_lab_lets_only_ssh_in(labs):
+def test_a_closed_firewall_lets_only_ssh_in(labs):
     opened, closed = labs
     for site_, address, reachable in ((opened, "10.99.0.11", True), (closed, "10.97.0.11", False)):
         serve(site_, "one", 7070)
         assert answers(address, 7070) is reachable
         ask = f"python3 -c \"import socket; print(socket.create_connection(('{address}', 7070), 3).recv(3))\""
-        assert said(site_, "two", ask) == "b'hey'"
-    assert said(closed, "one", "id -un; sudo -n id -un").split() == ["operator", "root"]
-    assert said(opened, "one", "id -un") == "root"
+        assert output(site_, "two", ask) == "b'hey'"
+    assert output(closed, "one", "id -un; sudo -n id -un").split() == ["operator", "root"]
+    assert output(opened, "one", "id -un") == "root"
 
 
 def test_up_again_changes_nothing_and_is_quick(labs, capsys):
@@ -225,56 +225,56 @@ def test_up_again_changes_nothing_and_is_quick(labs, capsys):
 
 def test_poweroff_keeps_the_disk(labs):
     _, closed = labs
-    key = said(closed, "two", "cat /etc/ssh/ssh_host_ed25519_key.pub; echo kept > ~/note; sync")
-    said(closed, "two", "sudo -n systemd-run --quiet --property=ExecStop='/bin/touch /home/operator/stopped' sleep 999")
+    key = output(closed, "two", "cat /etc/ssh/ssh_host_ed25519_key.pub; echo kept > ~/note; sync")
+    output(closed, "two", "sudo -n systemd-run --quiet --property=ExecStop='/bin/touch /home/operator/stopped' sleep 999")
     lab.poweroff(closed, "two")
     assert {row["NAME"]: row["STATE"] for row in lab.status(closed)} == {"one": "running", "two": "off"}
     with pytest.raises(HostUnreachable, match="off"):
         lab.ssh(closed, "two", ["true"])
     lab.start(closed, "two")
-    assert said(closed, "two", "cat /etc/ssh/ssh_host_ed25519_key.pub ~/note") == f"{key}\nkept"
-    said(closed, "two", "test -e ~/stopped")  # its services were stopped, not killed
+    assert output(closed, "two", "cat /etc/ssh/ssh_host_ed25519_key.pub ~/note") == f"{key}\nkept"
+    output(closed, "two", "test -e ~/stopped")  # its services were stopped, not killed
     serve(closed, "two", 7070)
-    assert said(closed, "one", "socat -u TCP:10.97.0.12:7070 -") == "hey"
+    assert output(closed, "one", "socat -u TCP:10.97.0.12:7070 -") == "hey"
     assert not answers("10.97.0.12", 7070)  # the firewall came back with the host
 
 
-def test_up_heals_a_crash_and_a_killed_supervisor(labs):
+def test_up_recovers_from_a_crash_and_a_killed_supervisor(labs):
     opened, _ = labs
-    before = boot(opened, "one"), boot(opened, "two")
-    said(opened, "one", "systemd-run --quiet --property=ExecStop='/bin/touch /root/stopped' sleep 999")
-    said(opened, "one", "echo kept > /root/note; sync")
+    before = boot_time(opened, "one"), boot_time(opened, "two")
+    output(opened, "one", "systemd-run --quiet --property=ExecStop='/bin/touch /root/stopped' sleep 999")
+    output(opened, "one", "echo kept > /root/note; sync")
     lab.crash(opened, "one")
     os.kill(supervisor(opened, "two"), signal.SIGKILL)
     lab.up(opened)
-    assert said(opened, "one", "cat /root/note; ls /root/stopped 2>/dev/null || true") == "kept"
-    assert boot(opened, "one") != before[0] and boot(opened, "two") != before[1]
+    assert output(opened, "one", "cat /root/note; ls /root/stopped 2>/dev/null || true") == "kept"
+    assert boot_time(opened, "one") != before[0] and boot_time(opened, "two") != before[1]
 
 
-def test_up_heals_a_host_whose_network_namespace_outlives_it(labs):
+def test_up_recovers_a_host_whose_network_namespace_outlives_it(labs):
     opened, _ = labs
     init = Path(f"/proc/{supervisor(opened, 'one')}/task/{supervisor(opened, 'one')}/children").read_text().split()[0]
-    with Path(f"/proc/{init}/ns/net").open():  # as any mount of it or process outside would
-        os.kill(supervisor(opened, "one"), signal.SIGKILL)  # which would have removed its cable
+    with Path(f"/proc/{init}/ns/net").open():  # as a mount or a process outside would hold it open
+        os.kill(supervisor(opened, "one"), signal.SIGKILL)  # which would have removed the host's interface
         lab.up(opened)
-        assert said(opened, "one", "hostname") == "one"
+        assert output(opened, "one", "hostname") == "one"
 
 
-def test_up_heals_a_bridge_that_was_taken_away(labs):
+def test_up_recovers_from_a_removed_bridge(labs):
     opened, _ = labs
     subprocess.run(["ip", "link", "delete", "lab9"], check=True)
     lab.up(opened)
-    assert said(opened, "one", "cat /root/note") == "kept"
+    assert output(opened, "one", "cat /root/note") == "kept"
 
 
-def test_one_lab_goes_and_the_other_stays(labs):
+def test_down_leaves_another_lab_running(labs):
     opened, closed = labs
     pids = [supervisor(opened, node.name) for node in opened.nodes]
     lab.down(closed)
     assert [row["STATE"] for row in lab.status(closed)] == ["absent", "absent"]
-    lab.down(closed)  # nothing is there: nothing to do
+    lab.down(closed)  # nothing to do
     assert [supervisor(opened, node.name) for node in opened.nodes] == pids
-    assert said(opened, "two", "hostname") == "two"
+    assert output(opened, "two", "hostname") == "two"
 
 
 def test_down_removes_a_host_that_the_site_no_longer_names(labs):
@@ -284,14 +284,14 @@ def test_down_removes_a_host_that_the_site_no_longer_names(labs):
     lab.up(opened)
 
 
-def test_a_network_that_is_taken_is_refused_before_anything_is_made(labs):
-    taken = site("lab7", "10.99.0.0/24")
+def test_an_overlapping_network_is_refused_before_anything_is_created(labs):
+    overlapping = site("lab7", "10.99.0.0/24")
     with pytest.raises(CannotBuild, match="overlaps a network.*10.99.0.0/24 on lab9"):
-        lab.up(taken)
+        lab.up(overlapping)
     assert "lab7" not in subprocess.run(["ip", "link"], capture_output=True, text=True, check=True).stdout
 
 
-def test_a_lab_of_another_state_folder_is_neither_ended_nor_joined(labs, tmp_path, monkeypatch):
+def test_a_lab_of_another_state_folder_is_neither_stopped_nor_used(labs, tmp_path, monkeypatch):
     opened, _ = labs
     pids = [supervisor(opened, node.name) for node in opened.nodes]
     before = os.environ["AIRAVATA_RUNBOOK_STATE"]

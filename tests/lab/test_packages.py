@@ -1,4 +1,4 @@
-"""The packages themselves, opened with Debian's own tools: what a host would get."""
+"""The packages as a host gets them, inspected with Debian's own tools."""
 
 import subprocess
 
@@ -23,7 +23,7 @@ def contents(path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("name", sorted(PACKAGE))
-def test_a_deb_says_what_the_repositorys_index_says_of_it(built, name):
+def test_a_debs_control_file_matches_the_repositorys_index(built, name):
     control = subprocess.run(["dpkg-deb", "--field", built[name].path], capture_output=True, text=True, check=True).stdout
     fields = dict(line.split(": ", 1) for line in control.splitlines() if ": " in line)
     listed = dict(line.split(": ", 1) for line in built[name].control.splitlines())
@@ -33,7 +33,7 @@ def test_a_deb_says_what_the_repositorys_index_says_of_it(built, name):
 
 
 @pytest.mark.parametrize("name", sorted(PACKAGE))
-def test_a_deb_holds_roots_programs_and_nothing_under_etc_and_runs_nothing(built, name):
+def test_a_deb_has_files_of_root_nothing_under_etc_and_no_maintainer_scripts(built, name):
     for mode, owner, *_, path in contents(built[name].path):
         assert owner == "root/root" and not path.startswith("./etc") and mode[8] != "w"
         assert not path.startswith("./usr/bin/") or path == "./usr/bin/" or mode == "-rwxr-xr-x"
@@ -44,13 +44,13 @@ def test_a_deb_holds_roots_programs_and_nothing_under_etc_and_runs_nothing(built
 def test_the_same_input_gives_the_same_package(built, tmp_path, monkeypatch):
     before = built["etcd"].sha256
     binaries = {name: build(BY_NAME[name]) for name in ("etcd", "nfpm")}
-    monkeypatch.setenv("AIRAVATA_RUNBOOK_CACHE", str(tmp_path))  # an empty one: the package is made again
+    monkeypatch.setenv("AIRAVATA_RUNBOOK_CACHE", str(tmp_path))  # an empty cache: the package is built again
     monkeypatch.setattr(packages, "build", lambda component: binaries[component.name])
     (again,) = make(["etcd"])
     assert again.path.is_relative_to(tmp_path) and again.sha256 == before
 
 
-def test_an_rpm_comes_from_the_same_description():
+def test_an_rpm_is_built_from_the_same_description():
     (built,) = make(["kubernetes-node"], "rpm")
     head = built.path.read_bytes()[:65536]
     assert head.startswith(b"\xed\xab\xee\xdb")  # rpm's magic number

@@ -1,4 +1,4 @@
-"""What cannot go well is refused before anything is changed: one message that names host or field and the remedy."""
+"""Preflight: what would fail is refused before anything is changed, in one message with host or field and remedy."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ WRONG_KEY = "SHA256:" + "A" * 43
 
 @pytest.fixture(scope="module")
 def site_file(tmp_path_factory):
-    """The site file of two bare lab hosts."""
+    """The site file of two bare lab hosts, which are running."""
     folder = tmp_path_factory.mktemp("refusals")
     file = site_like_lab(folder, "lab-refusals", "lab6", "10.92.0.")
     with lab_hosts(file, folder):
@@ -23,7 +23,7 @@ def site_file(tmp_path_factory):
 
 
 def refused(file: Path, *settings: str) -> str:
-    """What the run of chapter 01 says, which has to fail."""
+    """The message of a run of chapter 01, which has to fail."""
     words = [word for setting in settings for word in ("--set", setting)]
     done = subprocess.run(
         [COMMAND, "run", str(file), "--only", "01", *words],
@@ -43,7 +43,7 @@ def test_bare_hosts_pass(site_file):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "expected"),
     [
         (["registri.port=5001"], ["registri: unknown key; did you mean 'registry'?"]),
         (["network.pods=10.254.0.0/17"], ["network: pods 10.254.0.0/17 and services 10.254.0.0/16 overlap"]),
@@ -67,12 +67,12 @@ def test_bare_hosts_pass(site_file):
         (["nodes.worker.interface=eth7"], ["worker", "no interface eth7; it has host0", "10.92.0.12 on eth7"]),
     ],
 )
-def test_one_message_says_what_where_and_the_remedy(site_file, settings, said):
+def test_one_message_says_what_where_and_the_remedy(site_file, settings, expected):
     message = refused(site_file, *settings)
-    assert all(text in message for text in said), message
+    assert all(text in message for text in expected), message
 
 
-def test_all_that_is_wrong_is_told_at_once_and_what_is_ignored_is_said(site_file):
+def test_all_findings_are_reported_at_once_and_ignored_ones_are_counted(site_file):
     site = Site.load(site_file)
     assert lab.ssh(site, "worker", ["systemd-run --quiet --unit=taken socat TCP-LISTEN:10250,fork /dev/null"]) == 0
     words = ["check", str(site_file), "--set", "airavata.images.portal.archive=/nowhere/portal.tar"]
@@ -88,7 +88,7 @@ def test_all_that_is_wrong_is_told_at_once_and_what_is_ignored_is_said(site_file
         lab.ssh(site, "worker", ["systemctl stop taken"])
 
 
-def test_packages_that_cannot_be_beside_ours_are_refused_and_stay(site_file):
+def test_packages_that_conflict_with_ours_are_refused_and_kept(site_file):
     site = Site.load(site_file)
     fields = "Package: docker.io\\nVersion: 1\\nArchitecture: all\\nMaintainer: test\\nDescription: stand-in\\n"
     assert (
@@ -110,7 +110,7 @@ def test_packages_that_cannot_be_beside_ours_are_refused_and_stay(site_file):
     assert lab.ssh(site, "worker", ["dpkg-query -W -f='${db:Status-Abbrev}' docker.io | grep ^i"]) != 0
 
 
-def test_networks_that_the_hosts_have_already_are_refused(site_file):
+def test_networks_in_use_on_a_host_are_refused(site_file):
     site = Site.load(site_file)
     assert lab.ssh(site, "worker", ["ip link add probe0 type bridge && ip addr add 10.244.3.1/28 dev probe0"]) == 0
     try:

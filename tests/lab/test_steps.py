@@ -1,4 +1,4 @@
-"""The engine on real hosts, looked at from outside: plan changes nothing, run does it once, drift is repaired."""
+"""The engine on real hosts, observed from outside: a plan changes nothing, a run changes once, drift is repaired."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ def service(target):
 
 @pytest.fixture(scope="module", params=["root", "operator"])
 def site(request, tmp_path_factory):
-    """A lab of its own: once with root, once with a user who has sudo and a firewall closed to all but SSH."""
+    """A lab: once with root, once with a user who has sudo and a firewall that is closed for all but SSH."""
     plain = request.param == "root"
     fields = {
         "name": f"steps-{request.param}",
@@ -59,15 +59,15 @@ def site(request, tmp_path_factory):
 
 
 def on(site: Site, name: str, command: str) -> str:
-    """What a command prints on a host, by ssh and not by our own connection."""
+    """The output of a command on a host, by the ssh client and not by the engine's connection."""
     return over_ssh(site, name, command, timeout=30).strip()
 
 
 def test_plan_then_run_then_nothing_to_do_then_drift(site):
-    look = "ls /etc/kubernetes /etc/airavata-runbook /etc/waiter.conf 2>&1; systemctl is-enabled waiter 2>&1; cat /etc/hosts"
-    bare = on(site, "two", look)
+    inspect = "ls /etc/kubernetes /etc/airavata-runbook /etc/waiter.conf 2>&1; systemctl is-enabled waiter 2>&1; cat /etc/hosts"
+    bare = on(site, "two", inspect)
     planned = [secrets_of_site(site, plan=True), service(site, plan=True)]
-    assert on(site, "two", look) == bare
+    assert on(site, "two", inspect) == bare
     assert all(report.count("would change") and not report.count("changed") for report in planned)
 
     ran = [secrets_of_site(site), service(site)]
@@ -91,16 +91,16 @@ def test_plan_then_run_then_nothing_to_do_then_drift(site):
     assert on(site, "two", "systemctl is-active waiter; cat /etc/waiter.conf").startswith("active\n# of two, cgroup")
 
 
-def test_a_run_that_stopped_between_file_and_restart_is_completed(site):
+def test_a_run_that_was_interrupted_between_file_and_restart_is_completed(site):
     secrets_of_site(site), service(site)
     before = on(site, "one", "systemctl show -p MainPID waiter")
-    time.sleep(0.01)  # a file's time has the grain of the kernel's clock tick
+    time.sleep(0.01)  # file times have the resolution of the kernel's clock tick
     on(site, "one", "touch /etc/waiter.conf")
     assert service(site).count("changed") == 1
     assert on(site, "one", "systemctl show -p MainPID waiter") != before
 
 
-def test_secrets_show_nowhere(site, capsys):
+def test_secrets_are_shown_nowhere(site, capsys):
     reports = [secrets_of_site(site), service(site)]
     canary = session_of(site).vault.secret("generated:canary")
     assert len(canary) == 32
@@ -108,7 +108,7 @@ def test_secrets_show_nowhere(site, capsys):
     assert canary not in shown and "PRIVATE KEY" not in shown
 
 
-def test_a_failed_host_does_not_lose_the_others_result(site):
+def test_a_failed_host_does_not_lose_the_result_of_others(site):
     @step("One of two fails")
     def halves(target):
         yield File("/etc/half", "half\n")
@@ -119,13 +119,13 @@ def test_a_failed_host_does_not_lose_the_others_result(site):
     assert on(site, "one", "cat /etc/half") == on(site, "two", "cat /etc/half") == "half"
 
 
-def test_a_forward_reaches_what_listens_on_the_host(site):
+def test_a_forward_reaches_a_port_of_the_host(site):
     port = session_of(site).hosts["two"].forward(22)
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
         assert connection.recv(4) == b"SSH-"
 
 
-def test_a_file_sent_arrives_whole(site, tmp_path):
+def test_a_sent_file_arrives_complete(site, tmp_path):
     source = tmp_path / "large"
     source.write_bytes(bytes(range(256)) * 40_000)
     session_of(site).hosts["two"].send(source, "/opt/runbook/large")
@@ -183,22 +183,22 @@ from airavata_runbook.cluster.session import session_of
 from airavata_runbook.hosts import heartbeat
 from airavata_runbook.site import Site
 heartbeat.TIMEOUT, heartbeat.INTERVAL = 3, 1
-with session_of(Site.model_validate_json(sys.argv[1])).lock.held("a test that holds on"):
+with session_of(Site.model_validate_json(sys.argv[1])).lock.held("a test that keeps the lock"):
     print("held", flush=True)
     time.sleep(60)
 """
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_second_run_is_refused_until_the_first_ends_or_falls_silent(site, end):
-    holder = holder_of(site)
+def test_a_second_run_is_refused_until_the_first_ends_or_stops_responding(site, end):
+    holder = hold_lock(site)
     try:
-        begun = time.monotonic()
-        told = rf"(?s)another run is under way.*process {holder.pid}, a test that holds on, since 20\d\d-"
-        with pytest.raises(StepFailed, match=told):
+        started = time.monotonic()
+        message = rf"(?s)another run is under way.*process {holder.pid}, a test that keeps the lock, since 20\d\d-"
+        with pytest.raises(StepFailed, match=message):
             service(site)
-        assert time.monotonic() - begun < 15
-        service(site, plan=True)  # a plan changes nothing: it may look at any time
+        assert time.monotonic() - started < 15
+        service(site, plan=True)  # a plan changes nothing and needs no lock
         holder.send_signal(end)
         wait_for(lambda: service(site), 15)
     finally:
@@ -207,7 +207,7 @@ def test_a_second_run_is_refused_until_the_first_ends_or_falls_silent(site, end)
     assert on(site, "one", "cat /run/airavata-runbook.lock; stat -c %a /run/airavata-runbook.lock") == "600"
 
 
-def holder_of(site) -> subprocess.Popen:
+def hold_lock(site) -> subprocess.Popen:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, site.model_dump_json(exclude_unset=True)],
         stdout=subprocess.PIPE,
@@ -218,15 +218,15 @@ def holder_of(site) -> subprocess.Popen:
     return holder
 
 
-def test_a_run_whose_connection_was_cut_takes_its_lock_again(site):
-    holder = holder_of(site)
+def test_a_run_that_lost_its_connection_takes_its_lock_again(site):
+    holder = hold_lock(site)
     try:
         cut_connections(site, "one")
         deadline = time.monotonic() + 20
-        while "a test that holds on" not in (told := over_ssh(site, "one", f"cat {lock.PATH}; fuser {lock.PATH} 2>&1")):
-            assert time.monotonic() < deadline, told
+        while "a test that keeps the lock" not in (state := over_ssh(site, "one", f"cat {lock.PATH}; fuser {lock.PATH} 2>&1")):
+            assert time.monotonic() < deadline, state
             time.sleep(0.2)
-        with pytest.raises(StepFailed, match=f"process {holder.pid}, a test that holds on"):
+        with pytest.raises(StepFailed, match=f"process {holder.pid}, a test that keeps the lock"):
             service(site)
         assert holder.poll() is None
     finally:
@@ -234,10 +234,10 @@ def test_a_run_whose_connection_was_cut_takes_its_lock_again(site):
         holder.communicate()
 
 
-def test_a_run_that_finds_its_lock_taken_by_another_stops_and_names_it(site):
-    holder = holder_of(site)
+def test_a_run_that_finds_its_lock_taken_stops_and_names_the_holder(site):
+    holder = hold_lock(site)
     try:
-        # In the moment when its connection is cut somebody else is waiting for the lock.
+        # Another process is waiting for the lock when the connection is lost.
         over_ssh(
             site,
             "one",
@@ -245,8 +245,8 @@ def test_a_run_that_finds_its_lock_taken_by_another_stops_and_names_it(site):
             f"echo somebody else > {lock.PATH}; sleep 60'",
         )
         cut_connections(site, "one")
-        _, said = holder.communicate(timeout=30)
-        assert holder.returncode and "could not be taken again" in said and "somebody else" in said
+        _, error = holder.communicate(timeout=30)
+        assert holder.returncode and "could not be taken again" in error and "somebody else" in error
     finally:
         holder.kill()
         holder.wait()
@@ -262,15 +262,15 @@ def wait_for(work, seconds: float) -> None:
             assert error.retryable and time.monotonic() < deadline
 
 
-def test_ctrl_c_ends_a_step_at_once_and_tells_every_hosts_result(site):
+def test_ctrl_c_stops_a_step_at_once_and_every_hosts_result_is_reported(site):
     @step("One waits")
     def waiting(target):
         yield File("/etc/before-the-wait", "done\n")
         yield Condition("what never comes", script="test -e /never" if target.node.name == "two" else "true", deadline=60)
 
-    begun = time.monotonic()
+    started = time.monotonic()
     with ctrl_c.pressed_after(3), pytest.raises(StepFailed, match="two: stopped by the user") as stopped:
         waiting(site)
-    assert time.monotonic() - begun < 15 and "one:" not in str(stopped.value)
+    assert time.monotonic() - started < 15 and "one:" not in str(stopped.value)
     assert on(site, "one", "cat /etc/before-the-wait") == on(site, "two", "cat /etc/before-the-wait") == "done"
-    assert service(site).count("changed") == 0, "the hosts take work again"
+    assert service(site).count("changed") == 0, "the hosts accept work again"

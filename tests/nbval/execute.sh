@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make the committed outputs of the notebooks: one run, top to bottom, from bare lab hosts.
+# Replace the committed outputs of the notebooks: one run, top to bottom, on bare lab hosts.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 .venv/bin/airavata-runbook mirror

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # The notebooks on fresh labs of their own, never on the one of `make run`: nbval compares their outputs with the committed
-# ones, then tests look at the running site from outside; then all of it once more for a site that differs in everything.
+# ones, then tests observe the running site from outside; then the same for a site that differs in nearly every value.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 bin=.venv/bin
 AIRAVATA_RUNBOOK_STATE=$(mktemp -d)
 export AIRAVATA_RUNBOOK_STATE
 nbval=$AIRAVATA_RUNBOOK_STATE/lab.yaml
-# Another name for the outputs' folder, another bridge and network for the hosts; all else is the lab's site file.
+# Another name for its folder in outputs, another bridge and network for the hosts; all else is the lab's site file.
 sed 's/10\.98\.0\./10.95.0./; s/\blab0\b/lab95/' parameters/lab.yaml > "$nbval"
 # The second site, with a password that only this shell knows: it must show nowhere.
 three=$AIRAVATA_RUNBOOK_STATE/lab-three.yaml

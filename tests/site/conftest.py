@@ -1,7 +1,7 @@
-"""A site that is up, for tests that look at it from outside.
+"""A running site, for tests that observe it from outside.
 
-AIRAVATA_RUNBOOK_SITE names it (`make test` gives the labs that it has just brought up); without it the tests bring up a
-lab of their own on bridge lab3 and run everything from bare hosts.
+AIRAVATA_RUNBOOK_SITE names it (tests/nbval/run.sh sets it to the labs that it has brought up); without it the tests boot a
+lab on bridge lab3 and run everything from bare hosts.
 """
 
 import json
@@ -41,10 +41,10 @@ def actions(report: dict, status: str) -> dict[tuple, str]:
 
 @pytest.fixture(scope="session")
 def site_file(tmp_path_factory):
-    """The path of a site whose hosts are up."""
-    if named := os.environ.get(VARIABLE):
-        known = PROJECT / "parameters" / f"{named}.yaml"
-        yield str(known if known.is_file() else named)
+    """The path of a site file whose hosts are running."""
+    if name := os.environ.get(VARIABLE):
+        file = PROJECT / "parameters" / f"{name}.yaml"
+        yield str(file if file.is_file() else name)
         return
     folder = tmp_path_factory.mktemp("site")
     file = site_like_lab(folder, "lab-run", "lab3", "10.83.0.")
@@ -62,7 +62,7 @@ def site(site_file):
 
 @pytest.fixture(scope="session")
 def bare(site):
-    """The full picture of each host before the first run; only where this session begins with bare hosts."""
+    """The full picture of each host before the first run; only where this session starts with bare hosts."""
     if over_ssh(site, site.master.name, "test -e /etc/kubernetes && echo there").strip():
         pytest.skip("the site was up before these tests")
     return pictures(site)
@@ -70,7 +70,7 @@ def bare(site):
 
 @pytest.fixture(scope="session")
 def first(site_file, site):
-    """The report of a run that brought the site up, or found it up."""
+    """The report of a run that brought the site up, or found it complete."""
     done = runbook("run", site_file)
     assert done.returncode == 0, done.stdout + done.stderr
     return report(site)
@@ -78,5 +78,5 @@ def first(site_file, site):
 
 @pytest.fixture(scope="session")
 def hosts(site, first):
-    """The site's hosts by name, of a site that has been run."""
+    """The connected hosts by name, after a run."""
     return session_of(site).hosts

@@ -1,4 +1,4 @@
-"""A plan on bare hosts: it changes nothing there, and what it names is what the run then does."""
+"""A plan on bare hosts: it changes nothing, and the run then makes the changes that it listed."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.site.conftest import actions, report, runbook
 
 @pytest.fixture(scope="module")
 def planned(bare, site_file, site):
-    """The report of a plan made before the first run."""
+    """The report of a plan before the first run."""
     done = runbook("plan", site_file)
     assert done.returncode == 0, done.stdout + done.stderr
     return report(site, "latest-plan")
@@ -20,7 +20,7 @@ def test_a_plan_leaves_bare_hosts_as_they_were(planned, bare, site):
     assert {name: difference(bare[name], after[name]) for name in bare} == {name: [] for name in bare}
 
 
-def test_what_the_plan_named_is_what_the_run_did(planned, first):
+def test_the_run_makes_the_changes_that_the_plan_listed(planned, first):
     named, done = actions(planned, "would change"), actions(first, "changed")
     exact = {action: summary for action, summary in named.items() if not summary.startswith("known after")}
     later = set(named) - set(exact)

@@ -1,4 +1,4 @@
-"""A finished site: a plan changes nothing; what was changed by hand is named exactly, and exactly that is repaired."""
+"""A finished site: a plan changes nothing; manual changes (drift) are listed exactly, and exactly those are repaired."""
 
 import time
 
@@ -8,13 +8,13 @@ from tests.site.conftest import actions, report, runbook
 
 
 def settle(site: Site) -> None:
-    """Wait until the kubelets have swept away the containers of the pod that 06-verify killed."""
+    """Wait until the kubelets have removed the containers of the pod that 06-verify killed."""
     deadline = time.monotonic() + 180
     while dead := "".join(
         over_ssh(site, node.name, "crictl ps -a -q --state exited; crictl pods -q --state notready").strip()
         for node in site.nodes
     ):
-        assert time.monotonic() < deadline, f"dead containers stay: {dead}"
+        assert time.monotonic() < deadline, f"dead containers remain: {dead}"
         time.sleep(1)
 
 
@@ -35,7 +35,7 @@ def test_a_plan_leaves_a_finished_site_as_it_was(first, site_file, site):
     assert difference({"": objects}, {"": cluster_picture(site)}) == []
 
 
-def test_drift_is_named_exactly_and_repaired_exactly(first, site_file, site):
+def test_drift_is_listed_exactly_and_repaired_exactly(first, site_file, site):
     worker = next(node.name for node in site.nodes if node is not site.master)
     namespace, key = site.airavata.namespace, f"{site.network.etcd_prefix}/config"
     over_ssh(site, worker, "echo 'vm.swappiness = 1' >> /etc/sysctl.d/90-airavata-runbook.conf; systemctl stop kube-proxy")

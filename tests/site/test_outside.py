@@ -1,4 +1,4 @@
-"""What stands at the end, seen with other eyes than the runbook's own: kubectl, curl, openssl, ssh."""
+"""A finished site observed with other tools than the runbook: kubectl, curl, openssl, ssh."""
 
 import json
 import socket
@@ -19,7 +19,7 @@ CLOSED = (3306, 5671, 5672, 2181, 9930)  # MariaDB, RabbitMQ with and without TL
 
 @pytest.fixture(scope="module")
 def kubectl(site_file, first):
-    """kubectl with the kubeconfig that the runbook gives: words → what it prints."""
+    """kubectl with the runbook's kubeconfig: a function from arguments to output."""
     path = runbook("kubeconfig", site_file).stdout.strip()
 
     def call(*words: str) -> str:
@@ -31,29 +31,29 @@ def kubectl(site_file, first):
 
 
 @pytest.fixture(scope="module")
-def authority(site, hosts, tmp_path_factory) -> Path:
-    """The certificate of the site's authority, as an admin would copy it."""
-    path = tmp_path_factory.mktemp("authority") / "ca.crt"
+def ca(site, hosts, tmp_path_factory) -> Path:
+    """The CA certificate of the site, as an admin would copy it."""
+    path = tmp_path_factory.mktemp("ca") / "ca.crt"
     path.write_bytes(hosts[site.master.name].run(f"cat {PKI}/ca.crt").stdout)
     return path
 
 
-def said(host: Host, script: str) -> str:
+def output(host: Host, script: str) -> str:
     done = host.run(script)
     assert done.status == 0, done.complaint
     return done.text.strip()
 
 
 @contextmanager
-def reached(host: Host, port: int):
-    """(address, port) of a port of the host: by SSH alone, which is all that every site allows."""
+def forwarded(host: Host, port: int):
+    """(address, port) of an SSH forward to a port of the host: SSH is what every site allows."""
     yield "127.0.0.1", host.forward(port, str(host.node.address))
 
 
-def curl(authority: Path, url: str, *words: str) -> tuple[int, str]:
-    """Status (0: no answer) and text that curl gets; the certificate has to be of the site's authority."""
+def curl(ca: Path, url: str, *words: str) -> tuple[int, str]:
+    """HTTP status (0: no answer) and body that curl gets; the server's certificate must be signed by the CA."""
     done = subprocess.run(
-        ["curl", "-sS", "--noproxy", "*", "--max-time", "10", "--cacert", authority, "-w", "\n%{http_code}", *words, url],
+        ["curl", "-sS", "--noproxy", "*", "--max-time", "10", "--cacert", ca, "-w", "\n%{http_code}", *words, url],
         capture_output=True,
         text=True,
     )
@@ -61,17 +61,17 @@ def curl(authority: Path, url: str, *words: str) -> tuple[int, str]:
     return int(status or 0), body + done.stderr
 
 
-def test_apt_has_nothing_to_say_of_the_runbooks_packages(site, hosts):
+def test_apt_has_no_warnings_or_upgrades_for_the_runbooks_packages(site, hosts):
     repository = (
         f"-o Dir::Etc::sourcelist=sources.list.d/{site.repository.id}.list -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0"
     )
     for host in hosts.values():
-        assert said(host, f"apt-get -qq update {repository} 2>&1") == ""
-        upgradable = said(host, f"apt-get -s {repository} upgrade")
+        assert output(host, f"apt-get -qq update {repository} 2>&1") == ""
+        upgradable = output(host, f"apt-get -s {repository} upgrade")
         assert "0 upgraded, 0 newly installed" in upgradable, upgradable
 
 
-def test_every_node_is_ready_and_every_pod_runs(site, kubectl):
+def test_every_node_is_ready_and_every_pod_is_running(site, kubectl):
     nodes = json.loads(kubectl("get", "nodes", "-o", "json"))["items"]
     assert {node["metadata"]["name"] for node in nodes} == {str(node.address) for node in site.nodes}
     assert all({one["type"]: one["status"] for one in node["status"]["conditions"]}["Ready"] == "True" for node in nodes)
@@ -85,7 +85,7 @@ def test_every_container_comes_from_the_private_registry(site, kubectl):
     assert images and all(image.startswith(f"{site.registry_address}/") for image in images)
 
 
-def test_a_stand_in_is_called_one_wherever_it_runs(site, kubectl):
+def test_stand_ins_are_labelled_as_such(site, kubectl):
     pods = json.loads(kubectl("-n", site.airavata.namespace, "get", "pods", "-o", "json"))["items"]
     stand_ins = {
         pod["metadata"]["labels"]["app.kubernetes.io/name"]
@@ -96,36 +96,36 @@ def test_a_stand_in_is_called_one_wherever_it_runs(site, kubectl):
     assert "STAND-IN" in kubectl("-n", site.airavata.namespace, "describe", "pods", "-l", "app.kubernetes.io/name=api-server")
 
 
-def test_the_portal_answers_on_every_host_and_says_what_it_is(site, hosts, authority):
+def test_the_portal_answers_on_every_host_and_says_stand_in(site, hosts, ca):
     for host in hosts.values():
-        with reached(host, site.airavata.portal_node_port) as (address, port):
-            status, page = curl(authority, f"https://{address}:{port}/")
+        with forwarded(host, site.airavata.portal_node_port) as (address, port):
+            status, page = curl(ca, f"https://{address}:{port}/")
         assert status == 200 and site.airavata.gateway in page and "STAND-IN" in page
 
 
-def test_the_registry_wants_a_password_and_a_client_that_knows_its_authority(site, hosts, authority):
-    with reached(hosts[site.registry_node.name], site.registry.port) as (address, port):
-        assert curl(authority, f"https://{address}:{port}/v2/")[0] == 401
-        assert curl(authority, f"https://{address}:{port}/v2/", "-u", f"{site.registry.user}:not-it")[0] == 401
-        assert curl(authority, f"http://{address}:{port}/v2/")[0] in (0, 400)
+def test_the_registry_requires_a_password_and_tls_with_the_sites_ca(site, hosts, ca):
+    with forwarded(hosts[site.registry_node.name], site.registry.port) as (address, port):
+        assert curl(ca, f"https://{address}:{port}/v2/")[0] == 401
+        assert curl(ca, f"https://{address}:{port}/v2/", "-u", f"{site.registry.user}:not-it")[0] == 401
+        assert curl(ca, f"http://{address}:{port}/v2/")[0] in (0, 400)
         public = Path("/etc/ssl/certs/ca-certificates.crt")
         assert curl(public, f"https://{address}:{port}/v2/")[0] == 0
 
 
-def test_nobody_is_let_in_unnamed(site, hosts, authority):
+def test_anonymous_requests_are_refused(site, hosts, ca):
     for path in ("/api", "/version", "/readyz", "/metrics"):
-        with reached(hosts[site.master.name], 6443) as (address, port):
-            assert curl(authority, f"https://{address}:{port}{path}")[0] == 401
+        with forwarded(hosts[site.master.name], 6443) as (address, port):
+            assert curl(ca, f"https://{address}:{port}{path}")[0] == 401
     for host in hosts.values():
-        with reached(host, 10250) as (address, port):
-            assert curl(authority, f"https://{address}:{port}/pods", "--insecure")[0] == 401
-    with reached(hosts[site.master.name], 2379) as (address, port):
-        assert curl(authority, f"https://{address}:{port}/v3/kv/range", "-d", "{}")[0] == 0
+        with forwarded(host, 10250) as (address, port):
+            assert curl(ca, f"https://{address}:{port}/pods", "--insecure")[0] == 401
+    with forwarded(hosts[site.master.name], 2379) as (address, port):
+        assert curl(ca, f"https://{address}:{port}/v3/kv/range", "-d", "{}")[0] == 0
 
 
-def test_databases_and_brokers_are_not_reached_from_outside(site, hosts):
+def test_databases_and_brokers_are_not_reachable_from_outside(site, hosts):
     for host in hosts.values():
-        listening = said(host, "ss -Htln | awk '{print $4}' | sed 's/.*://' | sort -un").split()
+        listening = output(host, "ss -Htln | awk '{print $4}' | sed 's/.*://' | sort -un").split()
         assert not {str(port) for port in CLOSED} & set(listening)
 
 
@@ -138,9 +138,9 @@ def test_only_ssh_is_open_where_the_firewall_is_closed(site, hosts):
                 socket.create_connection((str(node.address), port), timeout=0.5).close()
 
 
-def test_keys_and_secrets_are_roots_alone(site, hosts):
+def test_keys_and_secrets_are_readable_by_root_only(site, hosts):
     for host in hosts.values():
-        loose = said(
+        loose = output(
             host,
             "find /etc/kubernetes /etc/airavata-runbook/secrets /etc/containerd/certs.d "
             f"{site.registry.root}/auth {site.registry.root}/cert -type f 2>/dev/null "
@@ -152,26 +152,26 @@ def test_keys_and_secrets_are_roots_alone(site, hosts):
 
 def test_the_registrys_folders_are_those_of_the_proof_of_concept(site, hosts):
     root, host = site.registry.root, hosts[site.registry_node.name]
-    assert set(said(host, f"ls {root}").split()) >= {"auth", "cert", "data", "docker-compose.yml"}
-    assert said(host, f"cut -d: -f1,2 {root}/auth/htpasswd").startswith(f"{site.registry.user}:$2")
-    assert said(host, f"openssl verify -CAfile {PKI}/ca.crt {root}/cert/registry-cert.crt").endswith("OK")
+    assert set(output(host, f"ls {root}").split()) >= {"auth", "cert", "data", "docker-compose.yml"}
+    assert output(host, f"cut -d: -f1,2 {root}/auth/htpasswd").startswith(f"{site.registry.user}:$2")
+    assert output(host, f"openssl verify -CAfile {PKI}/ca.crt {root}/cert/registry-cert.crt").endswith("OK")
 
 
-def test_flannel_carries_pods_between_hosts_over_vxlan(site, hosts, kubectl):
+def test_flannel_routes_pods_between_hosts_over_vxlan(site, hosts, kubectl):
     pods = json.loads(kubectl("-n", "kube-system", "get", "pods", "-l", "app.kubernetes.io/name=netcheck", "-o", "json"))["items"]
     address = {pod["spec"]["nodeName"]: pod["status"]["podIP"] for pod in pods}
     assert set(address) == {str(node.address) for node in site.nodes}
     for host in hosts.values():
-        assert "vxlan id 1" in said(host, "ip -d link show flannel.1")
+        assert "vxlan id 1" in output(host, "ip -d link show flannel.1")
         for node, pod in address.items():
             if node != str(host.node.address):
-                assert "dev flannel.1" in said(host, f"ip route get {pod}")
-                assert "200" in said(host, f"curl -s --max-time 5 -o /dev/null -w '%{{http_code}}' http://{pod}:8080/")
+                assert "dev flannel.1" in output(host, f"ip route get {pod}")
+                assert "200" in output(host, f"curl -s --max-time 5 -o /dev/null -w '%{{http_code}}' http://{pod}:8080/")
 
 
 def test_the_key_in_etcd_is_the_proof_of_concepts(site, hosts):
     key = f"{site.network.etcd_prefix}/config"
-    value = said(
+    value = output(
         hosts[site.master.name],
         f"etcdctl --endpoints https://127.0.0.1:2379 --cacert {PKI}/ca.crt "
         f"--cert {PKI}/etcd-client.crt --key {PKI}/etcd-client.key get --print-value-only {key}",
@@ -183,19 +183,19 @@ def test_the_key_in_etcd_is_the_proof_of_concepts(site, hosts):
     }
 
 
-def test_services_come_back_with_their_host(site, hosts, kubectl):
-    """The units are enabled: what runs now would run after a boot."""
+def test_services_start_with_their_host(site, hosts, kubectl):
+    """The units are enabled: they would run after a boot too."""
     for name, host in hosts.items():
         wanted = ["containerd", "flanneld", "kubelet", "kube-proxy"]
         wanted += ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"] if name == site.master.name else []
         wanted += ["docker-distribution"] if name == site.registry_node.name else []
-        assert said(host, f"systemctl is-enabled {' '.join(wanted)}; systemctl is-active {' '.join(wanted)}").split() == [
+        assert output(host, f"systemctl is-enabled {' '.join(wanted)}; systemctl is-active {' '.join(wanted)}").split() == [
             "enabled"
         ] * len(wanted) + ["active"] * len(wanted)
-        assert said(host, "systemctl --failed --no-legend --plain") == ""
+        assert output(host, "systemctl --failed --no-legend --plain") == ""
 
 
-def test_a_pod_that_is_deleted_by_hand_is_made_again(site, kubectl):
+def test_a_deleted_pod_is_replaced(site, kubectl):
     namespace, label = site.airavata.namespace, "app.kubernetes.io/name=portal"
     before = kubectl("-n", namespace, "get", "pods", "-l", label, "-o", "name").split()
     kubectl("-n", namespace, "delete", *before)

@@ -1,4 +1,4 @@
-"""A whole run, looked at from outside: it works, a second one changes nothing, and no secret shows."""
+"""A whole run, observed from outside: it succeeds, a second one changes nothing, and no secret is shown."""
 
 from base64 import b64encode
 from pathlib import Path
@@ -15,15 +15,15 @@ from tests.site.conftest import PROJECT, report, runbook
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("[0-9][0-9]-*.ipynb"))
 
 
-def running(site: Site) -> dict[str, str]:
-    """Every running service of every host with the moment it was started."""
+def running_services(site: Site) -> dict[str, str]:
+    """Every running service of each host with its start time."""
     script = """names=$(systemctl list-units --type=service --state=running --plain --no-legend | awk '{print $1}' | grep -v @)
 for unit in $names; do echo $unit $(systemctl show -P ExecMainStartTimestampMonotonic $unit); done"""
     return {name: host.run(script).text for name, host in session_of(site).hosts.items()}
 
 
 def pods(site_file: str) -> dict[str, list]:
-    """Every pod with its UID and the restarts of its containers."""
+    """Every pod with its UID and the restart counts of its containers."""
     done = runbook("kubeconfig", site_file)
     assert done.returncode == 0, done.stderr
     listed = CoreV1Api(new_client_from_config(done.stdout.strip())).list_pod_for_all_namespaces().items
@@ -45,7 +45,7 @@ def test_six_chapters_succeed_and_are_reported(first, site):
 
 
 def test_a_second_run_changes_nothing_and_restarts_nothing(first, site_file, site):
-    services, all_pods = running(site), pods(site_file)
+    services, all_pods = running_services(site), pods(site_file)
     assert any("etcd" in units for units in services.values()) and all_pods
     done = runbook("run", site_file)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -59,15 +59,15 @@ def test_a_second_run_changes_nothing_and_restarts_nothing(first, site_file, sit
         if item["status"] == "changed"
     ]
     assert again["changed"] == 0, changed
-    assert running(site) == services
-    # 06-verify kills a replica on purpose; its successor is the one pod that may be another.
-    assert {name: seen for name, seen in pods(site_file).items() if "/api-server-" not in name} == {
-        name: seen for name, seen in all_pods.items() if "/api-server-" not in name
+    assert running_services(site) == services
+    # 06-verify deletes an API server replica on purpose, so that one pod differs.
+    assert {name: state for name, state in pods(site_file).items() if "/api-server-" not in name} == {
+        name: state for name, state in all_pods.items() if "/api-server-" not in name
     }
 
 
 def test_another_workstation_would_change_nothing_on_a_finished_site(first, site_file, site, tmp_path, monkeypatch):
-    """Only the site file and a key to log in with are carried over; there the hosts are no lab's, but hosts."""
+    """Only the site file and an SSH key are copied; without its lab: section the hosts are ordinary ones."""
     content = yaml.safe_load(Path(site_file).read_text())
     content["site"].pop("lab", None)
     for name in ("key", "known_hosts"):
@@ -83,7 +83,7 @@ def test_another_workstation_would_change_nothing_on_a_finished_site(first, site
     assert (planned["changed"], planned["would_change"]) == (0, 0)
 
 
-def test_no_secret_shows_anywhere(first, site):
+def test_no_secret_is_shown_anywhere(first, site):
     hosts = session_of(site).hosts
     listing = hosts[site.master.name].run(f"cd {SECRETS} && for name in *; do echo $name $(cat $name); done").text
     secrets = dict(line.split(None, 1) for line in listing.splitlines())
@@ -92,13 +92,13 @@ def test_no_secret_shows_anywhere(first, site):
     login = f"{site.registry.user}:{secrets['registry.password']}"  # as containerd and pods have it
     secrets["registry login"] = b64encode(login.encode()).decode()
     assert all(len(value) >= 12 for value in secrets.values())
-    seen = {}
+    texts = {}
     for path in [*(PROJECT / "outputs" / site.name).rglob("*"), *NOTEBOOKS]:
         if path.is_file():
-            seen[str(path)] = path.read_text(errors="replace")
+            texts[str(path)] = path.read_text(errors="replace")
     for name, host in hosts.items():
-        seen[f"processes of {name}"] = host.run("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '").text
-        seen[f"journal of {name}"] = host.run("journalctl --no-pager -o cat").text
-        seen[f"pod logs on {name}"] = host.run("cat /var/log/pods/*/*/*.log 2>/dev/null").text
-    assert len(seen) > 10
-    assert [(where, name) for where, text in seen.items() for name, value in secrets.items() if value in text] == []
+        texts[f"processes of {name}"] = host.run("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '").text
+        texts[f"journal of {name}"] = host.run("journalctl --no-pager -o cat").text
+        texts[f"pod logs on {name}"] = host.run("cat /var/log/pods/*/*/*.log 2>/dev/null").text
+    assert len(texts) > 10
+    assert [(where, name) for where, text in texts.items() for name, value in secrets.items() if value in text] == []

@@ -1,10 +1,10 @@
-"""The last thing done to a site: a reset, after which its hosts are the bare ones again but for a short list."""
+"""A reset, after which the hosts are bare again except for a short list. By its file name it runs last."""
 
 from tests.full_picture import left_by_reset, over_ssh, pictures
 from tests.site.conftest import report, runbook
 
 
-def test_a_reset_asks_before_it_begins(first, site_file, site):
+def test_a_reset_asks_before_it_starts(first, site_file, site):
     done = runbook("reset", site_file)
     assert done.returncode == 1 and "--yes" in done.stderr and "nobody is there" in done.stderr
     assert over_ssh(site, site.master.name, "systemctl is-active kube-apiserver").strip() == "active"

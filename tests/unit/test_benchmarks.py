@@ -1,4 +1,4 @@
-"""What the benchmarks say of their own conditions."""
+"""The benchmarks' comparison of both sides, and their description of the conditions."""
 
 import copy
 
@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import lab, ready, results
 
-SEEN = {
+INVENTORY = {
     "programs": [f"{number}0 {path}" for number, path in enumerate(ready.PROGRAMS)],
     "packages": ["containerd\t2.4.2"],
     "services": ["containerd.service"],
@@ -14,17 +14,17 @@ SEEN = {
 
 
 def test_other_programs_on_one_side_end_the_comparison():
-    for programs in (["60 /usr/bin/kubelet", *SEEN["programs"][1:]], SEEN["programs"][1:], []):
+    for programs in (["60 /usr/bin/kubelet", *INVENTORY["programs"][1:]], INVENTORY["programs"][1:], []):
         for side in ("airavata_runbook", "kubeadm"):
-            found = {"airavata_runbook": copy.deepcopy(SEEN), "kubeadm": copy.deepcopy(SEEN)}
+            found = {"airavata_runbook": copy.deepcopy(INVENTORY), "kubeadm": copy.deepcopy(INVENTORY)}
             found[side]["programs"] = programs
-            with pytest.raises(SystemExit, match="not the same programs"):
+            with pytest.raises(SystemExit, match="not have the same programs"):
                 ready.difference(found)
 
 
-def test_what_only_one_side_has_is_told():
-    ours = SEEN | {"packages": [*SEEN["packages"], "etcd\t3.6.16"]}
-    assert ready.difference({"airavata_runbook": ours, "kubeadm": SEEN}) == {
+def test_what_only_one_side_has_is_reported():
+    ours = INVENTORY | {"packages": [*INVENTORY["packages"], "etcd\t3.6.16"]}
+    assert ready.difference({"airavata_runbook": ours, "kubeadm": INVENTORY}) == {
         "packages": {"airavata_runbook": ["etcd\t3.6.16"], "kubeadm": []},
         "services": {"airavata_runbook": [], "kubeadm": []},
     }
@@ -32,7 +32,7 @@ def test_what_only_one_side_has_is_told():
 
 def test_the_conditions_name_machine_commit_and_versions():
     machine = lab.machine()
-    told = results.conditions(machine)
+    conditions = results.conditions(machine)
     for name in ("commit", "processor", "memory_gib", "cores", "kernel", "python"):
-        assert machine[name] and str(machine[name]) in told
-    assert f"airavata_runbook {machine['versions']['airavata_runbook']}" in told
+        assert machine[name] and str(machine[name]) in conditions
+    assert f"airavata_runbook {machine['versions']['airavata_runbook']}" in conditions

@@ -1,4 +1,4 @@
-"""The lab's command lines, files and explanations, without making a host."""
+"""The lab's command lines, files and messages, without creating a host."""
 
 import ctypes
 import os
@@ -13,10 +13,11 @@ import pytest
 
 from airavata_runbook import lab
 from airavata_runbook.errors import CannotBuild, SiteError
-from airavata_runbook.lab import hosts, image, keys, machine, network, preflight, processes, rootfs
+from airavata_runbook.lab import cgroups, host, image, keys, network, preflight, processes, rootfs, system
+from airavata_runbook.lab.container import Container
 from airavata_runbook.site import Site
 
-LAUNCH = machine.Launch("lab0", "worker", Path("/state/root"), ((Path("/state/kubelet"), "/var/lib/kubelet"),), 4096)
+CONTAINER = Container("lab0", "worker", Path("/state/root"), ((Path("/state/kubelet"), "/var/lib/kubelet"),), 4096)
 IDENTITY = rootfs.Identity("worker", IPv4Address("10.98.0.12"), IPv4Network("10.98.0.0/24"))
 
 
@@ -37,7 +38,7 @@ def facts(**changes) -> preflight.Facts:
     good = preflight.Facts(
         "Linux",
         0,
-        machine.Kind.CGROUP_V1,
+        cgroups.Driver.CGROUPFS,
         [],
         8000,
         20000,
@@ -56,7 +57,7 @@ def folders(tmp_path, monkeypatch):
 
 
 def test_nspawn_starts_the_host_under_its_own_name():
-    assert machine.nspawn_command(LAUNCH) == [
+    assert CONTAINER.nspawn_command() == [
         "systemd-nspawn",
         "--quiet",
         "-D",
@@ -79,14 +80,14 @@ def test_nspawn_starts_the_host_under_its_own_name():
 
 def test_on_cgroup_v1_the_launcher_joins_the_hosts_cgroups_first():
     groups = [Path("/sys/fs/cgroup/cpu/airavata-lab/lab0/worker"), Path("/sys/fs/cgroup/pids/airavata-lab/lab0/worker")]
-    command = machine.launch_command(LAUNCH, machine.Kind.CGROUP_V1, groups)
+    command = CONTAINER.boot_command(cgroups.Driver.CGROUPFS, groups)
     assert command[:2] == ["sh", "-c"] and 'echo $$ > "$1/cgroup.procs"' in command[2]
     assert command[4:7] == [*map(str, groups), "--"]
-    assert command[7:] == machine.nspawn_command(LAUNCH)
+    assert command[7:] == CONTAINER.nspawn_command()
 
 
 def test_with_systemd_the_host_gets_a_delegated_scope():
-    command = machine.launch_command(LAUNCH, machine.Kind.SYSTEMD)
+    command = CONTAINER.boot_command(cgroups.Driver.SYSTEMD)
     nspawn = command.index("systemd-nspawn")
     assert command[:nspawn] == [
         "systemd-run",
@@ -97,10 +98,10 @@ def test_with_systemd_the_host_gets_a_delegated_scope():
         "--property=Delegate=yes",
         "--property=MemoryHigh=4096M",
     ]
-    assert command[nspawn:] == machine.nspawn_command(LAUNCH)
+    assert command[nspawn:] == CONTAINER.nspawn_command()
 
 
-def test_cgroups_of_a_host_lie_below_the_labs_bridge_and_inherit_cpusets(tmp_path):
+def test_cgroups_of_a_host_are_below_the_labs_bridge_and_inherit_cpusets(tmp_path):
     for name in ("cpu", "cpuset", "memory"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "cgroup.procs").touch()
@@ -111,7 +112,7 @@ def test_cgroups_of_a_host_lie_below_the_labs_bridge_and_inherit_cpusets(tmp_pat
         folder.mkdir()
         for file in ("cpuset.cpus", "cpuset.mems"):
             (folder / file).write_text("\n")
-    made = machine.make_groups(LAUNCH, tmp_path)
+    made = cgroups.create("lab0", "worker", 4096, tmp_path)
     assert made == [tmp_path / name / "airavata-lab/lab0/worker" for name in ("cpu", "cpuset", "memory")]
     assert (tmp_path / "cpuset/airavata-lab/lab0/worker/cpuset.cpus").read_text() == "0-1\n"
     assert (tmp_path / "memory/airavata-lab/lab0/worker/memory.soft_limit_in_bytes").read_text() == str(4096 << 20)
@@ -125,16 +126,16 @@ def test_a_good_machine_has_no_problem():
     ("changes", "lab_fields", "what", "remedy"),
     [
         ({"system": "Darwin"}, {}, "runs Darwin", "Linux machine"),
-        ({"uid": 1000}, {}, "only be made by root", "sudo"),
-        ({"kind": machine.Kind.UNKNOWN}, {}, "neither systemd", "unified_cgroup_hierarchy"),
-        ({"missing": ["systemd-nspawn (systemd-container)"]}, {}, "systemd-nspawn", "apt-get install systemd-container"),
+        ({"uid": 1000}, {}, "only root can create", "sudo"),
+        ({"driver": cgroups.Driver.UNSUPPORTED}, {}, "neither systemd", "unified_cgroup_hierarchy"),
+        ({"missing_tools": ["systemd-nspawn"]}, {}, "systemd-nspawn", "apt-get install systemd-container"),
         ({"memory": 2000}, {}, "need 3072 MiB of memory, 2000 MiB", "fewer nodes"),
-        ({"watchers": 30}, {}, "need 40 inotify instances, 30 are", "fs.inotify.max_user_instances"),
+        ({"inotify": 30}, {}, "need 40 inotify instances, 30 are", "fs.inotify.max_user_instances"),
         ({"disk": 100}, {}, "disk space, 100 MiB", "AIRAVATA_RUNBOOK_STATE"),
         ({"routes": [(IPv4Network("10.96.0.0/11"), "tun0")]}, {}, "overlaps.*10.96.0.0/11 on tun0", "another lab.network"),
-        ({"links": [network.Link("lab0", "", ())]}, {}, "interface lab0 that is not a lab's", "another lab.bridge"),
+        ({"links": [network.Link("lab0", "", ())]}, {}, "interface lab0 exists and is not a lab's", "another lab.bridge"),
         (
-            {"links": [network.Link("lab0", network.MARK, (IPv4Interface("10.50.0.1/24"),))]},
+            {"links": [network.Link("lab0", network.ALIAS, (IPv4Interface("10.50.0.1/24"),))]},
             {},
             "another network than 10.98.0.0/24",
             "take that lab down",
@@ -143,7 +144,7 @@ def test_a_good_machine_has_no_problem():
         ({"forward_drops": True}, {}, "FORWARD policy is DROP", "iptables -I FORWARD -i lab0 -o lab0 -j ACCEPT"),
     ],
 )
-def test_each_problem_says_what_and_how_to_mend_it(changes, lab_fields, what, remedy):
+def test_each_problem_says_what_and_how_to_fix_it(changes, lab_fields, what, remedy):
     found = preflight.problems(facts(**changes), site(**lab_fields), 2)
     assert len(found) == 1
     assert re.search(what, found[0].what) and remedy in found[0].remedy
@@ -156,8 +157,8 @@ def test_a_node_on_another_interface_than_a_lab_host_s_is_refused():
     assert ["interface" in problem.what for problem in preflight.problems(facts(), wrong, 1)] == [True]
 
 
-def test_all_problems_are_told_at_once(monkeypatch):
-    monkeypatch.setattr(preflight, "look", lambda site: facts(uid=1000, memory=10, forward_drops=True))
+def test_all_problems_are_reported_at_once(monkeypatch):
+    monkeypatch.setattr(preflight, "gather", lambda site: facts(uid=1000, memory=10, forward_drops=True))
     with pytest.raises(CannotBuild) as caught:
         preflight.check(site(), 2)
     message = str(caught.value)
@@ -165,8 +166,30 @@ def test_all_problems_are_told_at_once(monkeypatch):
     assert all(word in message for word in ("root", "MiB of memory", "FORWARD", "1.", "2.", "3.", "sudo"))
 
 
-def test_the_labs_own_bridge_is_no_clash():
-    ours = [network.Link("lab0", network.MARK, (IPv4Interface("10.98.0.1/24"),))]
+def test_a_machine_without_ip_is_told_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CannotBuild, match="missing tools: systemd-nspawn.*, ip,") as caught:
+        lab.up(site(bridge="lab77"))
+    assert "apt-get install systemd-container debootstrap iproute2" in caught.value.remedy
+
+
+def test_a_command_that_fails_is_reported_with_its_error_output():
+    with pytest.raises(CannotBuild, match="(?s)not removed.*ran: +rm /nowhere/file.*No such file"):
+        system.run("rm", "/nowhere/file", failure="not removed", where="here")
+    with pytest.raises(CannotBuild, match="no-such-program is not installed"):
+        system.run("no-such-program", failure="not done")
+
+
+def test_a_file_is_replaced_with_its_mode_and_a_link_is_not_followed(tmp_path):
+    (tmp_path / "target").write_text("kept")
+    (tmp_path / "file").symlink_to(tmp_path / "target")
+    system.write_file(tmp_path / "file", b"new", 0o640)
+    assert (tmp_path / "file").read_bytes() == b"new" and (tmp_path / "target").read_text() == "kept"
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640 and len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_labs_own_bridge_does_not_overlap():
+    ours = [network.Link("lab0", network.ALIAS, (IPv4Interface("10.98.0.1/24"),))]
     assert preflight.problems(facts(links=ours, routes=[(IPv4Network("10.98.0.0/24"), "lab0")]), site(), 2) == []
 
 
@@ -174,7 +197,7 @@ def test_hosts_that_run_already_need_no_more_room():
     assert preflight.problems(facts(memory=1600), site(), 1) == []
 
 
-def test_links_are_read_from_ip():
+def test_links_are_parsed_from_ip():
     text = (
         '[{"ifname":"lo","addr_info":[{"family":"inet","local":"127.0.0.1","prefixlen":8}]},'
         '{"ifname":"lab0","ifalias":"airavata-lab","addr_info":[{"family":"inet","local":"10.98.0.1",'
@@ -194,8 +217,8 @@ def test_files_of_a_root_host():
 
 
 def test_files_of_a_closed_host_with_its_own_user_and_port():
-    host = replace(IDENTITY, user="operator", port=2222, closed=True)
-    files = rootfs.host_files(host, "0" * 32, "ssh-ed25519 AAAA lab")
+    identity = replace(IDENTITY, user="operator", port=2222, firewall_closed=True)
+    files = rootfs.host_files(identity, "0" * 32, "ssh-ed25519 AAAA lab")
     assert "root/.ssh/authorized_keys" not in files and "home/operator/.ssh/authorized_keys" in files
     assert files["etc/sudoers.d/operator"] == (0o440, "operator ALL=(ALL:ALL) NOPASSWD: ALL\n")
     assert files["etc/ssh/sshd_config.d/port.conf"][1] == "Port 2222\n"
@@ -207,7 +230,7 @@ def test_files_of_a_closed_host_with_its_own_user_and_port():
     assert order == sorted(order)
 
 
-def test_known_hosts_come_from_the_keys_that_were_made(tmp_path):
+def test_known_hosts_come_from_the_generated_keys(tmp_path):
     line = keys.ensure_key(tmp_path / "key", "worker")
     assert keys.ensure_key(tmp_path / "key", "worker") == line  # made once
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
@@ -226,16 +249,16 @@ def test_the_image_holds_no_kubernetes_and_changes_name_with_its_recipe(monkeypa
     assert image.digest() != before
 
 
-def test_a_remembered_process_is_not_another_one_with_its_number(tmp_path):
+def test_a_pid_file_does_not_name_another_process_with_the_same_id(tmp_path):
     file = tmp_path / "pid"
-    processes.remember(file, os.getpid())
-    assert processes.recall(file) == os.getpid()
+    processes.write_pid_file(file, os.getpid())
+    assert processes.read_pid_file(file) == os.getpid()
     file.write_text(f"{os.getpid()} 1\n")
-    assert processes.recall(file) is None
-    assert processes.recall(tmp_path / "none") is None
+    assert processes.read_pid_file(file) is None
+    assert processes.read_pid_file(tmp_path / "none") is None
 
 
-def test_status_of_a_lab_that_is_not_there(capsys):
+def test_status_of_an_absent_lab(capsys):
     lab.status(site())
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["NAME", "STATE", "ADDRESS", "USER", "PID"],
@@ -250,19 +273,19 @@ def test_a_site_without_a_lab_and_an_unknown_host_are_explained():
         with pytest.raises(CannotBuild, match="site real has no lab"):
             function(real)
     with pytest.raises(SiteError, match="no node 'third'"):
-        hosts.lab_host(site(), "third")
+        host.lab_host(site(), "third")
 
 
-def test_watchers_in_use_are_counted():
-    before, watchers = preflight._free_watchers(), [ctypes.CDLL(None).inotify_init() for _ in range(20)]
+def test_inotify_instances_in_use_are_counted():
+    before, instances = preflight._free_inotify_instances(), [ctypes.CDLL(None).inotify_init() for _ in range(20)]
     try:
-        assert min(watchers) >= 0 and preflight._free_watchers() <= before - 10  # others may end some in the meantime
+        assert min(instances) >= 0 and preflight._free_inotify_instances() <= before - 10  # others may end some in the meantime
     finally:
-        for watcher in watchers:
-            os.close(watcher)
+        for instance in instances:
+            os.close(instance)
 
 
-def test_a_child_that_ends_just_after_it_was_looked_at_is_no_zombie_in_the_end(monkeypatch):
+def test_a_child_that_ends_just_after_it_was_checked_does_not_stay_a_zombie(monkeypatch):
     child, waitpid = subprocess.Popen(["sleep", "60"]), os.waitpid
 
     def wait_and_end(pid: int, options: int) -> tuple[int, int]:

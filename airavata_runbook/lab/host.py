@@ -1,0 +1,257 @@
+"""LabHost: one systemd-nspawn container on this machine, from nothing to SSH and back to nothing."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from airavata_runbook.errors import CannotBuild, HostUnreachable
+from airavata_runbook.lab import cgroups, image, keys, network, processes, rootfs
+from airavata_runbook.lab.container import Container
+from airavata_runbook.local.paths import state_dir
+from airavata_runbook.site import Site
+from airavata_runbook.site.parts import Lab, Node
+
+NSPAWN = Path("/run/systemd/nspawn")
+BOOT_TIMEOUT = 60.0  # seconds from start to SSH; measured: 1 to 2
+POWEROFF_TIMEOUT = 60.0  # seconds; etcd alone may take 20
+KILL_TIMEOUT = 5.0  # seconds
+# Bound from this machine's file system: containerd's snapshots are overlays, which cannot be stacked on the root's overlay.
+BIND_FOLDERS = {"containerd": "/var/lib/containerd", "kubelet": "/var/lib/kubelet"}
+
+
+def lab_settings(site: Site) -> Lab:
+    """The site's `lab:` section; raises CannotBuild for a site without one."""
+    if site.lab is None:
+        raise CannotBuild(
+            f"site {site.name} has no lab: its hosts are real",
+            needed="a `lab:` section in the site file",
+            remedy="use a site such as lab, or connect to the hosts as usual",
+        )
+    return site.lab
+
+
+def lab_folder(site: Site) -> Path:
+    """Where a lab's keys and hosts are kept; Site.load sets the keys of a lab's nodes to those here."""
+    return state_dir() / "labs" / str(lab_settings(site).bridge)
+
+
+class LabHost:
+    """A node of a lab site. All its state is on disk, in cgroups and in processes, so that any later command finds it."""
+
+    def __init__(self, site: Site, node: Node):
+        lab = lab_settings(site)
+        self.site, self.node, self.name, self.address = site, node, node.name, str(node.address)
+        self.folder = lab_folder(site) / node.name
+        binds = tuple((self.folder / name, target) for name, target in BIND_FOLDERS.items())
+        self.container = Container(lab.bridge, node.name, self.folder / "root", binds, lab.memory)
+        self.driver = cgroups.detect_driver()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the host's systemd-nspawn while it runs."""
+        return processes.read_pid_file(self.folder / "pid")
+
+    @property
+    def state(self) -> str:
+        """running, off (powered off or crashed, its disk is kept) or absent."""
+        return "running" if self.pid else "off" if self._image_file.exists() else "absent"
+
+    @property
+    def foreign_state_dir(self) -> Path | None:
+        """The state folder of another lab that has a running host of this one's bridge and name."""
+        for words in processes.command_lines(self.container.machine):
+            root = Path(words[words.index("-D") + 1]) if "-D" in words else self.container.root
+            if root != self.container.root and root.is_dir():
+                return root.parents[3]
+        return None
+
+    def ensure_key(self) -> str:
+        """The public line of the host's SSH key, which is generated when missing."""
+        return keys.ensure_key(self.folder / "ssh_host_ed25519_key", self.name)
+
+    def start(self, authorized_key: str) -> None:
+        """Boot the host unless it runs, from its disk or a new one; returns once SSH answers.
+
+        authorized_key: the public key that may log in. Raises CannotBuild with the end of the host's console.
+        """
+        if self.pid is None:
+            self._clean_up()
+            if not self._image_file.exists():
+                self._create_disk(authorized_key)
+            rootfs.mount(self._image(), self.folder)
+            self._boot()
+        self.wait()
+
+    def wait(self) -> None:
+        """Return when the host accepts its user over SSH; raises CannotBuild when it ends or the timeout passes."""
+        end = time.monotonic() + BOOT_TIMEOUT
+        while not (_has_ssh_banner(self.address, self.node.ssh.port) and self.ssh(["true"], quiet=True) == 0):
+            alive = self.pid is not None
+            if not alive or time.monotonic() > end:
+                raise CannotBuild(
+                    f"a lab host does not answer SSH after {BOOT_TIMEOUT:.0f} s" if alive else "a lab host ended while it booted",
+                    where=f"host {self.name}",
+                    found=self._last_console_lines(),
+                    remedy=f"read the whole console in {self.folder}/console",
+                )
+            time.sleep(0.03)
+
+    def ssh(self, command: list[str], quiet: bool = False) -> int:
+        """Run a command (an interactive shell when it is empty) over SSH on this terminal; returns its exit status.
+
+        The host's key has to be the one in the lab's known_hosts. quiet: no input, no output. 255: SSH itself failed.
+        """
+        folder = lab_folder(self.site)
+        options = {
+            "UserKnownHostsFile": folder / "known_hosts",
+            "GlobalKnownHostsFile": "none",
+            "StrictHostKeyChecking": "yes",
+            "IdentitiesOnly": "yes",
+            "BatchMode": "yes",
+            "ConnectTimeout": "10",
+        }
+        call = ["ssh", "-F", "none", "-p", str(self.node.ssh.port), "-i", str(folder / "id_ed25519")]
+        call += [f"-o{name}={value}" for name, value in options.items()]
+        call += [f"{self.node.ssh.user}@{self.address}", *command]
+        stream = subprocess.DEVNULL if quiet else None
+        return subprocess.run(call, stdin=stream, stdout=stream, stderr=stream, check=False).returncode
+
+    def poweroff(self) -> None:
+        """Shut the host down as its power button would; its disk is kept. It is killed after POWEROFF_TIMEOUT."""
+        self._stop(processes.SIGPOWEROFF, POWEROFF_TIMEOUT)
+
+    def crash(self) -> None:
+        """Kill the host at once, as a power failure would; its disk is kept."""
+        self._stop(signal.SIGKILL, KILL_TIMEOUT)
+
+    def remove(self) -> None:
+        """Kill the host at once and delete everything of it."""
+        supervisor = self.pid
+        self.crash()
+        self._delete_disk()
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+        if supervisor:  # it has ended; its entry remains until its parent, PID 1 by now, has reaped it
+            processes.wait_until(lambda: not Path(f"/proc/{supervisor}").exists(), 10.0)
+
+    @property
+    def _image_file(self) -> Path:
+        """Names the image below the disk; it is there as long as the disk is whole."""
+        return self.folder / "made"
+
+    def _create_disk(self, authorized_key: str) -> None:
+        self._delete_disk()
+        lab, ssh, base = lab_settings(self.site), self.node.ssh, image.ensure()
+        identity = rootfs.Identity(self.name, self.node.address, lab.network, ssh.user, ssh.port, lab.firewall == "closed")
+        root = rootfs.mount(base, self.folder)
+        rootfs.configure(root, identity, authorized_key, self.folder / "ssh_host_ed25519_key")
+        for name in BIND_FOLDERS:
+            (self.folder / name).mkdir(exist_ok=True)
+        self._image_file.write_text(f"{base}\n")
+
+    def _boot(self) -> None:
+        groups = []
+        if self.driver is cgroups.Driver.CGROUPFS:
+            groups = cgroups.create(self.container.bridge, self.name, self.container.memory)
+        with (self.folder / "console").open("wb") as console:
+            process = subprocess.Popen(
+                self.container.boot_command(self.driver, groups),
+                stdout=console,
+                stderr=console,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+            )
+        processes.write_pid_file(self.folder / "pid", process.pid)
+        process.returncode = 0  # the host outlives this command on purpose: Popen must not warn of it
+
+    def _stop(self, number: int, seconds: float) -> None:
+        """Send init the signal, wait up to `seconds` for the container to end, then kill and clean up what is left."""
+        if supervisor := self.pid:
+            init = processes.first_child(supervisor)
+            if init:
+                processes.send_signal(init, number)
+            processes.wait_until(lambda: self.pid is None, seconds if init else 0)
+        self._clean_up()
+
+    def _clean_up(self) -> None:
+        """Remove all that a host which ended or was killed may have left, except its disk."""
+        groups = self.container.cgroups(self.driver)
+        if not processes.kill_all(lambda: cgroups.members(groups)):
+            raise CannotBuild(
+                "processes of a lab host cannot be killed",
+                where=f"host {self.name}",
+                found=", ".join(map(str, sorted(cgroups.members(groups)))),
+                remedy="see what they wait for in /proc/PID/stack",
+            )
+        if self.driver is cgroups.Driver.CGROUPFS:
+            cgroups.remove(groups)
+        network.remove_host_interface(self.container.machine)
+        self._remove_nspawn_lock()
+        rootfs.unmount(self.folder)
+        (self.folder / "pid").unlink(missing_ok=True)
+        for leftover in (NSPAWN / "propagate" / self.container.machine, NSPAWN / "unix-export" / self.container.machine):
+            with suppress(FileNotFoundError):
+                leftover.rmdir()
+
+    def _remove_nspawn_lock(self) -> None:
+        """Remove the lock that a killed systemd-nspawn leaves, named by the root's device and inode."""
+        if self.container.root.is_mount():
+            found = self.container.root.stat()
+            (NSPAWN / "locks" / f"inode-{found.st_dev}:{found.st_ino}").unlink(missing_ok=True)
+
+    def _delete_disk(self) -> None:
+        self._image_file.unlink(missing_ok=True)
+        for name in ("root", "upper", "work", *BIND_FOLDERS):
+            if (self.folder / name).exists():
+                shutil.rmtree(self.folder / name)
+
+    def _image(self) -> Path:
+        base = Path(self._image_file.read_text().strip())
+        if not base.is_dir():
+            raise CannotBuild(
+                "the image of a lab host's disk is no longer in the cache",
+                where=f"host {self.name}",
+                needed=str(base),
+                remedy="airavata-runbook lab down, then lab up",
+            )
+        return base
+
+    def _last_console_lines(self) -> str:
+        with suppress(FileNotFoundError):
+            return "\n".join((self.folder / "console").read_text(errors="replace").splitlines()[-12:])
+        return "no console output"
+
+
+def lab_hosts(site: Site) -> list[LabHost]:
+    """The hosts of a lab site, in the order of its nodes; raises CannotBuild for a site without a lab."""
+    lab_settings(site)
+    return [LabHost(site, node) for node in site.nodes]
+
+
+def lab_host(site: Site, name: str) -> LabHost:
+    """The lab host of that name; raises SiteError when the site has no such node, CannotBuild when it has no lab."""
+    return LabHost(site, site.node(name))
+
+
+def require_running(host: LabHost) -> None:
+    """Raise HostUnreachable when a lab host is not running."""
+    if host.state != "running":
+        raise HostUnreachable(
+            f"the lab host is {host.state}",
+            where=f"host {host.name}",
+            needed="a running host",
+            remedy=f"boot the hosts of site {host.site.name}: airavata-runbook lab up",
+        )
+
+
+def _has_ssh_banner(address: str, port: int) -> bool:
+    try:
+        with socket.create_connection((address, port), timeout=1.0) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
