@@ -1,14 +1,16 @@
-"""The few ways in which the runbook fails. Each message says what, where, found, needed and the remedy."""
+"""The tree of the runbook's errors. Each message says what went wrong, where, what was found, what is needed and the remedy."""
 
 import unicodedata
+from typing import Any
 
 STOPPED_BY_USER = "stopped by the user"  # the message for a host or chapter that Ctrl-C ended
 
 
 def printable(text: str) -> str:
-    """`text` without what would act on a terminal or page instead of being read, or cannot be written at all.
+    """`text` with � for each character that a terminal or page would act on, or that cannot be encoded.
 
-    That is control characters, turned directions, and half characters (lone surrogates).
+    These are Unicode's categories Cc (control), Cf (format, such as bidirectional overrides) and Cs (surrogates), except
+    newline and tab.
     """
     return "".join(
         letter if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs") else "�" for letter in text
@@ -16,10 +18,10 @@ def printable(text: str) -> str:
 
 
 class RunbookError(Exception):
-    """A failure that is explained to the user; `str()` is the whole message.
+    """An expected failure; `str()` is the whole message for the user.
 
-    message: one sentence, what went wrong. where: host, step, file or field. command: what was being run. found, needed:
-    the two sides of the disagreement. remedy: what the user can do. All are plain text without secrets.
+    message: one sentence, what went wrong. where: host, step, file or field. command: the command that failed. found,
+    needed: the actual and the required state. remedy: what the user can do. All are plain text without secrets.
     """
 
     def __init__(self, message: str, *, where: str = "", command: str = "", found: str = "", needed: str = "", remedy: str = ""):
@@ -39,57 +41,62 @@ class RunbookError(Exception):
             ("needed", self.needed),
             ("remedy", self.remedy),
         ]
-        # Further lines of a part stand below its first.
+        # Further lines of a part are aligned with its first.
         lines = [self.message, *(f"  {name + ':':8}" + text.replace("\n", "\n" + " " * 10) for name, text in parts if text)]
         return printable("\n".join(lines))
 
     def _render_traceback_(self) -> list[str]:
-        # IPython asks an exception for its own traceback: an admin wants the message, not our call stack.
+        # IPython calls this instead of printing a traceback: an admin needs the message, not our call stack.
         return [f"{type(self).__name__}: {self}"]
 
 
 class SiteError(RunbookError):
-    """A site file that cannot be right; raised before any host is touched."""
+    """An invalid site file, or an invalid reference in it; raised before any host is changed."""
 
 
 class HostUnreachable(RunbookError):
-    """No verified SSH session to a host: address, host key, user, key or sudo."""
+    """No verified SSH session to a host: wrong address, host key, user, key or sudo."""
 
 
 class HostKeyRefused(HostUnreachable):
-    """The key that a host showed is not the known one, or none can be known of it: nothing was said to it."""
+    """The host key is unknown or differs from the known one; the connection was closed before authentication."""
 
 
 class NotRoot(HostUnreachable):
-    """A session whose user is not root and cannot become it: sudo asks for a password, or is not there."""
+    """The SSH user is not root and cannot become root: sudo asks for a password, or is not installed."""
 
 
 class StoppedByUser(HostUnreachable):
-    """Ctrl-C: the host was let go of in the midst of its work. Its message is STOPPED_BY_USER."""
+    """Ctrl-C: the session to the host was closed while a command ran on it."""
+
+    def __init__(self, message: str = STOPPED_BY_USER, **parts: str):
+        super().__init__(message, **parts)
 
 
 class StepFailed(RunbookError):
-    """A step did not reach what it wanted on one host or more.
+    """A step did not reach the desired state on one host or more.
 
-    retryable: the same call may succeed later. rows: a table of what was found, its head first, for a report.
-    report: the step's whole Report, where there is one.
+    retryable: the same call may succeed later. rows: a table for a report, its header row first. report: the step's
+    whole Report, where there is one (a type of the engine, which is above this module).
     """
 
-    def __init__(self, message: str, *, retryable: bool = False, rows: list[list[str]] | None = None, report=None, **parts: str):
+    def __init__(
+        self, message: str, *, retryable: bool = False, rows: list[list[str]] | None = None, report: Any = None, **parts: str
+    ):
         super().__init__(message, **parts)
         self.retryable, self.rows, self.report = retryable, rows or [], report
 
 
 class CannotBuild(RunbookError):
-    """The lab or the mirror cannot be made on this machine."""
+    """The lab or the mirror cannot be built on this machine."""
 
 
 class NotYet(Exception):
-    """What a resource should be depends on something that an earlier step or resource still has to make.
+    """The desired state of a resource depends on something that an earlier step or resource has yet to create.
 
-    A plan says so ("known after …"); a run compares again once the earlier resource is there.
+    Its text is a clause, "the API server runs". A plan reports "known after …"; a run compares again after the earlier resource.
     """
 
     def failure(self) -> StepFailed:
-        """What a run says when it is still not there."""
+        """The error of a run in which the condition does not hold after the earlier resources were applied."""
         return StepFailed(f"needs: {self}", retryable=True)

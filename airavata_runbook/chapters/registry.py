@@ -16,7 +16,7 @@ from airavata_runbook.engine.step import Rows, Target, check, master, registry_n
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.images.http import RegistryError
 from airavata_runbook.images.registry import Registry
-from airavata_runbook.pki import issue as pki
+from airavata_runbook.pki.chain import check_chain
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.resources import (
     Certificate,
@@ -117,7 +117,7 @@ def answers(session: Session) -> Rows:
     site, root, host = session.site, session.site.registry.root, session.registry_host
     chain = host.run(f"cat {root}/cert/registry-cert.crt").stdout
     key = host.run(f"cat {root}/cert/registry-cert.key").stdout
-    problems = pki.check_chain(chain, key, site.registry.name, roots_pem=trusted(session))
+    problems = check_chain(chain, key, site.registry.name, roots_pem=trusted(session))
     if problems:
         raise StepFailed("the registry's certificate is not as it must be", found="; ".join(map(str, problems)))
     seen = [

@@ -154,7 +154,7 @@ def certificates(session: Session) -> Rows:
             path, _, pem = part.partition("\n")
             found = pki.describe(pem.encode())
             problems += [f"{name}: {path}: {why}" for why in pki.problems(pem.encode())]
-            rows.append([name, path, f"{found['not_after']:%Y-%m-%d}"])
+            rows.append([name, path, f"{found.not_after:%Y-%m-%d}"])
     _refuse("certificates need to be renewed", problems)
     return [["host", "certificate", "valid until"], *rows]
 

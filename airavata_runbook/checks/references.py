@@ -13,7 +13,7 @@ from airavata_runbook.hosts import vault
 from airavata_runbook.images import source as images
 from airavata_runbook.images.reference import Reference
 from airavata_runbook.local import paths
-from airavata_runbook.pki import issue as pki
+from airavata_runbook.pki.chain import bundle, check_chain
 from airavata_runbook.pki.htpasswd import htpasswd_entry
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Certificate, ImageSource
@@ -60,7 +60,7 @@ def registry_certificate(site: Site, own: Certificate) -> tuple[bytes, bytes]:
     """The admin's own certificate for the registry with its chain, and its key (POC row 10). Raises SiteError."""
     chain = _with_chain(own)
     key = session_of(site).vault.secret(own.key).encode() + b"\n"
-    if problems := pki.check_chain(chain, key, site.registry.name):
+    if problems := check_chain(chain, key, site.registry.name):
         raise SiteError("invalid certificate of the registry", where="registry.certificate", found="; ".join(map(str, problems)))
     return chain, key
 
@@ -68,13 +68,13 @@ def registry_certificate(site: Site, own: Certificate) -> tuple[bytes, bytes]:
 def read_file(path: str, field: str) -> bytes:
     """A file that a field of the site file names. Raises SiteError."""
     try:
-        return paths.given(path).read_bytes()
+        return paths.resolve_path(path).read_bytes()
     except OSError as error:
         raise SiteError("a file that the site file names is unreadable", where=field, found=str(error)) from None
 
 
 def _with_chain(own: Certificate) -> bytes:
-    return pki.bundle(
+    return bundle(
         read_file(own.certificate, "registry.certificate.certificate"),
         read_file(own.chain, "registry.certificate.chain") if own.chain else b"",
     )
@@ -118,7 +118,7 @@ def _check_image(site: Site, source: ImageSource, registries: bool) -> None:
     if source.archive:
         images.resolve(source, folder=paths.base_dir())  # an archive is only opened, and compared with its digest
     elif source.build:
-        images.check_build(paths.given(source.build))
+        images.check_build(paths.resolve_path(source.build))
     else:
         Reference.parse(source.pull or "")
         if registries:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Argument(NamedTuple):
-    """One flag of a command line. why: what it does, for the file's comment."""
+    """One flag of a command line. why: the comment on it in the file."""
 
     flag: str
     value: object
@@ -14,7 +14,7 @@ class Argument(NamedTuple):
 
 
 def argument_file(variable: str, intro: str, arguments: Sequence[Argument]) -> str:
-    """A file that sets `variable` to the arguments, below a comment on each of them."""
+    """A file that sets `variable` to the arguments, after a comment on each of them."""
     lines = [fill(intro, 100, initial_indent="# ", subsequent_indent="# "), "#"]
     for flag, _, why in arguments:
         lines.append(fill(why, 100, initial_indent=f"# --{flag}: ", subsequent_indent="#     "))

@@ -8,7 +8,7 @@ from airavata_runbook.wellknown import API_PORT, ETCD_PORT, PKI
 
 
 def certificates(site: Site) -> dict[str, Subject]:
-    """The certificates that the master keeps, by file stem under /etc/kubernetes/pki, signed by the site's CA."""
+    """The master's certificates, signed by the site's CA, by file stem below /etc/kubernetes/pki."""
     master, address = site.master.name, str(site.master.address)
     local = ("127.0.0.1",)
     kubernetes = tuple("kubernetes" + end for end in ("", ".default", ".default.svc", f".default.svc.{site.network.domain}"))
@@ -29,7 +29,7 @@ def certificates(site: Site) -> dict[str, Subject]:
 
 
 def etcd(site: Site) -> str:
-    """/etc/etcd/etcd.conf: etcd listens for the API server and flannel, with client certificates only."""
+    """/etc/etcd/etcd.conf: etcd serves the API server and flannel, which need client certificates."""
     address = site.master.address
     return f"""\
 # etcd of site {site.name}: the one store of the cluster's state and of flannel's leases.
@@ -57,7 +57,7 @@ ETCD_AUTO_COMPACTION_RETENTION=1
 
 
 def common(site: Site) -> str:
-    """/etc/kubernetes/config: what every Kubernetes service of the host shares (POC row 5)."""
+    """/etc/kubernetes/config: arguments of every Kubernetes service of the host (POC row 5)."""
     return argument_file(
         "KUBE_COMMON_ARGS",
         f"Shared by the Kubernetes services of site {site.name}, whose master is "
@@ -159,7 +159,7 @@ def scheduler(site: Site) -> str:
 
 
 def kubeconfig(site: Site, node: Node, name: str, stem: str) -> str:
-    """A kubeconfig on a host: which API server, and the certificate (STEM.crt, STEM.key) that says who is asking."""
+    """A kubeconfig on a host: the API server, and the client certificate (STEM.crt, STEM.key)."""
     server = "127.0.0.1" if node == site.master else site.master.address
     return f"""\
 # How {name} on {node.name} reaches the API server, and the certificate that says who it is.

@@ -31,7 +31,7 @@ def hosts(site: Site) -> tuple[str, ...]:
 
 
 def sysctls() -> str:
-    """/etc/sysctl.d file: a host forwards what its pods send, and its firewall sees bridged traffic."""
+    """/etc/sysctl.d file: the host forwards pods' packets, and bridged traffic passes its firewall."""
     return "# Pods' traffic passes through this host, and kube-proxy's rules must see what crosses a bridge.\n" + "".join(
         f"{name} = {value}\n" for name, value in SYSCTLS.items()
     )
@@ -43,7 +43,7 @@ def modules() -> str:
 
 
 def kubelet(site: Site, node: Node, settings: NodeSettings) -> str:
-    """/etc/kubernetes/kubelet.yaml. Values that differ from Kubernetes' own defaults come from the host's facts."""
+    """/etc/kubernetes/kubelet.yaml. Values that differ from Kubernetes' defaults follow from the host's facts."""
     text = f"""\
 # The kubelet of {node.name}: it runs the pods that the API server gives to this host.
 apiVersion: kubelet.config.k8s.io/v1beta1
@@ -64,23 +64,19 @@ containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
 # Several images at once: one slow pull does not hold up the others.
 serializeImagePulls: false
 """
-    return (
-        text
-        + _settings(
-            settings,
-            {
-                "cgroupDriver": settings.cgroup_driver,
-                "failCgroupV1": settings.fail_cgroup_v1,
-                "failSwapOn": settings.fail_swap_on,
-                "oomScoreAdj": settings.oom_score_adj,
-                "maxOpenFiles": settings.max_open_files,
-                "systemReserved": settings.system_reserved,
-                "imageGCHighThresholdPercent": settings.image_gc[0],
-                "imageGCLowThresholdPercent": settings.image_gc[1],
-            },
-        )
-        + (_settings(settings, {"resolvConf": settings.resolv_conf}) if settings.resolv_conf else "")
-    )
+    values: dict[str, object] = {
+        "cgroupDriver": settings.cgroup_driver,
+        "failCgroupV1": settings.fail_cgroup_v1,
+        "failSwapOn": settings.fail_swap_on,
+        "oomScoreAdj": settings.oom_score_adj,
+        "maxOpenFiles": settings.max_open_files,
+        "systemReserved": settings.system_reserved,
+        "imageGCHighThresholdPercent": settings.image_gc[0],
+        "imageGCLowThresholdPercent": settings.image_gc[1],
+    }
+    if settings.resolv_conf:
+        values["resolvConf"] = settings.resolv_conf
+    return text + _settings(settings, values)
 
 
 def kubelet_arguments(site: Site, node: Node) -> str:
@@ -129,7 +125,7 @@ def kube_proxy_arguments() -> str:
 
 
 def flannel(site: Site, node: Node) -> str:
-    """/etc/sysconfig/flanneld, with the POC's own variable names (row 8)."""
+    """/etc/sysconfig/flanneld, with the POC's variable names (row 8)."""
     return f"""\
 # flannel on {node.name}: it leases a subnet of the pod network from etcd and reaches the other hosts' by vxlan.
 FLANNEL_ETCD_ENDPOINTS="https://{site.master.address}:{ETCD_PORT}"
@@ -147,7 +143,7 @@ def flannel_network(site: Site) -> dict:
 
 
 def pod_network_unit() -> str:
-    """A drop-in for flanneld: the links that pods use are made before the first pod needs them."""
+    """A drop-in for flanneld: creates the pods' network interfaces before the first pod needs them."""
     return """\
 # flannel.1 keeps one MAC address for good, so that the other hosts' forwarding entries stay right after a reboot;
 # cni0 is there before the first pods, which would otherwise race for making it.
@@ -158,7 +154,7 @@ ExecStartPost=/bin/sh /etc/airavata-runbook/pod-network.sh after
 
 
 def pod_network_script(node: Node) -> str:
-    """/etc/airavata-runbook/pod-network.sh: makes flannel.1, and from the lease cni0 and the CNI configuration."""
+    """/etc/airavata-runbook/pod-network.sh: creates flannel.1, and from the lease cni0 and the CNI configuration."""
     mac = "0a:fb:" + ":".join(f"{octet:02x}" for octet in node.address.packed)
     return f"""\
 # Run by flanneld's unit on {node.name}: before it starts, and when it has its lease.
@@ -244,7 +240,7 @@ server = "{address}"
 
 
 def _settings(settings: NodeSettings, values: dict[str, object]) -> str:
-    """Lines of YAML, each below the reason why its value is not Kubernetes' default, where it is not."""
+    """Lines of YAML, each after a comment with the reason where its value is not Kubernetes' default."""
     lines = []
     for key, value in values.items():
         lines.append(_reason(settings, key, ""))

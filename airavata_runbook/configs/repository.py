@@ -5,7 +5,7 @@ import re
 from airavata_runbook.site.parts import Repository
 
 LISTS = "/var/lib/apt/lists"
-QUOTED = re.compile(r'[\\|{}\[\]<>"^~_=!@#$%&*]')  # by apt's URItoFileName (apt-pkg/contrib/strutl.cc)
+QUOTED = re.compile(r'[\\|{}\[\]<>"^~_=!@#$%&*]')  # escaped by apt's URItoFileName (apt-pkg/contrib/strutl.cc)
 
 
 def apt_source(repository: Repository) -> str:
@@ -23,6 +23,6 @@ def apt_source(repository: Repository) -> str:
 
 
 def apt_lists(repository: Repository) -> str:
-    """The names of apt's copies of the repository's index, `*` for any end: its address, without the scheme, as apt writes it."""
+    """A glob of apt's copies of the repository's index: its address without the scheme, escaped as apt does."""
     place = repository.baseurl.partition("://")[2].rstrip("/") + "/./"
     return f"{LISTS}/" + QUOTED.sub(lambda letter: f"%{ord(letter[0]):02x}", place).replace("/", "_") + "*"

@@ -24,8 +24,8 @@ def open_client(where: str, ssh: Ssh, address: str, sock=None) -> paramiko.SSHCl
     a path of the site file that can be none.
     """
     client = paramiko.SSHClient()
-    known_hosts = paths.given(ssh.known_hosts or "~/.ssh/known_hosts")
-    key = str(paths.given(ssh.key)) if ssh.key else None
+    known_hosts = paths.resolve_path(ssh.known_hosts or "~/.ssh/known_hosts")
+    key = str(paths.resolve_path(ssh.key)) if ssh.key else None
     if ssh.fingerprint:
         client.set_missing_host_key_policy(_Pinned(ssh.fingerprint))
     else:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from airavata_runbook.errors import NotYet, SiteError, StepFailed
 from airavata_runbook.hosts.host import Host
-from airavata_runbook.local.paths import given
+from airavata_runbook.local.paths import resolve_path
 from airavata_runbook.pki.types import Pair
 from airavata_runbook.wellknown import PKI, SECRETS
 
@@ -121,7 +121,7 @@ def _from_environment(name: str) -> str:
 
 
 def _from_file(name: str) -> str:
-    path = given(name)
+    path = resolve_path(name)
     try:
         mode = path.stat().st_mode & 0o077
         value = path.read_text().rstrip("\n")

@@ -206,4 +206,4 @@ def _content_digest(context: Path) -> str:
 
 
 def _below(folder: Path, path: str) -> Path:
-    return paths.given(path if path.startswith("~") else folder / path)
+    return paths.resolve_path(path if path.startswith("~") else folder / path)

@@ -1,4 +1,4 @@
-"""Where this machine keeps what the runbook makes: a cache that can be thrown away, and a little state."""
+"""Folders on this machine: a cache that can be deleted at any time, a little state, and the project."""
 
 import os
 from pathlib import Path
@@ -7,12 +7,12 @@ from airavata_runbook.errors import SiteError
 
 
 def cache_dir() -> Path:
-    """The folder of built components, packages and images; everything in it can be made again."""
+    """The folder of built components, packages and images; everything in it can be rebuilt."""
     return _folder("AIRAVATA_RUNBOOK_CACHE", "~/.cache/airavata-runbook")
 
 
 def state_dir() -> Path:
-    """The folder of labs and kubeconfigs, mode 700: it holds keys of hosts on this machine."""
+    """The folder of labs and kubeconfigs, mode 700: it holds private keys."""
     return _folder("AIRAVATA_RUNBOOK_STATE", "~/.local/state/airavata-runbook", mode=0o700)
 
 
@@ -29,25 +29,25 @@ def project_dir(start: Path | None = None) -> Path:
 
 
 def base_dir() -> Path:
-    """What relative paths of a site file start at: the project's folder, without a project the working directory."""
+    """The base of relative paths in a site file: the project's folder, or without a project the working directory."""
     try:
         return project_dir()
     except FileNotFoundError:
         return Path.cwd()
 
 
-def given(path: str | Path) -> Path:
-    """A path that a site file gives: ~ is a home folder, and a relative one starts at base_dir().
+def resolve_path(path: str | Path) -> Path:
+    """A path of a site file as an absolute one: ~ is expanded, and a relative path starts at base_dir().
 
-    Raises SiteError for what no path can be.
+    Raises SiteError for an invalid path.
     """
     try:
         if "\0" in str(path):
-            raise ValueError("a NUL byte is in it")
+            raise ValueError("it contains a NUL byte")
         expanded = Path(path).expanduser()
-    except (RuntimeError, ValueError) as error:  # RuntimeError: of a user who is unknown
-        raise SiteError("this can be no path", found=f"{str(path)[:200]!r}: {error}", needed="the path of a file") from None
-    return base_dir() / expanded  # one that is absolute stays as it is
+    except (RuntimeError, ValueError) as error:  # RuntimeError: ~USER of an unknown user
+        raise SiteError("invalid path", found=f"{str(path)[:200]!r}: {error}", needed="the path of a file") from None
+    return base_dir() / expanded  # an absolute path stays as it is
 
 
 def _folder(variable: str, default: str, mode: int = 0o755) -> Path:

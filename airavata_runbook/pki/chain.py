@@ -1,8 +1,8 @@
-"""The check of an admin's own certificate, chain and key for the registry (POC row 10), before anything is sent.
+"""Validates an admin's own certificate, chain and key for the registry (POC row 10), before anything is copied to a host.
 
-`cat my-cert.crt DigiCertCA.crt > registry-cert.crt` is where such set-ups went wrong: the order, a missing newline,
-a missing intermediate, a key of last year's certificate. Rules: RFC 8446 section 4.4.2 (the server's certificate
-first, each next one certifies the one before), RFC 5280, and what Go's TLS client (containerd) refuses.
+`cat my-cert.crt DigiCertCA.crt > registry-cert.crt` is where such set-ups fail: wrong order, a missing newline, a missing
+intermediate, the key of last year's certificate. Rules: RFC 8446 section 4.4.2 (the server's certificate first, each next
+one certifies the one before), RFC 5280, and what Go's TLS client (containerd) rejects.
 """
 
 import re
@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from airavata_runbook.pki.read import extension, is_ca, names, signed_by, title
@@ -29,7 +30,7 @@ CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE--
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a certificate file: what, what was found, what is needed, what to do about it."""
+    """One thing wrong with a certificate file: what, what was found, what is needed, how to fix it."""
 
     message: str
     found: str = ""
@@ -42,285 +43,218 @@ class Problem:
 
 
 def bundle(cert: bytes, chain: bytes = b"") -> bytes:
-    """`cat cert chain`, PEM, except that a missing newline at a file's end does not glue two certificates together."""
+    """`cat cert chain`, PEM, with a newline between the two files even where the first one does not end with one."""
     return b"".join(part.strip() + b"\n" for part in (cert, chain) if part.strip())
 
 
 def check_chain(
     leaf_and_chain_pem: bytes, key_pem: bytes, name: str, now: datetime | None = None, roots_pem: bytes | None = None
 ) -> list[Problem]:
-    """Everything wrong with a server's certificate file (leaf first, then its chain) and key; empty: use it.
+    """Everything wrong with a server's certificate file (leaf first, then its chain) and key; empty: they are valid.
 
-    name: the DNS name or address that clients use, without a port. now: aware, default the present. roots_pem:
-    authorities that the clients trust already and that the file may therefore leave out; None: the public ones.
+    name: the DNS name or address that clients use, without a port. now: aware, default the present. roots_pem: CAs that the
+    clients trust already and that the file may therefore omit; None: the public ones.
     """
     now = now or datetime.now(UTC)
-    certs, broken = _read(leaf_and_chain_pem)
-    key, key_problems = _read_key(key_pem)
-    if not certs:
-        return broken + key_problems
-    found = broken + key_problems
+    found = list(_format_problems(leaf_and_chain_pem))
+    certs: list[x509.Certificate] = []
     try:
-        leaf, leaf_problems = _leaf(certs, key)
-        path = _path(leaf, certs)
-        found += leaf_problems + _belongs(certs, path) + _order(certs, path) + _end(path, roots_pem)
-        found += [problem for cert in path for problem in _dates(cert, now)] + _authorities(path)
-        return found + _serves(leaf, name)
-    except ValueError as error:  # extensions that cannot be parsed
-        return [*found, Problem("a certificate in the file is malformed", str(error), remedy="get it issued again")]
-
-
-def _read(pem: bytes) -> tuple[list[x509.Certificate], list[Problem]]:
-    if pem[:2] == b"\x30\x82":
-        return [], [Problem("the certificate is not text", "DER", "PEM", "openssl x509 -inform der -in FILE")]
-    kinds = [kind.decode() for kind in BLOCK.findall(pem)]
-    found = []
-    if "PKCS7" in kinds:
-        found.append(
-            Problem("the file is a PKCS 7 bundle", "BEGIN PKCS7", "PEM certificates", "openssl pkcs7 -print_certs -in FILE")
-        )
-    if any(kind.endswith("PRIVATE KEY") for kind in kinds):
-        found.append(
-            Problem(
-                "a private key is in the certificate file",
-                needed="certificates only",
-                remedy="keep the key in a file of its own, mode 600",
-            )
-        )
-    if b"----------BEGIN" in pem:  # some readers guess, Go's silently skips what follows
-        found.append(
-            Problem(
-                "two certificates are joined without a newline",
-                "-----END CERTIFICATE----------BEGIN …",
-                "a newline after each END CERTIFICATE line",
-                "add it, or give the files one by one",
-            )
-        )
-    try:
-        return x509.load_pem_x509_certificates(pem), found
+        if not _is_der(leaf_and_chain_pem):
+            certs = x509.load_pem_x509_certificates(leaf_and_chain_pem)
     except ValueError as error:
-        damaged = Problem(
-            "the certificates cannot be read",
-            str(error).split("\n")[0],
-            "one BEGIN CERTIFICATE … END CERTIFICATE block or more",
-            "check that no block is cut, and that a newline stands between two files that are joined",
+        found = found or [_unreadable(error)]
+    key, key_problems = _read_key(key_pem)
+    found += key_problems
+    if not certs:
+        return found
+    try:
+        leaf = _leaf(certs, key)
+        path = _path(leaf, certs)
+        found += _leaf_problems(leaf, certs, key)
+        found += _foreign_problems(certs, path)
+        found += _order_problems(certs, path)
+        found += _root_problems(path, roots_pem)
+        for cert in path:
+            found += _date_problems(cert, now)
+        found += _ca_problems(path)
+        found += _server_problems(leaf, name)
+    except ValueError as error:  # extensions that could not be parsed
+        found.append(Problem("a certificate in the file is malformed", str(error), remedy="have it issued again"))
+    return found
+
+
+def _is_der(content: bytes) -> bool:
+    return content[:2] == b"\x30\x82"
+
+
+def _unreadable(error: ValueError) -> Problem:
+    return Problem(
+        "the certificates could not be parsed",
+        str(error).split("\n")[0],
+        "one BEGIN CERTIFICATE … END CERTIFICATE block or more",
+        "check that no block is truncated, and that a newline separates two files that are joined",
+    )
+
+
+def _format_problems(content: bytes) -> Iterator[Problem]:
+    if _is_der(content):
+        yield Problem("the certificate is not text", "DER", "PEM", "openssl x509 -inform der -in FILE")
+        return
+    kinds = [kind.decode() for kind in BLOCK.findall(content)]
+    if "PKCS7" in kinds:
+        convert = "openssl pkcs7 -print_certs -in FILE"
+        yield Problem("the file is a PKCS 7 bundle", "BEGIN PKCS7", "PEM certificates", convert)
+    if any(kind.endswith("PRIVATE KEY") for kind in kinds):
+        keep = "keep the key in a file of its own, mode 600"
+        yield Problem("a private key is in the certificate file", needed="certificates only", remedy=keep)
+    if b"----------BEGIN" in content:  # some parsers accept it, Go's silently skips what follows
+        yield Problem(
+            "two certificates are joined without a newline",
+            "-----END CERTIFICATE----------BEGIN …",
+            "a newline after each END CERTIFICATE line",
+            "add it, or give the files one by one",
         )
-        return [], found or [damaged]
 
 
-def _read_key(pem: bytes) -> tuple[object | None, list[Problem]]:
+def _read_key(pem: bytes) -> tuple[PrivateKeyTypes | None, list[Problem]]:
     try:
         return serialization.load_pem_private_key(pem, None), []
     except TypeError:
-        return None, [
-            Problem(
-                "the key is protected by a password",
-                needed="a key that a service can read at start",
-                remedy="openssl pkey -in FILE -out NEW, and keep NEW in mode 600",
-            )
-        ]
+        decrypt = "openssl pkey -in FILE -out NEW, and keep NEW in mode 600"
+        return None, [Problem("the key is protected by a password", needed="an unencrypted key", remedy=decrypt)]
     except (ValueError, UnsupportedAlgorithm):
-        return None, [Problem("the key cannot be read", needed="a PEM private key, RSA or ECDSA")]
+        return None, [Problem("the key could not be parsed", needed="a PEM private key, RSA or ECDSA")]
 
 
-def _leaf(certs: Sequence[x509.Certificate], key) -> tuple[x509.Certificate, list[Problem]]:
-    """The server's certificate: the key's own, else the first that is no authority, else the first."""
-    leaves = [cert for cert in certs if not is_ca(cert)]
+def _leaf(certs: Sequence[x509.Certificate], key: PrivateKeyTypes | None) -> x509.Certificate:
+    """The server's certificate: the key's own, else the first that is not a CA, else the first."""
     own = [cert for cert in certs if key is not None and cert.public_key() == key.public_key()]
-    leaf = (own or leaves or list(certs))[0]
-    found = []
-    if key is not None and not own:
-        found.append(
-            Problem(
-                "the key belongs to none of the certificates",
-                f"the server's certificate is {title(leaf)}",
-                "the key whose request was signed",
-                "take the key that was made with this request",
-            )
+    return [*own, *(cert for cert in certs if not is_ca(cert)), *certs][0]
+
+
+def _leaf_problems(leaf: x509.Certificate, certs: Sequence[x509.Certificate], key: PrivateKeyTypes | None) -> Iterator[Problem]:
+    if key is not None and leaf.public_key() != key.public_key():
+        yield Problem(
+            "the key does not match any certificate in the file",
+            f"the server's certificate is {title(leaf)}",
+            "the key that its signing request was made with",
+            "use that key",
         )
-    others = [cert for cert in leaves if cert != leaf]
+    others = [cert for cert in certs if not is_ca(cert) and cert != leaf]
     if others:
-        found.append(
-            Problem(
-                "more than one server's certificate is in the file",
-                " and ".join(title(cert) for cert in [leaf, *others]),
-                "one, then its chain",
-                f"remove {', '.join(title(cert) for cert in others)}",
-            )
+        yield Problem(
+            "more than one server certificate is in the file",
+            " and ".join(title(cert) for cert in [leaf, *others]),
+            "one, then its chain",
+            f"remove {', '.join(title(cert) for cert in others)}",
         )
     if is_ca(leaf):
-        found.append(
-            Problem(
-                "the server's certificate is an authority's",
-                f"{title(leaf)} says CA:TRUE",
-                "CA:FALSE",
-                "have a server's certificate issued",
-            )
-        )
+        needed, remedy = "CA:FALSE", "have a server certificate issued"
+        yield Problem("the server's certificate is a CA certificate", f"{title(leaf)} has CA:TRUE", needed, remedy)
     if leaf.issuer == leaf.subject and signed_by(leaf, leaf):
-        found.append(
-            Problem(
-                "the server's certificate is signed by itself",
-                title(leaf),
-                "signed by an authority",
-                "have it signed, or leave registry.certificate out: the site's own authority issues one",
-            )
-        )
-    return leaf, found
+        remedy = "have it signed by a CA, or leave registry.certificate out: then the site's own CA issues one"
+        yield Problem("the server's certificate is self-signed", title(leaf), "signed by a CA", remedy)
 
 
 def _path(leaf: x509.Certificate, certs: Sequence[x509.Certificate]) -> list[x509.Certificate]:
-    """From the leaf upwards as far as the file reaches, whatever order it is in."""
+    """From the leaf up to the last issuer in the file, whatever order the file is in."""
     path = [leaf]
     while True:
-        above = [cert for cert in certs if cert not in path and signed_by(path[-1], cert)]
-        if not above or path[-1].issuer == path[-1].subject:
+        issuers = [cert for cert in certs if cert not in path and signed_by(path[-1], cert)]
+        if not issuers or path[-1].issuer == path[-1].subject:
             return path
-        path.append(above[0])
+        path.append(issuers[0])
 
 
-def _belongs(certs: Sequence[x509.Certificate], path: Sequence[x509.Certificate]) -> list[Problem]:
-    strangers = [cert for cert in certs if cert not in path and is_ca(cert)]
+def _foreign_problems(certs: Sequence[x509.Certificate], path: Sequence[x509.Certificate]) -> Iterator[Problem]:
     issuers = [cert.issuer for cert in path]
-    found = []
-    for cert in strangers:
-        why = "has the issuer's name but another key" if cert.subject in issuers else "has signed nothing in it"
-        found.append(
-            Problem(
-                f"{title(cert)} does not belong to the chain",
-                why,
-                "the issuer of the one before",
-                "replace it by the certificate that the authority sent along",
-            )
-        )
-    twice = sorted({title(cert) for cert in certs if list(certs).count(cert) > 1})
-    return found + [Problem(f"{name} is in the file more than once", remedy="remove the copy") for name in twice]
+    for cert in certs:
+        if is_ca(cert) and cert not in path:
+            why = "has the issuer's name but another key" if cert.subject in issuers else "has signed no certificate in it"
+            remedy = "replace it with the certificate that the CA sent along"
+            yield Problem(f"{title(cert)} does not belong to the chain", why, "the issuer of the one before", remedy)
+    for name in sorted({title(cert) for cert in certs if list(certs).count(cert) > 1}):
+        yield Problem(f"{name} is in the file more than once", remedy="remove the copy")
 
 
-def _order(certs: Sequence[x509.Certificate], path: Sequence[x509.Certificate]) -> list[Problem]:
+def _order_problems(certs: Sequence[x509.Certificate], path: Sequence[x509.Certificate]) -> Iterator[Problem]:
     actual = [cert for cert in dict.fromkeys(certs) if cert in path]
-    if actual == list(path):
-        return []
-    needed = ", ".join(f"{number}. {title(cert)}" for number, cert in enumerate(path, 1))
-    found = ", ".join(f"{number}. {title(cert)}" for number, cert in enumerate(actual, 1))
-    return [
-        Problem(
-            "the certificates are in the wrong order",
-            found,
-            needed,
-            "join them in that order: the server's own first, then each one's issuer",
-        )
-    ]
+    if actual != list(path):
+        remedy = "join them in that order: the server's own first, then each one's issuer"
+        yield Problem("the certificates are in the wrong order", _numbered(actual), _numbered(path), remedy)
 
 
-def _end(path: Sequence[x509.Certificate], roots_pem: bytes | None) -> list[Problem]:
+def _numbered(certs: Sequence[x509.Certificate]) -> str:
+    return ", ".join(f"{number}. {title(cert)}" for number, cert in enumerate(certs, 1))
+
+
+def _root_problems(path: Sequence[x509.Certificate], roots_pem: bytes | None) -> Iterator[Problem]:
     last = path[-1]
     if last.issuer == last.subject:
-        return []
+        return
     if roots_pem is None:
-        import certifi  # the authorities that requests trusts
+        import certifi  # the CAs that requests trusts
 
         roots_pem = Path(certifi.where()).read_bytes()
-    if any(root.subject == last.issuer and signed_by(last, root) for root in _roots(roots_pem)):
-        return []
-    issuer = last.issuer.rfc4514_string()
-    return [
-        Problem(
+    if not any(root.subject == last.issuer and signed_by(last, root) for root in _roots(roots_pem)):
+        yield Problem(
             "an intermediate certificate is missing",
-            f"{title(last)} is the last; nobody knows its issuer",
-            f"the certificate of {issuer}",
-            "append it: the authority offers it as its chain or bundle",
+            f"{title(last)} is the last, and its issuer is unknown",
+            f"the certificate of {last.issuer.rfc4514_string()}",
+            "append it: the CA offers it as its chain or bundle",
         )
-    ]
 
 
 def _roots(pem: bytes) -> Iterator[x509.Certificate]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some public roots are older than today's rules for serial numbers
         for block in CERTIFICATE.findall(pem):
-            with suppress(ValueError):  # one root that this library refuses does not spoil the others
+            with suppress(ValueError):  # a root that this library rejects does not affect the others
                 yield x509.load_pem_x509_certificate(block)
 
 
-def _dates(cert: x509.Certificate, now: datetime) -> list[Problem]:
-    start, end = cert.not_valid_before_utc, cert.not_valid_after_utc
+def _date_problems(cert: x509.Certificate, now: datetime) -> Iterator[Problem]:
+    start, end, needed = cert.not_valid_before_utc, cert.not_valid_after_utc, f"valid at {now:%Y-%m-%d %H:%M} UTC"
     if now > end:
-        return [
-            Problem(
-                f"{title(cert)} has expired",
-                f"valid until {end:%Y-%m-%d %H:%M} UTC",
-                f"valid at {now:%Y-%m-%d %H:%M} UTC",
-                "renew it",
-            )
-        ]
-    if now < start:
-        return [
-            Problem(
-                f"{title(cert)} is not valid yet",
-                f"valid from {start:%Y-%m-%d %H:%M} UTC",
-                f"valid at {now:%Y-%m-%d %H:%M} UTC",
-                "wait, or check this machine's clock",
-            )
-        ]
-    return []
+        yield Problem(f"{title(cert)} has expired", f"valid until {end:%Y-%m-%d %H:%M} UTC", needed, "renew it")
+    elif now < start:
+        remedy = "wait, or check this machine's clock"
+        yield Problem(f"{title(cert)} is not valid yet", f"valid from {start:%Y-%m-%d %H:%M} UTC", needed, remedy)
 
 
-def _authorities(path: Sequence[x509.Certificate]) -> list[Problem]:
-    found = [
-        Problem(
-            f"{title(cert)} has signed another certificate but is no authority",
-            "CA:FALSE",
-            "CA:TRUE",
-            "use the chain that the authority sent along",
-        )
-        for cert in path[1:]
-        if not is_ca(cert)
-    ]
+def _ca_problems(path: Sequence[x509.Certificate]) -> Iterator[Problem]:
+    for cert in path[1:]:
+        if not is_ca(cert):
+            remedy = "use the chain that the CA sent along"
+            yield Problem(f"{title(cert)} has signed another certificate but is not a CA", "CA:FALSE", "CA:TRUE", remedy)
     for cert in path:
-        hashed = cert.signature_hash_algorithm
-        if cert.issuer != cert.subject and hashed is not None and hashed.name in ("md5", "sha1"):
-            found.append(
-                Problem(
-                    f"{title(cert)} is signed with {hashed.name}",
-                    needed="SHA-256 or better",
-                    remedy="have it issued again: TLS clients refuse it",
-                )
-            )
-    return found
+        digest = cert.signature_hash_algorithm
+        if cert.issuer != cert.subject and digest is not None and digest.name in ("md5", "sha1"):
+            remedy = "have it issued again: TLS clients reject it"
+            yield Problem(f"{title(cert)} is signed with {digest.name}", needed="SHA-256 or better", remedy=remedy)
 
 
-def _serves(leaf: x509.Certificate, name: str) -> list[Problem]:
-    found = []
+def _server_problems(leaf: x509.Certificate, name: str) -> Iterator[Problem]:
     dns, ips = names(leaf)
-    if not _named(name, dns, ips):
-        listed = ", ".join(sorted(dns | {str(ip) for ip in ips})) or f"no subjectAltName, only {title(leaf)}"
-        found.append(
-            Problem(
-                "the server's certificate is for another name",
-                listed,
-                f"subjectAltName {name}",
-                "set registry.name to a name that it has, or have it issued for this one",
-            )
+    if not _matches(name, dns, ips):
+        yield Problem(
+            "the server's certificate is for another name",
+            ", ".join(sorted(dns | {str(ip) for ip in ips})) or f"no subjectAltName, only {title(leaf)}",
+            f"subjectAltName {name}",
+            "set registry.name to a name that it has, or have it issued for this one",
         )
-    uses = extension(leaf, x509.ExtendedKeyUsage)
-    if uses is not None and not SERVING & set(uses):
-        found.append(
-            Problem(
-                "the server's certificate is not for servers",
-                "no serverAuth in its extended key usage",
-                "serverAuth",
-                "have a server's certificate issued",
-            )
-        )
+    usages = extension(leaf, x509.ExtendedKeyUsage)
+    if usages is not None and not SERVING & set(usages):
+        found, remedy = "no serverAuth in its extended key usage", "have a server certificate issued"
+        yield Problem("the server's certificate is not for servers", found, "serverAuth", remedy)
     key = leaf.public_key()
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < 2048:
-        found.append(Problem("the server's key is too short", f"RSA of {key.key_size} bits", "2048 bits or more"))
+        yield Problem("the server's key is too short", f"RSA of {key.key_size} bits", "2048 bits or more")
     elif not isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
-        found.append(Problem("the server's key is of a kind that TLS clients may refuse", type(key).__name__, "RSA or ECDSA"))
-    return found
+        yield Problem("the server's key is of a type that TLS clients may reject", type(key).__name__, "RSA or ECDSA")
 
 
-def _named(name: str, dns: set[str], ips: set) -> bool:
+def _matches(name: str, dns: set[str], ips: set) -> bool:
     try:
         return ip_address(name) in ips
     except ValueError:

@@ -1,4 +1,4 @@
-"""Entries of a registry's password file, hashed with bcrypt (POC row 9)."""
+"""Lines of the registry's htpasswd file, hashed with bcrypt (POC row 9)."""
 
 import bcrypt
 
@@ -6,21 +6,21 @@ from airavata_runbook.errors import RunbookError
 
 
 def htpasswd_entry(user: str, password: str, rounds: int = 10) -> str:
-    """One line of an htpasswd file, `user:$2b$…`, without a newline: bcrypt is all that the registry accepts.
+    """One line of an htpasswd file, `user:$2b$…`, without a newline: the registry accepts bcrypt only.
 
-    rounds: the cost, 2**rounds. Raises RunbookError for a user or password that such a line cannot carry.
+    rounds: the cost, 2**rounds. Raises RunbookError for a user or password that such a line cannot hold.
     """
     if not user or ":" in user or any(ord(character) < 33 for character in user):
         raise RunbookError(
-            "a user name does not fit into an htpasswd file", found=repr(user), needed="no colon, blank or control character"
+            "invalid user name for an htpasswd file", found=repr(user), needed="a name without colon, blank or control character"
         )
     secret = password.encode()
-    if not 1 <= len(secret) <= 72 or b"\0" in secret:  # bcrypt takes no more; older versions cut silently
+    if not 1 <= len(secret) <= 72 or b"\0" in secret:  # bcrypt's limit; older versions truncate silently
         raise RunbookError(
-            "a password does not fit bcrypt",
+            "the password does not fit bcrypt",
             where=f"user {user}",
             found=f"{len(secret)} bytes",
-            needed="1 to 72 bytes in UTF-8, no zero byte",
+            needed="1 to 72 bytes in UTF-8, no NUL byte",
         )
     return f"{user}:{bcrypt.hashpw(secret, bcrypt.gensalt(rounds)).decode()}"
 
@@ -33,4 +33,4 @@ def htpasswd_matches(entry: str, user: str, password: str) -> bool:
     try:
         return bcrypt.checkpw(password.encode(), hashed.encode())
     except ValueError:
-        return False  # no bcrypt hash (md5, sha1, plain), or a password that bcrypt cannot have hashed
+        return False  # not a bcrypt hash (md5, sha1, plain), or a password over bcrypt's limit

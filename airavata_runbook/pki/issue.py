@@ -1,9 +1,10 @@
-"""Certificates, keys and passwords of a site as pure functions: PEM bytes in, PEM bytes out, no file, no host.
+"""The site's certificates and keys as pure functions: PEM bytes in, PEM bytes out, no file, no host.
 
 Keys are ECDSA P-256, except the one that signs service-account tokens. Sources: Kubernetes' "PKI certificates and
 requirements"; LAB.md for which certificates a cluster of systemd services needs; the POC's rows 9 and 10.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -13,40 +14,50 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from airavata_runbook.errors import RunbookError
-from airavata_runbook.pki.chain import Problem, bundle, check_chain
 from airavata_runbook.pki.read import USAGES, is_ca, names, signed_by, title, usages
 from airavata_runbook.pki.types import Pair, SigningKey, Subject
 
-__all__ = ["Problem", "bundle", "check_chain", "describe", "issue", "new_ca", "new_signing_key", "problems"]
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
-# A host whose clock is a little behind must not refuse a certificate that was made a moment ago.
+# A host whose clock is a little slow must accept a certificate that was just issued.
 CLOCK_SKEW = timedelta(hours=1)
 
 
+@dataclass(frozen=True)
+class CertificateInfo:
+    """What to show of a certificate: dns, ips and usages sorted; dates are aware. Not the serial number, which is random."""
+
+    subject: str
+    issuer: str
+    dns: list[str]
+    ips: list[str]
+    usages: list[str]
+    ca: bool
+    not_before: datetime
+    not_after: datetime
+
+
 def new_ca(common_name: str, days: int = 3650) -> Pair:
-    """A new certificate authority, valid from an hour ago for `days` days; it signs leaves only, no other CA."""
+    """A new certificate authority, valid from an hour ago for `days` days; it signs no other CA."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(Subject(common_name))
     start = datetime.now(UTC)
-    builder = _builder(name, name, key.public_key(), start, start + timedelta(days=days), key.public_key())
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.add_extension(_key_usage(ca=True), critical=True)
+    builder = _builder(name, name, key.public_key(), start, start + timedelta(days=days), key.public_key(), ca=True)
     return Pair(_pem(builder.sign(key, hashes.SHA256())), _private_pem(key))
 
 
 def issue(ca: Pair, subject: Subject, days: int = 365) -> Pair:
     """A new key and a certificate for `subject`, signed by `ca`, for `days` days but not beyond the CA's own end.
 
-    Raises RunbookError when the authority's files are not a CA certificate and its key, or when the subject cannot
-    be put into a certificate (a CN over 64 characters, something that is no address).
+    Raises RunbookError when `ca` is not a CA certificate and its key, or when the subject is invalid (a CN over 64
+    characters, an invalid address).
     """
     authority, authority_key = _authority(ca)
     key = ec.generate_private_key(ec.SECP256R1())
     start = datetime.now(UTC)
     end = min(start + timedelta(days=days), authority.not_valid_after_utc)
-    builder = _builder(_name(subject), authority.subject, key.public_key(), start, end, authority.public_key())
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    builder = builder.add_extension(_key_usage(ca=False), critical=True)
+    builder = _builder(_name(subject), authority.subject, key.public_key(), start, end, authority_key.public_key(), ca=False)
     builder = builder.add_extension(x509.ExtendedKeyUsage([USAGES[use] for use in subject.usages]), critical=False)
     if alternatives := _alternatives(subject):
         builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
@@ -54,9 +65,9 @@ def issue(ca: Pair, subject: Subject, days: int = 365) -> Pair:
 
 
 def new_signing_key() -> SigningKey:
-    """A key pair for service-account tokens. The API server and the controller-manager take RSA (RS256) and ECDSA
-    (ES256 and up), private in PKCS 8 and public in PKIX PEM; this one is RSA of 2048 bits, as kubeadm's, because every
-    outside verifier of such tokens knows RS256.
+    """A key pair for service-account tokens: RSA of 2048 bits, private in PKCS 8 and public in PKIX PEM.
+
+    Kubernetes also accepts ECDSA; RSA is kubeadm's choice, because every external verifier of such tokens knows RS256.
     """
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -72,16 +83,16 @@ def problems(
     now: datetime | None = None,
     renew_within_days: int = 30,
 ) -> list[str]:
-    """Why a certificate of the site must be made again, one sentence a reason; empty: it is fine.
+    """The reasons to issue a certificate of the site again, a sentence each; empty: none.
 
-    Looked at: dates; and where given, the key (does it match?), the CA (did it sign?), the subject (CN, O, names,
-    addresses and uses are exactly these). now: an aware datetime, default the present.
+    Checked: its dates; and where given, that the key matches, that the CA signed it, and that CN, O, names, addresses and
+    usages are exactly the subject's. now: an aware datetime, default the present.
     """
     try:
         cert = x509.load_pem_x509_certificate(cert_pem)
         ca = x509.load_pem_x509_certificate(ca_pem) if ca_pem else None
     except ValueError as error:
-        return [f"the certificate or its authority's cannot be read: {error}"]
+        return [f"the certificate or its authority's could not be parsed: {error}"]
     found = _date_problems(cert, ca, now or datetime.now(UTC), timedelta(days=renew_within_days))
     if key_pem is not None:
         found += _key_problems(cert, key_pem)
@@ -90,50 +101,55 @@ def problems(
     try:
         return found + (_subject_problems(cert, subject) if subject else [])
     except ValueError as error:
-        return [*found, f"its extensions cannot be read: {error}"]
+        return [*found, f"its extensions could not be parsed: {error}"]
 
 
-def describe(cert_pem: bytes) -> dict[str, object]:
-    """What to show of a certificate: subject, issuer, dns, ips, usages, ca, not_before, not_after (aware datetimes).
-
-    The serial number is left out: it is random and says nothing. Raises RunbookError when it cannot be read.
-    """
+def describe(cert_pem: bytes) -> CertificateInfo:
+    """The fields of a certificate. Raises RunbookError when it could not be parsed."""
     try:
         cert = x509.load_pem_x509_certificate(cert_pem)
     except ValueError as error:
-        raise RunbookError("a certificate cannot be read", found=str(error), needed="PEM") from None
+        raise RunbookError("a certificate could not be parsed", found=str(error), needed="PEM") from None
     dns, ips = names(cert)
-    return {
-        "subject": cert.subject.rfc4514_string(),
-        "issuer": cert.issuer.rfc4514_string(),
-        "dns": sorted(dns),
-        "ips": sorted(str(ip) for ip in ips),
-        "usages": sorted(usages(cert)),
-        "ca": is_ca(cert),
-        "not_before": cert.not_valid_before_utc,
-        "not_after": cert.not_valid_after_utc,
-    }
+    return CertificateInfo(
+        subject=cert.subject.rfc4514_string(),
+        issuer=cert.issuer.rfc4514_string(),
+        dns=sorted(dns),
+        ips=sorted(str(ip) for ip in ips),
+        usages=sorted(usages(cert)),
+        ca=is_ca(cert),
+        not_before=cert.not_valid_before_utc,
+        not_after=cert.not_valid_after_utc,
+    )
 
 
-def _authority(ca: Pair) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey]:
+def _authority(ca: Pair) -> tuple[x509.Certificate, PrivateKey]:
     try:
         cert = x509.load_pem_x509_certificate(ca.cert)
         key = serialization.load_pem_private_key(ca.key, None)
     except (ValueError, TypeError) as error:
         raise RunbookError(
-            "a certificate authority cannot be read", found=str(error), needed="PEM, its key unencrypted"
+            "a certificate authority could not be parsed", found=str(error), needed="PEM, its key unencrypted"
         ) from None
-    if not is_ca(cert) or cert.public_key() != key.public_key():
-        raise RunbookError(
-            "a certificate authority cannot sign",
-            where=title(cert),
-            found="no CA certificate" if not is_ca(cert) else "a key of another certificate",
-            needed="a CA certificate and its own key",
-        )
-    return cert, key
+    if not is_ca(cert):
+        found = "no CA certificate"
+    elif cert.public_key() != key.public_key():
+        found = "the key of another certificate"
+    elif not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
+        found = f"a key of type {type(key).__name__}"
+    else:
+        return cert, key
+    raise RunbookError(
+        "a certificate authority cannot sign",
+        where=title(cert),
+        found=found,
+        needed="a CA certificate and its own key, RSA or ECDSA",
+    )
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key, start: datetime, end: datetime, issuer_key) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: PublicKey, start: datetime, end: datetime, issuer_key: PublicKey, ca: bool
+) -> x509.CertificateBuilder:
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key)
     return (
         x509.CertificateBuilder()
@@ -145,6 +161,8 @@ def _builder(subject: x509.Name, issuer: x509.Name, key, start: datetime, end: d
         .not_valid_after(end)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(identifier, critical=False)
+        .add_extension(x509.BasicConstraints(ca, path_length=0 if ca else None), critical=True)
+        .add_extension(_key_usage(ca), critical=True)
     )
 
 
@@ -154,7 +172,7 @@ def _name(subject: Subject) -> x509.Name:
         return x509.Name([x509.NameAttribute(oid, text) for oid, text in parts if text is not None])
     except ValueError as error:
         raise RunbookError(
-            "a name does not fit into a certificate",
+            "invalid name for a certificate",
             where=subject.common_name,
             found=str(error),
             needed="1 to 64 characters (RFC 5280)",
@@ -165,16 +183,14 @@ def _alternatives(subject: Subject) -> list[x509.GeneralName]:
     try:
         return [*map(x509.DNSName, subject.dns), *map(x509.IPAddress, _addresses(subject))]
     except ValueError as error:
-        raise RunbookError("a DNS name does not fit into a certificate", where=subject.common_name, found=str(error)) from None
+        raise RunbookError("invalid DNS name for a certificate", where=subject.common_name, found=str(error)) from None
 
 
 def _addresses(subject: Subject) -> list[IPv4Address | IPv6Address]:
     try:
         return [ip_address(ip) for ip in subject.ips]
     except ValueError as error:
-        raise RunbookError(
-            "a certificate is to name an address that is none", where=subject.common_name, found=str(error)
-        ) from None
+        raise RunbookError("invalid address for a certificate", where=subject.common_name, found=str(error)) from None
 
 
 def _key_usage(ca: bool) -> x509.KeyUsage:
@@ -195,7 +211,7 @@ def _pem(cert: x509.Certificate) -> bytes:
     return cert.public_bytes(serialization.Encoding.PEM)
 
 
-def _private_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
+def _private_pem(key: PrivateKey) -> bytes:
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
@@ -205,7 +221,7 @@ def _date_problems(cert: x509.Certificate, ca: x509.Certificate | None, now: dat
         return [f"expired on {end:%Y-%m-%d}"]
     if now < cert.not_valid_before_utc:
         return [f"not valid before {cert.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"]
-    # A leaf ends with its authority at the latest: where it already does, making it again wins no day.
+    # A leaf expires with its authority at the latest: then issuing it again would not extend it.
     if now + ahead > end and not (ca and end >= ca.not_valid_after_utc):
         return [f"expires on {end:%Y-%m-%d}"]
     return []
@@ -215,28 +231,28 @@ def _key_problems(cert: x509.Certificate, key_pem: bytes) -> list[str]:
     try:
         key = serialization.load_pem_private_key(key_pem, None)
     except (ValueError, TypeError):
-        return ["its key cannot be read"]
+        return ["its key could not be parsed"]
     return [] if key.public_key() == cert.public_key() else ["its key belongs to another certificate"]
 
 
 def _subject_problems(cert: x509.Certificate, subject: Subject) -> list[str]:
     found = []
-    for label, oid, wanted in (
+    for label, oid, expected in (
         ("CN", NameOID.COMMON_NAME, subject.common_name),
         ("O", NameOID.ORGANIZATION_NAME, subject.organization),
     ):
         actual = ", ".join(str(attribute.value) for attribute in cert.subject.get_attributes_for_oid(oid))
-        if actual != (wanted or ""):
-            found.append(f"{label} is {actual or 'empty'}, not {wanted or 'empty'}")
+        if actual != (expected or ""):
+            found.append(f"{label} is {actual or 'empty'}, not {expected or 'empty'}")
     dns, ips = names(cert)
-    wanted_names = {*subject.dns, *map(str, _addresses(subject))}
+    expected_names = {*subject.dns, *map(str, _addresses(subject))}
     actual_names = dns | {str(ip) for ip in ips}
-    found += [f"does not name {name}" for name in sorted(wanted_names - actual_names)]
-    found += [f"names {name}, which it should not" for name in sorted(actual_names - wanted_names)]
+    found += [f"does not name {name}" for name in sorted(expected_names - actual_names)]
+    found += [f"names {name}, which it should not" for name in sorted(actual_names - expected_names)]
     if usages(cert) != set(subject.usages):
-        found.append(f"is for {_words(usages(cert))}, not for {_words(set(subject.usages))}")
+        found.append(f"is for {_listed(usages(cert))}, not for {_listed(set(subject.usages))}")
     return found + (["is a CA certificate, which it should not be"] if is_ca(cert) else [])
 
 
-def _words(usages: set[str]) -> str:
+def _listed(usages: set[str]) -> str:
     return " and ".join(sorted(usages)) or "nothing"

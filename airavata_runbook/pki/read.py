@@ -1,15 +1,17 @@
-"""What a certificate says: names, uses, whether it is an authority, who signed it. Shared by pki and chain."""
+"""Fields of a certificate: names, extended key usage, CA or not, issuer. Shared by issue and chain."""
 
 from ipaddress import IPv4Address, IPv6Address
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+Extension = TypeVar("Extension", bound=x509.ExtensionType)
 USAGES = {"client": ExtendedKeyUsageOID.CLIENT_AUTH, "server": ExtendedKeyUsageOID.SERVER_AUTH}
 
 
-def extension(cert: x509.Certificate, kind: type[x509.ExtensionType]):
+def extension(cert: x509.Certificate, kind: type[Extension]) -> Extension | None:
     """The extension of a kind, or None. Raises ValueError when the certificate's extensions are malformed."""
     try:
         return cert.extensions.get_extension_for_class(kind).value
@@ -20,11 +22,12 @@ def extension(cert: x509.Certificate, kind: type[x509.ExtensionType]):
 
 
 def names(cert: x509.Certificate) -> tuple[set[str], set[IPv4Address | IPv6Address]]:
-    """DNS names and addresses of the subjectAltName; the CN is no name of a server (Go and browsers ignore it)."""
+    """DNS names and addresses of the subjectAltName; the CN is not a server name (Go and browsers ignore it)."""
     found = extension(cert, x509.SubjectAlternativeName)
     if found is None:
         return set(), set()
-    return set(found.get_values_for_type(x509.DNSName)), set(found.get_values_for_type(x509.IPAddress))
+    ips = {ip for ip in found.get_values_for_type(x509.IPAddress) if isinstance(ip, (IPv4Address, IPv6Address))}
+    return set(found.get_values_for_type(x509.DNSName)), ips
 
 
 def usages(cert: x509.Certificate) -> set[str]:
@@ -34,13 +37,13 @@ def usages(cert: x509.Certificate) -> set[str]:
 
 
 def is_ca(cert: x509.Certificate) -> bool:
-    """Whether basicConstraints say that it is an authority."""
+    """Whether basicConstraints has CA:TRUE."""
     constraints = extension(cert, x509.BasicConstraints)
     return bool(constraints and constraints.ca)
 
 
 def signed_by(cert: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether `issuer` is named as the issuer and its key made the signature."""
+    """Whether `issuer` is the certificate's issuer by name and its key verifies the signature."""
     try:
         cert.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):
@@ -49,5 +52,5 @@ def signed_by(cert: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 
 def title(cert: x509.Certificate) -> str:
-    """How a message calls a certificate: its subject, `CN=registry.lab,O=Lab`."""
+    """The subject, for messages: `CN=registry.lab,O=Lab`."""
     return cert.subject.rfc4514_string() or "(empty subject)"

@@ -1,5 +1,5 @@
-"""What certificates and keys are to the rest of the package: bytes and names. What makes and reads them is in pki, and is
-imported where it is used: the library behind it takes a while to load, and most steps ask for no certificate.
+"""Certificates and keys as bytes, and whom they name. Separate from issue.py, which is imported only where it is used: the
+cryptography library takes a while to load, and most steps need no certificate.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class SigningKey:
 
 @dataclass(frozen=True)
 class Subject:
-    """Whom a certificate names: CN, O, names and addresses it serves under, and uses ("client", "server")."""
+    """What a certificate is issued for: CN, O, DNS names and addresses, and extended key usage ("client", "server")."""
 
     common_name: str
     organization: str | None = None

@@ -137,10 +137,11 @@ class Certificate:
 
     def _issue(self, context: Context, authority: Pair) -> None:
         from airavata_runbook.pki import issue as pki
+        from airavata_runbook.pki.chain import bundle
 
         pair = pki.issue(authority, self.subject)
         if self.chain:
-            pair = Pair(pki.bundle(pair.cert, authority.cert), pair.key)
+            pair = Pair(bundle(pair.cert, authority.cert), pair.key)
         _write_pair(context, self.stem, pair, self.owner)
 
 

@@ -1,96 +1,70 @@
-"""The kinds of values that a site file holds: what they may look like, in a pattern for machines and in words for people."""
+"""The types of values in a site file: a pattern for editors (JSON Schema), and the same in words for the error message."""
 
 import re
 from ipaddress import IPv4Address, IPv4Network
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-# Pattern → the same in words, for the message that refuses a value.
+# Pattern → the same in words, for the message that rejects a value.
 PATTERNS: dict[str, str] = {}
 
 
-def text(pattern: str, words: str, longest: int | None = None):
-    """The type of a text that matches a pattern. words: what it has to be, after "needs". longest: in characters."""
+def text(pattern: str, words: str, longest: int | None = None) -> Any:
+    """Constraint: a text that matches `pattern`. words: what is needed, after "needs". longest: in characters."""
     PATTERNS[pattern] = words
-    return Annotated[str, Field(pattern=pattern, max_length=longest, strict=True)]
+    return Field(pattern=pattern, max_length=longest, strict=True)
 
 
-def whole(least: int, most: int | None = None):
-    """The type of a whole number within bounds; true, 1.0 and "1" are none."""
-    return Annotated[int, Field(strict=True, ge=least, le=most)]
+def whole(least: int, most: int | None = None) -> Any:
+    """Constraint: a whole number within bounds; true, 1.0 and "1" are rejected."""
+    return Field(strict=True, ge=least, le=most)
 
 
 def without_login(text: str) -> str:
-    """`text` with … for what an address has before its @ and after its ?: a password may stand in either."""
+    """`text` with … for the part of an address before its @ and after its ?: either may hold a password."""
     return re.sub(r"\?\S*", "?…", re.sub(r"(//|:)(?!//).*@", r"\1…@", text, flags=re.DOTALL))
 
 
 # Addresses that hosts, pods and services cannot have (IANA's registry of special-purpose addresses, RFC 6890; RFC 5771).
-SET_ASIDE = {
+RESERVED_NETWORKS = {
     IPv4Network("0.0.0.0/8"): "this network",
     IPv4Network("127.0.0.0/8"): "loopback",
     IPv4Network("169.254.0.0/16"): "link-local",
     IPv4Network("224.0.0.0/4"): "multicast",
     IPv4Network("240.0.0.0/4"): "reserved",
 }
-# Interfaces that every host has, or gets, and that do not join it to the others.
-OTHER_INTERFACES = {"lo": "the loopback", "cni0": "the pods' bridge", "flannel.1": "made by flannel from the one that is wanted"}
-# Folders of the system or of the cluster, with all below them.
-TAKEN_TREES = (
-    "/bin",
-    "/boot",
-    "/dev",
-    "/etc",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/libx32",
-    "/proc",
-    "/run",
-    "/sbin",
-    "/sys",
-    "/usr",
-    "/opt/cni",
-    "/opt/containerd",
-    "/var/cache/apt",
-    "/var/lib/apt",
-    "/var/lib/cni",
-    "/var/lib/containerd",
-    "/var/lib/dpkg",
-    "/var/lib/etcd",
-    "/var/lib/kubelet",
-    "/var/lib/systemd",
-    "/var/log",
-    "/var/run",
-)
-# Folders below which there is room for one of the site's own.
+# Interfaces that every host has, or gets, and that do not connect it to the others.
+OTHER_INTERFACES = {
+    "lo": "the loopback interface",
+    "cni0": "the pods' bridge",
+    "flannel.1": "the VXLAN interface that flannel makes",
+}
+# Folders that, with everything below them, are not the site's to choose.
+RESERVED_FOLDERS = {
+    "the system": (
+        *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/run", "/sbin", "/sys", "/usr"),
+        *("/var/cache/apt", "/var/lib/apt", "/var/lib/dpkg", "/var/lib/systemd", "/var/log", "/var/run"),
+    ),
+    "the cluster": (
+        *("/opt/cni", "/opt/containerd", "/var/lib/cni", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet"),
+    ),
+}
+# Folders that a folder of the site may be in, but not be.
 SHARED_FOLDERS = (
-    "/home",
-    "/media",
-    "/mnt",
-    "/opt",
-    "/root",
-    "/srv",
-    "/tmp",
-    "/var",
-    "/var/cache",
-    "/var/lib",
-    "/var/local",
-    "/var/opt",
-    "/var/spool",
-    "/var/tmp",
+    *("/home", "/media", "/mnt", "/opt", "/root", "/srv", "/tmp"),
+    *("/var", "/var/cache", "/var/lib", "/var/local", "/var/opt", "/var/spool", "/var/tmp"),
 )
 
 
-def _written(words: str) -> BeforeValidator:
-    def is_text(value: object) -> object:
-        # ipaddress would take true, 167772171 and bytes as well.
+def _address_text(words: str) -> BeforeValidator:
+    def check(value: object) -> object:
+        # ipaddress would accept true, 167772171 and bytes as well.
         if not isinstance(value, str | IPv4Address | IPv4Network):
             raise ValueError(f"needs {words}")
         return value
 
-    return BeforeValidator(is_text)
+    return BeforeValidator(check)
 
 
 def _with_mask(value: object) -> object:
@@ -99,33 +73,34 @@ def _with_mask(value: object) -> object:
     return value
 
 
-def _for_hosts(value: IPv4Address | IPv4Network) -> IPv4Address | IPv4Network:
-    for network, what in SET_ASIDE.items():
+def _usable_by_hosts(value: IPv4Address | IPv4Network) -> IPv4Address | IPv4Network:
+    for network, use in RESERVED_NETWORKS.items():
         if IPv4Network(value).overlaps(network):
-            raise ValueError(f"needs what hosts can have; {network} is set aside ({what})")
+            raise ValueError(f"needs addresses that hosts can use; {network} is reserved ({use})")
     return value
 
 
-def _own_folder(path: str) -> str:
+def _dedicated_folder(path: str) -> str:
     folder = path.removeprefix("file://")
-    for tree in TAKEN_TREES:
-        if f"{folder}/".startswith(f"{tree}/"):
-            raise ValueError(f"needs a folder of its own; {tree} belongs to the system or to the cluster")
+    for owner, trees in RESERVED_FOLDERS.items():
+        for tree in trees:
+            if f"{folder}/".startswith(f"{tree}/"):
+                raise ValueError(f"needs a dedicated folder; {tree} belongs to {owner}")
     if folder in SHARED_FOLDERS:
-        raise ValueError(f"needs a folder of its own, such as {folder}/airavata; {folder} is everybody's")
+        raise ValueError(f"needs a dedicated folder, such as {folder}/airavata; {folder} is shared with other software")
     return path
 
 
-def _of_hosts(interface: str) -> str:
+def _cluster_interface(interface: str) -> str:
     if interface in OTHER_INTERFACES:
-        raise ValueError(f"needs the interface that joins the hosts; {interface} is {OTHER_INTERFACES[interface]}")
+        raise ValueError(f"needs the interface that connects the hosts; {interface} is {OTHER_INTERFACES[interface]}")
     return interface
 
 
-def _no_other_name(name: str) -> str:
-    """A name that leads to one host, and that a line of /etc/hosts can give it."""
+def _host_name(name: str) -> str:
+    """A name that identifies one host, and that a line of /etc/hosts can give it."""
     if name == "localhost":
-        raise ValueError("needs another name; localhost is what every host calls itself")
+        raise ValueError("needs another name; localhost is every host's own loopback name")
     if name.rpartition(".")[2].isdigit():  # no top-level domain is all digits, so that the two can be told apart (RFC 3696)
         raise ValueError("needs a name, not an address")
     return name
@@ -133,7 +108,7 @@ def _no_other_name(name: str) -> str:
 
 def _own_namespace(name: str) -> str:
     if name.startswith("kube-"):  # Kubernetes' documentation, "Namespaces"
-        raise ValueError("needs a namespace of its own; those that begin with kube- are Kubernetes' own")
+        raise ValueError("needs a namespace of its own; the prefix kube- is reserved for Kubernetes")
     return name
 
 
@@ -152,98 +127,88 @@ TCP_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-
 USER = "[A-Za-z0-9_][A-Za-z0-9._-]*"
 PART = "[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*"  # of a path: neither . nor ..
 PRINTABLE = r"[^\x00-\x1f\x7f]"
-GIVEN = f"env:[A-Za-z_][A-Za-z0-9_]*|(file|prompt|keyring):{PRINTABLE}+"
+EXTERNAL = f"env:[A-Za-z_][A-Za-z0-9_]*|(file|prompt|keyring):{PRINTABLE}+"
 
-Name = text(f"^{NAME}$", "lower-case letters, digits and hyphens, 63 of them at most")
-# Its authorities are called after it, in at most 64 characters (RFC 5280).
-SiteName = text("^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", "lower-case letters, digits and hyphens, 40 of them at most")
-NodeName = Annotated[Name, AfterValidator(_no_other_name)]
+Name = Annotated[str, text(f"^{NAME}$", "lower-case letters, digits and hyphens, at most 63")]
+# The common names of its certificate authorities are made from it, and have at most 64 characters (RFC 5280).
+SiteName = Annotated[str, text("^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", "lower-case letters, digits and hyphens, at most 40")]
+NodeName = Annotated[Name, AfterValidator(_host_name)]
 Namespace = Annotated[Name, AfterValidator(_own_namespace)]
 Domain = Annotated[
-    text(DOMAIN, "a domain name such as registry.internal, each part of 63 characters at most", 253),
-    AfterValidator(_no_other_name),
+    str,
+    text(DOMAIN, "a domain name such as registry.internal, at most 63 characters between two dots", 253),
+    AfterValidator(_host_name),
 ]
-CommonName = Annotated[text(DOMAIN, PATTERNS[DOMAIN], 64), AfterValidator(_no_other_name)]  # a certificate's subject (RFC 5280)
-Host = text(f"^({HOST}|{IPV6})$", "a host's name or address, without user and port", 253)
-Jump = text(f"^({USER}@)?{HOST}(:{TCP_PORT})?$", "user@host:port, user and port may be left out (ports: 1 to 65535)")
-Version = text(r"^[0-9]+\.[0-9]+(\.[0-9]+)?$", "a version such as 1.36.3")
-Word = text(f"^{USER}$", "letters, digits, dots, underscores and hyphens, dots and hyphens not first")
-Line = text(f"^{PRINTABLE}*$", "one line of text")
+CommonName = Annotated[str, text(DOMAIN, PATTERNS[DOMAIN], 64), AfterValidator(_host_name)]  # a certificate's subject (RFC 5280)
+Host = Annotated[str, text(f"^({HOST}|{IPV6})$", "a host's name or address, without user and port", 253)]
+Jump = Annotated[str, text(f"^({USER}@)?{HOST}(:{TCP_PORT})?$", "[user@]host[:port], a port from 1 to 65535")]
+Version = Annotated[str, text(r"^[0-9]+\.[0-9]+(\.[0-9]+)?$", "a version such as 1.36.3")]
+Word = Annotated[str, text(f"^{USER}$", "letters, digits, dots, underscores and hyphens, the first no dot or hyphen")]
+Line = Annotated[str, text(f"^{PRINTABLE}*$", "one line of text")]
 Interface = Annotated[
-    text(r"^[A-Za-z0-9._-]{1,15}$", "the name of a network interface, 15 characters at most"), AfterValidator(_of_hosts)
+    str,
+    text(r"^[A-Za-z0-9._-]{1,15}$", "the name of a network interface, at most 15 characters"),
+    AfterValidator(_cluster_interface),
 ]
-Digest = text(r"^sha256:[0-9a-f]{64}$", "a digest: sha256: and 64 hexadecimal digits")
-Fingerprint = text(r"^SHA256:[A-Za-z0-9+/]{43}=?$", "a fingerprint as ssh-keygen -lf prints it: SHA256:…")
-Prefix = Annotated[text(r"^(/[a-z0-9-]+)+$", "a key such as /kube-centos/network"), AfterValidator(_own_key)]
-Bridge = text(r"^[a-z][a-z0-9]{0,9}$", "a letter and at most nine letters and digits")
-ImageReference = text(
-    "^[!-?A-~]+(@sha256:[0-9a-f]{64})?$",
-    "an image's reference such as registry.example.org/team/api@sha256:… with 64 hexadecimal digits; a login stands in auth",
-)
-LocalPath = text(f"^{PRINTABLE}+$", "a path on this machine")
-HostPath = text(
-    f"^(/{PART})+$",
-    "an absolute path on the hosts: letters, digits, dots, underscores and hyphens, no .. in it and no / at its end",
-)
-KeyFile = text(f"^/({PART}/)*{PART}$", "the absolute path of a key file on the hosts; nothing is downloaded from an address")
-Folder = Annotated[HostPath, AfterValidator(_own_folder)]
+Digest = Annotated[str, text(r"^sha256:[0-9a-f]{64}$", "a digest: sha256: and 64 hexadecimal digits")]
+Fingerprint = Annotated[str, text(r"^SHA256:[A-Za-z0-9+/]{43}=?$", "a fingerprint as ssh-keygen -lf prints it: SHA256:…")]
+Prefix = Annotated[str, text(r"^(/[a-z0-9-]+)+$", "a key such as /kube-centos/network"), AfterValidator(_own_key)]
+Bridge = Annotated[str, text(r"^[a-z][a-z0-9]{0,9}$", "a letter and at most nine letters and digits")]
+ImageReference = Annotated[
+    str,
+    text(
+        "^[!-?A-~]+(@sha256:[0-9a-f]{64})?$",
+        "an image reference such as registry.example.org/team/api@sha256:… with 64 hexadecimal digits; a login belongs in auth",
+    ),
+]
+LocalPath = Annotated[str, text(f"^{PRINTABLE}+$", "a path on this machine")]
+HostPath = Annotated[
+    str,
+    text(
+        f"^(/{PART})+$",
+        "an absolute path on the hosts: letters, digits, dots, underscores and hyphens, no .. in it and no / at its end",
+    ),
+]
+KeyFile = Annotated[str, text(f"^/({PART}/)*{PART}$", "the absolute path of a key file on the hosts; keys are not downloaded")]
+Folder = Annotated[HostPath, AfterValidator(_dedicated_folder)]
 Url = Annotated[
+    str,
     text(
         rf"^(file://(/{PART}){{2,}}|https?://({HOST}|\[{IPV6}\])(:{TCP_PORT})?(/[!-~]*)?)$",
         "an address that starts with https:// or http:// and a host, without a login (apt reads one from "
         "/etc/apt/auth.conf.d on the hosts), or with file:// and the absolute path of a folder, two levels deep at "
         "least (letters, digits, dots, underscores and hyphens)",
     ),
-    AfterValidator(_own_folder),
+    AfterValidator(_dedicated_folder),
 ]
-Port = whole(1, 65535)
-NodePort = whole(30000, 32767)
+Port = Annotated[int, whole(1, 65535)]
+NodePort = Annotated[int, whole(30000, 32767)]
 YesNo = Annotated[bool, Field(strict=True)]
-HostAddress = Annotated[IPv4Address, _written("an IPv4 address such as 10.0.0.11"), AfterValidator(_for_hosts)]
+HostAddress = Annotated[IPv4Address, _address_text("an IPv4 address such as 10.0.0.11"), AfterValidator(_usable_by_hosts)]
 HostNetwork = Annotated[
-    IPv4Network, BeforeValidator(_with_mask), _written("an IPv4 network such as 10.244.0.0/16"), AfterValidator(_for_hosts)
+    IPv4Network,
+    BeforeValidator(_with_mask),
+    _address_text("an IPv4 network such as 10.244.0.0/16"),
+    AfterValidator(_usable_by_hosts),
 ]
-SecretRef = text(
-    f"^(generated:{NAME}|{GIVEN})$",
-    "a reference: generated:NAME (lower-case letters, digits, hyphens), env:NAME, file:PATH, prompt:NAME or "
-    "keyring:NAME; a secret's value never stands in a site file",
-)
-GivenSecret = text(
-    f"^({GIVEN})$",
-    "a reference to a secret that you have: env:NAME, file:PATH, prompt:NAME or keyring:NAME; what the master "
-    "generates is no key of your certificate and no login at another registry, and a secret's value never "
-    "stands in a site file",
-)
-# The checks of preflight.py, which say what each asks.
-CheckName = Literal[
-    "reachable",
-    "host-key",
-    "sudo",
-    "os",
-    "architecture",
-    "cpu",
-    "memory",
-    "disk",
-    "address",
-    "mtu",
-    "ports",
-    "swap",
-    "kernel",
-    "cgroup",
-    "selinux",
-    "firewalld",
-    "packages",
-    "clock",
-    "networks",
-    "registry-name",
-    "settings",
-    "repository",
-    "hostname",
-    "machine-id",
-    "versions",
-    "sources",
-    "stack",
+SecretRef = Annotated[
+    str,
+    text(
+        f"^(generated:{NAME}|{EXTERNAL})$",
+        "a reference: generated:NAME (lower-case letters, digits, hyphens), env:NAME, file:PATH, prompt:NAME or "
+        "keyring:NAME; a site file never holds a secret's value",
+    ),
 ]
+ExternalSecret = Annotated[
+    str,
+    text(
+        f"^({EXTERNAL})$",
+        "a reference to an existing secret: env:NAME, file:PATH, prompt:NAME or keyring:NAME; a generated: value cannot be "
+        "the key of your certificate or a login at another registry, and a site file never holds a secret's value",
+    ),
+]
+# Site.load does not know the checks: preflight.py has them and rejects an unknown name, before it connects to a host.
+CheckName = Annotated[str, text("^[a-z0-9]+(-[a-z0-9]+)*$", "the name of a check: lower-case letters, digits and hyphens")]
 
 
 class Model(BaseModel):

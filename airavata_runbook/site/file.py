@@ -1,4 +1,4 @@
-"""The content of a site file: found, read, given its defaults and overrides. Whether it is right is site.py's matter."""
+"""The content of a site file before validation: where it is found, how it is read, its defaults and overrides."""
 
 import os
 from collections.abc import Mapping
@@ -11,69 +11,70 @@ from airavata_runbook.site.yaml_reader import parse
 
 
 def read(source: Mapping | str | os.PathLike | None) -> tuple[dict, str]:
-    """What is below `site:`, and where it stands, in words; source: as `Site.load` takes it. Raises SiteError."""
+    """The mapping below `site:`, and where it comes from, for messages. source: as for `Site.load`. Raises SiteError."""
     if source is None:
         source = os.environ.get(SITE)
         if not source:
             raise SiteError(
-                "no site was named",
-                needed="a site, so that nothing ever runs on the wrong one",
+                "no site specified",
+                needed="a site: there is no default, so that nothing runs on the wrong one",
                 remedy=f"set `site` in the notebook's first cell to a name or path, run papermill with "
                 f"-f parameters/SITE.yaml, or set the environment variable {SITE}",
             )
     if isinstance(source, Mapping):
-        return _copy(source), "the site given"
+        return _copy(source), "the given mapping"
     path = _find(Path(source))
     where = str(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SiteError("the site file cannot be read", where=where, found=str(error)) from None
-    return _copy(_below_site(parse(text, where), where)), where
+        raise SiteError("could not read the site file", where=where, found=str(error)) from None
+    return _copy(_site_section(parse(text, where), where)), where
 
 
-def _below_site(content: object, where: str) -> dict:
+def _site_section(content: object, where: str) -> dict:
     remedy = "put everything below `site:`, as parameters/lab.yaml does"
     if content is None:
         raise SiteError("the site file is empty", where=where, needed="the key `site:` with keys below it", remedy=remedy)
     if not isinstance(content, dict) or list(content) != ["site"]:
-        raise SiteError("a site file has exactly one top-level key, `site:`", where=where, found=_kind(content), remedy=remedy)
+        raise SiteError("a site file has exactly one top-level key, `site:`", where=where, found=_outline(content), remedy=remedy)
     if not isinstance(content["site"], dict):
         raise SiteError(
-            f"there is {_kind(content['site'])} below `site:`", where=where, needed="keys: name, nodes and others", remedy=remedy
+            "`site:` has no keys below it",
+            where=where,
+            found=_outline(content["site"]),
+            needed="keys: name, nodes and others",
+            remedy=remedy,
         )
     return content["site"]
 
 
-def _kind(value: object) -> str:
+def _outline(value: object) -> str:
     if isinstance(value, dict):
         return "the keys " + ", ".join(map(str, value)) if value else "no key"
     return {type(None): "nothing", list: "a list"}.get(type(value), "a single value")
 
 
 def _find(source: Path) -> Path:
-    candidates = [source, paths.given(source)]
-    try:
-        known = paths.project_dir() / "parameters"
-        candidates.append(known / f"{source}.yaml")
-    except FileNotFoundError:
-        known = None
+    candidates = [source, paths.resolve_path(source)]
+    known = paths.base_dir() / "parameters"
+    candidates.append(known / f"{source}.yaml")
     for path in candidates:
         try:
             if path.is_file():
                 return path.resolve()
         except OSError as error:  # its name is too long, or a folder may not be entered
-            raise SiteError("the site file cannot be read", where=str(path)[:200], found=error.strerror) from None
-    names = sorted(path.stem for path in known.glob("*.yaml")) if known else []
+            raise SiteError("could not read the site file", where=str(path)[:200], found=error.strerror or "") from None
+    names = sorted(path.stem for path in known.glob("*.yaml"))
     raise SiteError(
-        f"there is no site {str(source)!r}",
-        where=str(known or ""),
+        f"unknown site {str(source)!r}",
+        where=str(known),
         needed="a path, or one of " + ", ".join(names) if names else "the path of a site file",
     )
 
 
 def with_defaults(data: dict) -> dict:
-    """Node-level ssh inherits the site's; a lab site's hosts have the key and known_hosts that the lab made."""
+    """Nodes inherit the site's `ssh`; hosts of a lab have the key and known_hosts that `lab up` created."""
     data = _copy(data)
     shared = data.get("ssh", {})
     if isinstance(data.get("lab"), dict) and isinstance(shared, dict):
@@ -92,13 +93,13 @@ def _copy(value):
     return [_copy(item) for item in value] if isinstance(value, list) else value
 
 
-def put(data: dict, dotted: str, value: object) -> None:
-    """Change one field of a site file's content. A node is found by its name or by its number, from 0. Raises SiteError."""
+def set_field(data: dict, dotted: str, value: object) -> None:
+    """Set one field of a site file's content. A node is given by its name or by its number, from 0. Raises SiteError."""
     *parents, last = dotted.split(".")
     for key in parents:
         data = data.setdefault(key, {}) if isinstance(data, dict) else data[_position(data, key, dotted)]
         if not isinstance(data, dict | list):
-            raise SiteError("a field that holds a value cannot be descended into", where=f"--set {dotted}", found=key)
+            raise SiteError("cannot set a field below a plain value", where=f"--set {dotted}", found=key)
     data[_position(data, last, dotted) if isinstance(data, list) else last] = value
 
 

@@ -1,16 +1,16 @@
 """The sections of a site file, each a typed model."""
 
 from ipaddress import IPv4Address, IPv4Network
-from typing import Literal
+from typing import Annotated, Literal
 
 from airavata_runbook.site.fields import (
     Bridge,
     CommonName,
     Digest,
     Domain,
+    ExternalSecret,
     Fingerprint,
     Folder,
-    GivenSecret,
     Host,
     HostAddress,
     HostNetwork,
@@ -37,11 +37,11 @@ from airavata_runbook.site.fields import (
 
 
 class Ssh(Model):
-    """How the notebook's machine reaches a host; nothing of it is used between the hosts.
+    """How this machine connects to a host; not used between the hosts.
 
     host: name or address to connect to (default: the node's address). key: path of a private key; without
-    one the SSH agent is asked. jump: `user@host:port` of a jump host. fingerprint: `SHA256:…` of the host key,
-    else known_hosts (default ~/.ssh/known_hosts) must have it: keys are never added by themselves.
+    one the SSH agent is used. jump: `user@host:port` of a jump host. fingerprint: `SHA256:…` of the host key,
+    else known_hosts (default ~/.ssh/known_hosts) must have it: host keys are never added automatically.
     """
 
     host: Host | None = None
@@ -64,11 +64,11 @@ class Node(Model):
 
 
 class Network(Model):
-    """Addresses of pods and services, and how flannel hands them to hosts (POC rows 2, 6 and 8)."""
+    """Networks of pods and services, and how flannel assigns subnets to hosts (POC rows 2, 6 and 8)."""
 
     pods: HostNetwork = IPv4Network("10.244.0.0/16")
     services: HostNetwork = IPv4Network("10.254.0.0/16")
-    subnet_length: whole(8, 28) = 24
+    subnet_length: Annotated[int, whole(8, 28)] = 24
     backend: Literal["vxlan"] = "vxlan"
     etcd_prefix: Prefix = "/kube-centos/network"
     domain: Domain = "cluster.local"
@@ -87,7 +87,7 @@ class Network(Model):
 class Repository(Model):
     """The package repository on each host (POC row 3). A `file://` baseurl is filled over SSH by 02-install.
 
-    gpgkey: the absolute path of the repository's public key on the hosts, where gpgcheck is true; nothing downloads one.
+    gpgkey: the absolute path of the repository's public key on the hosts, needed with gpgcheck; it is not downloaded.
     """
 
     id: Word = "airavata-runbook"
@@ -103,7 +103,7 @@ class Repository(Model):
 
 
 class Versions(Model):
-    """The versions of the packages, one for each; the defaults ran together (the measured set of 2026-11)."""
+    """The versions of the packages; the defaults were tested together (2026-11)."""
 
     kubernetes: Version = "1.36.3"
     etcd: Version = "3.6.16"
@@ -114,15 +114,15 @@ class Versions(Model):
 
 
 class Certificate(Model):
-    """The admin's own certificate for the registry (POC row 10): paths on the notebook's machine."""
+    """The admin's own certificate for the registry (POC row 10): paths on this machine."""
 
     certificate: LocalPath
     chain: LocalPath | None = None
-    key: GivenSecret
+    key: ExternalSecret
 
 
 class Registry(Model):
-    """The private registry (POC rows 9 to 11). name: what images are called by, NAME:PORT/image."""
+    """The private registry (POC rows 9 to 11). name: the host part of image references, NAME:PORT/image."""
 
     node: Name | None = None
     port: Port = 5000
@@ -136,30 +136,35 @@ class Registry(Model):
 class ImageSource(Model):
     """Where an image comes from: exactly one of archive (path), pull (reference) or build (folder).
 
-    digest: of what is pulled, unless its reference has one; of an archive it is compared. auth: `user:password`.
+    digest: required for pull unless the reference has one; with archive it is compared. auth: `user:password`.
     """
 
     archive: LocalPath | None = None
     pull: ImageReference | None = None
     build: LocalPath | None = None
     digest: Digest | None = None
-    auth: GivenSecret | None = None
+    auth: ExternalSecret | None = None
+
+
+def registry_node_name(nodes: list[Node], registry: Registry) -> str:
+    """The name of the node that runs the private registry: registry.node, else the master; "" when there is none."""
+    return registry.node or next((node.name for node in nodes if node.role == "master"), "")
 
 
 class Airavata(Model):
     """What runs on the cluster: a stack (data under stacks/), its images and its secrets.
 
-    images: image name → source, before the runbook's own builds. A component of Airavata itself that has no image here
-    is served by the STAND-IN where stand_in is true (the lab), else it is left out, and said to be.
-    storage_node, storage_path: where volumes live (default: the first worker). portal_node_port, api_node_port: the ports
-    on each host at which the portal and the API are served to the outside.
+    images: image name → source, instead of the runbook's own builds. A component of Airavata itself that has no image here
+    is served by the STAND-IN where stand_in is true (the lab); else it is left out, and the report says so.
+    storage_node, storage_path: where volumes are kept (default: the first worker). portal_node_port, api_node_port: the
+    ports on each host at which the portal and the API are served to clients outside the cluster.
     """
 
     stack: Name = "classic"
     namespace: Namespace = "airavata"
     images: dict[Name, ImageSource] = {}
     stand_in: YesNo = False
-    api_replicas: whole(1, 50) = 2
+    api_replicas: Annotated[int, whole(1, 50)] = 2
     gateway: Word = "default"
     storage_node: Name | None = None
     storage_path: Folder = "/var/lib/airavata"
@@ -168,13 +173,18 @@ class Airavata(Model):
     secrets: dict[Name, SecretRef] = {}
 
 
-class Lab(Model):
-    """Only for hosts that `airavata-runbook lab up` makes on this machine. memory: MiB a host, a soft bound.
+def storage_node_name(nodes: list[Node], airavata: Airavata) -> str:
+    """The name of the node that holds volumes: airavata.storage_node, else the first worker, else the only node."""
+    return airavata.storage_node or next((node.name for node in nodes if node.role == "worker"), nodes[0].name)
 
-    `lab: {}` takes all defaults; a key `lab:` with nothing below it is refused, for it could mean either kind of hosts.
+
+class Lab(Model):
+    """Only for hosts that `airavata-runbook lab up` creates on this machine. memory: MiB a host, a soft limit.
+
+    `lab: {}` takes all defaults; `lab:` with nothing below it is rejected.
     """
 
     bridge: Bridge = "lab0"
     network: HostNetwork = IPv4Network("10.98.0.0/24")
     firewall: Literal["open", "closed"] = "open"
-    memory: whole(1024) | None = None
+    memory: Annotated[int, whole(1024)] | None = None

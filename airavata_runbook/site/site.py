@@ -1,31 +1,39 @@
 """The site: the one typed model of a site file. Nothing else in the package reads parameters.
 
-A site file is YAML with exactly one top-level key, `site:`. Every key below it is checked: an unknown key, a
-wrong type or a contradiction is refused before any host is touched, with the field's path and the remedy.
+A site file is YAML with exactly one top-level key, `site:`. Every key below it is checked: unknown keys, wrong types and
+conflicting values are reported before any host is touched, with the field's path and the remedy.
 """
 
 import os
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field, GetPydanticSchema, ValidationError
 
 from airavata_runbook.errors import SiteError
 from airavata_runbook.site import file as site_file
-from airavata_runbook.site.fields import (
-    CheckName,
-    Model,
-    SiteName,
+from airavata_runbook.site.fields import CheckName, Model, SiteName
+from airavata_runbook.site.messages import describe_errors, invalid_site
+from airavata_runbook.site.parts import (
+    Airavata,
+    Lab,
+    Network,
+    Node,
+    Registry,
+    Repository,
+    Ssh,
+    Versions,
+    registry_node_name,
+    storage_node_name,
 )
-from airavata_runbook.site.messages import explain, refusal
-from airavata_runbook.site.parts import Airavata, Lab, Network, Node, Registry, Repository, Ssh, Versions
-from airavata_runbook.site.validate import contradictions
+from airavata_runbook.site.validate import validate
 
 
 class Site(Model):
-    """One site. Made by `Site.load`; every notebook and command starts with it.
+    """One site, returned by `Site.load`; every notebook and command starts with it.
 
-    ignore_checks: names of checks of the first chapter whose findings do not stop a run.
+    ignore_checks: names of preflight checks whose findings do not stop a run. lab: omitted for a site of real hosts; null is
+    rejected, because it could mean either kind of hosts.
     """
 
     name: SiteName
@@ -37,7 +45,7 @@ class Site(Model):
     registry: Registry = Registry()
     airavata: Airavata = Airavata()
     ignore_checks: list[CheckName] = []
-    lab: Lab = None  # when it is not given; null is no value of it
+    lab: Annotated[Lab | None, GetPydanticSchema(lambda _, schema_of: schema_of(Lab))] = None
 
     @classmethod
     def load(
@@ -45,8 +53,8 @@ class Site(Model):
     ) -> "Site":
         """The site that `source` names: a name in parameters/, a path, the mapping below `site:`, or a Site.
 
-        None means: what the environment variable AIRAVATA_RUNBOOK_SITE says. There is no default site.
-        overrides: dotted fields to values, as `--set a.b=c` gives them. Raises SiteError.
+        None: the value of the environment variable AIRAVATA_RUNBOOK_SITE. There is no default site.
+        overrides: dotted field → value, as in `--set a.b=c`. Raises SiteError.
         """
         if isinstance(source, Site) and not overrides:
             return source
@@ -55,13 +63,14 @@ class Site(Model):
         else:
             data, where = site_file.read(source)
         for dotted, value in (overrides or {}).items():
-            site_file.put(data, dotted, value)
+            site_file.set_field(data, dotted, value)
         try:
             site = cls.model_validate(site_file.with_defaults(data))
         except ValidationError as error:
-            raise explain(error, data, cls, where) from None
-        if problems := contradictions(site):
-            raise refusal(problems, where)
+            raise invalid_site(describe_errors(error, data, cls), where) from None
+        problems = validate(site.nodes, site.ssh, site.network, site.repository, site.registry, site.airavata, site.lab)
+        if problems:
+            raise invalid_site(problems, where)
         return site
 
     @property
@@ -76,13 +85,12 @@ class Site(Model):
     @property
     def registry_node(self) -> Node:
         """The node that runs the private registry (default: the master, as in the POC)."""
-        return self.node(self.registry.node) if self.registry.node else self.master
+        return self.node(registry_node_name(self.nodes, self.registry))
 
     @property
     def storage_node(self) -> Node:
         """The node whose disk holds the volumes of the stack's databases (default: the first worker)."""
-        name = self.airavata.storage_node
-        return self.node(name) if name else (self.workers or [self.master])[0]
+        return self.node(storage_node_name(self.nodes, self.airavata))
 
     @property
     def registry_address(self) -> str:

@@ -105,7 +105,7 @@ def unknown_names(airavata: Airavata, folder: Path = FOLDER) -> list[str]:
     images = {part.image for part in contents.components} | set(OTHER_IMAGES)
     secrets = {reference.partition(":")[2] for keys in contents.secrets.values() for reference in keys.values()}
     return [
-        f"{field}.{name}: unknown to the stack {contents.name}; {nearest(name, sorted(known))}"
+        f"{field}.{name}: unknown in the stack {contents.name}; {nearest(name, sorted(known))}"
         for field, names, known in (("airavata.images", airavata.images, images), ("airavata.secrets", airavata.secrets, secrets))
         for name in names
         if name not in known

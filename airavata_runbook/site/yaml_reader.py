@@ -1,4 +1,4 @@
-"""YAML as a site file means it: no key stands twice, keys are text, whole numbers are decimal."""
+"""Strict YAML for site files: no duplicate keys, keys are text, whole numbers are decimal."""
 
 import json
 import re
@@ -11,41 +11,41 @@ INT, TEXT, MERGE = "tag:yaml.org,2002:int", "tag:yaml.org,2002:str", "tag:yaml.o
 
 
 def parse(text: str, where: str) -> object:
-    """What a text of YAML holds. where: the file or option that it comes from. Raises SiteError, which repeats no value."""
+    """The content of a YAML text. where: its file or option, for messages. Raises SiteError, which shows no value."""
     try:
         loader = _Loader(text)
         content = loader.get_single_data()
-        json.dumps(content, default=str)  # what contains itself has no end, and JSON's writer says so
+        json.dumps(content, default=str)  # raises ValueError for what contains itself
     except yaml.YAMLError as error:
         raise SiteError(
-            "this is not YAML that can be read",
+            "invalid YAML",
             where=_where(error, where),
             found=_found(error),
-            remedy="correct that line; in quotes, any value is a text",
+            remedy="fix that line; in quotes, any value is text",
         ) from None
     except (RecursionError, ValueError):
         raise SiteError(
-            "this YAML is nested too deeply",
+            "YAML is nested too deeply",
             where=where,
-            found="more levels than can be counted, or an anchor (&) that contains itself (*)",
+            found="too many levels, or an anchor (&) that contains itself (*)",
         ) from None
-    if loader.repeated:
+    if loader.duplicates:
         raise SiteError(
-            "a key stands twice at the same place",
+            "duplicate key",
             where=where,
-            found="\n".join(loader.repeated),
-            needed="each key once: of two values only one could count",
-            remedy="put what belongs together below one",
+            found="\n".join(loader.duplicates),
+            needed="each key once in its section",
+            remedy="remove one of them, or merge what is below them",
         )
     return content
 
 
 class _Loader(yaml.SafeLoader):
-    """repeated: the keys that stand twice, with their lines."""
+    """duplicates: the keys that occur twice in a mapping, with their lines."""
 
     def __init__(self, text: str):
         super().__init__(text)
-        self.repeated: list[str] = []
+        self.duplicates: list[str] = []
 
     def compose_mapping_node(self, anchor):
         node = super().compose_mapping_node(anchor)
@@ -53,23 +53,23 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a list or keys stand where a key belongs", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, "a list or mapping cannot be a key", key.start_mark)
             if key.value in lines:
-                self.repeated.append(f"{key.value}, on line {lines[key.value]} and on line {line}")
+                self.duplicates.append(f"{key.value} (lines {lines[key.value]} and {line})")
             lines[key.value] = line
-            key.tag = key.tag if key.tag == MERGE else TEXT  # on: and 5: are words here, not true and a number
+            key.tag = key.tag if key.tag == MERGE else TEXT  # on: and 5: are names, not true and a number
         return node
 
     def construct_object(self, node, deep=False):
         try:
             return super().construct_object(node, deep)
-        except (ValueError, LookupError, AttributeError):  # what PyYAML lets through: 2026-13-45, 5000 digits, !!bool maybe
+        except (ValueError, LookupError, AttributeError):  # not caught by PyYAML: 2026-13-45, 5000 digits, !!bool maybe
             raise yaml.constructor.ConstructorError(
-                None, None, "this looks like a number or a date, but can be none", node.start_mark
+                None, None, "looks like a number or a date, but is not a valid one", node.start_mark
             ) from None
 
 
-# YAML 1.1 reads 012 as ten, 1:23 as 83 and 0x10 as sixteen: as text they are refused where a number belongs.
+# YAML 1.1 reads 012 as ten, 1:23 as 83 and 0x10 as sixteen: here they are text, which is rejected where a number is needed.
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != INT]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -83,6 +83,6 @@ def _where(error: yaml.YAMLError, where: str) -> str:
 
 
 def _found(error: yaml.YAMLError) -> str:
-    """What PyYAML says, without the pieces of the file that it shows with it: they may hold a password."""
+    """PyYAML's message without the excerpts of the file in it: they may contain a password."""
     said = ", ".join(part for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part)
     return re.sub("'[^'<]{3,}'", "'…'", said or str(error).splitlines()[0])

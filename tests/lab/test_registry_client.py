@@ -23,6 +23,8 @@ from airavata_runbook.images.layout import open_archive
 from airavata_runbook.images.registry import Registry
 from airavata_runbook.pki import htpasswd
 from airavata_runbook.pki import issue as pki
+from airavata_runbook.pki.chain import bundle
+from airavata_runbook.pki.types import Subject
 from tests.unit import image_samples as samples
 
 NAME = "registry.lab:5000"
@@ -38,10 +40,10 @@ class RealRegistry:
 
     def __post_init__(self):
         self.ca = pki.new_ca("Registry test CA")
-        pair = pki.issue(self.ca, pki.Subject("registry.lab", dns=("registry.lab",), usages=("server",)))
+        pair = pki.issue(self.ca, Subject("registry.lab", dns=("registry.lab",), usages=("server",)))
         for name in ("auth", "cert", "data"):
             (self.folder / name).mkdir()
-        (self.folder / "cert/registry-cert.crt").write_bytes(pki.bundle(pair.cert, self.ca.cert))
+        (self.folder / "cert/registry-cert.crt").write_bytes(bundle(pair.cert, self.ca.cert))
         (self.folder / "cert/registry.key").write_bytes(pair.key)
         (self.folder / "auth/htpasswd").write_text(htpasswd.htpasswd_entry("admin", PASSWORD, rounds=5) + "\n")
         with closing(socket.create_server(("127.0.0.1", 0))) as free:

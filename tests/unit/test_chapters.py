@@ -15,7 +15,6 @@ from airavata_runbook.chapters import airavata, network, site_stack, verify
 from airavata_runbook.chapters.picture import network_picture
 from airavata_runbook.checks.preflight import Finding, offline
 from airavata_runbook.cluster.session import Session
-from airavata_runbook.configs import registry as registry_configs
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts.facts import parse
 from airavata_runbook.mirror import catalogue
@@ -71,22 +70,6 @@ def test_the_picture_names_every_host_and_network():
         assert all(f"{node.name} ({node.role})" in text and str(node.address) in text for node in site.nodes)
         assert str(site.network.pods) in text and str(site.network.services) in text
     assert re.search(r"registry", drawn.svg)
-
-
-@pytest.mark.parametrize(
-    ("was", "becomes", "said"),
-    [
-        ("5000:5000", "5000:5001", "the registry listens on 5000"),
-        ("/opt/registry/auth:/opt/registry/auth:ro", "/opt/registry/aut:/opt/registry/aut:ro", "htpasswd is not mounted"),
-        ("data:/opt/registry/data", "data:/opt/registry/data:ro", "not mounted for writing"),
-        ('"serve", "/opt', '"serve", "/srv', "configuration file is not mounted"),
-    ],
-)
-def test_a_compose_file_that_would_start_another_registry_is_found_out(site, was, becomes, said):
-    text, configuration = registry_configs.compose(site), registry_configs.config(site)
-    assert registry_configs.compose_problems(text, configuration) == []
-    assert was in text
-    assert said in "; ".join(registry_configs.compose_problems(text.replace(was, becomes), configuration))
 
 
 def stack_for(monkeypatch, site: Site) -> None:

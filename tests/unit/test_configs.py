@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from airavata_runbook import Site
-from airavata_runbook.configs import control_plane, node
+from airavata_runbook.configs import control_plane, node, registry
 from airavata_runbook.configs.repository import apt_lists, apt_source
 from airavata_runbook.hosts.facts import parse
 from airavata_runbook.hosts.node_settings import derive
@@ -75,6 +75,20 @@ def test_node_files_parse_and_carry_the_hosts_own_settings(site, settings):
 def test_the_registrys_hosts_file_is_toml_and_names_its_authority(site):
     hosts = tomllib.loads(node.registry_hosts(site, "Basic x"))
     assert hosts["host"]["https://registry.lab:5000"]["ca"].endswith("registry-ca.crt")
+
+
+@pytest.mark.parametrize("name", ["lab", "lab-three"])
+def test_the_compose_file_starts_the_registry_that_the_service_starts(name):
+    site = Site.load(Path(__file__).parents[2] / "parameters" / f"{name}.yaml")
+    service = yaml.safe_load(registry.compose(site))["services"]["registry"]
+    config = yaml.safe_load(registry.config(site))
+    mounts = {volume.split(":")[1]: volume.split(":")[2:] for volume in service["volumes"]}
+    port = config["http"]["addr"].rpartition(":")[2]
+    assert service["ports"] == [f"{port}:{port}"]
+    assert service["command"][0] == "serve" and service["command"][1] in mounts
+    assert mounts[config["storage"]["filesystem"]["rootdirectory"]] == []
+    for path in (config["auth"]["htpasswd"]["path"], config["http"]["tls"]["certificate"], config["http"]["tls"]["key"]):
+        assert mounts[str(Path(path).parent)] == ["ro"]
 
 
 def test_the_pod_network_script_is_a_shell_script_with_one_mac_a_host(site):

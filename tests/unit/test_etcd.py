@@ -7,6 +7,7 @@ import pytest
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.pki import issue as pki
+from airavata_runbook.pki.types import Subject
 from airavata_runbook.resources import Context, EtcdKey
 from airavata_runbook.site import Site
 
@@ -16,7 +17,7 @@ def session(monkeypatch):
     """A master whose etcd is down; it stands in for the SSH connection and the vault."""
     site = Site.load({"name": "some", "nodes": [{"name": "head", "address": "192.0.2.11", "role": "master"}]})
     authority = pki.new_ca("Test CA")
-    client = pki.issue(authority, pki.Subject("etcd-client", usages=("client",)))
+    client = pki.issue(authority, Subject("etcd-client", usages=("client",)))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     opened = Session(site)

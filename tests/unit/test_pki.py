@@ -10,16 +10,18 @@ import pytest
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.x509.oid import NameOID
 
 from airavata_runbook.cluster import kubeconfig
 from airavata_runbook.errors import RunbookError
 from airavata_runbook.pki import htpasswd
 from airavata_runbook.pki import issue as pki
+from airavata_runbook.pki.chain import bundle, check_chain
+from airavata_runbook.pki.types import Pair, Subject
 
 NOW = datetime.now(UTC)
-APISERVER = pki.Subject(
+APISERVER = Subject(
     "kube-apiserver", dns=("kubernetes", "kubernetes.default"), ips=("10.254.0.1", "127.0.0.1"), usages=("server",)
 )
 
@@ -45,6 +47,8 @@ def make(cn, issuer=None, *, ca=False, dns=(), start=-1, end=365, key=None, issu
     builder = builder.add_extension(x509.BasicConstraints(ca, None), True)
     if dns:
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in dns]), False)
+    if isinstance(issuer_key, ed25519.Ed25519PrivateKey):
+        return builder.sign(issuer_key, None), key
     return builder.sign(issuer_key, digest or hashes.SHA256()), key
 
 
@@ -69,14 +73,14 @@ def messages(found):
 
 
 def check(certs, leaf, name="registry.lab", **options):
-    return pki.check_chain(pem(*certs), key_pem(leaf), name, **{"roots_pem": b"", **options})
+    return check_chain(pem(*certs), key_pem(leaf), name, **{"roots_pem": b"", **options})
 
 
 # --- issuing -------------------------------------------------------------------------------------------------
 
 
 def test_an_issued_certificate_serves_tls_under_its_names_and_no_other(ca, tmp_path):
-    pair = pki.issue(ca, pki.Subject("registry.lab", dns=("registry.lab",), usages=("server",)))
+    pair = pki.issue(ca, Subject("registry.lab", dns=("registry.lab",), usages=("server",)))
     (tmp_path / "pair.pem").write_bytes(pair.cert + pair.key)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(tmp_path / "pair.pem")
@@ -98,20 +102,20 @@ def handshake(client, server, name):
 
 
 def test_what_is_issued_says_what_was_asked(ca):
-    pair = pki.issue(ca, pki.Subject("admin", "system:masters", usages=("client",)), days=90)
+    pair = pki.issue(ca, Subject("admin", "system:masters", usages=("client",)), days=90)
     shown = pki.describe(pair.cert)
-    assert shown["subject"] == "CN=admin,O=system:masters" and shown["issuer"] == "CN=Lab CA"
-    assert shown["usages"] == ["client"] and shown["ca"] is False and shown["dns"] == [] and "serial" not in str(shown)
-    assert timedelta(days=89) < shown["not_after"] - NOW <= timedelta(days=90, hours=1)
-    assert shown["not_before"] < NOW - timedelta(minutes=50), "a clock a little behind must accept it"
+    assert shown.subject == "CN=admin,O=system:masters" and shown.issuer == "CN=Lab CA"
+    assert shown.usages == ["client"] and shown.ca is False and shown.dns == [] and "serial" not in str(shown)
+    assert timedelta(days=89) < shown.not_after - NOW <= timedelta(days=90, hours=1)
+    assert shown.not_before < NOW - timedelta(minutes=50), "a clock a little behind must accept it"
     shown = pki.describe(pki.issue(ca, APISERVER).cert)
-    assert shown["dns"] == ["kubernetes", "kubernetes.default"] and shown["ips"] == ["10.254.0.1", "127.0.0.1"]
+    assert shown.dns == ["kubernetes", "kubernetes.default"] and shown.ips == ["10.254.0.1", "127.0.0.1"]
 
 
 def test_a_leaf_never_outlives_its_authority():
     short = pki.new_ca("short", days=10)
     leaf = pki.issue(short, APISERVER, days=365)
-    assert pki.describe(leaf.cert)["not_after"] == pki.describe(short.cert)["not_after"]
+    assert pki.describe(leaf.cert).not_after == pki.describe(short.cert).not_after
     # It expires within 30 days, but making it again would not change that: no endless renewal.
     assert pki.problems(leaf.cert, key_pem=leaf.key, ca_pem=short.cert, subject=APISERVER) == []
     late = datetime.now(UTC) + timedelta(days=11)
@@ -121,10 +125,10 @@ def test_a_leaf_never_outlives_its_authority():
 @pytest.mark.parametrize(
     "subject, word",
     [
-        (pki.Subject("x" * 65), "64"),
-        (pki.Subject(""), "64"),
-        (pki.Subject("a", ips=("10.0.0.256",)), "10.0.0.256"),
-        (pki.Subject("a", dns=("registré",)), "DNS"),
+        (Subject("x" * 65), "64"),
+        (Subject(""), "64"),
+        (Subject("a", ips=("10.0.0.256",)), "10.0.0.256"),
+        (Subject("a", dns=("registré",)), "DNS"),
     ],
 )
 def test_a_subject_that_does_not_fit_is_refused(ca, subject, word):
@@ -136,12 +140,18 @@ def test_only_an_authority_with_its_own_key_issues(ca):
     leaf, other = pki.issue(ca, APISERVER), pki.new_ca("Other")
     for broken, word in (
         (leaf, "no CA"),
-        (pki.Pair(ca.cert, other.key), "another certificate"),
-        (pki.Pair(b"garbage", ca.key), "read"),
-        (pki.Pair(ca.cert, b"garbage"), "read"),
+        (Pair(ca.cert, other.key), "another certificate"),
+        (Pair(b"garbage", ca.key), "parsed"),
+        (Pair(ca.cert, b"garbage"), "parsed"),
     ):
         with pytest.raises(RunbookError, match=word):
             pki.issue(broken, APISERVER)
+
+
+def test_an_authority_with_a_key_that_tls_clients_reject_does_not_issue():
+    authority = make("Edwards", ca=True, key=ed25519.Ed25519PrivateKey.generate())
+    with pytest.raises(RunbookError, match="Ed25519"):
+        pki.issue(Pair(pem(authority), key_pem(authority)), APISERVER)
 
 
 def test_no_repr_shows_a_key(ca):
@@ -165,7 +175,7 @@ def test_the_signing_key_signs_what_its_public_half_verifies():
 def test_a_fresh_certificate_has_no_problem(ca):
     pair = pki.issue(ca, APISERVER)
     assert pki.problems(pair.cert, key_pem=pair.key, ca_pem=ca.cert, subject=APISERVER) == []
-    reordered = pki.Subject(
+    reordered = Subject(
         "kube-apiserver",
         dns=("kubernetes.default", "kubernetes"),
         ips=(ip_address("127.0.0.1"), ip_address("10.254.0.1")),
@@ -175,7 +185,7 @@ def test_a_fresh_certificate_has_no_problem(ca):
 
 
 def test_every_reason_is_named_at_once(ca):
-    pair = pki.issue(ca, pki.Subject("old", "old-org", dns=("kubernetes", "gone"), usages=("client",)))
+    pair = pki.issue(ca, Subject("old", "old-org", dns=("kubernetes", "gone"), usages=("client",)))
     other = pki.new_ca("Other CA")
     assert pki.problems(pair.cert, key_pem=other.key, ca_pem=other.cert, subject=APISERVER) == [
         "its key belongs to another certificate",
@@ -197,7 +207,7 @@ def test_an_authority_of_the_same_name_is_another_authority(ca):
 
 def test_dates(ca):
     pair = pki.issue(ca, APISERVER, days=100)
-    end = pki.describe(pair.cert)["not_after"]
+    end = pki.describe(pair.cert).not_after
 
     def at(moment):
         return pki.problems(pair.cert, now=moment)
@@ -211,8 +221,8 @@ def test_dates(ca):
 @pytest.mark.parametrize("garbage", [b"", b"garbage", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
 def test_garbage_is_a_reason_and_no_crash(ca, garbage):
     pair = pki.issue(ca, APISERVER)
-    assert "cannot be read" in pki.problems(garbage)[0]
-    assert pki.problems(pair.cert, key_pem=garbage) == ["its key cannot be read"]
+    assert "could not be parsed" in pki.problems(garbage)[0]
+    assert pki.problems(pair.cert, key_pem=garbage) == ["its key could not be parsed"]
     with pytest.raises(RunbookError):
         pki.describe(garbage)
 
@@ -256,24 +266,24 @@ def test_two_leaves_and_the_key_decides_which_is_meant(chain):
     root, middle, leaf = chain
     old = make("registry-2024.lab", middle, dns=("registry.lab",))
     found = check([leaf, old, middle, root], leaf)
-    assert messages(found) == ["more than one server's certificate is in the file"]
+    assert messages(found) == ["more than one server certificate is in the file"]
     assert found[0].remedy == "remove CN=registry-2024.lab"
     assert check([leaf, old, middle, root], old)[0].remedy == "remove CN=registry.lab"
 
 
 def test_the_key_of_another_certificate(chain):
     root, middle, leaf = chain
-    found = pki.check_chain(pem(leaf, middle, root), key_pem(make("x")), "registry.lab")
-    assert messages(found) == ["the key belongs to none of the certificates"]
+    found = check_chain(pem(leaf, middle, root), key_pem(make("x")), "registry.lab")
+    assert messages(found) == ["the key does not match any certificate in the file"]
 
 
 def test_a_self_signed_leaf():
     leaf = make("registry.lab", dns=("registry.lab",))
-    assert messages(check([leaf], leaf)) == ["the server's certificate is signed by itself"]
+    assert messages(check([leaf], leaf)) == ["the server's certificate is self-signed"]
     both = make("registry.lab", dns=("registry.lab",), ca=True)
     assert messages(check([both], both)) == [
-        "the server's certificate is an authority's",
-        "the server's certificate is signed by itself",
+        "the server's certificate is a CA certificate",
+        "the server's certificate is self-signed",
     ]
 
 
@@ -298,15 +308,15 @@ def test_names(chain):
 
 def test_an_address_as_name():
     ca = pki.new_ca("CA")
-    pair = pki.issue(ca, pki.Subject("r", ips=("10.98.0.11",)))
-    assert pki.check_chain(pair.cert + ca.cert, pair.key, "10.98.0.11") == []
-    assert len(pki.check_chain(pair.cert + ca.cert, pair.key, "10.98.0.12")) == 1
+    pair = pki.issue(ca, Subject("r", ips=("10.98.0.11",)))
+    assert check_chain(pair.cert + ca.cert, pair.key, "10.98.0.11") == []
+    assert len(check_chain(pair.cert + ca.cert, pair.key, "10.98.0.12")) == 1
 
 
 def test_a_certificate_for_clients_only_serves_nothing():
     ca = pki.new_ca("CA")
-    pair = pki.issue(ca, pki.Subject("r", dns=("r",), usages=("client",)))
-    found = pki.check_chain(pair.cert + ca.cert, pair.key, "r")
+    pair = pki.issue(ca, Subject("r", dns=("r",), usages=("client",)))
+    found = check_chain(pair.cert + ca.cert, pair.key, "r")
     assert messages(found) == ["the server's certificate is not for servers"]
 
 
@@ -314,7 +324,7 @@ def test_a_signer_that_is_no_authority(chain):
     root, middle, leaf = chain
     forged = make("victim.lab", leaf, dns=("victim.lab",))
     found = messages(check([forged, leaf, middle, root], forged, "victim.lab"))
-    assert "CN=registry.lab has signed another certificate but is no authority" in found
+    assert "CN=registry.lab has signed another certificate but is not a CA" in found
 
 
 def test_a_short_key_is_refused(chain):
@@ -329,19 +339,19 @@ def test_what_is_no_certificate_file(chain):
     der = leaf[0].public_bytes(serialization.Encoding.DER)
     glued = pem(leaf).strip() + pem(middle)
     cases = [
-        (b"", "cannot be read"),
-        (b"\x00\xff" * 50, "cannot be read"),
-        (pem(leaf)[:200], "cannot be read"),
+        (b"", "could not be parsed"),
+        (b"\x00\xff" * 50, "could not be parsed"),
+        (pem(leaf)[:200], "could not be parsed"),
         (der, "not text"),
         (b"-----BEGIN PKCS7-----\nAA==\n-----END PKCS7-----\n", "PKCS 7"),
         (good_key, "private key is in"),
         (glued, "without a newline"),
     ]
     for content, words in cases:
-        found = pki.check_chain(content, good_key, "registry.lab", roots_pem=pem(root))
+        found = check_chain(content, good_key, "registry.lab", roots_pem=pem(root))
         assert words in str(found[0]), content[:30]
         assert "PRIVATE KEY-----" not in str(found)
-    with_key = pki.check_chain(pem(leaf, middle, root) + good_key, good_key, "registry.lab")
+    with_key = check_chain(pem(leaf, middle, root) + good_key, good_key, "registry.lab")
     assert messages(with_key) == ["a private key is in the certificate file"]
 
 
@@ -351,12 +361,12 @@ def test_what_is_no_key(chain):
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"canary")
     )
     for content, words in (
-        (b"", "cannot be read"),
-        (b"garbage", "cannot be read"),
-        (pem(leaf), "cannot be read"),
+        (b"", "could not be parsed"),
+        (b"garbage", "could not be parsed"),
+        (pem(leaf), "could not be parsed"),
         (locked, "protected by a password"),
     ):
-        found = pki.check_chain(pem(leaf, middle, root), content, "registry.lab")
+        found = check_chain(pem(leaf, middle, root), content, "registry.lab")
         assert len(found) == 1 and words in found[0].message
 
 
@@ -367,17 +377,17 @@ def test_a_copy_in_the_file_is_named(chain):
 
 def test_bundle_is_cat_with_the_newline_that_cat_forgets(chain):
     root, middle, leaf = chain
-    joined = pki.bundle(pem(leaf).rstrip(b"\n"), pem(middle, root))
+    joined = bundle(pem(leaf).rstrip(b"\n"), pem(middle, root))
     assert joined == pem(leaf, middle, root)
-    assert pki.check_chain(joined, key_pem(leaf), "registry.lab") == []
-    assert pki.bundle(pem(leaf)) == pem(leaf)
+    assert check_chain(joined, key_pem(leaf), "registry.lab") == []
+    assert bundle(pem(leaf)) == pem(leaf)
 
 
 # --- kubeconfig and htpasswd ---------------------------------------------------------------------------------
 
 
 def test_kubeconfig_holds_everything(ca):
-    pair = pki.issue(ca, pki.Subject("admin", "system:masters"))
+    pair = pki.issue(ca, Subject("admin", "system:masters"))
     config = yaml.safe_load(kubeconfig.kubeconfig("https://127.0.0.1:1", ca.cert, pair, "admin", "lab", "kubernetes"))
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
     assert config["current-context"] == config["contexts"][0]["name"] == "admin@lab"

@@ -15,6 +15,7 @@ from airavata_runbook.hosts import vault
 from airavata_runbook.hosts.host import Result
 from airavata_runbook.images.http import RegistryError
 from airavata_runbook.pki import issue as pki
+from airavata_runbook.pki.types import Subject
 from airavata_runbook.resources import (
     Authority,
     Block,
@@ -296,7 +297,7 @@ def brought_about(resource, planning: bool = False) -> Outcome:
 
 
 CA, TOKENS = Authority("ca", "a site's authority"), SigningKey("service-accounts")
-SERVER = pki.Subject("server", dns=("one",), usages=("server",))
+SERVER = Subject("server", dns=("one",), usages=("server",))
 
 
 @pytest.mark.parametrize(("made", "public"), [(CA, "ca.crt"), (TOKENS, "service-accounts.pub")])

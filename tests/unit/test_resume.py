@@ -26,6 +26,7 @@ from airavata_runbook.hosts.host import Result
 from airavata_runbook.kernel_env import REPORT_FILE
 from airavata_runbook.pki import htpasswd
 from airavata_runbook.pki import issue as pki
+from airavata_runbook.pki.types import Subject
 from airavata_runbook.resources import (
     Authority,
     Block,
@@ -125,7 +126,7 @@ def keys(target: Target):
     yield Authority("ca", "resumed")
     yield SigningKey("tokens")
     yield Generated("password")
-    yield Certificate(f"{root}/etc/server", pki.Subject("server", dns=("one",), usages=("server",)))
+    yield Certificate(f"{root}/etc/server", Subject("server", dns=("one",), usages=("server",)))
     yield Htpasswd(f"{root}/etc/htpasswd", "admin", lambda: target.vault.secret("generated:password"))
 
 

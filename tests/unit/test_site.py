@@ -31,7 +31,7 @@ def test_the_lab_site_is_good_by_name_path_mapping_and_environment(monkeypatch):
 
 def test_no_site_is_ever_taken_by_default(monkeypatch):
     monkeypatch.delenv("AIRAVATA_RUNBOOK_SITE", raising=False)
-    with pytest.raises(SiteError, match="no site was named"):
+    with pytest.raises(SiteError, match="no site specified"):
         Site.load()
 
 
@@ -48,18 +48,18 @@ def test_an_unknown_site_names_the_known_ones():
         ({"network": {"pod": "10.0.0.0/8"}}, "network.pod: unknown key; did you mean 'pods'?"),
         ({"network": {"pods": "10.244.0.0/33"}}, "network.pods"),
         ({"network": {"pods": "10.254.0.0/17"}}, "pods 10.254.0.0/17 and services 10.254.0.0/16 overlap"),
-        ({"network": {"pods": "10.98.0.0/16"}}, "address 10.98.0.11 lies inside network.pods"),
+        ({"network": {"pods": "10.98.0.0/16"}}, "address 10.98.0.11 is inside network.pods"),
         ({"network": {"pods": "10.244.0.0/24", "subnet_length": 24}}, "does not fit"),
         ({"network": {"pods": "10.244.0.0/23", "subnet_length": 24}}, "too few /24 leases for 2 nodes"),
-        ({"registry": {"node": "elsewhere"}}, "registry.node: elsewhere is no node of this site"),
+        ({"registry": {"node": "elsewhere"}}, "registry.node: needs the name of a node: master, worker (found 'elsewhere')"),
         ({"repository": {"gpgcheck": True}}, "gpgcheck: true needs gpgkey"),
-        ({"airavata": {"images": {"portal": {"pull": "example.org/portal:1"}}}}, "needs its digest"),
+        ({"airavata": {"images": {"portal": {"pull": "example.org/portal:1"}}}}, "pull needs a digest"),
         ({"airavata": {"images": {"portal": {}}}}, "exactly one of archive, pull or build"),
         ({"airavata": {"portal_node_port": 80}}, "airavata.portal_node_port"),
-        ({"nodes": [{"name": "one", "address": "10.98.0.11"}]}, "exactly one needs role: master, found 0"),
+        ({"nodes": [{"name": "one", "address": "10.98.0.11"}]}, "needs exactly one node with role: master (found 0)"),
         (
             {"nodes": [{"name": "a", "address": "10.98.0.11", "role": "master"}, {"name": "a", "address": "10.98.0.11"}]},
-            "name a is given to more than one node",
+            "name a is used by more than one node",
         ),
         ({"nodes": [{"name": "a", "address": "10.97.0.11", "role": "master"}]}, "not in lab.network"),
     ],
@@ -68,7 +68,7 @@ def test_what_cannot_be_right_is_refused_with_its_field(changes, said):
     assert said in refusal(**changes)
 
 
-def test_all_problems_are_told_at_once():
+def test_all_problems_are_reported_at_once():
     message = refusal(nodez=[], network={"pods": "nonsense"})
     assert "2 problems" in message and "nodez" in message and "network.pods" in message
 
@@ -76,6 +76,11 @@ def test_all_problems_are_told_at_once():
 def test_a_secret_written_into_a_site_file_is_refused_and_not_repeated():
     message = refusal(registry={"password": "canary-hunter2"})
     assert "registry.password" in message and "canary-hunter2" not in message
+
+
+def test_the_checks_themselves_are_known_to_preflight_only():
+    """Site.load accepts any well-formed name; preflight rejects an unknown one before it connects to a host."""
+    assert Site.load("lab", {"ignore_checks": ["swap", "no-such-check"]}).ignore_checks == ["swap", "no-such-check"]
 
 
 def test_overrides_reach_nested_fields_and_are_checked():
@@ -95,7 +100,7 @@ def test_an_override_finds_a_node_by_name_and_by_number(field):
         ("nodes.other.address", "found:  other\n  needed: a number below 2, or one of master, worker"),
         ("nodes.7.address", "a number below 2"),
         ("nodes.7", "a number below 2"),
-        ("name.first", "cannot be descended into"),
+        ("name.first", "cannot set a field below a plain value"),
     ],
 )
 def test_an_override_of_what_is_not_there_is_refused(field, said):

@@ -50,7 +50,7 @@ def loaded(tmp_path: Path, text: str) -> Site:
 
 def test_a_key_that_stands_twice_is_refused_with_both_lines(refusal):
     message = refusal(GOOD + "  registry:\n    port: 5001\n    port: 5002\n  name: other\n")
-    assert "port, on line 7 and on line 8" in message and "name, on line 2 and on line 9" in message
+    assert "port (lines 7 and 8)" in message and "name (lines 2 and 9)" in message
 
 
 def test_an_anchor_and_a_merge_are_no_key_that_stands_twice(tmp_path):
@@ -64,7 +64,7 @@ def test_an_anchor_and_a_merge_are_no_key_that_stands_twice(tmp_path):
 
 @pytest.mark.parametrize("number", ["012", "0o12", "0x1388", "1:23", "5_000", "1e3", "0b101"])
 def test_a_number_is_decimal_or_none(refusal, number):
-    assert f"registry.port: needs a whole number, in decimal digits alone (found '{number}')" in refusal(
+    assert f"registry.port: needs a whole number, in decimal digits (found '{number}')" in refusal(
         GOOD + f"  registry: {{port: {number}}}\n"
     )
 
@@ -78,47 +78,48 @@ def test_a_decimal_number_is_one(tmp_path):
     [
         ("", "the site file is empty"),
         ("# nothing yet\n", "the site file is empty"),
-        ("site:\n", "there is nothing below `site:`"),
-        ("site: [1]\n", "there is a list below `site:`"),
-        ("site: gateway\n", "there is a single value below `site:`"),
+        ("site:\n", "found:  nothing"),
+        ("site: [1]\n", "found:  a list"),
+        ("site: gateway\n", "found:  a single value"),
+        ("site: gateway\n", "`site:` has no keys below it"),
         ("- site\n", "found:  a list"),
         ("hello\n", "a single value"),
         ("Site: {}\n", "found:  the keys Site"),
         ("~: 1\n", "found:  the keys ~"),
         ("site: {}\n---\nsite: {}\n", "line 2, column 1"),
         (GOOD + "  network:\n\t pods: 10.1.0.0/16\n", "line 7, column 1"),
-        (GOOD.encode() + b"  # caf\xe9\n", "the site file cannot be read"),
-        (GOOD.encode("utf-16"), "the site file cannot be read"),
+        (GOOD.encode() + b"  # caf\xe9\n", "could not read the site file"),
+        (GOOD.encode("utf-16"), "could not read the site file"),
         (GOOD + "  on: 6\n", "on: unknown key"),
         (GOOD + "  5: 6\n", "5: unknown key"),
         (GOOD + "  '': 6\n", "'': unknown key"),
-        (GOOD + "  ? [a, b]\n  : 6\n", "a list or keys stand where a key belongs"),
+        (GOOD + "  ? [a, b]\n  : 6\n", "a list or mapping cannot be a key"),
         (GOOD + "  airavata: {images: {Portal: {archive: x}}}\n", "airavata.images: the key 'Portal' needs lower-case letters"),
         (GOOD + "  lab:\n", "lab: needs keys below it; {} takes all defaults (found nothing)"),
         (
             GOOD.replace("gateway", "2026-13-45"),
-            "line 2, column 9\n  found:  this looks like a number or a date, but can be none",
+            "line 2, column 9\n  found:  looks like a number or a date, but is not a valid one",
         ),
         (GOOD.replace("gateway", "2026-11-23"), "(found 2026-11-23)"),
-        (GOOD.replace("gateway", "!!bool maybe"), "can be none"),
-        (GOOD + f"  registry: {{port: {'9' * 5000}}}\n", "this looks like a number or a date, but can be none"),
+        (GOOD.replace("gateway", "!!bool maybe"), "is not a valid one"),
+        (GOOD + f"  registry: {{port: {'9' * 5000}}}\n", "looks like a number or a date, but is not a valid one"),
         ("site: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
         ("site: &s\n  name: gateway\n  nodes: *s\n", "contains itself"),
         ("site:\n  name: gateway\n  nodes: &n [*n]\n", "contains itself"),
         (GOOD.replace("gateway", "g" * 5000), "(found '" + "g" * 79 + "…"),
-        (GOOD + '  registry: {password: "env:\\ud800"}\n', "registry.password: needs text; it holds half a character"),
+        (GOOD + '  registry: {password: "env:\\ud800"}\n', "registry.password: needs text; it contains a lone surrogate"),
         (GOOD + "  ssh: [user]\n", "ssh: needs keys below it; {} takes all defaults (found a list)"),
         (GOOD.replace("nodes:\n", "nodes:\n    first: x\n    second: y\nx:\n"), "a site file has exactly one top-level key"),
         (GOOD + "  ignore_checks: {swap: true, cpu: true}\n", "needs a list: lines that start with - (found keys: swap, cpu)"),
     ],
 )
-def test_what_is_no_site_is_told_in_one_message(refusal, text, said):
+def test_what_is_no_site_is_reported_in_one_message(refusal, text, said):
     message = refusal(text)
     assert said in message and len(message) < 1000
 
 
 @pytest.mark.parametrize("path", ["~nosuchuser/x.yaml", "a\0b", "x" * 5000, "/etc/passwd/x"])
-def test_what_is_no_path_of_a_site_is_told_in_one_message(path):
+def test_what_is_no_path_of_a_site_is_reported_in_one_message(path):
     with pytest.raises(SiteError) as caught:
         Site.load(path)
     assert len(str(caught.value)) < 600
@@ -136,24 +137,24 @@ def test_an_override_of_no_item_is_refused(field):
         (
             "root: /srv/data",
             "storage_path: /srv/data, storage_node: head",
-            "airavata.storage_path: /srv/data is registry.root on head too",
+            "airavata.storage_path: /srv/data is also registry.root on head",
         ),
         (
             "root: /srv/data/registry, node: one",
             "storage_path: /srv/data",
-            "registry.root: /srv/data/registry lies inside airavata.storage_path /srv/data on one",
+            "registry.root: /srv/data/registry is inside airavata.storage_path /srv/data on one",
         ),
         (
             "root: /srv/data",
             "storage_path: /srv/data/airavata, storage_node: head",
-            "lies inside registry.root /srv/data on head",
+            "is inside registry.root /srv/data on head",
         ),
         (
             "root: /opt/airavata-runbook/repository/images",
             "{}",
-            "lies inside repository.baseurl /opt/airavata-runbook/repository",
+            "is inside repository.baseurl /opt/airavata-runbook/repository",
         ),
-        ("root: /opt/airavata-runbook", "{}", "repository.baseurl: /opt/airavata-runbook/repository lies inside registry.root"),
+        ("root: /opt/airavata-runbook", "{}", "repository.baseurl: /opt/airavata-runbook/repository is inside registry.root"),
     ],
 )
 def test_folders_of_one_host_do_not_lie_in_each_other(refusal, registry, airavata, said):
@@ -187,13 +188,13 @@ def test_every_contradiction_is_a_line_and_counted(refusal):
         "airavata.storage_node",
         "network: pods",
         "network.subnet_length",
-        "nodes: one's address 10.244.0.12 lies inside network.pods",
-        "nodes: one's address 10.244.0.12 lies inside network.services",
+        "nodes: one's address 10.244.0.12 is inside network.pods",
+        "nodes: one's address 10.244.0.12 is inside network.services",
         "repository.gpgcheck: true needs gpgkey",
-        "repository.gpgcheck: true, but",
+        "repository.gpgcheck: needs false",
         "airavata: portal_node_port",
-        "airavata.images.portal: needs exactly one of archive, pull or build, found archive and build",
-        "airavata.images.gfac: an image that is pulled needs its digest",
+        "airavata.images.portal: needs exactly one of archive, pull or build (found archive and build)",
+        "airavata.images.gfac: pull needs a digest",
     ):
         assert sum(field in line for line in lines) == 1, field
 
@@ -201,12 +202,12 @@ def test_every_contradiction_is_a_line_and_counted(refusal):
 @pytest.mark.parametrize(
     ("ssh", "field"), [("{user: 'a b'}", "ssh.user"), ("{password: x}", "ssh.password: unknown key"), ("{port: 0}", "ssh.port")]
 )
-def test_a_mistake_that_nodes_inherit_is_told_once_where_it_stands(refusal, ssh, field):
+def test_a_mistake_that_nodes_inherit_is_reported_once_where_it_stands(refusal, ssh, field):
     message = refusal(GOOD + f"  ssh: {ssh}\n")
     assert "1 problem:" in message and f"- {field}" in message
 
 
-def test_a_mistake_in_a_node_s_own_ssh_is_told_there(refusal):
+def test_a_mistake_in_a_node_s_own_ssh_is_reported_there(refusal):
     message = refusal(GOOD.replace("role: master}", "role: master, ssh: {user: 'a b'}}") + "  ssh: {user: 'c d'}\n")
     assert "2 problems:" in message and "- nodes.0.ssh.user" in message and "- ssh.user" in message
 
@@ -240,7 +241,7 @@ def test_an_address_without_a_login_is_shown_whole():
 
 @pytest.mark.parametrize(("port", "what"), [*CONTROL_PLANE_PORTS.items(), (22, "ssh.port"), (30080, "airavata.portal_node_port")])
 def test_on_the_master_the_registry_needs_a_port_that_nobody_has(refusal, port, what):
-    assert f"registry.port: {port} is taken on head by {what}" in refusal(GOOD + f"  registry: {{port: {port}}}\n")
+    assert f"registry.port: {port} is used on head by {what}" in refusal(GOOD + f"  registry: {{port: {port}}}\n")
 
 
 @pytest.mark.parametrize("port", CONTROL_PLANE_PORTS)
@@ -249,7 +250,7 @@ def test_on_a_worker_the_control_plane_s_ports_are_free(tmp_path, port):
 
 
 def test_a_forwarded_ssh_port_is_none_of_the_host_s_own(tmp_path, refusal):
-    assert "ssh.port: 6443 is taken on head by the API server" in refusal(GOOD + "  ssh: {port: 6443}\n")
+    assert "ssh.port: 6443 is used on head by the API server" in refusal(GOOD + "  ssh: {port: 6443}\n")
     behind = GOOD.replace("role: master}", "role: master, ssh: {host: gate.example.org, port: 6443}}")
     assert loaded(tmp_path, behind).master.ssh.port == 6443
 
@@ -262,9 +263,9 @@ def test_the_ports_are_those_that_the_hosts_are_checked_for():
 @pytest.mark.parametrize(
     ("ssh", "said"),
     [
-        ("host: gate.example.org", "nodes: head, one are all reached at gate.example.org:22;"),
-        ("host: gate.example.org, jump: me@bastion", "at gate.example.org:22 through me@bastion;"),
-        ("fingerprint: 'SHA256:" + "A" * 43 + "'", "ssh.fingerprint: head, one would all need the same host key"),
+        ("host: gate.example.org", "nodes: head, one all connect to gate.example.org:22;"),
+        ("host: gate.example.org, jump: me@bastion", "to gate.example.org:22 through me@bastion;"),
+        ("fingerprint: 'SHA256:" + "A" * 43 + "'", "ssh.fingerprint: head, one cannot have the same host key"),
     ],
 )
 def test_what_only_one_host_can_have_is_not_inherited_by_several(refusal, ssh, said):
@@ -298,7 +299,7 @@ def test_a_repository_is_at_an_address_or_in_a_folder(tmp_path, url):
     ("section", "remedy"),
     [
         ("repository: {baseurl: 'https://ci:hunter2@packages.example.org'}", "/etc/apt/auth.conf.d"),
-        (f"airavata: {{images: {{portal: {{pull: 'ci:hunter2@registry.example.org/a@sha256:{'1' * 64}'}}}}}}", "stands in auth"),
+        (f"airavata: {{images: {{portal: {{pull: 'ci:hunter2@registry.example.org/a@sha256:{'1' * 64}'}}}}}}", "belongs in auth"),
     ],
 )
 def test_a_login_in_an_address_is_refused_unsaid_because_papermill_would_write_it_into_notebooks(tmp_path, section, remedy):
@@ -330,17 +331,17 @@ def test_relative_paths_start_at_the_project_s_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("path", ["~nosuchuser/x", "\ud800", "x" * 5000])
-def test_a_secret_s_file_that_can_be_none_is_told(path):
+def test_a_secret_s_file_that_is_invalid_is_reported(path):
     with pytest.raises(SiteError):
         session_of(Site.load("lab")).vault.secret(f"file:{path}")
 
 
-def test_an_image_below_the_folder_of_an_unknown_user_is_told(tmp_path):
-    with pytest.raises(SiteError, match="this can be no path"):
+def test_an_image_below_the_folder_of_an_unknown_user_is_reported(tmp_path):
+    with pytest.raises(SiteError, match="invalid path"):
         resolve(ImageSource(archive="~nosuchuser/x.tar"), folder=tmp_path)
     with pytest.raises(BadImage, match="no such image archive") as caught:
         resolve(ImageSource(archive="~/no-such.tar"), folder=tmp_path)
-    assert str(paths.given("~/no-such.tar")) in str(caught.value)
+    assert str(paths.resolve_path("~/no-such.tar")) in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def test_paths_of_keys_and_known_hosts_start_at_the_project_s_folder(tmp_path, o
     assert f"{tmp_path}/known, line 1" in unreachable(known_hosts="known")
     unreachable(key="keys/site", known_hosts="parameters")
     assert offered[0]["key_filename"] == str(tmp_path / "keys" / "site")
-    with pytest.raises(SiteError, match="this can be no path"):
+    with pytest.raises(SiteError, match="invalid path"):
         open_client("host one", Ssh(key="~nosuchuser/id"), "one.example.org")
 
 

@@ -28,6 +28,7 @@ from thrift.transport.TTransport import TBufferedTransport, TTransportException
 
 from airavata_runbook.cluster.airavata_api import connected, token
 from airavata_runbook.pki import issue as pki
+from airavata_runbook.pki.types import Pair, Subject
 
 FOLDER = Path(__file__).parents[2] / "airavata_runbook/stacks/stand_in"
 TOKEN = "canary-api-token"
@@ -60,7 +61,7 @@ class StandIn:
 
     process: subprocess.Popen
     port: int
-    ca: pki.Pair
+    ca: Pair
     log: Path
 
     @contextmanager
@@ -74,15 +75,15 @@ class StandIn:
 
 
 @pytest.fixture(scope="module")
-def ca() -> pki.Pair:
+def ca() -> Pair:
     return pki.new_ca("Test CA")
 
 
 @contextmanager
-def started(ca: pki.Pair, folder: Path, program: str, **settings: str) -> Iterator[StandIn]:
+def started(ca: Pair, folder: Path, program: str, **settings: str) -> Iterator[StandIn]:
     """`program` with a certificate of `ca`, once it accepts connections; killed at the end if it still runs."""
     folder.mkdir()
-    pair = pki.issue(ca, pki.Subject("stand-in", dns=("localhost",), ips=("127.0.0.1",), usages=("server",)))
+    pair = pki.issue(ca, Subject("stand-in", dns=("localhost",), ips=("127.0.0.1",), usages=("server",)))
     for name, text in (("tls.crt", pair.cert), ("tls.key", pair.key), ("ca.crt", ca.cert)):
         (folder / name).write_bytes(text)
     with socket.create_server(("127.0.0.1", 0)) as free:

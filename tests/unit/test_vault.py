@@ -20,6 +20,7 @@ from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts import vault
 from airavata_runbook.hosts.host import Result
 from airavata_runbook.pki import issue as pki
+from airavata_runbook.pki.types import Pair, Subject
 from airavata_runbook.site import Site
 from tests.unit.sessions import FakeHost, open_session
 
@@ -135,7 +136,7 @@ def test_threads_that_want_the_same_file_of_the_master_read_it_once(site, master
 
 
 @contextmanager
-def api_server(folder: Path, authority: pki.Pair):
+def api_server(folder: Path, authority: Pair):
     """The port of a TLS server on loopback that wants a client of the authority; it answers with the client's name."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
@@ -149,7 +150,7 @@ def api_server(folder: Path, authority: pki.Pair):
         def log_message(self, *_):
             pass
 
-    server = pki.issue(authority, pki.Subject("server", ips=("127.0.0.1",), usages=("server",)))
+    server = pki.issue(authority, Subject("server", ips=("127.0.0.1",), usages=("server",)))
     (folder / "server.pem").write_bytes(server.cert + server.key)
     (folder / "ca.pem").write_bytes(authority.cert)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=folder / "ca.pem")
@@ -171,7 +172,7 @@ def test_the_client_of_the_api_shows_the_admins_certificate_and_leaves_its_key_i
     monkeypatch.setenv("AIRAVATA_RUNBOOK_STATE", str(tmp_path / "state"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     authority = pki.new_ca("Test CA")
-    admin = pki.issue(authority, pki.Subject("admin", usages=("client",)))
+    admin = pki.issue(authority, Subject("admin", usages=("client",)))
     with api_server(tmp_path / "files", authority) as port:
         api = kube.Kube(port, authority.cert, admin, "one").api
         for _ in range(2):
@@ -201,7 +202,7 @@ def test_a_cluster_that_was_made_anew_gets_another_client(site, master, monkeypa
         target.session.kube(), target.session.kube()
         return ()
 
-    pairs = [pki.issue(authority, pki.Subject("admin", usages=("client",))) for _ in range(2)]
+    pairs = [pki.issue(authority, Subject("admin", usages=("client",))) for _ in range(2)]
     for pair in (pairs[0], pairs[0], pairs[1]):
         master.files = {
             f"{wellknown.PKI}/{name}.{end}": content

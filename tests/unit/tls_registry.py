@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from airavata_runbook.pki import issue as pki
+from airavata_runbook.pki.types import Subject
 from tests.unit.image_samples import sha
 
 NAME = "registry.lab:5000"
@@ -39,7 +40,7 @@ class TlsRegistry:
 
     def __enter__(self):
         self.ca = pki.new_ca("Test CA")
-        pair = pki.issue(self.ca, pki.Subject("registry", dns=self.dns, ips=self.ips, usages=("server",)))
+        pair = pki.issue(self.ca, Subject("registry", dns=self.dns, ips=self.ips, usages=("server",)))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "pair.pem").write_bytes(pair.cert + pair.key)
