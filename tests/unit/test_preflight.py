@@ -11,7 +11,6 @@ from pathlib import Path
 
 import paramiko
 import pytest
-from pydantic import TypeAdapter
 
 from airavata_runbook import Site
 from airavata_runbook.chapters import network
