@@ -145,7 +145,7 @@ def _check(options: argparse.Namespace) -> int:
     findings = preflight.offline(site) if options.offline else preflight.preflight(site)
     failed = [finding for finding in findings if not finding.ignored]
     if findings:
-        print(preflight.told(findings))
+        print(preflight.format_findings(findings))
     where = "without connecting to a host" if options.offline else f"on {', '.join(node.name for node in site.nodes)}"
     print(f"site {site.name}: {len(failed)} failed, {len(findings) - len(failed)} ignored, {where}")
     return 1 if failed else 0

@@ -1,6 +1,7 @@
 """The tree of the runbook's errors. Each message says what went wrong, where, what was found, what is needed and the remedy."""
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 STOPPED_BY_USER = "stopped by the user"  # the message for a host or chapter that Ctrl-C ended
@@ -51,7 +52,14 @@ class RunbookError(Exception):
 
 
 class SiteError(RunbookError):
-    """An invalid site file, or an invalid reference in it; raised before any host is changed."""
+    """An invalid site file, or an invalid reference in it; raised before any host is changed.
+
+    problems: a line for each, where there are several; the message contains them all.
+    """
+
+    def __init__(self, message: str, *, problems: Sequence[str] = (), **parts: str):
+        super().__init__(message, **parts)
+        self.problems = tuple(problems)
 
 
 class HostUnreachable(RunbookError):

@@ -1,56 +1,59 @@
-"""Chapter 01: the hosts and their networks, checked before anything is touched (POC rows 1 and 2)."""
+"""Chapter 01: the hosts and their networks, checked before anything is changed (POC rows 1 and 2)."""
 
 from airavata_runbook.chapters.picture import Picture, network_picture
 from airavata_runbook.checks import preflight as checks
 from airavata_runbook.checks.references import check_references
+from airavata_runbook.checks.table import CHECKS
+from airavata_runbook.checks.types import Finding
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine.step import Rows, Target, check, everywhere
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.hosts.facts import HostFacts
+from airavata_runbook.hosts.facts import Architecture, CgroupVersion, Mtus, Os
 from airavata_runbook.hosts.parallel import run_parallel
+from airavata_runbook.hosts.snapshot import HostSnapshot
 from airavata_runbook.site import Site
 
 VXLAN = 50  # bytes of each packet that vxlan takes (RFC 7348 over IPv4)
 
 
-@check("Everything that could be in the way", before=True)
+@check("Preflight checks", before=True)
 def preflight(session: Session) -> Rows:
-    """Rows of check, what it asks, and the verdict. Raises StepFailed with a row for each thing that is wrong."""
+    """Rows of check, requirement and result. Raises StepFailed with a row for each finding, SiteError for an unknown check."""
     findings = checks.preflight(session.site)
     refuse(findings)
     return [
-        ["check", "asked", ""],
-        *([name, asked, verdict] for name, asked in checks.QUESTIONS.items() for verdict in _verdicts(name, findings)),
+        ["check", "requirement", "result"],
+        *([one.name, one.requirement, result] for one in CHECKS for result in _results(one.name, findings)),
     ]
 
 
-def refuse(findings: list[checks.Finding]) -> None:
-    """Raise StepFailed with all findings as a table, those too that are ignored, when there are others; else return."""
-    wrong = [one for one in findings if not one.ignored]
-    if wrong:
+def refuse(findings: list[Finding]) -> None:
+    """Raise StepFailed with all findings as a table when one of them is not ignored; else return."""
+    count = sum(not one.ignored for one in findings)
+    if count:
         raise StepFailed(
-            f"{len(wrong)} thing{'s are' * (len(wrong) > 1) or ' is'} in the way",
-            found=checks.told(findings),
+            f"the preflight checks found {count} problem{'s' * (count > 1)}",
+            found=checks.format_findings(findings),
             rows=[
                 ["check", "host", "found", "needed", "remedy"],
                 *([one.check, one.host, one.found + checks.IGNORED * one.ignored, one.needed, one.remedy] for one in findings),
             ],
-            remedy="mend the hosts or the site file, or name the check in ignore_checks; nothing was changed yet",
+            remedy="fix the hosts or the site file, or name the check in ignore_checks; nothing was changed yet",
         )
 
 
-def _verdicts(check: str, findings: list[checks.Finding]) -> list[str]:
+def _results(check: str, findings: list[Finding]) -> list[str]:
     """Of a check whose findings are all ignored."""
     ignored = [f"ignored: {one.host}: {one.found}" for one in findings if one.check == check]
-    missed = checks.not_looked_at(findings).get(check)
-    return [*ignored, *([f"not looked at on {', '.join(missed)}"] if missed else [])] or ["ok"]
+    skipped = checks.skipped(findings).get(check)
+    return [*ignored, *([f"not checked on {', '.join(skipped)}"] if skipped else [])] or ["ok"]
 
 
 @check("The hosts", before=True)
 def hosts(session: Session) -> Rows:
     """Rows of host and facts."""
     facts, site = facts_of(session), session.site
-    rows = [["host", "role", "address", "interface", "system", "control groups"]]
+    rows = [["host", "role", "address", "interface", "system", "cgroups"]]
     for node in everywhere(site):
         one = facts[node.name]
         rows.append(
@@ -58,9 +61,9 @@ def hosts(session: Session) -> Rows:
                 node.name,
                 node.role,
                 str(node.address),
-                f"{node.interface}, MTU {one.mtu.get(node.interface, 'none')}",
-                f"{one.os} {one.version}, {one.architecture}",
-                f"version {one.cgroup}",
+                f"{node.interface}, MTU {one[Mtus].get(node.interface, 'none')}",
+                f"{one[Os].id} {one[Os].version}, {one[Architecture]}",
+                f"version {one[CgroupVersion]}",
             ]
         )
     return rows
@@ -68,23 +71,23 @@ def hosts(session: Session) -> Rows:
 
 @check("The networks", before=True)
 def networks(session: Session) -> Rows:
-    """Rows of network, addresses and room."""
+    """Rows of network, addresses and capacity."""
     facts, site, network = facts_of(session), session.site, session.site.network
-    mtu = min(facts[node.name].mtu.get(node.interface, 0) for node in site.nodes) - VXLAN
+    mtu = min(facts[node.name][Mtus].get(node.interface, 0) for node in site.nodes) - VXLAN
     leases = 2 ** (network.subnet_length - network.pods.prefixlen) - 1
     return [
-        ["network", "addresses", "room"],
+        ["network", "addresses", "capacity"],
         ["hosts", ", ".join(str(node.address) for node in everywhere(site)), f"{len(site.nodes)} hosts"],
         ["pods", str(network.pods), f"{leases} hosts of /{network.subnet_length}, packets of {mtu} bytes"],
         ["services", str(network.services), f"{network.services.num_addresses - 2} services"],
     ]
 
 
-@check("What the site file points to", before=True)
+@check("Certificates, images and secrets", before=True)
 def sources(session: Session) -> Rows:
-    """Rows of field, what it names and how that was found."""
+    """Rows of field, reference and status."""
     return [
-        ["field", "names", ""],
+        ["field", "reference", "status"],
         *([one.field, one.target, one.problem or one.state] for one in check_references(session.site)),
         ["all other images", "the runbook's own", "built from Debian packages and pinned Go modules"],
     ]
@@ -95,13 +98,17 @@ def picture(site: Site, plan: bool = False) -> Picture:
     return network_picture(site)
 
 
-def facts_of(session: Session) -> dict[str, HostFacts]:
-    """Facts of all hosts by name, looked up side by side. Raises StepFailed with every host that cannot be reached."""
-    found = run_parallel(session.hosts.values(), lambda host: Target(session, host).facts)
-    problems = [f"{name}: {error}" for name, error in sorted(found.items()) if isinstance(error, Exception)]
+def facts_of(session: Session) -> dict[str, HostSnapshot]:
+    """Facts of all hosts by name, gathered in parallel. Raises StepFailed with every host that cannot be reached."""
+    facts, problems = {}, []
+    for name, result in sorted(run_parallel(session.hosts.values(), lambda host: Target(session, host).facts).items()):
+        if isinstance(result, Exception):
+            problems.append(f"{name}: {result}")
+        else:
+            facts[name] = result
     if problems:
-        raise StepFailed("hosts cannot be looked at", found="\n".join(problems), retryable=True)
-    return found
+        raise StepFailed("the facts of the hosts could not be gathered", found="\n".join(problems), retryable=True)
+    return facts
 
 
 STEPS = [

@@ -4,9 +4,9 @@ import threading
 from collections.abc import Iterable
 
 from airavata_runbook.cluster.kube import Kube
-from airavata_runbook.hosts.facts import HostFacts
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.hosts.lock import SiteLock
+from airavata_runbook.hosts.snapshot import HostSnapshot
 from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
@@ -34,7 +34,7 @@ def session_of(site: Site) -> "Session":
 
 
 class Session:
-    """hosts: by name; connected at their first use. facts: of the hosts that were looked at. planned: host → the paths,
+    """hosts: by name; connected at their first use. facts: host → as last gathered. planned: host → the paths,
     packages and units that the plans so far would change. Made by `session_of`; safe to use from several threads.
     """
 
@@ -43,7 +43,7 @@ class Session:
         self.hosts = {node.name: Host(node) for node in site.nodes}
         self.vault = Vault(self.master)
         self.lock = SiteLock(self.master)
-        self.facts: dict[str, HostFacts] = {}
+        self.facts: dict[str, HostSnapshot] = {}
         self.planned: dict[str, set[str]] = {}
         self._kube: Kube | None = None
         self._making = threading.Lock()

@@ -16,11 +16,12 @@ from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.report import Failure, Report
 from airavata_runbook.engine.resource import Resource
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed, StoppedByUser
-from airavata_runbook.hosts.facts import HostFacts, look
+from airavata_runbook.hosts.facts import HOST_FACTS
 from airavata_runbook.hosts.fan_out import FanOut
 from airavata_runbook.hosts.host import Host
-from airavata_runbook.hosts.node_settings import NodeSettings, derive
+from airavata_runbook.hosts.node_settings import NodeSettings, derive_node_settings
 from airavata_runbook.hosts.parallel import run_parallel
+from airavata_runbook.hosts.snapshot import HostSnapshot, gather
 from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.kernel_env import PLAN, REPORT_FILE
 from airavata_runbook.local.terminal import StepProgress, show
@@ -50,17 +51,18 @@ class Target:
     def vault(self) -> Vault:
         return self.session.vault
 
-    @property
-    def facts(self) -> HostFacts:
-        """Facts of the host, gathered once in a process; chapter 01 gathers them anew."""
-        if self.host.name not in self.session.facts:
-            self.session.facts[self.host.name] = look(self.host.run_batch)
-        return self.session.facts[self.host.name]
+    @cached_property
+    def facts(self) -> HostSnapshot:
+        """Facts of the host, gathered once in a process, or until all can be parsed; chapter 01 gathers them anew."""
+        facts = self.session.facts.get(self.host.name)
+        if facts is None or not facts.complete:
+            facts = self.session.facts[self.host.name] = gather(self.host, HOST_FACTS)
+        return facts
 
     @cached_property
     def settings(self) -> NodeSettings:
         """What follows from the facts for this host's components, with the reasons."""
-        return derive(self.facts)
+        return derive_node_settings(self.facts)
 
 
 def everywhere(site: Site) -> list[Node]:

@@ -39,6 +39,7 @@ def invalid_site(problems: Sequence[str], where: str) -> SiteError:
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     return SiteError(
         f"the site file has {count}:\n" + "\n".join(f"  - {problem}" for problem in problems),
+        problems=problems,
         where=where,
         remedy="parameters/lab.yaml shows a complete site; no host was changed",
     )

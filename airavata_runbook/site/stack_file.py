@@ -23,8 +23,8 @@ class StackError(SiteError):
     """A stack that is invalid, or does not fit the site. problems: one line each."""
 
     def __init__(self, message: str, problems: Sequence[str] = (), **parts: str):
-        super().__init__("\n".join([message + ":" * bool(problems), *(f"  - {line}" for line in problems)]), **parts)
-        self.problems = tuple(problems) or (message,)
+        lines = [message + ":" * bool(problems), *(f"  - {line}" for line in problems)]
+        super().__init__("\n".join(lines), problems=problems, **parts)
 
 
 class Part(Model):

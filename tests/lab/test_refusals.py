@@ -61,7 +61,7 @@ def test_bare_hosts_pass(site_file):
             [
                 "repository     worker",
                 "no package index at http://10.92.0.1:9/packages: Could not connect",
-                "open the host's way to it",
+                "allow the host to connect to it",
             ],
         ),
         (["nodes.worker.interface=eth7"], ["worker", "no interface eth7; it has host0", "10.92.0.12 on eth7"]),
@@ -103,7 +103,7 @@ def test_packages_that_conflict_with_ours_are_refused_and_kept(site_file):
         == 0
     )
     try:
-        assert "docker.io is installed, which cannot be beside containerd" in refused(site_file)
+        assert "docker.io is installed, which conflicts with containerd" in refused(site_file)
         assert lab.ssh(site, "worker", ["dpkg-query -W docker.io"]) == 0
     finally:
         lab.ssh(site, "worker", ["dpkg --purge docker.io; rm -r /tmp/docker*"])

@@ -15,6 +15,7 @@ from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine.step import master, step
 from airavata_runbook.errors import HostUnreachable, StepFailed
 from airavata_runbook.hosts import lock
+from airavata_runbook.hosts.facts import CgroupVersion
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.resources import Authority, Block, Certificate, Condition, File, Generated, Service
 from airavata_runbook.site import Site
@@ -36,7 +37,7 @@ def service(target):
     yield Block("/etc/hosts", "site", tuple(f"{node.address} {node.name}.example" for node in target.site.nodes))
     yield Certificate("/etc/kubernetes/pki/server", Subject(target.node.name, ips=(str(target.node.address),)))
     yield File("/etc/systemd/system/waiter.service", UNIT)
-    yield File("/etc/waiter.conf", f"# of {target.node.name}, cgroup {target.facts.cgroup}\n")
+    yield File("/etc/waiter.conf", f"# of {target.node.name}, cgroup {target.facts[CgroupVersion]}\n")
     yield Service("waiter", reads=["/etc/waiter.conf"])
     yield Condition("the waiter", script="systemctl is-active waiter")
 

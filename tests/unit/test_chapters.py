@@ -1,6 +1,5 @@
 """What chapters want of hosts and say of them, without a host: facts are read from fixtures."""
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +12,14 @@ import pytest
 from airavata_runbook import Site
 from airavata_runbook.chapters import airavata, network, site_stack, verify
 from airavata_runbook.chapters.picture import network_picture
-from airavata_runbook.checks.preflight import Finding, offline
+from airavata_runbook.checks.preflight import offline
+from airavata_runbook.checks.types import Finding
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.hosts.facts import parse
 from airavata_runbook.mirror import catalogue
+from tests.unit.test_facts_host import snapshot
 
 PROJECT = Path(__file__).parents[2]
-FACTS = parse(json.loads((PROJECT / "tests/unit/fixtures/facts/lab-debian-12.json").read_text())["facts"])
 
 
 @pytest.fixture
@@ -30,11 +29,8 @@ def site() -> Site:
 
 def see(monkeypatch, site: Site) -> None:
     """The facts that chapter 01 shows, of two fit hosts."""
-    monkeypatch.setattr(
-        network,
-        "facts_of",
-        lambda session: {node.name: replace(FACTS, mtu={node.interface: 1500}) for node in session.site.nodes},
-    )
+    shown = {node.name: snapshot("lab-debian-12", Mtus=f"2: {node.interface}: <UP> mtu 1500\n") for node in site.nodes}
+    monkeypatch.setattr(network, "facts_of", lambda session: shown)
 
 
 def test_the_networks_are_shown_with_their_room(site, monkeypatch):
@@ -45,7 +41,7 @@ def test_the_networks_are_shown_with_their_room(site, monkeypatch):
 def test_what_is_in_the_way_is_a_table_and_an_error_and_what_is_ignored_is_said(site, monkeypatch):
     finding = Finding("memory", "worker", "512 MiB", "1024 MiB", "give the host more memory")
     monkeypatch.setattr(network.checks, "preflight", lambda site: [finding, replace(finding, check="swap", ignored=True)])
-    with pytest.raises(StepFailed, match="1 thing is in the way") as caught:
+    with pytest.raises(StepFailed, match="the preflight checks found 1 problem") as caught:
         network.preflight.look(Session(site))
     assert caught.value.rows[1] == ["memory", "worker", "512 MiB", "1024 MiB", "give the host more memory"]
     assert caught.value.rows[2][:3] == ["swap", "worker", "512 MiB  (ignored)"] and len(caught.value.rows) == 3

@@ -13,11 +13,11 @@ import yaml
 from airavata_runbook import Site
 from airavata_runbook.configs import control_plane, node, registry
 from airavata_runbook.configs.repository import apt_lists, apt_source
-from airavata_runbook.hosts.facts import parse
-from airavata_runbook.hosts.node_settings import derive
+from airavata_runbook.hosts.node_settings import derive_node_settings
 from airavata_runbook.site.parts import Repository
+from tests.unit.test_facts_host import FIXTURES, snapshot
 
-FACTS = sorted((Path(__file__).parent / "fixtures" / "facts").glob("*.json"))
+FACTS = sorted(path.stem for path in FIXTURES.glob("*.json"))
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def site() -> Site:
     return Site.load(Path(__file__).parents[2] / "parameters" / "lab.yaml")
 
 
-@pytest.fixture(params=FACTS, ids=lambda path: path.stem)
+@pytest.fixture(params=FACTS)
 def settings(request):
-    return derive(parse(json.loads(request.param.read_text())["facts"]))
+    return derive_node_settings(snapshot(request.param))
 
 
 def words(text: str) -> list[str]:

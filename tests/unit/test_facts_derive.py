@@ -4,16 +4,17 @@ from dataclasses import fields, replace
 
 import pytest
 
-from airavata_runbook.hosts.facts import parse
-from airavata_runbook.hosts.node_settings import derive
-from tests.unit.test_facts_host import texts
+from airavata_runbook.errors import StepFailed
+from airavata_runbook.hosts import facts
+from airavata_runbook.hosts.node_settings import derive_node_settings
+from tests.unit.test_facts_host import snapshot
 
-ROCKY, UBUNTU, LAB = (parse(texts(name)) for name in ("rocky-9", "ubuntu-24.04", "lab-debian-12"))
+ROCKY, UBUNTU, LAB = (snapshot(name) for name in ("rocky-9", "ubuntu-24.04", "lab-debian-12"))
 
 
 @pytest.mark.parametrize("host", [ROCKY, UBUNTU], ids=["rocky-9", "ubuntu-24.04"])
 def test_an_ordinary_host_gets_the_defaults(host):
-    settings = derive(host)
+    settings = derive_node_settings(host)
     assert (settings.cgroup_driver, settings.systemd_cgroup) == ("systemd", True)
     assert settings.fail_cgroup_v1 and settings.fail_swap_on
     assert (settings.oom_score_adj, settings.restrict_oom_score_adj) == (-999, False)
@@ -23,19 +24,19 @@ def test_an_ordinary_host_gets_the_defaults(host):
 
 
 def test_an_ordinary_host_departs_only_in_what_is_kept_for_the_system():
-    assert derive(ROCKY).reasons.keys() == {"systemReserved"}
-    assert derive(ROCKY).system_reserved == {"cpu": "500m", "memory": "1024Mi"}
-    assert derive(UBUNTU).system_reserved == {"cpu": "400m", "memory": "1024Mi"}
+    assert derive_node_settings(ROCKY).reasons.keys() == {"systemReserved"}
+    assert derive_node_settings(ROCKY).system_reserved == {"cpu": "500m", "memory": "1024Mi"}
+    assert derive_node_settings(UBUNTU).system_reserved == {"cpu": "400m", "memory": "1024Mi"}
 
 
 def test_where_systemd_resolves_names_pods_get_the_servers_behind_it():
-    assert derive(UBUNTU).resolv_conf == "/run/systemd/resolve/resolv.conf"
-    assert "loopback" in derive(UBUNTU).reasons["resolvConf"]
-    assert derive(ROCKY).resolv_conf == ""
+    assert derive_node_settings(UBUNTU).resolv_conf == "/run/systemd/resolve/resolv.conf"
+    assert "loopback" in derive_node_settings(UBUNTU).reasons["resolvConf"]
+    assert derive_node_settings(ROCKY).resolv_conf == ""
 
 
 def test_a_lab_host_gets_its_concessions_each_with_a_reason():
-    settings = derive(LAB)
+    settings = derive_node_settings(LAB)
     assert (settings.cgroup_driver, settings.systemd_cgroup, settings.fail_cgroup_v1) == ("cgroupfs", False, False)
     assert (settings.oom_score_adj, settings.restrict_oom_score_adj) == (0, True)
     assert settings.max_open_files == 20000
@@ -60,19 +61,21 @@ def test_a_lab_host_gets_its_concessions_each_with_a_reason():
 @pytest.mark.parametrize(
     "changes, departs",
     [
-        ({"cgroup": 1}, {"cgroup_driver", "systemd_cgroup", "fail_cgroup_v1"}),
-        ({"systemd": 0}, {"cgroup_driver", "systemd_cgroup"}),
-        ({"swap": 4 << 30}, {"fail_swap_on"}),
-        ({"cap_sys_resource": False, "max_files": 2_000_000}, {"oom_score_adj", "restrict_oom_score_adj"}),
-        ({"nr_open": 65536}, {"max_open_files"}),
-        ({"sysctls": {"net/netfilter/nf_conntrack_max": (False, "262144")}}, {"conntrack"}),
-        ({"container": "lxc"}, {"image_gc"}),
-        ({"sysctls": {}}, set()),  # the connection table's module is loaded later
-        ({"max_files": 1024}, set()),  # root with CAP_SYS_RESOURCE raises its own limit
+        ({facts.CgroupVersion: 1}, {"cgroup_driver", "systemd_cgroup", "fail_cgroup_v1"}),
+        ({facts.Systemd: 0}, {"cgroup_driver", "systemd_cgroup"}),
+        ({facts.Memory: facts.MemorySize(32 << 30, 4 << 30)}, {"fail_swap_on"}),
+        (
+            {facts.CanRaiseLimits: False, facts.OpenFiles: facts.FileLimits(2_000_000, 1073741816)},
+            {"oom_score_adj", "restrict_oom_score_adj"},
+        ),
+        ({facts.OpenFiles: facts.FileLimits(524288, 65536)}, {"max_open_files"}),
+        ({facts.ConntrackWritable: False}, {"conntrack"}),
+        ({facts.Container: "lxc"}, {"image_gc"}),
+        ({facts.OpenFiles: facts.FileLimits(1024, 1073741816)}, set()),  # root with CAP_SYS_RESOURCE raises its own limit
     ],
 )
 def test_one_fact_moves_only_what_depends_on_it(changes, departs):
-    usual, settings = derive(ROCKY), derive(replace(ROCKY, **changes))
+    usual, settings = derive_node_settings(ROCKY), derive_node_settings(replace(ROCKY, values={**ROCKY.values, **changes}))
     moved = {field.name for field in fields(settings) if getattr(settings, field.name) != getattr(usual, field.name)}
     assert moved - {"reasons"} == departs
     new = settings.reasons.keys() - usual.reasons.keys()
@@ -80,5 +83,11 @@ def test_one_fact_moves_only_what_depends_on_it(changes, departs):
 
 
 def test_settings_of_two_hosts_share_nothing():
-    derive(LAB).conntrack["min"] = 7
-    assert derive(LAB).conntrack["min"] == 0
+    derive_node_settings(LAB).conntrack["min"] = 7
+    assert derive_node_settings(LAB).conntrack["min"] == 0
+
+
+def test_settings_need_only_the_facts_that_they_follow_from():
+    derive_node_settings(snapshot("rocky-9", Hostname="", Os="", Clock=""))
+    with pytest.raises(StepFailed, match="unexpected probe output"):
+        derive_node_settings(snapshot("rocky-9", CanRaiseLimits="nonsense"))

@@ -1,122 +1,160 @@
-"""Facts of hosts as text, read. lab-debian-12 is a recording; rocky-9 and ubuntu-24.04 are NOT RECORDED but
+"""Facts of hosts as text, parsed. lab-debian-12 is a recording; rocky-9 and ubuntu-24.04 are NOT RECORDED but
 written from the distributions' documentation, as each file's `source` says."""
 
 import json
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from airavata_runbook import Site
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.hosts.batch import Answer, batch, split
-from airavata_runbook.hosts.facts import FRAGMENTS, WRITABLE, fields, look, parse
+from airavata_runbook.hosts import facts
+from airavata_runbook.hosts.facts import HOST_FACTS
+from airavata_runbook.hosts.host import Result
+from airavata_runbook.hosts.snapshot import Fact, HostSnapshot, gather
+from tests.unit.sessions import FakeHost, answer_batch
 
 FIXTURES = Path(__file__).parent / "fixtures" / "facts"
+NODE = Site.load("lab").master
+COMMANDS = {fact.name: fact.command for fact in HOST_FACTS}
 
 
 def texts(name: str) -> dict[str, str]:
     return json.loads((FIXTURES / f"{name}.json").read_text())["facts"]
 
 
+def snapshot(name: str, **changes: str) -> HostSnapshot:
+    """A recorded host; changes: fact → what its command prints instead."""
+    return HostSnapshot.parse(NODE, HOST_FACTS, texts(name) | changes)
+
+
+def host_that(runs: Callable[[str], Result]) -> FakeHost:
+    host = FakeHost()
+    host.node, host.run = NODE, runs
+    return host
+
+
 @pytest.mark.parametrize("name", ["lab-debian-12", "rocky-9", "ubuntu-24.04"])
-def test_every_fixture_answers_exactly_the_fragments_and_says_where_it_is_from(name):
+def test_every_fixture_answers_exactly_the_commands_and_says_where_it_is_from(name):
     fixture = json.loads((FIXTURES / f"{name}.json").read_text())
-    assert fixture["facts"].keys() == FRAGMENTS.keys()
+    assert fixture["facts"].keys() == COMMANDS.keys()
     assert fixture["source"].startswith("RECORDED" if name.startswith("lab") else "NOT RECORDED")
 
 
 def test_a_recorded_lab_host():
-    host = parse(texts("lab-debian-12"))
-    assert (host.os, host.version, host.architecture) == ("debian", "12", "x86_64")
-    assert (host.hostname, len(host.machine_id), host.cpus) == ("one", 32, 2)
-    assert host.memory == 24684084 * 1024 and host.swap == 0
-    assert (host.cgroup, host.systemd, host.container) == (1, 252, "systemd-nspawn")
-    assert not host.cap_sys_resource and (host.max_files, host.nr_open) == (20000, 1048576)
-    assert host.sysctls["vm/overcommit_memory"] == (True, "1")
-    assert host.sysctls["net/netfilter/nf_conntrack_max"] == (False, "262144")
-    assert (host.selinux, host.firewalld, host.resolved) == ("absent", False, False)
-    assert host.addresses == {"lo": ("127.0.0.1/8",), "host0": ("10.98.31.11/24",)}
-    assert host.mtu == {"lo": 65536, "host0": 1500}  # printed as host0@if…, its peer outside
+    host = snapshot("lab-debian-12")
+    assert host[facts.Os] == ("debian", "12") and host[facts.Architecture] == "x86_64"
+    assert (host[facts.Hostname], len(host[facts.MachineId]), host[facts.Cpus]) == ("one", 32, 2)
+    assert host[facts.Memory] == (24684084 * 1024, 0)
+    assert (host[facts.CgroupVersion], host[facts.Systemd], host[facts.Container]) == (1, 252, "systemd-nspawn")
+    assert not host[facts.CanRaiseLimits] and host[facts.OpenFiles] == (20000, 1048576)
+    assert not host[facts.ConntrackWritable]
+    assert (host[facts.Selinux], host[facts.Firewalld], host[facts.Resolved]) == ("absent", False, False)
+    assert host[facts.Addresses] == {"lo": ("127.0.0.1/8",), "host0": ("10.98.31.11/24",)}
+    assert host[facts.Mtus] == {"lo": 65536, "host0": 1500}  # printed as host0@if…, its peer outside
 
 
 def test_a_rocky_host_enforces_selinux_and_has_a_firewall():
-    host = parse(texts("rocky-9"))
-    assert (host.os, host.version, host.selinux, host.firewalld) == ("rocky", "9.5", "enforcing", True)
-    assert (host.cgroup, host.systemd, host.cap_sys_resource, host.container) == (2, 252, True, "")
-    assert host.addresses["eno1"] == ("192.0.2.21/24",)
+    host = snapshot("rocky-9")
+    assert (host[facts.Os], host[facts.Selinux], host[facts.Firewalld]) == (("rocky", "9.5"), "enforcing", True)
+    assert (host[facts.CgroupVersion], host[facts.Systemd], host[facts.CanRaiseLimits]) == (2, 252, True)
+    assert host[facts.Container] == "" and host[facts.Addresses]["eno1"] == ("192.0.2.21/24",)
 
 
-def test_an_ubuntu_host_resolves_by_systemd_and_has_no_connection_table_yet():
-    host = parse(texts("ubuntu-24.04"))
-    assert (host.os, host.version, host.systemd, host.resolved) == ("ubuntu", "24.04", 255, True)
-    assert "net/netfilter/nf_conntrack_max" not in host.sysctls
+def test_an_ubuntu_host_resolves_by_systemd_and_its_connection_table_can_be_set():
+    host = snapshot("ubuntu-24.04")
+    assert (host[facts.Os], host[facts.Systemd], host[facts.Resolved]) == (("ubuntu", "24.04"), 255, True)
+    assert host[facts.ConntrackWritable]
 
 
 @pytest.mark.parametrize("ahead", [-120, 0, 120])
-def test_a_clock_is_compared_with_this_machines_at_the_moment_of_looking(ahead):
-    def ask(fragments) -> dict[str, Answer]:
-        answers = texts("rocky-9") | {"clock": str(time.time() + ahead)}
-        return {name: Answer(answers[name].encode(), 0) for name in fragments}
+def test_a_clock_is_compared_with_this_machines_at_the_moment_of_gathering(ahead):
+    def run(script: str) -> Result:
+        return answer_batch(script, texts("rocky-9") | {"Clock": str(time.time() + ahead)})
 
-    assert look(ask).skew == pytest.approx(ahead, abs=1)
+    host = gather(host_that(run), HOST_FACTS)
+    assert facts.clock_skew(host) == pytest.approx(ahead, abs=1)
 
 
 @pytest.mark.parametrize(
-    "changes, field, wanted",
+    "changes, fact, value",
     [
-        ({"files": "unlimited\n1048576\n"}, "max_files", 1048576),
-        ({"selinux": "0"}, "selinux", "permissive"),
-        ({"container": ""}, "container", ""),  # a host without systemd-detect-virt
-        ({"pid1": "init\n"}, "systemd", 0),
-        ({"pid1": "systemd\nsystemd 257~rc1 (257~rc1-1)\n"}, "systemd", 257),
-        ({"hostname": "bare\n"}, "machine_id", ""),
-        ({"addresses": "3: tun0    inet 10.8.0.2 peer 10.8.0.1/32 scope global tun0\n"}, "addresses", {"tun0": ("10.8.0.2/32",)}),
+        ({"OpenFiles": "unlimited\n1048576\n"}, facts.OpenFiles, (1048576, 1048576)),
+        ({"Selinux": "0"}, facts.Selinux, "permissive"),
+        ({"Container": ""}, facts.Container, ""),  # a host without systemd-detect-virt
+        ({"Systemd": "init\n"}, facts.Systemd, 0),
+        ({"Systemd": "systemd\nsystemd 257~rc1 (257~rc1-1)\n"}, facts.Systemd, 257),
+        ({"MachineId": ""}, facts.MachineId, ""),
+        (
+            {"Addresses": "3: tun0    inet 10.8.0.2 peer 10.8.0.1/32 scope global tun0\n"},
+            facts.Addresses,
+            {"tun0": ("10.8.0.2/32",)},
+        ),
         (
             {
-                "addresses": "2: eth0    inet 192.0.2.1/24 scope global eth0\n2: eth0    inet 192.0.2.9/24 scope global "
+                "Addresses": "2: eth0    inet 192.0.2.1/24 scope global eth0\n2: eth0    inet 192.0.2.9/24 scope global "
                 "secondary eth0\n"
             },
-            "addresses",
+            facts.Addresses,
             {"eth0": ("192.0.2.1/24", "192.0.2.9/24")},
         ),
     ],
 )
-def test_less_usual_answers(changes, field, wanted):
-    assert getattr(parse(texts("rocky-9") | changes), field) == wanted
+def test_less_usual_output(changes, fact, value):
+    assert snapshot("rocky-9", **changes)[fact] == value
 
 
-NUMBERS = ("cpus", "memory", "capabilities", "files", "clock")
-WORDS = ("os", "kernel", "cgroup", "links")
+def refused(name: str, text: str) -> StepFailed:
+    """How a fact refuses what its command printed."""
+    host = snapshot("rocky-9", **{name: text})
+    with pytest.raises(StepFailed, match="unexpected probe output") as caught:
+        host[getattr(facts, name)]
+    assert host.get(getattr(facts, name)) is None
+    return caught.value
+
+
+NUMBERS = ("Cpus", "Memory", "CanRaiseLimits", "OpenFiles", "Clock")
+WORDS = ("Os", "CgroupVersion", "ConntrackWritable", "Mtus")
 
 
 @pytest.mark.parametrize(
     "name, text",
     [
         *((name, text) for name in NUMBERS + WORDS for text in ("", "\n", "\ufffd\x00\x1b[31m nonsense", "9" * 5000)),
-        *((name, text) for name in ("hostname", "pid1") for text in ("", "\n")),
-        ("pid1", "systemd\nnonsense\n"),
-        ("container", "two words"),
+        *(("Architecture", text) for text in ("", "\n", "\ufffd\x00\x1b[31m nonsense", "9" * 5000)),
+        *((name, text) for name in ("Hostname", "Systemd") for text in ("", "\n")),
+        ("Systemd", "systemd\nnonsense\n"),
+        ("Container", "two words"),
+        ("MachineId", "two words"),
     ],
 )
-def test_what_cannot_be_a_fact_is_refused_by_name(name, text):
-    with pytest.raises(StepFailed) as caught:
-        parse(texts("rocky-9") | {name: text})
-    assert caught.value.where == f"fact {name}" and FRAGMENTS[name] in caught.value.needed
-    assert len(caught.value.found) <= 200 and ("iproute2" in caught.value.remedy) == (name == "links")
+def test_unexpected_output_is_refused_with_the_facts_name(name, text):
+    error = refused(name, text)
+    assert error.where == f"fact {name}" and COMMANDS[name] in error.needed
+    assert len(error.found) <= 200 and ("iproute2" in error.remedy) == (name == "Mtus")
 
 
-def test_what_cannot_be_read_hides_no_other_fact():
-    found = fields(texts("rocky-9") | {"addresses": "ip fails\n", "links": "", "clock": ""})
-    unread = {name for name, value in found.items() if isinstance(value, StepFailed)}
-    assert unread == {"addresses", "mtu", "clock", "skew"} and found["version"] == "9.5"
+def test_a_fact_that_could_not_be_parsed_affects_no_other():
+    host = snapshot("rocky-9", Addresses="ip fails\n", Mtus="", Clock="")
+    unparsed = {fact for fact, value in host.values.items() if isinstance(value, StepFailed)}
+    assert unparsed == {facts.Addresses, facts.Mtus, facts.Clock} and host[facts.Os].version == "9.5"
+    with pytest.raises(StepFailed):
+        facts.clock_skew(host)
 
 
-@pytest.mark.parametrize("name", ["sysctls", "addresses", "links"])
+@pytest.mark.parametrize("name", ["Addresses", "Mtus"])
 def test_a_table_cut_in_the_middle_of_a_row_is_refused(name):
-    with pytest.raises(StepFailed, match="cannot be read"):
-        parse(texts("rocky-9") | {name: texts("rocky-9")[name].splitlines()[0][:12].rsplit(" ", 1)[0]})
+    refused(name, texts("rocky-9")[name].splitlines()[0][:12].rsplit(" ", 1)[0])
+
+
+def test_every_fact_is_gathered_and_has_a_name_of_its_own():
+    declared = {one for one in vars(facts).values() if isinstance(one, type) and issubclass(one, Fact)}
+    assert {type(fact) for fact in HOST_FACTS} == declared - {Fact, facts.UnitActive}
+    assert len(COMMANDS) == len(HOST_FACTS)
 
 
 @pytest.mark.skipif(not shutil.which("ip"), reason="needs iproute2")
@@ -124,19 +162,18 @@ def test_a_table_cut_in_the_middle_of_a_row_is_refused(name):
 def test_this_machine_can_be_looked_at_and_stays_as_it_is(shell):
     if not shutil.which(shell):
         pytest.skip(f"no {shell} here")
+    table = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 
-    def ask(fragments) -> dict[str, Answer]:
-        done = subprocess.run([shell], input=batch(fragments, "5f0c2d9a71e3b846").encode(), capture_output=True, check=True)
-        return split(done.stdout, "5f0c2d9a71e3b846", fragments)
+    def run(script: str) -> Result:
+        done = subprocess.run([shell], input=script.encode(), capture_output=True, check=True)
+        return Result(0, done.stdout, done.stderr)
 
-    def values() -> dict[str, str]:
-        return {name: path.read_text() for name in WRITABLE if (path := Path("/proc/sys") / name).exists()}
+    def size() -> str:
+        return table.read_text() if table.exists() else ""
 
-    before = values()
-    host = look(ask)
-    assert host.hostname == Path("/proc/sys/kernel/hostname").read_text().strip()
-    assert host.mtu["lo"] > 0 and host.memory > host.swap >= 0 and host.cpus > 0
-    assert {name: value for name, (_, value) in host.sysctls.items()} == {
-        name: " ".join(value.split()) for name, value in before.items()
-    }
-    assert values() == before
+    before = size()
+    host = gather(host_that(run), HOST_FACTS)
+    assert host[facts.Hostname] == Path("/proc/sys/kernel/hostname").read_text().strip()
+    memory = host[facts.Memory]
+    assert host[facts.Mtus]["lo"] > 0 and memory.total > memory.swap >= 0 and host[facts.Cpus] > 0
+    assert isinstance(host[facts.ConntrackWritable], bool) and size() == before

@@ -14,17 +14,19 @@ from websocket import WebSocketConnectionClosedException
 
 from airavata_runbook import wellknown
 from airavata_runbook.chapters import etcd_flannel, probes, verify
-from airavata_runbook.checks import look as host_look
 from airavata_runbook.checks import preflight
+from airavata_runbook.checks.facts import KernelFeatures, Listening
+from airavata_runbook.checks.types import Finding
 from airavata_runbook.cluster import etcd
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine.host_run import compare
 from airavata_runbook.engine.report import Failure, Item, Report, report_html
 from airavata_runbook.engine.resource import ABSENT, Found
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed
-from airavata_runbook.hosts import vault
+from airavata_runbook.hosts import facts, vault
 from airavata_runbook.hosts.batch import batch, split
-from airavata_runbook.hosts.facts import FRAGMENTS, parse
+from airavata_runbook.hosts.facts import HOST_FACTS
+from airavata_runbook.hosts.snapshot import HostSnapshot
 from airavata_runbook.pki import htpasswd
 from airavata_runbook.pki import issue as pki
 from airavata_runbook.resources import (
@@ -46,7 +48,7 @@ from airavata_runbook.resources import (
 from airavata_runbook.run import page as report_page
 from airavata_runbook.run.report import ChapterError, ChapterReport, RunReport
 from airavata_runbook.site import Site
-from tests.unit.test_facts_host import texts
+from tests.unit.test_facts_host import NODE, snapshot, texts
 from tests.unit.test_resources import on_this_machine
 
 CONTEXT = Context(SimpleNamespace(name="one"), None)
@@ -259,12 +261,12 @@ def test_what_is_spoilt_is_read_or_refused(cases, kind):
 @pytest.mark.parametrize("kind", SPOILT)
 def test_a_fact_that_cannot_be_read_is_named(kind):
     recorded = texts("lab-debian-12")
-    for name in FRAGMENTS:
-        text = SPOILT[kind](recorded[name].encode()).decode(errors="replace")
+    for fact in HOST_FACTS:
+        text = SPOILT[kind](recorded[fact.name].encode()).decode(errors="replace")
         try:
-            parse({**recorded, name: text})
+            snapshot("lab-debian-12", **{fact.name: text})[type(fact)]
         except StepFailed as error:
-            assert error.where == f"fact {name}" and len(error.found) <= 200
+            assert error.where == f"fact {fact.name}" and len(error.found) <= 200
 
 
 def test_answers_are_told_apart_whatever_they_print():
@@ -285,21 +287,22 @@ def test_answers_are_told_apart_whatever_they_print():
 
 
 NO_FACTS = {
-    "selinux": ("", "perhaps", "Welcome!\n1"),
-    "firewalld": ("Welcome to one!\nactive", "active\nactive"),
-    "resolved": ("\x1b[2Jactive",),
-    "hostname": ("Welcome to host one\nid\n",),
-    "addresses": ("2: eth0 inet 10.0.0.999/24\n", "2: eth0 inet 10.0.0.1/99\n", "2: eth0 inet <b>x</b>\n"),
-    "clock": ("nan", "inf", "-inf", "1e999", "12:00"),
-    "memory": ("MemTotal: nan kB\n",),
-    "cpus": ("2\n2\n", "٣3x"),
+    "Selinux": ("", "perhaps", "Welcome!\n1"),
+    "Firewalld": ("Welcome to one!\nactive", "active\nactive"),
+    "Resolved": ("\x1b[2Jactive",),
+    "Hostname": ("Welcome to host one\nid\n",),
+    "Addresses": ("2: eth0 inet 10.0.0.999/24\n", "2: eth0 inet 10.0.0.1/99\n", "2: eth0 inet <b>x</b>\n"),
+    "Clock": ("nan", "inf", "-inf", "1e999", "12:00"),
+    "Memory": ("MemTotal: nan kB\n",),
+    "Cpus": ("2\n2\n", "٣3x"),
 }
 
 
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts_ in NO_FACTS.items() for text in texts_])
 def test_what_is_no_fact_does_not_pass_for_an_ordinary_one(name, text):
+    host = snapshot("lab-debian-12", **{name: text})
     with pytest.raises(StepFailed) as refused:
-        parse({**texts("lab-debian-12"), name: text})
+        host[getattr(facts, name)]
     assert refused.value.where == f"fact {name}"
 
 
@@ -317,24 +320,18 @@ def test_what_is_no_fact_does_not_pass_for_an_ordinary_one(name, text):
     ],
 )
 def test_what_listens_is_read_or_refused(text):
-    seen = host_look.parse(Site.load("lab"), None, {"listening": text, "features": "overlay"})
+    host = HostSnapshot.parse(NODE, [Listening(), KernelFeatures()], {"Listening": text, "KernelFeatures": "overlay"})
     try:
-        assert seen.listening == {("tcp", 6443): {""}}
+        assert host[Listening] == {("tcp", 6443): {""}}
     except StepFailed as error:
-        assert error.where == "fact listening" and len(error.found) <= 200 and "iproute2" in error.remedy
-    assert seen.features == {"overlay"}
+        assert error.where == "fact Listening" and len(error.found) <= 200 and "iproute2" in error.remedy
+    assert host[KernelFeatures] == {"overlay"}
 
 
 @pytest.mark.parametrize("ending", ["", ' users:(("', ' users:((""))', " users:((", ' "'])
 def test_a_program_with_a_strange_name_is_only_a_name(ending):
-    seen = {
-        "listening": f"tcp LISTEN 0 128 *:6443 *:*{ending}\n",
-        "registry": "\n \n",
-        "features": "\0",
-        "controllers": "\0",
-        "packages": "\0",
-    }
-    assert list(host_look.parse(Site.load("lab"), None, seen).listening) == [("tcp", 6443)]
+    host = HostSnapshot.parse(NODE, [Listening()], {"Listening": f"tcp LISTEN 0 128 *:6443 *:*{ending}\n"})
+    assert list(host[Listening]) == [("tcp", 6443)]
 
 
 @pytest.mark.parametrize("error", [WebSocketConnectionClosedException("it was lost"), BrokenPipeError(32)])
@@ -440,7 +437,7 @@ def test_what_a_host_says_does_no_harm_where_it_is_shown():
     page = report_page.render(
         RunReport(site="s", run="r", started="s", outcome="failed", asked=[evil], set={evil: evil}, failed=1, chapters=[chapter])
     )
-    finding = preflight.told([preflight.Finding("memory", "one", evil, evil, evil)])
+    finding = preflight.format_findings([Finding("memory", "one", evil, evil, evil)])
     for shown in (report_html(report), page, str(report), finding, str(StepFailed(evil, found=evil, where=evil))):
         assert not set("\x1b\x07\r\x9b\u202e") & set(shown)
     assert "<script" not in report_html(report) and "<script" not in page and "&lt;script" in page

@@ -2,7 +2,6 @@
 
 import http.server
 import os
-import re
 import socket
 import subprocess
 import threading
@@ -12,23 +11,25 @@ from pathlib import Path
 
 import paramiko
 import pytest
-from pydantic import TypeAdapter
 
 from airavata_runbook import Site
 from airavata_runbook.chapters import network
-from airavata_runbook.checks import look as host_look
+from airavata_runbook.checks import facts as check_facts
 from airavata_runbook.checks import preflight
-from airavata_runbook.checks.host_checks import CONTROLLERS, EACH_HOST, FEATURES
-from airavata_runbook.checks.look import INDEX, ROOM, Seen, folders, look, parse
-from airavata_runbook.checks.preflight import offline, told
+from airavata_runbook.checks.facts import ForeignPackages, FreeSpace, PackageIndexError, filled_folders, preflight_facts
+from airavata_runbook.checks.preflight import format_findings, offline
+from airavata_runbook.checks.table import CHECKS, CONTROLLERS, FEATURES
+from airavata_runbook.checks.types import Finding, HostCheck, Problem
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine.step import Target
-from airavata_runbook.errors import HostKeyRefused, HostUnreachable, StepFailed
+from airavata_runbook.errors import HostKeyRefused, HostUnreachable, SiteError, StepFailed
 from airavata_runbook.hosts import client as ssh_client
+from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.host import Host, Result
+from airavata_runbook.hosts.snapshot import Fact, HostSnapshot
 from airavata_runbook.mirror.catalogue import MAINTAINER
-from airavata_runbook.site.fields import CheckName
 from airavata_runbook.site.parts import Node, Repository
+from tests.unit.sessions import answer_batch
 from tests.unit.test_facts_host import texts as texts_of
 
 GIB = 1 << 20  # kB
@@ -54,7 +55,7 @@ def room(site: Site, node: Node, free: dict[str, int] | None = None) -> str:
     free = free or {}
     return "".join(
         f"{folder} /dev/vda1 999999999 1 {free.get(folder, free.get('/', 64)) * GIB} 1% {folder if folder in free else '/'}\n"
-        for folder in folders(site, node)
+        for folder in filled_folders(site, node)
     )
 
 
@@ -64,39 +65,61 @@ def answers(site: Site, name: str = "master", **changes: str) -> dict[str, str]:
     return (
         texts_of("lab-debian-12")
         | {
-            "hostname": f"{name}\n{name * 5}\n",
-            "addresses": f"1: lo    inet 127.0.0.1/8 scope host lo\n2: host0    inet {node.address}/24 scope global host0\n"
+            "Hostname": f"{name}\n",
+            "MachineId": f"{name * 5}\n",
+            "Addresses": f"1: lo    inet 127.0.0.1/8 scope host lo\n2: host0    inet {node.address}/24 scope global host0\n"
             "3: cni0    inet 10.244.7.1/24 scope global cni0\n",
-            "listening": LISTENING,
-            "features": "\n".join(FEATURES),
-            "controllers": " ".join(CONTROLLERS),
-            "registry": "",
-            "packages": "",
-            "room": room(site, node),
-            "repository": "",
+            "Listening": LISTENING,
+            "KernelFeatures": "\n".join(FEATURES),
+            "CgroupControllers": " ".join(CONTROLLERS),
+            "RegistryAddresses": "",
+            "ForeignPackages": "",
+            "FreeSpace": room(site, node),
+            "PackageIndexError": "found",
         }
         | changes
     )
 
 
-def seen(site: Site, name: str = "master", **changes: str) -> Seen:
-    return parse(site, site.node(name), answers(site, name, **changes))
+def seen(site: Site, name: str = "master", **changes: str) -> HostSnapshot:
+    node = site.node(name)
+    return HostSnapshot.parse(node, preflight_facts(site, node), answers(site, name, **changes))
 
 
-def found(site: Site, one: Seen) -> dict[str, str]:
-    return {name: parts[0] for name, look_at in EACH_HOST.items() for parts in look_at(site, one)}
+def problems(site: Site, check: str, host: HostSnapshot) -> list[Problem]:
+    (one,) = [one for one in CHECKS if one.name == check]
+    return list(one.find(site, host))
 
 
-def test_every_check_can_be_named_in_a_site_file_and_says_what_it_asks():
-    for name in preflight.QUESTIONS:
-        TypeAdapter(CheckName).validate_python(name)
-    assert {*EACH_HOST, *preflight.UNIQUE, *preflight.SESSION, "sources", "stack", "versions"} == set(preflight.QUESTIONS)
+def found(site: Site, host: HostSnapshot) -> dict[str, str]:
+    """What the checks of one host find, by check."""
+    return {one.name: problem.found for one in CHECKS if isinstance(one, HostCheck) for problem in one.find(site, host)}
+
+
+def test_every_check_can_be_named_in_a_site_file_and_has_a_requirement():
+    names = [one.name for one in CHECKS]
+    assert len(set(names)) == len(names) and all(one.requirement for one in CHECKS)
+    assert Site.load("lab", {"ignore_checks": names}).ignore_checks == names
+
+
+def test_an_unknown_check_is_refused_before_any_host_is_contacted(monkeypatch):
+    monkeypatch.setattr(Host, "run", lambda *_: pytest.fail("a host was contacted"))
+    wrong = Site.load("lab", {"ignore_checks": ["swap", "swop", "wrong"]})
+    for start in (preflight.preflight, offline, lambda site: network.preflight.look(session_of(site))):
+        with pytest.raises(SiteError) as refused:
+            start(wrong)
+        first, second = refused.value.problems
+        assert first == "ignore_checks.1: unknown check 'swop'; did you mean 'swap'?"
+        assert second.startswith("ignore_checks.2: unknown check 'wrong'; known: reachable, host-key")
+        assert first in str(refused.value) and "site lab" in refused.value.where
 
 
 def test_fit_hosts_pass_bare_and_finished(site):
     assert found(site, seen(site)) == {}
-    assert found(site, seen(site, listening="")) == {}
-    assert found(site, seen(site, "worker", registry="10.98.0.11      STREAM registry.lab\n10.98.0.11      DGRAM\n")) == {}
+    assert found(site, seen(site, Listening="")) == {}
+    assert (
+        found(site, seen(site, "worker", RegistryAddresses="10.98.0.11      STREAM registry.lab\n10.98.0.11      DGRAM\n")) == {}
+    )
 
 
 OS = 'ID={}\nVERSION_ID="{}"\n'
@@ -108,57 +131,61 @@ ETCD, NGINX = 'users:(("etcd",pid=1,fd=8))', 'users:(("nginx",pid=7,fd=3))'
 @pytest.mark.parametrize(
     ("check", "changes", "said"),
     [
-        ("os", {"os": OS.format("rocky", "9.5")}, "rocky 9.5"),
-        ("os", {"os": OS.format("debian", "11")}, "debian 11"),
-        ("os", {"os": OS.format("ubuntu", "22.04")}, "ubuntu 22.04"),
-        ("os", {"os": "ID=debian\n"}, "debian without a version"),
-        ("os", {"pid1": "init\n"}, "systemd is not its first process"),
-        ("architecture", {"kernel": "6.1.0\nriscv64\n"}, "riscv64"),
-        ("architecture", {"kernel": "6.1.0\naarch64\n"}, "aarch64"),
-        ("cpu", {"cpus": "1\n"}, "1 CPU"),
-        ("memory", {"memory": "MemTotal:  524288 kB\n"}, "512 MiB"),
+        ("os", {"Os": OS.format("rocky", "9.5")}, "rocky 9.5"),
+        ("os", {"Os": OS.format("debian", "11")}, "debian 11"),
+        ("os", {"Os": OS.format("ubuntu", "22.04")}, "ubuntu 22.04"),
+        ("os", {"Os": "ID=debian\n"}, "debian without a version"),
+        ("os", {"Systemd": "init\n"}, "PID 1 is not systemd"),
+        ("architecture", {"Architecture": "riscv64\n"}, "riscv64"),
+        ("architecture", {"Architecture": "aarch64\n"}, "aarch64"),
+        ("cpu", {"Cpus": "1\n"}, "1 CPU"),
+        ("memory", {"Memory": "MemTotal:  524288 kB\n"}, "512 MiB"),
         (
             "address",
-            {"links": "2: eth1: <UP> mtu 1500 qdisc noqueue\n3: lo: <UP> mtu 65536 qdisc noqueue\n"},
+            {"Mtus": "2: eth1: <UP> mtu 1500 qdisc noqueue\n3: lo: <UP> mtu 65536 qdisc noqueue\n"},
             "no interface host0; it has eth1, lo",
         ),
-        ("address", {"addresses": ADDRESSES.replace(".11/", ".99/")}, "host0 has address 10.98.0.99/24"),
-        ("address", {"addresses": ""}, "host0 has address none"),
-        ("mtu", {"links": LINKS.format(1280)}, "host0 has MTU 1280"),
-        ("swap", {"memory": "MemTotal: 4194304 kB\nSwapTotal: 1048576 kB\n"}, "1024 MiB of swap"),
-        ("selinux", {"selinux": "1\n"}, "SELinux enforces"),
-        ("firewalld", {"firewalld": "active\n"}, "firewalld is active"),
+        ("address", {"Addresses": ADDRESSES.replace(".11/", ".99/")}, "host0 has address 10.98.0.99/24"),
+        ("address", {"Addresses": ""}, "host0 has address none"),
+        ("mtu", {"Mtus": LINKS.format(1280)}, "host0 has MTU 1280"),
+        ("swap", {"Memory": "MemTotal: 4194304 kB\nSwapTotal: 1048576 kB\n"}, "1024 MiB of swap"),
+        ("selinux", {"Selinux": "1\n"}, "SELinux is enforcing"),
+        ("firewalld", {"Firewalld": "active\n"}, "firewalld is active"),
         (
             "networks",
-            {"addresses": ADDRESSES + "3: tun0    inet 10.254.3.1/30 scope global tun0\n"},
+            {"Addresses": ADDRESSES + "3: tun0    inet 10.254.3.1/30 scope global tun0\n"},
             "tun0 has 10.254.3.1/30, which overlaps network.services",
         ),
         (
             "networks",
-            {"addresses": ADDRESSES + "2: host0    inet 10.244.9.9/24 scope global secondary host0\n"},
+            {"Addresses": ADDRESSES + "2: host0    inet 10.244.9.9/24 scope global secondary host0\n"},
             "host0 has 10.244.9.9/24, which overlaps network.pods",
         ),
-        ("ports", {"listening": f"tcp LISTEN 0 128 *:6443 *:* {NGINX}\n"}, "nginx listens on 6443/tcp"),
-        ("ports", {"listening": 'udp UNCONN 0 0 *:8472 *:* users:(("vpn",pid=7,fd=3))\n'}, "vpn listens on 8472/udp"),
-        ("ports", {"listening": "tcp LISTEN 0 128 *:5000 *:*\n"}, "something listens on 5000/tcp"),
+        ("ports", {"Listening": f"tcp LISTEN 0 128 *:6443 *:* {NGINX}\n"}, "nginx listens on 6443/tcp"),
+        ("ports", {"Listening": 'udp UNCONN 0 0 *:8472 *:* users:(("vpn",pid=7,fd=3))\n'}, "vpn listens on 8472/udp"),
+        ("ports", {"Listening": "tcp LISTEN 0 128 *:5000 *:*\n"}, "something listens on 5000/tcp"),
         (
             "ports",
-            {"listening": f"tcp LISTEN 0 128 10.98.0.11:2379 *:* {NGINX}\ntcp LISTEN 0 128 127.0.0.1:2379 *:* {ETCD}\n"},
+            {"Listening": f"tcp LISTEN 0 128 10.98.0.11:2379 *:* {NGINX}\ntcp LISTEN 0 128 127.0.0.1:2379 *:* {ETCD}\n"},
             "nginx listens on 2379/tcp",
         ),
         (
             "ports",
-            {"listening": f"tcp LISTEN 0 128 10.98.0.11:2379 *:* {ETCD}\ntcp LISTEN 0 128 127.0.0.1:2379 *:* {NGINX}\n"},
+            {"Listening": f"tcp LISTEN 0 128 10.98.0.11:2379 *:* {ETCD}\ntcp LISTEN 0 128 127.0.0.1:2379 *:* {NGINX}\n"},
             "nginx listens on 2379/tcp",
         ),
-        ("kernel", {"features": "overlay\nbr_netfilter\nnf_conntrack\n"}, "no vxlan"),
-        ("cgroup", {"controllers": "cpuset\ncpu\ncpuacct\nblkio\npids\n"}, "no memory in control groups"),
-        ("cgroup", {"cgroup": "cgroup2fs\n", "controllers": "cpu io memory\n"}, "no cpuset, pids in control groups version 2"),
-        ("packages", {"packages": "docker.io\n"}, "docker.io is installed, which cannot be beside containerd"),
-        ("packages", {"packages": "kubelet\n"}, "kubelet is installed, which cannot be beside kubernetes-node"),
-        ("packages", {"packages": "containerd\n"}, "containerd of another maker is installed"),
-        ("registry-name", {"registry": "192.0.2.7 STREAM registry.lab\n"}, "registry.lab leads to 192.0.2.7"),
-        ("settings", {"capabilities": "nonsense\n"}, "a fact of the host cannot be read: nonsense"),
+        ("kernel", {"KernelFeatures": "overlay\nbr_netfilter\nnf_conntrack\n"}, "no vxlan"),
+        ("cgroup", {"CgroupControllers": "cpuset\ncpu\ncpuacct\nblkio\npids\n"}, "no controllers memory in cgroup version 1"),
+        (
+            "cgroup",
+            {"CgroupVersion": "cgroup2fs\n", "CgroupControllers": "cpu io memory\n"},
+            "no controllers cpuset, pids in cgroup version 2",
+        ),
+        ("packages", {"ForeignPackages": "docker.io\n"}, "docker.io is installed, which conflicts with containerd"),
+        ("packages", {"ForeignPackages": "kubelet\n"}, "kubelet is installed, which conflicts with kubernetes-node"),
+        ("packages", {"ForeignPackages": "containerd\n"}, "containerd from another maintainer is installed"),
+        ("registry-name", {"RegistryAddresses": "192.0.2.7 STREAM registry.lab\n"}, "registry.lab resolves to 192.0.2.7"),
+        ("settings", {"CanRaiseLimits": "nonsense\n"}, "unexpected probe output: nonsense"),
     ],
 )
 def test_one_thing_that_is_wrong_is_found_by_its_check_alone(site, monkeypatch, check, changes, said):
@@ -168,18 +195,19 @@ def test_one_thing_that_is_wrong_is_found_by_its_check_alone(site, monkeypatch, 
 
 @pytest.mark.parametrize(("ahead", "said"), [(-3600, "3600 s behind"), (90, "90 s ahead of")])
 def test_a_clock_that_is_wrong_is_found(site, ahead, said):
-    texts = answers(site, clock=f"{1_800_000_000 + ahead}\n")
-    assert said in found(site, parse(site, site.master, texts, 1_800_000_000, 1_800_000_000))["clock"]
+    texts = answers(site, Clock=f"{1_800_000_000 + ahead}\n")
+    host = HostSnapshot.parse(site.master, preflight_facts(site, site.master), texts, 1_800_000_000, 1_800_000_000)
+    assert said in found(site, host)["clock"]
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"os": OS.format("debian", "13")},
-        {"os": OS.format("ubuntu", "24.04")},
-        {"os": OS.format("ubuntu", "25.10")},
-        {"memory": "MemTotal: 983040 kB\n"},  # what the kernel of a machine of 1 GiB shows
-        {"addresses": "2: host0    inet 203.0.113.9/24 scope global host0\n2: host0    inet 10.98.0.11/24 secondary host0\n"},
+        {"Os": OS.format("debian", "13")},
+        {"Os": OS.format("ubuntu", "24.04")},
+        {"Os": OS.format("ubuntu", "25.10")},
+        {"Memory": "MemTotal: 983040 kB\n"},  # what the kernel of a machine of 1 GiB shows
+        {"Addresses": "2: host0    inet 203.0.113.9/24 scope global host0\n2: host0    inet 10.98.0.11/24 secondary host0\n"},
     ],
 )
 def test_what_will_do_is_not_refused(site, changes):
@@ -197,36 +225,39 @@ def test_what_will_do_is_not_refused(site, changes):
     ],
 )
 def test_room_is_looked_for_wherever_the_runbook_fills_a_folder(site, free, said):
-    (what,) = found(site, seen(site, room=room(site, site.master, free))).values()
+    (what,) = found(site, seen(site, FreeSpace=room(site, site.master, free))).values()
     assert what.startswith(said)
 
 
 def test_the_storage_s_room_is_looked_for_on_its_host_alone(site):
     assert (
         "1.0 GiB free on /var/lib/airavata"
-        in found(site, seen(site, "worker", room=room(site, site.node("worker"), {"/var/lib/airavata": 1})))["disk"]
+        in found(site, seen(site, "worker", FreeSpace=room(site, site.node("worker"), {"/var/lib/airavata": 1})))["disk"]
     )
-    assert "/var/lib/airavata" not in folders(site, site.master) and "/opt/registry" not in folders(site, site.node("worker"))
+    assert "/var/lib/airavata" not in filled_folders(site, site.master)
+    assert "/opt/registry" not in filled_folders(site, site.node("worker"))
 
 
 def test_of_a_host_that_is_a_node_already_less_room_is_asked(site):
     node = LISTENING + 'tcp LISTEN 0 4096 *:10250 *:* users:(("kubelet",pid=9,fd=5))\n'
-    assert found(site, seen(site, listening=node, room=room(site, site.master, {"/": 3}))) == {}
-    assert "1.0 GiB free on /" in found(site, seen(site, listening=node, room=room(site, site.master, {"/": 1})))["disk"]
+    assert found(site, seen(site, Listening=node, FreeSpace=room(site, site.master, {"/": 3}))) == {}
+    assert "1.0 GiB free on /" in found(site, seen(site, Listening=node, FreeSpace=room(site, site.master, {"/": 1})))["disk"]
 
 
 def test_room_is_measured_where_a_folder_will_lie(tmp_path):
     (tmp_path / "there").mkdir()
     asked = [str(tmp_path / "there"), str(tmp_path / "not" / "yet"), "/nowhere-at-all/deep"]
-    said = subprocess.run(["sh"], input=ROOM.format(folders=" ".join(asked)).encode(), capture_output=True).stdout.decode()
-    told = parse(Site.load("lab"), None, {"room": said}).room
-    assert list(told) == asked and told[asked[0]][0] == told[asked[1]][0] and told[asked[2]][0] == "/"
-    assert all(free > 0 for _, free in told.values())
+    space = FreeSpace(asked)
+    said = subprocess.run(["sh"], input=space.command.encode(), capture_output=True).stdout.decode()
+    systems = space.parse(said)
+    assert list(systems) == asked and systems[asked[2]].mount == "/"
+    assert systems[asked[0]].mount == systems[asked[1]].mount
+    assert all(system.free > 0 for system in systems.values())
 
 
 def test_one_answer_that_cannot_be_read_hides_no_other_finding(site, monkeypatch):
     # A host without iproute2.
-    bare = seen(site, listening="ss fails\n", addresses="ip fails\n", links="", memory="MemTotal: 1 kB\n", cpus="1\n")
+    bare = seen(site, Listening="ss fails\n", Addresses="ip fails\n", Mtus="", Memory="MemTotal: 1 kB\n", Cpus="1\n")
     findings = of_site(monkeypatch, site, master=bare)
     assert {"memory", "cpu", "ports", "address", "mtu", "networks"} <= {one.check for one in findings}
     (ports,) = [one for one in findings if one.check == "ports"]
@@ -234,28 +265,28 @@ def test_one_answer_that_cannot_be_read_hides_no_other_finding(site, monkeypatch
 
 
 def test_a_host_network_around_those_of_pods_and_services_overlaps_both(site):
-    wide = seen(site, addresses=ADDRESSES.replace("10.98.0.11/24", "10.98.0.11/8"))
-    assert [parts[0].partition("which ")[2] for parts in EACH_HOST["networks"](site, wide)] == [
+    wide = seen(site, Addresses=ADDRESSES.replace("10.98.0.11/24", "10.98.0.11/8"))
+    assert [problem.found.partition("which ")[2] for problem in problems(site, "networks", wide)] == [
         "overlaps network.pods 10.244.0.0/16",
         "overlaps network.services 10.254.0.0/16",
     ]
 
 
 def test_swap_is_no_matter_where_pods_are_kept_out_of_it(site):
-    assert found(site, seen(site, memory="MemTotal: 4194304 kB\nSwapTotal: 1048576 kB\n", cgroup="cgroup2fs\n")) == {}
+    assert found(site, seen(site, Memory="MemTotal: 4194304 kB\nSwapTotal: 1048576 kB\n", CgroupVersion="cgroup2fs\n")) == {}
 
 
 def test_a_worker_may_have_one_cpu(site):
-    assert found(site, seen(site, "worker", cpus="1\n")) == {}
+    assert found(site, seen(site, "worker", Cpus="1\n")) == {}
 
 
 def test_a_worker_may_have_the_masters_ports_taken(site):
-    assert found(site, seen(site, "worker", listening=f"tcp LISTEN 0 128 *:6443 *:* {NGINX}\n")) == {}
+    assert found(site, seen(site, "worker", Listening=f"tcp LISTEN 0 128 *:6443 *:* {NGINX}\n")) == {}
 
 
 def test_a_worker_may_have_what_is_in_the_masters_way(site):
-    assert found(site, seen(site, "worker", packages="etcd-server docker-registry\n")) == {}
-    assert len(list(EACH_HOST["packages"](site, seen(site, packages="etcd-server docker-registry\n")))) == 2
+    assert found(site, seen(site, "worker", ForeignPackages="etcd-server docker-registry\n")) == {}
+    assert len(problems(site, "packages", seen(site, ForeignPackages="etcd-server docker-registry\n"))) == 2
 
 
 def test_of_the_packages_on_a_host_those_of_others_count(tmp_path, monkeypatch):
@@ -273,23 +304,23 @@ def test_of_the_packages_on_a_host_those_of_others_count(tmp_path, monkeypatch):
     (tmp_path / "dpkg-query").write_text(f"#!/bin/sh\ncase $2 in *'\\t${{Maintainer}}\\n'*) cat {tmp_path}/rows;; esac\n")
     (tmp_path / "dpkg-query").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    done = subprocess.run(["sh", "-c", host_look.INSTALLED], capture_output=True, text=True)
+    done = subprocess.run(["sh", "-c", ForeignPackages.command], capture_output=True, text=True)
     assert done.stdout.split() == ["containerd", "runc"]
 
 
 def test_a_site_s_own_repository_may_have_brought_packages_of_these_names(site):
     own = site.model_copy(update={"repository": Repository(baseurl="https://packages.example.org")})
-    assert list(EACH_HOST["packages"](own, seen(own, packages="containerd\n"))) == []
+    assert problems(own, "packages", seen(own, ForeignPackages="containerd\n")) == []
 
 
-def of_site(monkeypatch, site: Site, **hosts) -> list[preflight.Finding]:
-    """The findings of a whole site; hosts: name → Seen or an exception."""
+def of_site(monkeypatch, site: Site, **hosts) -> list[Finding]:
+    """The findings of a whole site; hosts: name → its snapshot or an exception."""
     monkeypatch.setattr(preflight, "run_parallel", lambda *_: hosts)
     return preflight.preflight(site)
 
 
 def test_hosts_that_were_cloned_are_told_apart_by_nothing_and_said_so(site, monkeypatch):
-    same = {"hostname": "same\n1\n"}
+    same = {"Hostname": "same\n", "MachineId": "1\n"}
     findings = of_site(monkeypatch, site, master=seen(site, **same), worker=seen(site, "worker", **same))
     assert [(one.check, one.host) for one in findings] == [
         ("hostname", "master"),
@@ -301,7 +332,7 @@ def test_hosts_that_were_cloned_are_told_apart_by_nothing_and_said_so(site, monk
 
 
 def test_hosts_whose_packets_differ_in_size_are_found(site, monkeypatch):
-    findings = of_site(monkeypatch, site, master=seen(site, links=LINKS.format(9000)), worker=seen(site, "worker"))
+    findings = of_site(monkeypatch, site, master=seen(site, Mtus=LINKS.format(9000)), worker=seen(site, "worker"))
     assert [(one.check, one.host, one.found) for one in findings] == [
         ("mtu", "master", "host0 has MTU 9000, worker has 1500"),
         ("mtu", "worker", "host0 has MTU 1500, master has 9000"),
@@ -315,27 +346,27 @@ DOWN = HostUnreachable(
 
 
 def test_a_host_that_cannot_be_reached_does_not_hide_the_others_trouble(site, monkeypatch):
-    findings = of_site(monkeypatch, site, master=seen(site, memory=SMALL), worker=DOWN)
+    findings = of_site(monkeypatch, site, master=seen(site, Memory=SMALL), worker=DOWN)
     assert [(one.check, one.host) for one in findings] == [("reachable", "worker"), ("memory", "master")]
     assert findings[0].found == "the host does not answer (root@10.98.0.12:22): no answer"
 
 
 def test_a_check_is_left_out_by_its_name_and_still_reported(site, monkeypatch):
     ignoring = Site.load("lab", {"ignore_checks": ["memory"]})
-    (finding,) = of_site(monkeypatch, ignoring, master=seen(site, memory=SMALL), worker=seen(site, "worker"))
-    assert finding.ignored and "(ignored)" in told([finding])
+    (finding,) = of_site(monkeypatch, ignoring, master=seen(site, Memory=SMALL), worker=seen(site, "worker"))
+    assert finding.ignored and "(ignored)" in format_findings([finding])
 
 
 def test_each_ignored_finding_has_a_row_also_beside_what_is_refused(site, monkeypatch):
     ignoring = Site.load("lab", {"ignore_checks": ["memory"]})
-    hosts = {"master": seen(site, memory=SMALL), "worker": seen(site, "worker", memory=SMALL)}
+    hosts = {"master": seen(site, Memory=SMALL), "worker": seen(site, "worker", Memory=SMALL)}
     of_site(monkeypatch, ignoring, **hosts)
     assert [row[2] for row in network.preflight.look(session_of(ignoring)) if row[0] == "memory"] == [
         "ignored: master: 0 MiB",
         "ignored: worker: 0 MiB",
     ]
-    of_site(monkeypatch, ignoring, **hosts | {"master": seen(site, memory=SMALL, cpus="1\n")})
-    with pytest.raises(StepFailed, match="1 thing is in the way") as refused:
+    of_site(monkeypatch, ignoring, **hosts | {"master": seen(site, Memory=SMALL, Cpus="1\n")})
+    with pytest.raises(StepFailed, match="the preflight checks found 1 problem") as refused:
         network.preflight.look(session_of(ignoring))
     assert [row[:3] for row in refused.value.rows[1:]] == [
         ["cpu", "master", "1 CPU"],
@@ -349,9 +380,9 @@ def test_what_was_not_looked_at_is_never_called_ok(site, monkeypatch):
     of_site(monkeypatch, ignoring, master=HostKeyRefused("the host's key is not known"), worker=DOWN)
     rows = [(row[0], row[2]) for row in network.preflight.look(session_of(ignoring))]
     assert rows[1][0] == "reachable" and rows[1][1].startswith("ignored: worker: the host does not answer")
-    assert rows[2][1].startswith("ignored: master: the host's key is not known") and rows[3][1] == "not looked at on worker"
+    assert rows[2][1].startswith("ignored: master: the host's key is not known") and rows[3][1] == "not checked on worker"
     assert {name for name, verdict in rows if verdict == "ok"} == {"versions", "stack", "sources"}
-    assert ("memory", "not looked at on master, worker") in rows and ("sudo", "not looked at on master, worker") in rows
+    assert ("memory", "not checked on master, worker") in rows and ("sudo", "not checked on master, worker") in rows
 
 
 class Answering:
@@ -363,28 +394,42 @@ class Answering:
 
     def run(self, host: Host, script: str) -> Result:
         self.scripts.append(host.name)
-        nonce = re.search("^echo ([0-9a-f]{16}) ", script, re.MULTILINE)[1]
-        told = answers(Site.load("lab"), host.name, clock=f"{time.time()}\n", **self.changes)
-        names = re.findall(rf"^echo {nonce} (\S+);", script, re.MULTILINE)
-        return Result(0, "".join(f"{nonce} {name}\n{told[name]}\n{nonce} {name} 0 .\n" for name in names).encode(), b"")
+        return answer_batch(script, answers(Site.load("lab"), host.name, Clock=f"{time.time()}\n", **self.changes))
 
 
 def test_a_mended_host_is_looked_at_anew_in_one_round_trip(site, monkeypatch):
-    hosts = Answering(monkeypatch, memory=SMALL)
+    hosts = Answering(monkeypatch, Memory=SMALL)
     assert {one.check for one in preflight.preflight(site)} == {"memory"} and sorted(hosts.scripts) == ["master", "worker"]
-    hosts.changes = {"memory": "MemTotal: 4194304 kB\n"}
+    hosts.changes = {"Memory": "MemTotal: 4194304 kB\n"}
     assert preflight.preflight(site) == [] and len(hosts.scripts) == 4
     target = Target(session_of(site), session_of(site).master)
-    assert target.facts.memory == 4 << 30 and len(hosts.scripts) == 4, "the steps that follow take what was seen"
+    assert target.facts[facts.Memory].total == 4 << 30 and len(hosts.scripts) == 4, "the steps that follow take what was seen"
+
+
+def test_a_fact_that_could_not_be_parsed_is_gathered_again_by_the_next_step(site, monkeypatch):
+    hosts = Answering(monkeypatch, CanRaiseLimits="nonsense")
+    assert {one.check for one in preflight.preflight(site)} == {"settings"}
+    session = session_of(site)
+    with pytest.raises(StepFailed, match="unexpected probe output"):
+        Target(session, session.master).settings  # noqa: B018
+    hosts.changes = {}
+    assert Target(session, session.master).settings.oom_score_adj == 0
+    assert len(hosts.scripts) == 4 and Target(session, session.master).facts is session.facts["master"]
+
+
+def test_every_fact_of_the_checks_is_gathered(site):
+    declared = {one for one in vars(check_facts).values() if isinstance(one, type) and issubclass(one, Fact)}
+    gathered = {type(fact) for fact in preflight_facts(at("https://packages.example.org/debian"), site.master)}
+    assert declared - {Fact, check_facts.WordSet} <= gathered and {type(fact) for fact in facts.HOST_FACTS} <= gathered
 
 
 def test_facts_of_a_host_that_is_gone_are_not_kept(site, monkeypatch):
     Answering(monkeypatch)
     host = session_of(site).master
-    look(site, host)
+    preflight._snapshot(session_of(site), host)
     monkeypatch.setattr(Host, "run", lambda host, script: (_ for _ in ()).throw(DOWN))
     with pytest.raises(HostUnreachable):
-        look(site, host)
+        preflight._snapshot(session_of(site), host)
     with pytest.raises(HostUnreachable):
         Target(session_of(site), host).facts  # noqa: B018
 
@@ -485,16 +530,21 @@ def serving(folder: Path):
         server.shutdown()
 
 
+def at(url: str) -> Site:
+    """A site whose package repository is there."""
+    return Site.load("lab", {"repository.baseurl": url})
+
+
 def index_at(url: str) -> str:
-    """What the look for a package index says, run by this machine's shell and apt."""
-    return subprocess.run(["sh"], input=INDEX.format(url=url).encode(), capture_output=True).stdout.decode()
+    """What the probe for a package index prints, run by this machine's shell and apt."""
+    return subprocess.run(["sh"], input=PackageIndexError(at(url)).command.encode(), capture_output=True).stdout.decode()
 
 
 @pytest.mark.parametrize("file", ["InRelease", "Packages", "Packages.gz"])
 def test_a_package_index_is_found_by_any_of_its_names(tmp_path, file):
     (tmp_path / file).write_text("Package: etcd\n")
     with serving(tmp_path) as url:
-        assert index_at(url) == f"index {file}\n"
+        assert index_at(url) == "found\n"
 
 
 def test_why_there_is_no_package_index_is_said_without_the_url_s_password(site, tmp_path):
@@ -504,6 +554,7 @@ def test_why_there_is_no_package_index_is_said_without_the_url_s_password(site, 
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/debs?token=canary"
     said = index_at(url)
     assert "Connection refused" in said
-    one = Site.load("lab", {"repository.baseurl": url})
-    problem, *_ = next(iter(EACH_HOST["repository"](one, seen(one, repository=said))))
-    assert "Connection refused" in problem and "canary" not in problem
+    one = at(url)
+    (problem,) = problems(one, "repository", seen(one, PackageIndexError=said))
+    assert "Connection refused" in problem.found and "canary" not in problem.found
+    assert problems(one, "repository", seen(one)) == []

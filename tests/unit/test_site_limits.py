@@ -8,8 +8,8 @@ import jsonschema
 import pytest
 
 from airavata_runbook import Site
-from airavata_runbook.checks.host_checks import MASTER_PORTS
-from airavata_runbook.checks.host_checks import NODE_PORTS as CHECKED_PORTS
+from airavata_runbook.checks.table import MASTER_PORTS
+from airavata_runbook.checks.table import NODE_PORTS as CHECKED_PORTS
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.errors import SiteError
 from airavata_runbook.images.archive import BadImage

@@ -1,0 +1,64 @@
+"""What a check is, by what it looks at, and what it finds."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from airavata_runbook.hosts.snapshot import HostSnapshot
+from airavata_runbook.site import Site
+
+
+class Problem(NamedTuple):
+    """What a check's function finds: the present state, the required one, and what the admin can do."""
+
+    found: str
+    needed: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem with the check's name and the host's, or "site". ignored: named in the site's ignore_checks."""
+
+    check: str
+    host: str
+    found: str
+    needed: str
+    remedy: str
+    ignored: bool = False
+
+
+@dataclass(frozen=True)
+class Check:
+    """name: as in ignore_checks. requirement: what has to be true, for the table of chapter 01."""
+
+    name: str
+    requirement: str
+
+
+@dataclass(frozen=True)
+class SessionCheck(Check):
+    """A condition of the SSH session that all checks of hosts use. error: what is raised when it is not met."""
+
+    error: type[Exception]
+
+
+@dataclass(frozen=True)
+class HostCheck(Check):
+    """A check of one host. Its function takes the site and the host's facts."""
+
+    find: Callable[[Site, HostSnapshot], Iterable[Problem]]
+
+
+@dataclass(frozen=True)
+class PeerCheck(Check):
+    """A comparison of hosts. Its function takes one host's facts and those of all others."""
+
+    find: Callable[[HostSnapshot, Sequence[HostSnapshot]], Iterable[Problem]]
+
+
+@dataclass(frozen=True)
+class SiteCheck(Check):
+    """A check without any host. Its function takes the site, and whether it may query remote registries."""
+
+    find: Callable[[Site, bool], Iterable[Problem]]
