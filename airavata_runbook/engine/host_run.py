@@ -17,6 +17,9 @@ from airavata_runbook.hosts.host import Host
 API_REQUESTS = 8  # to an API at a time
 
 
+OnProgress = Callable[[str, str, int, int], None]  # (host name, what is being done, resources done, all resources)
+
+
 @dataclass
 class Outcome:
     """A host's items in order, and the error that stopped it, if any."""
@@ -26,10 +29,10 @@ class Outcome:
 
 
 def converge(
-    session: Session, host: Host, resources: Callable[[], list[Resource]], planning: bool, progress: Callable[[str, str], None]
+    session: Session, host: Host, resources: Callable[[], list[Resource]], planning: bool, progress: OnProgress
 ) -> Outcome:
-    """The outcome of one step on one host. progress gets (host name, what is being done)."""
-    progress(host.name, "gathering facts")
+    """The outcome of one step on one host."""
+    progress(host.name, "gathering facts", 0, 0)
     try:
         wanted = resources()
     except NotYet as missing:
@@ -42,6 +45,7 @@ def converge(
         planned.share(host.name, run.context.touched)
     elif not run.error:
         run.apply_all()
+    run.report_end()
     return Outcome([task.item for task in run.tasks], run.error)
 
 
@@ -77,9 +81,7 @@ class Task:
 class HostRun:
     """One step on one host. error: what stopped it, if anything."""
 
-    def __init__(
-        self, session: Session, host: Host, resources: list[Resource], planning: bool, progress: Callable[[str, str], None]
-    ):
+    def __init__(self, session: Session, host: Host, resources: list[Resource], planning: bool, progress: OnProgress):
         self.session, self.host, self.planning, self.progress = session, host, planning, progress
         touched = planned.planned_changes(session, host.name) if planning else set()
         self.context = Context(host, session, planning, touched)
@@ -127,7 +129,7 @@ class HostRun:
         try:
             while position < len(self.tasks):
                 running = self._next(position)
-                self._apply(running)
+                self._apply(running, position)
                 position += len(running)
         except Exception as error:
             self.error = error
@@ -150,7 +152,16 @@ class HostRun:
             if task.item.status == Status.WOULD_CHANGE or (task.later and task.item.status != Status.FAILED):
                 task.item.status = Status.SKIPPED if named or task not in running else Status.FAILED
 
-    def _apply(self, tasks: Sequence[Task]) -> None:
+    def report_end(self) -> None:
+        total = len(self.tasks)
+        if self.error:
+            done = sum(task.item.status in (Status.OK, Status.CHANGED) for task in self.tasks)
+            self.progress(self.host.name, "failed", done, total)
+        else:
+            self.progress(self.host.name, "done", total, total)
+
+    def _apply(self, tasks: Sequence[Task], done: int) -> None:
+        """Change what differs in these tasks, after the `done` ones before them."""
         first = tasks[0]
         if first.later:
             self._compare(first, probe([first.resource], self.context)[0])
@@ -164,7 +175,7 @@ class HostRun:
         if not changing:
             return
         started = time.monotonic()
-        self.progress(self.host.name, changing[0].resource.label)
+        self.progress(self.host.name, changing[0].resource.label, done, len(self.tasks))
         if first.change and first.change.call:
             self._call(first, first.change.call)
         else:

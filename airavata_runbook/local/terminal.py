@@ -1,58 +1,17 @@
-"""Progress of long work: one line, rewritten in place, from one thread (nbval compares no more than its end)."""
+"""What is shown to a person at a terminal or in a notebook: tables, reports, and the progress of long work."""
 
+import shutil
 import sys
 import threading
 import time
-from typing import Self
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self, TextIO
 
+if TYPE_CHECKING:  # ipywidgets takes long to import, and only live notebooks need it
+    from airavata_runbook.local.bars import Bars
 
-class Progress:
-    """`with Progress("build", total=9) as progress: progress.update("etcd", done=3)`.
-
-    total: units of work, or None when unknown. On a terminal the line is rewritten with `\r`; elsewhere a
-    line is printed at most every `quiet` seconds, so that a log stays readable. Everything goes to `stream`
-    (default: stderr).
-    """
-
-    def __init__(self, title: str, total: float | None = None, stream=None, quiet: float = 5.0):
-        self.title, self.total, self.quiet = title, total, quiet
-        self.stream = stream or sys.stderr
-        self.terminal = self.stream.isatty()
-        self.started = time.monotonic()
-        self.printed = 0.0
-        self.width = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc) -> None:
-        if self.terminal and self.width:
-            self._write("\r" + " " * self.width + "\r")
-
-    def update(self, text: str, done: float | None = None) -> None:
-        """Show `text` and, when `done` of `total` units is known, the share done and the seconds left."""
-        now = time.monotonic()
-        line = f"{self.title}: {text}{self._estimate(now, done)}"
-        if self.terminal:
-            self._write("\r" + line.ljust(self.width))
-            self.width = len(line)
-        elif now - self.printed >= self.quiet or not self.printed:
-            self._write(line + "\n")
-            self.printed = now
-
-    def _estimate(self, now: float, done: float | None) -> str:
-        elapsed = now - self.started
-        if not self.total or not done:
-            return f" ({elapsed:.0f} s)"
-        left = elapsed * (self.total - done) / done
-        return f" ({100 * done / self.total:.0f} %, {elapsed:.0f} s, about {left:.0f} s left)"
-
-    def _write(self, text: str) -> None:
-        self.stream.write(text)
-        self.stream.flush()
-
-
-WIDTH = 110
+INTERVAL = 5.0  # seconds between two lines of progress in a log
+WIDTH = 110  # columns, where the terminal does not say
 
 
 def text_table(rows: list[list[str]]) -> str:
@@ -73,32 +32,137 @@ def show(thing: object) -> None:
 
 def in_notebook() -> bool:
     """Whether this process is a notebook's kernel."""
+    return _kernel() is not None
+
+
+def in_live_notebook() -> bool:
+    """Whether a person steps through the notebook: the front end that sent this cell can answer input requests.
+
+    The clients of headless runs (papermill, nbconvert, nbval) send `allow_stdin: false` with every cell
+    (https://jupyter-client.readthedocs.io/en/stable/messaging.html#execute); ipykernel keeps it as `_allow_stdin`.
+    """
+    return bool(getattr(_kernel(), "_allow_stdin", False))
+
+
+def _kernel() -> object | None:
     ipython = sys.modules.get("IPython")
-    return bool(ipython and ipython.get_ipython() and hasattr(ipython.get_ipython(), "kernel"))
+    return getattr(ipython.get_ipython(), "kernel", None) if ipython else None
+
+
+class ProgressLine:
+    """The one writer of progress as text: on a terminal a line that is rewritten in place, in a log a line now and then.
+
+    stream: standard error by default; then nothing is written in a notebook, whose cells would keep it. interval: seconds
+    between two lines in a log.
+    """
+
+    def __init__(self, stream: TextIO | None = None, interval: float = INTERVAL):
+        self.muted = stream is None and in_notebook()
+        self.stream = stream or sys.stderr
+        self.terminal = self.stream.isatty()
+        self.interval, self.printed = interval, float("-inf")
+        self.width = 0  # columns that the line has now
+
+    def update(self, text: str) -> None:
+        """Show `text` as the line; in a log only when the interval has passed."""
+        if self.terminal:
+            columns = shutil.get_terminal_size((WIDTH + 1, 24)).columns - 1  # the last one stays free, so that nothing wraps
+            text = text if len(text) <= columns else text[: columns - 1] + "…"
+            self._write("\r" + text.ljust(self.width))
+            self.width = len(text)
+        elif time.monotonic() - self.printed >= self.interval:
+            self._write(text + "\n")
+            self.printed = time.monotonic()
+
+    def print(self, text: str) -> None:
+        """Write a line that stays; what is updated next comes below it."""
+        self.clear()
+        self._write(text + "\n")
+
+    def clear(self) -> None:
+        """Remove the line from the terminal."""
+        if self.width:
+            self._write("\r" + " " * self.width + "\r")
+            self.width = 0
+
+    def _write(self, text: str) -> None:
+        if not self.muted:
+            with suppress(OSError):  # the terminal was closed: no reason to stop the work
+                self.stream.write(text)
+                self.stream.flush()
+
+
+class Progress:
+    """`with Progress("build", total=9) as progress: progress.update("etcd", done=3)`, for work in one thread.
+
+    A bar in a live notebook, elsewhere a ProgressLine. total: units of work, or None when unknown.
+    """
+
+    def __init__(self, title: str, total: float | None = None):
+        self.title, self.total = title, total or 0
+        self.bars: Bars | None = None
+        self.line = ProgressLine()
+        self.started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self.bars = _bars("", [self.title])
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.line.clear()
+        if self.bars:
+            self.bars.close()
+
+    def update(self, text: str, done: float = 0) -> None:
+        """Show `text` and, when `done` of `total` units is known, the share done and the seconds left."""
+        elapsed = time.monotonic() - self.started
+        estimate = f"{elapsed:.0f} s"
+        if self.total and done:
+            left = elapsed * (self.total - done) / done
+            estimate = f"{100 * done / self.total:.0f} %, {elapsed:.0f} s, about {left:.0f} s left"
+        if self.bars:
+            self.bars.update(self.title, text, done, self.total, estimate)
+        else:
+            self.line.update(f"{self.title}: {text} ({estimate})")
 
 
 class StepProgress:
-    """One line, rewritten in place, that says what each host is doing; in the end it reads the same in every run."""
+    """What each host of a step is doing: one bar per host in a live notebook, elsewhere a ProgressLine. Thread-safe.
+
+    Nothing of it remains in a notebook's outputs. On a terminal the title and the hosts remain.
+    """
 
     def __init__(self, title: str, hosts: list[str]):
-        self.title, self.doing = title, dict.fromkeys(sorted(hosts), "")
+        self.title, self.hosts = title, sorted(hosts)
+        self.doing: dict[str, str] = {}
         self.lock = threading.Lock()
-        self.live = in_notebook() or sys.stdout.isatty()
+        self.bars: Bars | None = None
+        self.line = ProgressLine()
 
-    def __enter__(self) -> "StepProgress":
+    def __enter__(self) -> Self:
+        self.bars = _bars(self.title, self.hosts)
         return self
 
-    def __call__(self, host: str, what: str) -> None:
+    def __call__(self, host: str, what: str, done: int = 0, total: int = 0) -> None:
+        """Report that `host` is doing `what` now, and that `done` of its `total` resources are in order."""
         with self.lock:
             self.doing[host] = what
-            if self.live:
-                self._line(f"{self.title}: " + "; ".join(f"{name}: {now}" for name, now in self.doing.items() if now))
+            if self.bars:
+                self.bars.update(host, what, done, total, f"{done}/{total}" if total else "")
+            else:
+                self.line.update(f"{self.title}: " + "; ".join(f"{name}: {self.doing[name]}" for name in sorted(self.doing)))
 
     def __exit__(self, *exc) -> None:
-        if self.live:
-            self._line(self.title + (f": {', '.join(self.doing)}" if self.doing else ""))
-            sys.stdout.write("\n")
+        if self.bars:
+            self.bars.close()
+        elif self.line.terminal:
+            self.line.print(self.title + (f": {', '.join(self.hosts)}" if self.hosts else ""))
 
-    def _line(self, text: str) -> None:
-        sys.stdout.write("\r" + (text if len(text) <= WIDTH else text[: WIDTH - 1] + "…").ljust(WIDTH))
-        sys.stdout.flush()
+
+def _bars(title: str, names: list[str]) -> "Bars | None":
+    """Progress bars, in a live notebook only."""
+    if not in_live_notebook():
+        return None
+    from airavata_runbook.local.bars import Bars
+
+    return Bars(title, names)
