@@ -52,6 +52,11 @@ class Progress:
         self.stream.flush()
 
 
+def about(seconds: float) -> str:
+    """A duration that is only estimated: "about 40 s", "about 9 min"."""
+    return f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
+
+
 WIDTH = 110
 
 
