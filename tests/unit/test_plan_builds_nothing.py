@@ -11,7 +11,7 @@ import pytest
 from airavata_runbook import Site
 from airavata_runbook.chapters import install, registry
 from airavata_runbook.checks.preflight import offline
-from airavata_runbook.engine.host_run import bring_about
+from airavata_runbook.engine.host_run import converge
 from airavata_runbook.errors import NotYet
 from airavata_runbook.images.http import RegistryError
 from airavata_runbook.mirror import build as component_builds
@@ -63,15 +63,17 @@ def site(tmp_path) -> Site:
 @pytest.fixture
 def client(monkeypatch) -> Registry:
     client = Registry()
-    monkeypatch.setattr(registry, "registry_client", lambda site: client)
+    monkeypatch.setattr(registry, "site_password", lambda session: "password")
+    monkeypatch.setattr(registry, "registry_client", lambda session, password: client)
     return client
 
 
 def done(step, site: Site, planning: bool):
     """The items of a step's resources, but for those below /etc of this machine."""
-    target = SimpleNamespace(site=site, node=site.master, fan_out=None)
+    target = SimpleNamespace(site=site, session=SimpleNamespace(site=site), node=site.master, fan_out=None)
     wanted = [one for one in step.resources(target) if not getattr(one, "path", "").startswith("/etc/")]
-    outcome = bring_about(Host(), lambda: wanted, planning, lambda *_: None)
+    host = Host()
+    outcome = converge(host.session, host, lambda: wanted, planning, lambda *_: None)
     if outcome.error:
         raise outcome.error
     return {item.label: item for item in outcome.items}
@@ -135,10 +137,10 @@ def test_a_plan_of_the_images_names_what_would_be_built(cache, site, client):
 
 @pytest.mark.parametrize("error", [NotYet("the registry's password is made"), RegistryError("refused", retryable=True)])
 def test_a_plan_names_what_would_be_built_before_there_is_a_registry(cache, site, monkeypatch, error):
-    def registry_client(site):
+    def site_password(session):
         raise error
 
-    monkeypatch.setattr(registry, "registry_client", registry_client)
+    monkeypatch.setattr(registry, "site_password", site_password)
     items = done(registry.images, site, planning=True)
     assert items["images on this machine"].summary == "build, about 2 min"
     assert items["image toolbox"].summary.startswith("known after the registry")
@@ -180,8 +182,8 @@ def test_a_run_builds_only_what_the_registry_lacks_and_pushes_another_build_of_t
 
 
 def test_the_first_pods_are_planned_with_the_tags_of_images_that_are_not_built(cache, site, monkeypatch):
-    monkeypatch.setattr(registry, "pull_secret", lambda site, namespace: KubeObject({"kind": "Secret", "metadata": {}}))
-    wanted = list(registry.system_pods.resources(SimpleNamespace(site=site, node=site.master)))
+    monkeypatch.setattr(registry, "pull_secret", lambda session, namespace: KubeObject({"kind": "Secret", "metadata": {}}))
+    wanted = list(registry.system_pods.resources(SimpleNamespace(site=site, session=None, node=site.master)))
     text = str([one.manifest for one in wanted if isinstance(one, KubeObject)])
     assert f"{site.registry_address}/coredns:{images.tag('coredns')}" in text
     assert f"{site.registry_address}/toolbox:{images.tag('toolbox')}" in text
