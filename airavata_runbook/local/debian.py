@@ -25,6 +25,7 @@ TIMEOUT = 1800.0  # seconds, for one bootstrap or one installation over a slow l
 SETTINGS = """Acquire::Retries "3";
 Acquire::Languages "none";
 """
+MERGED_USR = "/usr/share/mmdebstrap/hooks/merged-usr"  # else apt chooses usrmerge to merge /usr, and with it all of perl
 # What it was given for its work, and what it copies from this machine.
 LEFT_BY_MMDEBSTRAP = (
     "etc/resolv.conf",
@@ -84,6 +85,7 @@ def bootstrap(target: Path, packages: list[str], suite: str = "bookworm") -> Non
                 "--mode=root",
                 "--variant=minbase",
                 "--format=directory",
+                f"--hook-dir={MERGED_USR}",
                 "--skip=essential/unlink,cleanup/apt",  # the cache is mounted there
                 f"--aptopt={settings}",
                 "--dpkgopt=force-unsafe-io",
