@@ -105,7 +105,7 @@ def images(target: Target) -> Iterator[Resource]:
     def absent(planning: bool) -> list[str]:
         """The mirror's images that the registry lacks; for a plan, without an answer from it, all of them."""
         try:
-            return [name for name in own if not registry().has_manifest(name, found[name].tag)]
+            return [name for name in own if not registry().manifest_digest(name, found[name].tag)]
         except (NotYet, RegistryError) as error:
             if planning and (isinstance(error, NotYet) or error.retryable):
                 return own

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from airavata_runbook import stacks
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.images import source as images
-from airavata_runbook.images.layout import Layout
+from airavata_runbook.images.layout import Layout, open_archive
 from airavata_runbook.local import paths
 from airavata_runbook.mirror import images as mirror
 from airavata_runbook.site import Site
@@ -31,7 +31,7 @@ class SiteImage:
     def layout(self) -> Layout:
         """The image, fetched to this machine or built when it is not here. Raises BadImage, RegistryError, CannotBuild."""
         if not self.source:
-            return images.open_archive(mirror.build([self.repository])[self.repository])
+            return open_archive(mirror.build([self.repository])[self.repository])
         auth = session_of(self.site).vault.secret(self.source.auth) if self.source.auth else None
         return images.resolve(self.source, folder=paths.base_dir(), auth=auth)
 

@@ -44,7 +44,7 @@ class Image:
         if context.planning and f"service {SERVICE}" in context.touched:
             raise NotYet("the registry runs")
         try:
-            return self.registry().manifest_digest(self.repository, self.tag) is not None
+            return self.registry().manifest_digest(self.repository, self.tag)
         except RegistryError as error:
             if error.retryable and context.planning:
                 raise NotYet("the registry answers") from None

@@ -33,7 +33,7 @@ class Registry:
     def __init__(self) -> None:
         self.tags: dict[str, str] = {}
 
-    def has_manifest(self, repository, tag):
+    def manifest_digest(self, repository, tag):
         return self.tags.get(f"{repository}:{tag}")
 
     def push(self, repository, tag, layout):
