@@ -2,7 +2,7 @@
 # Every target installs what it needs, once. `make help` lists the targets.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-PACKAGES := python3-venv busybox debootstrap systemd-container iproute2 iptables openssh-client \
+PACKAGES := python3-venv busybox mmdebstrap systemd-container iproute2 iptables openssh-client \
             gcc libc6-dev libseccomp-dev pkg-config
 VENV := .venv
 BIN := $(VENV)/bin

@@ -166,7 +166,7 @@ def _kubeconfig(options: argparse.Namespace) -> None:
         print("SSH forward stopped" if access.stop(site) else "no SSH forward was open")
         return
     print(access.kubeconfig(site))
-    if not kubectl.put_kubectl():
+    if not kubectl.ensure_kubectl():
         print("no kubectl on PATH; `airavata-runbook mirror` builds one", file=sys.stderr)
 
 
@@ -177,9 +177,9 @@ def _schema(options: argparse.Namespace) -> None:
 
 
 def _mirror(options: argparse.Namespace) -> None:
-    from airavata_runbook import mirror
+    from airavata_runbook.mirror.everything import build_everything
 
-    mirror.build_all()
+    build_everything()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Chapter 02: packages on every host, the site's certificates, and the files under /etc/kubernetes (POC rows 3 to 5, 7)."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from airavata_runbook.configs import control_plane, node
 from airavata_runbook.configs.repository import apt_source
@@ -8,7 +9,7 @@ from airavata_runbook.engine.step import Target, master, step
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.mirror import packages as mirror
 from airavata_runbook.pki.types import Subject
-from airavata_runbook.resources import Authority, Block, Certificate, File, Packages, Resource, SigningKey, Sysctls, Upload
+from airavata_runbook.resources import Authority, Block, Build, Certificate, File, Packages, Resource, SigningKey, Sysctls, Upload
 from airavata_runbook.wellknown import PKI
 
 
@@ -16,17 +17,23 @@ from airavata_runbook.wellknown import PKI
 def repository(target: Target) -> Iterator[Resource]:
     site = target.site
     if folder := site.repository.folder:
-        built = mirror.make(catalogue.of_host(site, target.node))
+        names = catalogue.of_host(site, target.node)
         shared = catalogue.of_host(site, site.registry_node)  # as images, packages go there once, and from there to the others
-        for one in built:
-            yield Upload(
-                f"{folder}/{mirror.file_name(catalogue.PACKAGE[one.name])}",
-                one.path,
-                one.sha256,
-                target.fan_out if one.name in shared else None,
-            )
-        for name, content in mirror.index(built).items():
-            yield File(f"{folder}/{name}", content)
+
+        def sha256(name: str) -> str:
+            return mirror.built(name).sha256
+
+        def index(file: str) -> str:
+            return mirror.index(map(mirror.built, names))[file]
+
+        if mirror.pending(names):
+            yield Build("packages", lambda planning: mirror.pending(names), lambda: mirror.make(names))
+        for name in names:
+            package = catalogue.PACKAGE[name]
+            path = f"{folder}/{mirror.file_name(package)}"
+            yield Upload(path, mirror.path(package), partial(sha256, name), target.fan_out if name in shared else None)
+        for file in catalogue.INDEX:
+            yield File(f"{folder}/{file}", partial(index, file))
     yield File(f"/etc/apt/sources.list.d/{site.repository.id}.list", apt_source(site.repository))
 
 

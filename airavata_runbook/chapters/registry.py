@@ -13,12 +13,14 @@ from airavata_runbook.cluster.session import Session
 from airavata_runbook.configs import node
 from airavata_runbook.configs import registry as configs
 from airavata_runbook.engine.step import Rows, Target, check, master, registry_node, step
-from airavata_runbook.errors import StepFailed
+from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.images.http import RegistryError
 from airavata_runbook.images.registry import Registry
+from airavata_runbook.mirror import images as mirror
 from airavata_runbook.pki.chain import check_chain
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.resources import (
+    Build,
     Certificate,
     Condition,
     File,
@@ -97,8 +99,22 @@ def images(target: Target) -> Iterator[Resource]:
             client.append(registry_client(target.session, site_password(target.session)))
         return client[0]
 
-    for image in site_images(target.site).values():
-        yield Image(image.repository, image.tag, image.layout, registry)
+    found = site_images(target.site)
+    own = [name for name, image in found.items() if not image.source]
+
+    def absent(planning: bool) -> list[str]:
+        """The mirror's images that the registry lacks; for a plan, without an answer from it, all of them."""
+        try:
+            return [name for name in own if not registry().manifest_digest(name, found[name].tag)]
+        except (NotYet, RegistryError) as error:
+            if planning and (isinstance(error, NotYet) or error.retryable):
+                return own
+            raise
+
+    if mirror.pending(own):
+        yield Build("images", lambda planning: mirror.pending(absent(planning)), lambda: mirror.build(absent(planning=False)))
+    for image in found.values():
+        yield Image(image.repository, image.tag, image.layout, registry, image.digest)
 
 
 @step("Cluster DNS and the network check, the first pods", on=master)

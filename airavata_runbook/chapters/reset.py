@@ -33,7 +33,6 @@ PROCESSES = "grep -lE 'kubepods|containerd\\.service' /proc/[0-9]*/cgroup 2>/dev
 MOUNTS = (
     "awk '$2 ~ \"^(/var/lib/kubelet/|/var/lib/containerd/|/run/containerd/|/run/netns/cni-)\" {print $2}' /proc/mounts | sort -ru"
 )
-INDEX = ("Packages", "Release")  # mirror.index's files
 OWN_FOLDER = "/opt/airavata-runbook"  # above the repository, where a site names no other folder for it
 GROUPS = "find /sys/fs/cgroup -ignore_readdir_race -depth -type d -path '*kubepods*'"
 
@@ -132,7 +131,7 @@ def _brought(folder: str) -> Resource:
 
     The folder, and the runbook's own above it, go with them when nothing else is in them; a link or mount point stays.
     """
-    ours = f"(({'|'.join(catalogue.PACKAGE)})_[^/]*[.]deb|{'|'.join(INDEX)})([.]part|[.]new)?"
+    ours = f"(({'|'.join(catalogue.PACKAGE)})_[^/]*[.]deb|{'|'.join(catalogue.INDEX)})([.]part|[.]new)?"
     files = f"test ! -d {folder} || find {folder}/ -maxdepth 1 ! -type d -regextype posix-extended -regex '.*/({ours})'"
     look, remove = f"{files}\n", f"{files} -delete\n"
     for path in (folder, *(above for above in (OWN_FOLDER,) if folder.startswith(f"{above}/"))):

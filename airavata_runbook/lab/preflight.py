@@ -20,7 +20,7 @@ IMAGE = 1024  # MiB, once
 INOTIFY = 20  # inotify instances a host: 16 were counted on a worker, 27 on a master; root's hosts share root's limit
 TOOLS = {  # program → Debian package
     "systemd-nspawn": "systemd-container",
-    "debootstrap": "debootstrap",
+    "mmdebstrap": "mmdebstrap",
     "ip": "iproute2",
     "iptables": "iptables",
     "ssh": "openssh-client",

@@ -1,11 +1,10 @@
 """Debian root file systems, made from the mirror that this machine's own apt uses.
 
-Nothing here names a mirror: URIs, components and keyrings are read from /etc/apt, proxies from apt's
-configuration. Downloaded packages are kept in the cache; what belongs to this machine (its apt sources, proxies,
-resolver, certificates) is mounted while packages are installed and is in no finished root.
+Nothing here names a mirror: URIs, components and keyrings are read from /etc/apt, proxies from apt's configuration. apt runs
+outside the root, dpkg inside it: nothing of this machine (apt sources, proxies, resolver, certificates) gets into a root.
+Downloaded packages are kept in the cache, which is mounted while packages are installed.
 """
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -16,30 +15,40 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild
+from airavata_runbook.local.once import locked
 from airavata_runbook.local.paths import cache_dir
 
 APT = Path("/etc/apt")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TIMEOUT = 1800.0  # seconds, for one bootstrap or one installation over a slow link
-
+SETTINGS = """Acquire::Retries "3";
+Acquire::Languages "none";
+"""
+MERGED_USR = "/usr/share/mmdebstrap/hooks/merged-usr"  # else apt chooses usrmerge to merge /usr, and with it all of perl
+# What it was given for its work, and what it copies from this machine.
+LEFT_BY_MMDEBSTRAP = (
+    "etc/resolv.conf",
+    "etc/hostname",
+    "etc/apt/sources.list",
+    "etc/apt/auth.conf",
+    "etc/apt/apt.conf.d/99mmdebstrap",
+    "etc/dpkg/dpkg.cfg.d/99mmdebstrap",
+)
 # Everything is mounted in a mount namespace of its own: however this ends, nothing stays mounted.
-IN_CHROOT = """set -e
-root=$1 debs=$2 lists=$3 settings=$4
-shift 4
-mount -t proc proc "$root/proc"
-mount --bind /dev "$root/dev"
-mount -t tmpfs -o mode=755 tmpfs "$root/run"
-mkdir "$root/run/apt"
-cp -rL "$settings/." "$root/run/apt/"
-mount --bind "$debs" "$root/var/cache/apt/archives"
-mount --bind "$lists" "$root/var/lib/apt/lists"
-mount --bind "$settings/policy-rc.d" "$root/usr/sbin/policy-rc.d"
-mount --bind "$settings/resolv.conf" "$root/etc/resolv.conf"
-export APT_CONFIG=/run/apt/apt.conf
-chroot "$root" apt-get -q update
-chroot "$root" apt-get -q -y install --no-install-recommends "$@"
+NAMESPACE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+MOUNT_CACHE = """mkdir -p "$1/var/cache/apt/archives" "$1/var/lib/apt/lists"
+mount --bind "{debs}" "$1/var/cache/apt/archives"
+mount --bind "{lists}" "$1/var/lib/apt/lists"
+"""
+INSTALL = """set -e
+mount -t proc proc "$1/proc"
+mount --bind /dev "$1/dev"
+mount -t tmpfs -o mode=755 tmpfs "$1/run"
+mount --bind "{policy}" "$1/usr/sbin/policy-rc.d"
+{mount_cache}shift
+apt-get -q update
+apt-get -q -y install --no-install-recommends "$@"
 """
 
 
@@ -54,49 +63,43 @@ class Source:
 
 
 def bootstrap(target: Path, packages: list[str], suite: str = "bookworm") -> None:
-    """Make a minimal Debian (debootstrap, variant minbase) of `suite` with `packages` in the new folder `target`.
+    """Make a minimal Debian (mmdebstrap, variant minbase) of `suite`, in its newest versions (with the suites of updates and
+    of security), with `packages`, in the new folder `target`.
 
-    Needs root. Raises CannotBuild when the machine's apt sources have no such suite, when debootstrap is missing
+    Needs root. Raises CannotBuild when the machine's apt sources have no such suite, when mmdebstrap is missing
     or when it fails; `target` is then to be thrown away.
     """
-    _need("debootstrap", "apt-get install debootstrap")
-    sources = [source for source in machine_sources() if source.suite == suite]
-    if not sources:
-        raise CannotBuild(
-            f"no Debian mirror for {suite} is known",
-            where=str(APT),
-            found="suites " + (", ".join(sorted({s.suite for s in machine_sources()})) or "none"),
-            needed=f"an apt source of suite {suite}",
-            remedy=f"add one to {APT}/sources.list",
-        )
-    source = sources[0]
+    if not shutil.which("mmdebstrap"):
+        raise CannotBuild("mmdebstrap is not installed on this machine", needed="mmdebstrap", remedy="apt-get install mmdebstrap")
+    sources = _sources_of(suite)
     target.mkdir(parents=True, exist_ok=True)
-    with _package_cache() as (debs, _):
+    with _package_cache() as mount_cache, tempfile.TemporaryDirectory(prefix="airavata-runbook-apt-") as work:
+        settings, hook = Path(work, "apt.conf"), Path(work, "mount-cache")
+        settings.write_text(_settings())
+        hook.write_text(f"#!/bin/sh\nset -e\n{mount_cache}{_credentials('$1')}")
+        hook.chmod(0o755)
         _run(
             [
-                "unshare",
-                "--mount",
-                "--pid",
-                "--fork",
-                "--kill-child",
-                "--mount-proc",
-                "debootstrap",
+                *NAMESPACE,
+                "mmdebstrap",
+                "--mode=root",
                 "--variant=minbase",
-                f"--cache-dir={debs}",
-                f"--keyring={source.signed_by}",
-                f"--components={','.join(source.components)}",
+                "--format=directory",
+                f"--hook-dir={MERGED_USR}",
+                "--skip=essential/unlink,cleanup/apt",  # the cache is mounted there
+                f"--aptopt={settings}",
+                "--dpkgopt=force-unsafe-io",
+                f'--setup-hook={hook} "$1"',
                 *([f"--include={','.join(packages)}"] if packages else []),
                 suite,
                 str(target),
-                source.uri,
+                "-",
             ],
-            f"debootstrap of {suite}",
-            {"http_proxy": _proxy("http"), "https_proxy": _proxy("https")},
+            f"bootstrap of {suite}",
+            stdin=sources,
         )
-    # debootstrap copies the machine's resolver and name, and names the mirror: none of it belongs into an image.
-    for name in ("etc/resolv.conf", "etc/hostname", "etc/apt/sources.list", "var/log/bootstrap.log"):
+    for name in LEFT_BY_MMDEBSTRAP:
         (target / name).unlink(missing_ok=True)
-    _clean(target)
 
 
 def install(root: Path, packages: list[str]) -> None:
@@ -104,42 +107,28 @@ def install(root: Path, packages: list[str]) -> None:
 
     No service is started. Needs root. Raises CannotBuild with the end of apt's output when it fails.
     """
-    suite = _codename(root)
-    sources = [source for source in machine_sources() if source.suite in (suite, f"{suite}-updates", f"{suite}-security")]
-    resolver = root / "etc/resolv.conf"
+    sources = _sources_of(_codename(root))
     policy = root / "usr/sbin/policy-rc.d"
-    made = [path for path in (resolver, policy) if not path.exists()]  # a mount point has to be there
-    with _package_cache() as (debs, lists), tempfile.TemporaryDirectory(prefix="airavata-runbook-apt-") as folder:
-        settings = Path(folder)
-        _write_settings(settings, sources)
-        for path in made:
-            path.touch()
+    is_new = not policy.exists()  # a mount point has to be there
+    with _package_cache() as mount_cache, tempfile.TemporaryDirectory(prefix="airavata-runbook-apt-") as folder:
+        work = Path(folder)
+        (work / "sources.list").write_text(sources)
+        (work / "policy-rc.d").write_text("#!/bin/sh\nexit 101\n")  # 101: starting services is forbidden
+        (work / "policy-rc.d").chmod(0o755)
+        (work / "apt.conf").write_text(_settings() + _outside(root, work))
+        script = INSTALL.format(policy=work / "policy-rc.d", mount_cache=mount_cache)
+        policy.touch()
         try:
             _run(
-                [
-                    "unshare",
-                    "--mount",
-                    "--pid",
-                    "--fork",
-                    "--kill-child",
-                    "--mount-proc",
-                    "sh",
-                    "-c",
-                    IN_CHROOT,
-                    "install",
-                    str(root),
-                    str(debs),
-                    str(lists),
-                    str(settings),
-                    *packages,
-                ],
+                [*NAMESPACE, "sh", "-c", script, "install", str(root), *packages],
                 f"installation of {' '.join(packages)}",
-                {},
+                APT_CONFIG=str(work / "apt.conf"),
             )
         finally:
-            for path in made:
-                path.unlink(missing_ok=True)
-    _clean(root)
+            if is_new:
+                policy.unlink()
+    for path in root.glob("var/cache/apt/*.bin"):
+        path.unlink()
 
 
 def machine_sources(apt: Path = APT) -> list[Source]:
@@ -192,55 +181,56 @@ def _keyring(signed_by: str) -> Path:
     return Path(first) if first.startswith("/") else KEYRING
 
 
-def _write_settings(folder: Path, sources: list[Source]) -> None:
-    folder.chmod(0o755)  # apt reads keyrings as its own user
-    lines = []
-    for number, source in enumerate(sources):
-        keyring = f"keyring-{number}{source.signed_by.suffix}"
-        shutil.copyfile(source.signed_by, folder / keyring)
-        lines.append(f"deb [signed-by=/run/apt/{keyring}] {source.uri} {source.suite} {' '.join(source.components)}")
-    (folder / "sources.list").write_text("\n".join(lines) + "\n")
-    (folder / "policy-rc.d").write_text("#!/bin/sh\nexit 101\n")  # 101: starting services is forbidden
-    (folder / "policy-rc.d").chmod(0o755)
-    resolver = Path("/etc/resolv.conf")
-    (folder / "resolv.conf").write_bytes(resolver.read_bytes() if resolver.exists() else b"")
-    settings = [
-        *subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=True).stdout.splitlines(),
-        'Dir::Etc::sourcelist "/run/apt/sources.list";',
-        'Dir::Etc::sourceparts "-";',
-        'Dpkg::Options { "--force-unsafe-io"; };',
-        'Acquire::Retries "3";',
-        'Acquire::Languages "none";',
-        'APT::Keep-Downloaded-Packages "true";',
-    ]
-    settings += [f'Acquire::{scheme}::Proxy "{_proxy(scheme)}";' for scheme in ("http", "https") if _proxy(scheme)]
-    if AUTHORITIES.is_file():
-        shutil.copyfile(AUTHORITIES, folder / "authorities.crt")
-        settings.append('Acquire::https::CaInfo "/run/apt/authorities.crt";')
-    if (APT / "auth.conf").is_file():
-        shutil.copyfile(APT / "auth.conf", folder / "auth.conf")
-        settings.append('Dir::Etc::netrc "/run/apt/auth.conf";')
-    (folder / "apt.conf").write_text("\n".join(settings) + "\n")
+def _sources_of(suite: str) -> str:
+    """A sources.list of a Debian suite, its updates and its security updates. Raises CannotBuild."""
+    machine = machine_sources()
+    if suite not in {source.suite for source in machine}:
+        raise CannotBuild(
+            f"no Debian mirror for {suite} is known",
+            where=str(APT),
+            found="suites " + (", ".join(sorted({source.suite for source in machine})) or "none"),
+            needed=f"an apt source of suite {suite}",
+            remedy=f"add one to {APT}/sources.list",
+        )
+    return "".join(
+        f"deb [signed-by={source.signed_by}] {source.uri} {source.suite} {' '.join(source.components)}\n"
+        for source in machine
+        if source.suite in (suite, f"{suite}-updates", f"{suite}-security")
+    )
 
 
-def _proxy(scheme: str) -> str:
-    """The proxy that apt on this machine uses for http or https; empty when it uses none."""
-    said = subprocess.run(
-        ["apt-config", "shell", "PROXY", f"Acquire::{scheme}::Proxy"], capture_output=True, text=True, check=True
-    ).stdout
-    configured = said.strip().removeprefix("PROXY=").strip("'")
-    return configured or os.environ.get(f"{scheme}_proxy", "")
+def _settings() -> str:
+    """apt's settings of this machine that say how to download (proxies, authorities), and SETTINGS."""
+    said = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=True).stdout
+    return said + SETTINGS
+
+
+def _outside(root: Path, work: Path) -> str:
+    """Settings for an apt that runs outside of `root` and installs into it."""
+    return f"""Dir "{root}/";
+Dir::State::status "{root}/var/lib/dpkg/status";
+Dir::Etc::sourcelist "{work}/sources.list";
+Dir::Etc::sourceparts "-";
+Dir::Etc::netrc "{APT}/auth.conf";
+DPkg::Chroot-Directory "{root}";
+DPkg::Options {{ "--force-unsafe-io"; }};
+APT::Sandbox::User "root";
+"""
+
+
+def _credentials(root: str) -> str:
+    """A shell command that copies apt's logins of this machine, if it has any."""
+    return f'test ! -e {APT}/auth.conf || cp {APT}/auth.conf "{root}/etc/apt/auth.conf"\n'
 
 
 @contextmanager
-def _package_cache() -> Iterator[tuple[Path, Path]]:
-    """The cached .debs and package lists, for one user at a time: apt and debootstrap must not share them."""
+def _package_cache() -> Iterator[str]:
+    """A script that mounts the cached .debs and package lists in the root "$1"; no other apt may use them meanwhile."""
     debs, lists = cache_dir() / "debs", cache_dir() / "apt-lists"
     for folder in (debs, lists):
         (folder / "partial").mkdir(parents=True, exist_ok=True)
-    with (cache_dir() / "debs.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield debs, lists
+    with locked(debs):
+        yield MOUNT_CACHE.format(debs=debs, lists=lists)
 
 
 def _codename(root: Path) -> str:
@@ -251,31 +241,22 @@ def _codename(root: Path) -> str:
     raise CannotBuild("this folder holds no Debian", where=str(root), needed="a root made by debian.bootstrap")
 
 
-def _clean(root: Path) -> None:
-    for pattern in ("var/cache/apt/archives/*.deb", "var/cache/apt/*.bin", "var/lib/apt/lists/*_*"):
-        for path in root.glob(pattern):
-            path.unlink()
-
-
-def _need(program: str, remedy: str) -> None:
-    if not shutil.which(program):
-        raise CannotBuild(f"{program} is not installed on this machine", needed=program, remedy=remedy)
-
-
-def _run(command: list[str], what: str, variables: dict[str, str]) -> None:
+def _run(command: list[str], what: str, stdin: str = "", **variables: str) -> None:
+    proxies = {name: value for name, value in os.environ.items() if name.lower() in ("http_proxy", "https_proxy", "no_proxy")}
     environment = {
         "PATH": PATH,
         "LC_ALL": "C.UTF-8",
         "HOME": "/root",
         "DEBIAN_FRONTEND": "noninteractive",
-        **{name: value for name, value in variables.items() if value},
+        **proxies,
+        **variables,
     }
     with tempfile.TemporaryFile() as log:
         try:
             status = subprocess.run(
                 command,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                input=stdin.encode(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 timeout=TIMEOUT,
@@ -289,5 +270,5 @@ def _run(command: list[str], what: str, variables: dict[str, str]) -> None:
             raise CannotBuild(
                 f"the {what} failed",
                 found="\n".join([f"exit status {status}", *last]),
-                remedy="see that apt-get update works on this machine, then run again: downloaded packages are kept",
+                remedy="check that apt-get update works on this machine, then run again: downloaded packages are kept",
             )

@@ -14,6 +14,11 @@ INTERVAL = 5.0  # seconds between two lines of progress in a log
 WIDTH = 110  # columns, where the terminal does not say
 
 
+def about(seconds: float) -> str:
+    """A duration that is only estimated: "about 40 s", "about 9 min"."""
+    return f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
+
+
 def text_table(rows: list[list[str]]) -> str:
     """A table for a terminal, in columns; the first row is its head."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]

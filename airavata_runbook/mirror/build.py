@@ -1,4 +1,4 @@
-"""Building components from their pinned Go modules, each once: the cache keeps them by version and recipe."""
+"""Builds components from their pinned Go modules, each once: the cache keeps them by version and recipe."""
 
 import hashlib
 import json
@@ -7,46 +7,45 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild
 from airavata_runbook.local import paths
+from airavata_runbook.local.once import build_once
 from airavata_runbook.local.terminal import Progress
 from airavata_runbook.mirror.components import BY_NAME, Component
 
 
-def build(component: Component, progress: Callable[[float], None] | None = None) -> Path:
-    """The folder with the component's binaries, built when the cache has none that is whole.
-
-    progress is told the seconds since the build began, about once a second; without one, a line is shown. Raises
-    CannotBuild.
-    """
+def build(component: Component) -> Path:
+    """The folder with the component's binaries, built when the cache has none that is whole. Raises CannotBuild."""
     target = folder(component)
-    if is_whole(target):
-        return target
-    if progress is None:
-        with Progress(f"build {component.name} {component.version}", component.seconds) as line:
-            return build(
-                component,
-                lambda seconds: line.update("on 2 cores, without its modules' download", min(seconds, 0.95 * component.seconds)),
-            )
-    part = target.with_name(f"{target.name}.part-{os.getpid()}")
-    part.mkdir(parents=True)
-    started = time.monotonic()
-    try:
-        for package, name in component.programs.items():
-            _compile(component, package, part / name, lambda: progress(time.monotonic() - started))
-        source = Path(_go(component, "list", "-m", "-f", "{{.Dir}}", component.module))
-        for name in component.keep:
-            shutil.copyfile(source / name, part / Path(name).name)
-        digests = {path.name: _digest(path) for path in sorted(part.iterdir())}
-        (part / "digests.json").write_text(json.dumps(digests, indent=1) + "\n")
-        shutil.rmtree(target, ignore_errors=True)
-        part.rename(target)  # only a finished build ever has this name
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    build_once(target, lambda: is_whole(target), lambda part: _build(component, part))
     return target
+
+
+def pending(names: Iterable[str]) -> dict[str, int]:
+    """Those of the named components that the cache lacks: name and version → seconds of a build on 2 cores."""
+    wanted = [BY_NAME[name] for name in sorted(set(names))]
+    return {f"{one.name} {one.version}": one.seconds for one in wanted if not folder(one).is_dir()}
+
+
+def _build(component: Component, part: Path) -> None:
+    part.mkdir()
+    with Progress(f"build {component.name} {component.version}", component.seconds) as line:
+        started = time.monotonic()
+
+        def tick() -> None:
+            done = min(time.monotonic() - started, 0.95 * component.seconds)
+            line.update("estimate for 2 cores, without the download of its modules", done)
+
+        for package, name in component.programs.items():
+            _compile(component, package, part / name, tick)
+    source = Path(_go(component, "list", "-m", "-f", "{{.Dir}}", component.module))
+    for name in component.keep:
+        shutil.copyfile(source / name, part / Path(name).name)
+    digests = {path.name: digest(path) for path in sorted(part.iterdir())}
+    (part / "digests.json").write_text(json.dumps(digests, indent=1) + "\n")
 
 
 def binary(component: str, name: str) -> Path:
@@ -55,7 +54,7 @@ def binary(component: str, name: str) -> Path:
 
 
 def folder(component: Component) -> Path:
-    """Where the cache keeps the component: its name tells version and recipe, so that neither can be mixed up."""
+    """Where the cache keeps the component, whether it is there or not; version and recipe are part of the name."""
     recipe = hashlib.sha256(repr((component.programs, component.ldflags, component.tags, component.cgo, component.keep)).encode())
     for path in sorted(component.folder.iterdir()):
         recipe.update(path.name.encode() + path.read_bytes())
@@ -63,14 +62,12 @@ def folder(component: Component) -> Path:
 
 
 def is_whole(target: Path) -> bool:
-    """Whether every binary in the folder is what it was when it was built, by sha256."""
+    """Whether every file in the folder has the sha256 that it had when it was built."""
     try:
         digests = json.loads((target / "digests.json").read_text())
     except (OSError, ValueError):
         return False
-    return bool(digests) and all(
-        (target / name).is_file() and _digest(target / name) == digest for name, digest in digests.items()
-    )
+    return bool(digests) and all((target / name).is_file() and digest(target / name) == was for name, was in digests.items())
 
 
 def go_command() -> str:
@@ -114,7 +111,7 @@ def _compile(component: Component, package: str, target: Path, tick: Callable[[]
 
 
 def _go(component: Component, *words: str, tick: Callable[[], None] = lambda: None) -> str:
-    """What a go command in the component's folder prints; tick is called once a second while it runs."""
+    """The output of a go command in the component's folder; `tick` is called once a second while it runs."""
     process = subprocess.Popen(
         [go_command(), *words],
         cwd=component.folder,
@@ -139,11 +136,12 @@ def _go(component: Component, *words: str, tick: Callable[[], None] = lambda: No
             f"{component.name} {component.version} could not be built",
             where=f"go {words[0]} {words[-1]}",
             found="\n".join(stderr.splitlines()[-6:]),
-            remedy="see that this machine reaches a Go module proxy (go env GOPROXY)",
+            remedy="check that this machine reaches a Go module proxy (go env GOPROXY)",
         )
     return stdout.strip()
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """The sha256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

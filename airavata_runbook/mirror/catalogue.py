@@ -16,7 +16,7 @@ from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node, Versions
 
 UNITS = Path(__file__).parent / "units"
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+INDEX = ("Packages", "Release")  # the files that make a folder of packages a repository
 EPOCH = "1767225600"  # 2026-01-01: every file's time, so that the same input gives the same package
 RELEASE = "1"  # the Debian release; each package's own has its recipe behind it
 MAINTAINER = "airavata-runbook <runbook@localhost>"
@@ -42,7 +42,7 @@ class Package:
 
     @property
     def release(self) -> str:
-        """Tells the recipe, so that for apt another build of one version is another version."""
+        """Includes the recipe, so that another build of the same upstream version is another version for apt."""
         return f"{RELEASE}+{recipe(self)[:8]}"
 
     @property
@@ -159,7 +159,7 @@ def with_needs(names: list[str]) -> list[str]:
 def versions_of(site: Site, node: Node) -> dict[str, str]:
     """Package name → the version that a host gets. Raises SiteError.
 
-    Of a folder that this mirror fills it is the whole one, of a repository of the site's own the upstream one.
+    From the folder that this mirror fills it is the full Debian version, from a repository of the site's own the upstream one.
     """
     names = of_host(site, node)
     if site.repository.folder:
@@ -180,7 +180,7 @@ def check_versions(versions: Versions) -> None:
             "the mirror does not build these versions",
             where="site.versions",
             found="; ".join(wrong),
-            remedy="take the mirror's versions, or set repository.baseurl to a repository that has yours",
+            remedy="use the mirror's versions, or set repository.baseurl to a repository that has yours",
         )
 
 
@@ -250,9 +250,7 @@ def _for_rpm(name: str) -> str:
 
 
 def architecture() -> str:
-    """This machine's architecture by Debian's name; the hosts are taken to have the same. Raises CannotBuild."""
-    if platform.machine() not in ARCHITECTURES:
-        raise CannotBuild(
-            "packages are not built for this kind of machine", found=platform.machine(), needed=" or ".join(ARCHITECTURES)
-        )
-    return ARCHITECTURES[platform.machine()]
+    """Debian's name of the one architecture that is built, for hosts of that architecture. Raises CannotBuild elsewhere."""
+    if platform.machine() != "x86_64":
+        raise CannotBuild("packages are not built for this architecture", found=platform.machine(), needed="x86_64")
+    return "amd64"

@@ -1,4 +1,4 @@
-"""What a recipe does to a root folder: Debian packages, binaries, files, Python packages; and tidying up after them."""
+"""Applies a recipe to a root folder: Debian packages, binaries, files, Python packages, and the cleanup after them."""
 
 import json
 import os
@@ -9,11 +9,12 @@ from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild
 from airavata_runbook.local import debian
+from airavata_runbook.local.once import remove
 from airavata_runbook.mirror.build import binary, environment, go_command
 from airavata_runbook.mirror.components import BY_NAME as COMPONENTS
 from airavata_runbook.mirror.recipes import SUITE, USER, Recipe
 
-# Licences stay: they have to go along with what they are for.
+# Licences stay: they must be distributed with the software.
 SLIM = """path-exclude=/usr/share/doc/*
 path-include=/usr/share/doc/*/copyright
 path-exclude=/usr/share/man/*
@@ -22,7 +23,7 @@ path-exclude=/usr/share/locale/*
 path-exclude=/usr/share/lintian/*
 """
 UNWANTED = ("usr/share/man/*", "usr/share/info/*", "usr/share/locale/*", "usr/share/lintian", "usr/share/doc/*/*")
-# Logs, backups and caches differ between two equal builds, and nobody reads them.
+# Logs, backups and caches differ between two builds of the same packages.
 LEFT_OVER = (
     "var/cache/ldconfig/*",
     "var/cache/apt/*.bin",
@@ -37,20 +38,20 @@ LEFT_OVER = (
     "run/*",
     "root/.cache",
 )
-# Made by a package's installation for this one machine: a secret, and a trust store (of Java, which asks nobody here) that
-# bears the time.
+# Made when a package is installed, for one machine: secrets, and a trust store (of Java, which no program here uses) that
+# contains the time.
 MADE_ONCE = ("var/lib/rabbitmq/.erlang.cookie", "etc/ssl/certs/java/cacerts", "etc/ssl/private/*", "etc/ssh/ssh_host_*")
 SHADOW_DAY = "20454"  # 2026-01-01: the day on which every password of the image was last changed
 
 
 def apply(recipe: Recipe, root: Path) -> None:
-    """Make `root`, which holds the recipe's parents, what the recipe says. Needs root. Raises CannotBuild."""
+    """Apply the recipe to `root`, which holds its parents. Needs root. Raises CannotBuild."""
     if recipe.name == "base":
         _base(root, recipe.packages)
     elif recipe.packages:
         debian.install(root, list(recipe.packages))
     if recipe.name == "pause":
-        _pause(root / "pause", recipe.version)
+        _pause(root / "pause", recipe.version or "")
     if (root / "etc/debian_version").exists():
         _tidy(root)
     for path, component, name in recipe.programs:
@@ -88,13 +89,10 @@ def package_version(root: Path, package: str) -> str:
 def _base(root: Path, packages: tuple[str, ...]) -> None:
     debian.bootstrap(root, list(packages), SUITE)
     (root / "etc/dpkg/dpkg.cfg.d/slim").write_text(SLIM)
-    # debootstrap knows the first edition of a release only: installing everything once more brings what was mended.
-    installed = _run(["dpkg-query", f"--admindir={root}/var/lib/dpkg", "-W", "-f=${Package}\n"], "dpkg-query").split()
-    debian.install(root, installed)
     for pattern in UNWANTED:
         for path in root.glob(pattern):
             if path.name != "copyright":
-                _remove(path)
+                remove(path)
     # update-alternatives, as Java's packages call it, fails where this folder is missing.
     (root / "usr/share/man/man1").mkdir(parents=True, exist_ok=True)
     for name, line in (
@@ -109,13 +107,13 @@ def _base(root: Path, packages: tuple[str, ...]) -> None:
 def _tidy(root: Path) -> None:
     for pattern in (*LEFT_OVER, *MADE_ONCE):
         for path in root.glob(pattern):
-            _remove(path)
+            remove(path)
     for path in [*root.glob("var/log/**/*"), *root.glob("var/lib/apt/lists/*")]:
         if path.is_file():  # apt wants its folders
             path.unlink()
     for cache in [*root.glob("usr/lib/python3*/**/__pycache__"), *root.glob("usr/share/**/__pycache__")]:
         if _is_dated(cache):
-            _remove(cache)
+            remove(cache)
     shadow = root / "etc/shadow"
     fields = [line.split(":") for line in shadow.read_text().splitlines()]
     text = "".join(":".join([*line[:2], SHADOW_DAY, *line[3:]]) + "\n" for line in fields)
@@ -156,7 +154,7 @@ def _pip(requirements: Path, target: Path) -> None:
         "installation by pip",
     )
     for path in [*target.rglob("*.so"), target / "bin", *target.rglob("direct_url.json")]:
-        _remove(path)  # thrift does without the C part that was made for this machine's Python
+        remove(path)  # thrift works without its C extension, which was built for this machine's Python
 
 
 def _pause(target: Path, version: str) -> None:
@@ -180,15 +178,8 @@ def _copy(source: Path, target: Path, mode: int) -> None:
     target.chmod(mode)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _run(command: list[str], what: str, **options) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", **options)
+def _run(command: list[str], what: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=cwd, env=env)
     if done.returncode:
         raise CannotBuild(
             f"the {what} failed", where=" ".join(command)[:200], found=(done.stderr.strip() or done.stdout.strip())[-1000:]

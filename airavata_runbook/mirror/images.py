@@ -1,73 +1,83 @@
 """The mirror's container images, built from Debian packages and our own binaries without any container engine.
 
 A layer and an image are each kept in the cache under the digest of their recipe. A layer is checked by its digest whenever
-it is used, and made again when it is damaged; images share the layers of their parents.
+it is used, and built again when it is damaged; images share the layers of their parents.
 """
 
-import fcntl
 import hashlib
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild
 from airavata_runbook.images.archive import BadImage
-from airavata_runbook.images.layout import Layout, open_archive
+from airavata_runbook.images.layout import open_archive
 from airavata_runbook.local import paths
+from airavata_runbook.local.once import build_once
 from airavata_runbook.local.terminal import Progress
+from airavata_runbook.mirror import build as component_builds
 from airavata_runbook.mirror import image_steps, oci_writer
 from airavata_runbook.mirror.build import folder as component_folder
 from airavata_runbook.mirror.components import BY_NAME as COMPONENTS
 from airavata_runbook.mirror.oci_writer import Layer
-from airavata_runbook.mirror.recipes import BY_NAME, RECIPES, SUITE, Recipe
+from airavata_runbook.mirror.recipes import BY_NAME, DEBIAN, RECIPES, SUITE, Recipe
+from airavata_runbook.mirror.source_code import fingerprint
 
-MAKERS = (image_steps.__file__, oci_writer.__file__)  # another way of making it makes another layer of the same recipe
+MAKERS = (image_steps.__file__, oci_writer.__file__)  # other code builds another layer from the same recipe
 NAMES = tuple(recipe.name for recipe in RECIPES if recipe.name != "base")
 LABEL = "org.opencontainers.image"
 
-
-@dataclass(frozen=True)
-class Entry:
-    """A row of the table of images: version, compressed bytes with and without the layers of its parents."""
-
-    name: str
-    title: str
-    version: str
-    digest: str
-    size: int
-    own: int
+BuiltLayer = tuple[Layer, str]  # a recipe's own layer, and the version of what is in it
 
 
-def build(names: list[str] | None = None) -> dict[str, Path]:
-    """Make the named images (default: all): name → OCI layout, opened by `images.open_archive`.
+def build(names: Iterable[str] | None = None) -> dict[str, Path]:
+    """Build the named images (default: all): name → OCI layout, for `open_archive`.
 
     What the cache has is used again. Needs root for what is not there. Raises CannotBuild.
     """
     wanted = [_recipe(name) for name in (NAMES if names is None else names)]
-    layers: dict[str, tuple[Layer, str]] = {}
-    with _lock():
-        order = [recipe for recipe in RECIPES if any(recipe in lineage(one) for one in wanted)]
-        for recipe in order:
-            if kept := _kept(recipe):
-                layers[recipe.name] = kept
-        todo = [recipe for recipe in order if recipe.name not in layers]
-        with Progress("images", total=sum(recipe.seconds for recipe in todo) or None) as progress:
-            done = 0
-            for recipe in todo:
+    todo = [recipe for recipe in _with_parents(wanted) if not _recorded(recipe)]
+    done = 0
+    layers: dict[str, BuiltLayer] = {}
+    with Progress("images", total=sum(recipe.seconds for recipe in todo) or None) as progress:
+        for recipe in _with_parents(wanted):
+            if recipe in todo:
                 progress.update(f"{recipe.name} ({recipe.title})", done=done)
-                layers[recipe.name] = _make_layer(recipe, layers)
                 done += recipe.seconds
-        return {recipe.name: _layout(recipe, layers) for recipe in wanted}
+            layers[recipe.name] = _layer(recipe, layers)
+    return {recipe.name: _image(recipe, layers) for recipe in wanted}
 
 
-def table(names: list[str] | None = None) -> list[Entry]:
-    """What `build` made, for people: name, version, digest and size of each image. Builds what is missing."""
-    return [_entry(name, open_archive(path)) for name, path in build(names).items()]
+def pending(names: Iterable[str]) -> dict[str, int]:
+    """What `build` would build for these images: components and layers, each with the seconds that it takes on 2 cores."""
+    recipes = [recipe for recipe in _with_parents(map(_recipe, names)) if not _recorded(recipe)]
+    components = component_builds.pending(component for recipe in recipes for _, component, _ in recipe.programs)
+    return components | {f"image {recipe.name}": recipe.seconds for recipe in recipes}
+
+
+def built(name: str) -> str | None:
+    """The digest of the manifest of an image that the cache has; None when it has still to be built."""
+    recipe = _recipe(name)
+    layers = {one.name: layer for one in lineage(recipe) if (layer := _recorded(one))}
+    if len(layers) < len(lineage(recipe)):
+        return None
+    try:
+        return open_archive(_home_of_image(recipe, layers)).digest
+    except (BadImage, OSError):
+        return None
+
+
+def tag(name: str) -> str:
+    """The tag of an image in a registry: `recipe-` and 16 digits, known before the image is built, on any machine.
+
+    It changes when the recipe, one of its files or components, or the code that builds it changes. Two builds of one recipe
+    may differ in the versions of Debian packages and have the same tag: where that matters, compare `built`.
+    """
+    recipe = _recipe(name)
+    parts = [key(recipe), settings(recipe, recipe.version or "")]
+    return f"recipe-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
 
 
 def lineage(recipe: Recipe) -> list[Recipe]:
@@ -78,9 +88,10 @@ def lineage(recipe: Recipe) -> list[Recipe]:
 def key(recipe: Recipe) -> str:
     """What identifies a layer: twelve hexadecimal digits of the digest of everything that it is made from.
 
-    Versions of Debian packages are not among it: a layer stays as it is until its recipe changes or the cache is emptied.
+    Versions of Debian packages are not part of it: a layer stays as it is until its recipe changes (recipes.DEBIAN is for
+    that) or the cache is emptied.
     """
-    parts = [*(_content(Path(maker)) for maker in MAKERS), SUITE]
+    parts: list[object] = [*(fingerprint(Path(maker).read_text()) for maker in MAKERS), SUITE, DEBIAN]
     parts += [
         recipe.name,
         recipe.packages,
@@ -97,10 +108,35 @@ def key(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
+def settings(recipe: Recipe, version: str) -> tuple[dict, dict[str, str]]:
+    """An image's configuration and labels, as OCI names them."""
+    env = [f"{name}={value}" for one in lineage(recipe) for name, value in one.env]
+    if recipe.name != "pause":
+        env.insert(0, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    config = {
+        "Entrypoint": list(recipe.entrypoint),
+        "Cmd": list(recipe.command),
+        "User": f"{recipe.user}:{recipe.user}",
+        "WorkingDir": "/",
+        "ExposedPorts": {f"{port}/tcp": {} for port in recipe.ports},
+        "Env": env,
+    }
+    return (
+        {name: value for name, value in config.items() if value},
+        {f"{LABEL}.title": recipe.title, f"{LABEL}.version": version, **dict(recipe.labels)},
+    )
+
+
 def _recipe(name: str) -> Recipe:
     if name not in NAMES:
         raise CannotBuild(f"there is no image {name}", needed="one of " + ", ".join(NAMES))
     return BY_NAME[name]
+
+
+def _with_parents(recipes: Iterable[Recipe]) -> list[Recipe]:
+    """The recipes and all their parents, each once, parents first."""
+    needed = {one.name for recipe in recipes for one in lineage(recipe)}
+    return [recipe for recipe in RECIPES if recipe.name in needed]
 
 
 def _content(source: Path) -> str:
@@ -110,7 +146,7 @@ def _content(source: Path) -> str:
         raise CannotBuild(
             "files that an image is made of are missing",
             where=str(source),
-            remedy="install the package anew: they are part of it",
+            remedy="reinstall the package airavata-runbook: they are part of it",
         )
     total = hashlib.sha256()
     for name, path in files:
@@ -122,59 +158,64 @@ def _home(recipe: Recipe) -> Path:
     return paths.cache_dir() / "images" / "layers" / f"{recipe.name}-{key(recipe)}"
 
 
-def _kept(recipe: Recipe) -> tuple[Layer, str] | None:
-    """A recipe's layer and version from the cache, if it is there and whole."""
+def _layer(recipe: Recipe, layers: dict[str, BuiltLayer]) -> BuiltLayer:
+    """A recipe's own layer, built when the cache has none that is whole. layers: those of its parents."""
+    build_once(_home(recipe), lambda: _is_whole(recipe), lambda part: _build_layer(recipe, layers, part))
+    if layer := _recorded(recipe):
+        return layer
+    raise CannotBuild("a layer was removed while it was used", where=str(_home(recipe)), remedy="run it again")
+
+
+def _recorded(recipe: Recipe) -> BuiltLayer | None:
+    """The layer as it was when it was built, if the cache has it."""
     try:
         data = json.loads((_home(recipe) / "layer.json").read_text())
-        layer, version = oci_writer.from_json(data["layer"]), data["version"]
-        with (_home(recipe) / "layer.tar.gz").open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return oci_writer.from_json(data["layer"]), data["version"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return (layer, version) if layer.digest == f"sha256:{digest}" else None
 
 
-def _make_layer(recipe: Recipe, layers: dict[str, tuple[Layer, str]]) -> tuple[Layer, str]:
+def _is_whole(recipe: Recipe) -> bool:
+    file, kept = _home(recipe) / "layer.tar.gz", _recorded(recipe)
+    return kept is not None and file.is_file() and kept[0].digest == f"sha256:{component_builds.digest(file)}"
+
+
+def _build_layer(recipe: Recipe, layers: dict[str, BuiltLayer], part: Path) -> None:
     if os.geteuid():
         raise CannotBuild("images can only be built by root", where=recipe.name, remedy="run the same command with sudo")
-    home = _home(recipe)
-    home.parent.mkdir(parents=True, exist_ok=True)
-    for abandoned in home.parent.glob(".building-*"):  # by a build that was killed; we hold the lock
-        shutil.rmtree(abandoned)
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=home.parent) as work:
-        root, part = Path(work, "root"), Path(work, "layer")
+    part.mkdir()
+    # The root is beside the cache, which is known to have room, and part of what the next build removes if this one is killed.
+    with tempfile.TemporaryDirectory(dir=part) as work:
+        root = Path(work, "root")
         root.mkdir()
-        part.mkdir()
         for parent in lineage(recipe)[:-1]:
             oci_writer.unpack(layers[parent.name][0], _home(parent) / "layer.tar.gz", root)
         before = oci_writer.snapshot(root)
         image_steps.apply(recipe, root)
         version = recipe.version or image_steps.package_version(root, recipe.versioned_by)
         layer = oci_writer.write_layer(root, part / "layer.tar.gz", before)
-        (part / "layer.json").write_text(json.dumps({"layer": oci_writer.to_json(layer), "version": version}) + "\n")
-        shutil.rmtree(home, ignore_errors=True)
-        part.rename(home)  # only a finished layer ever has this name
-    return layer, version
+    (part / "layer.json").write_text(json.dumps({"layer": oci_writer.to_json(layer), "version": version}) + "\n")
 
 
-def _layout(recipe: Recipe, layers: dict[str, tuple[Layer, str]]) -> Path:
+def _home_of_image(recipe: Recipe, layers: dict[str, BuiltLayer]) -> Path:
+    content = [[layers[one.name][0].digest for one in lineage(recipe)], *settings(recipe, layers[recipe.name][1])]
+    stamp = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+    return paths.cache_dir() / "images" / "mirror" / f"{recipe.name}-{stamp}"
+
+
+def _image(recipe: Recipe, layers: dict[str, BuiltLayer]) -> Path:
     chain = [(layers[one.name][0], _home(one) / "layer.tar.gz") for one in lineage(recipe)]
-    config, labels = settings(recipe, layers[recipe.name][1])
-    stamp = hashlib.sha256(json.dumps([[layer.digest for layer, _ in chain], config, labels]).encode()).hexdigest()[:12]
-    target = paths.cache_dir() / "images" / "mirror" / f"{recipe.name}-{stamp}"
-    if _is_whole(target, chain):
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=target.parent) as work:
-        part = Path(work, "image")
-        oci_writer.write_layout(part, chain, config, labels)
+    target = _home_of_image(recipe, layers)
+
+    def write(part: Path) -> None:
+        oci_writer.write_layout(part, chain, *settings(recipe, layers[recipe.name][1]))
         open_archive(part).verify()
-        shutil.rmtree(target, ignore_errors=True)
-        part.rename(target)
+
+    build_once(target, lambda: _is_whole_image(target, chain), write)
     return target
 
 
-def _is_whole(target: Path, chain: list[tuple[Layer, Path]]) -> bool:
+def _is_whole_image(target: Path, chain: list[tuple[Layer, Path]]) -> bool:
     """Whether the layout is there and its layers are the files that were checked just now."""
     try:
         layout = open_archive(target)
@@ -184,43 +225,3 @@ def _is_whole(target: Path, chain: list[tuple[Layer, Path]]) -> bool:
     except (BadImage, OSError):
         return False
     return True
-
-
-def settings(recipe: Recipe, version: str) -> tuple[dict, dict[str, str]]:
-    """An image's configuration and labels, as OCI names them."""
-    config = {
-        "Entrypoint": list(recipe.entrypoint),
-        "Cmd": list(recipe.command),
-        "User": f"{recipe.user}:{recipe.user}",
-        "WorkingDir": "/",
-        "ExposedPorts": {f"{port}/tcp": {} for port in recipe.ports},
-        "Env": [f"{name}={value}" for one in lineage(recipe) for name, value in one.env],
-    }
-    if recipe.name != "pause":
-        config["Env"].insert(0, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    return (
-        {name: value for name, value in config.items() if value},
-        {f"{LABEL}.title": recipe.title, f"{LABEL}.version": version, **dict(recipe.labels)},
-    )
-
-
-def _entry(name: str, layout: Layout) -> Entry:
-    labels = layout.config["config"]["Labels"]
-    return Entry(
-        name,
-        labels[f"{LABEL}.title"],
-        labels[f"{LABEL}.version"],
-        layout.digest,
-        layout.size,
-        layout.blobs[0].size + layout.blobs[-1].size,
-    )
-
-
-@contextmanager
-def _lock() -> Iterator[None]:
-    """One build at a time on this cache; a second one waits and then finds everything made."""
-    folder = paths.cache_dir() / "images"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

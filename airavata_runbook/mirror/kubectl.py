@@ -1,22 +1,23 @@
 """kubectl on this machine."""
 
+import os
 import shutil
 import sys
-from contextlib import suppress
 from pathlib import Path
 
-from airavata_runbook.mirror.build import folder as built_folder
+from airavata_runbook.mirror.build import folder
 from airavata_runbook.mirror.components import BY_NAME
 
 
-def put_kubectl() -> Path | None:
-    """Where kubectl is: on PATH, or the mirror's own build, linked beside this Python. None where neither is there."""
+def ensure_kubectl() -> Path | None:
+    """The path of kubectl: the one on PATH, or a link to the mirror's own build beside this Python. None without either."""
     if found := shutil.which("kubectl"):
         return Path(found)
-    built, link = built_folder(BY_NAME["kubernetes"]) / "kubectl", Path(sys.executable).with_name("kubectl")
+    built, link = folder(BY_NAME["kubernetes"]) / "kubectl", Path(sys.executable).with_name("kubectl")
     if not built.is_file():
         return link if link.exists() else None
-    with suppress(FileNotFoundError):
-        link.unlink()  # of an earlier version
-    link.symlink_to(built)
+    part = link.with_name(f".kubectl-{os.getpid()}")
+    part.unlink(missing_ok=True)
+    part.symlink_to(built)
+    part.replace(link)  # in one step: another process may do the same, or use the link of an earlier version
     return link

@@ -1,12 +1,13 @@
-"""Container images written by ourselves: layers of a root folder, and OCI layouts of layers. The same input gives the same
-bytes: names are sorted, every time is EPOCH, owners are numbers.
+"""Writes container images: layers of a root folder, and OCI layouts of layers. The same input gives the same bytes: names
+are sorted, every time is EPOCH, owners are numbers.
 
-A layer is found by looking at a root before and after it was changed. The kernel sets a file's change time whatever
-happens to it, so nothing has to be mounted, copied or compared by content. Source: OCI image-spec 1.1.
+A layer is the difference between two snapshots of a root. The kernel updates a file's change time (ctime) with every change,
+so nothing has to be mounted, copied or compared by content. Source: OCI image-spec 1.1.
 """
 
 import gzip
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -15,16 +16,21 @@ import subprocess
 import tarfile
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING
 
 from airavata_runbook.errors import CannotBuild
 from airavata_runbook.images.layout import blob_name
 from airavata_runbook.images.manifest import OCI_MANIFEST, digest_of
+from airavata_runbook.local.once import remove
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 EPOCH = 1767225600  # 2026-01-01T00:00:00Z, the time of every file in a layer
 CREATED = "2026-01-01T00:00:00Z"
 LEVEL = 6  # of gzip; the base, 84 MB: level 1 gives 33.9 MB in 1.2 s, 3 32.8 in 1.7, 6 31.0 in 3.2 (once; pulled often)
 WHITEOUT = ".wh."
-UNSEEN = ("dev", "proc", "sys")  # a container gets its own: what is in them is no part of an image
+IGNORED = ("dev", "proc", "sys")  # mounted in a container: their content is not part of an image
 
 Snapshot = dict[str, os.stat_result]
 
@@ -47,7 +53,7 @@ def snapshot(root: Path) -> Snapshot:
         inside = Path(folder).relative_to(root)
         for name in (*names, *files):
             found[str(inside / name)] = os.lstat(os.path.join(folder, name))
-        if str(inside) in UNSEEN:
+        if str(inside) in IGNORED:
             for name in (*names, *files):
                 del found[str(inside / name)]
             names.clear()
@@ -77,11 +83,7 @@ def write_layer(root: Path, target: Path, before: Snapshot | None = None, level:
 def unpack(layer: Layer, file: Path, root: Path) -> None:
     """Apply a layer to `root` as root, on top of what is there. Raises CannotBuild."""
     for name in layer.removed:
-        path = root / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        remove(root / name)
     done = subprocess.run(
         [
             "tar",
@@ -100,10 +102,10 @@ def unpack(layer: Layer, file: Path, root: Path) -> None:
     )
     if done.returncode:
         raise CannotBuild(
-            "a layer cannot be unpacked",
+            "a layer could not be unpacked",
             where=str(file),
             found=done.stderr.strip()[-500:],
-            remedy=f"remove {file.parent}: it will be made again",
+            remedy=f"remove {file.parent}: it will be built again",
         )
 
 
@@ -153,19 +155,16 @@ def from_json(data: dict) -> Layer:
     return Layer(**{**data, "removed": tuple(data["removed"])})
 
 
-class _Hashing:
-    """Writes on, and knows the sha256 of all that passed."""
+class _Hashing(io.BufferedIOBase):
+    """Passes what is written on to `stream`, and keeps the sha256 of it."""
 
-    def __init__(self, stream):
+    def __init__(self, stream: IO[bytes] | gzip.GzipFile):
         self._stream, self._hash = stream, hashlib.sha256()
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: "ReadableBuffer") -> int:
         self._hash.update(data)
         self._stream.write(data)
-        return len(data)
-
-    def flush(self) -> None:
-        self._stream.flush()
+        return memoryview(data).nbytes
 
     @property
     def digest(self) -> str:

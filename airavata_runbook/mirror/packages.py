@@ -4,22 +4,27 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import cache
 from pathlib import Path
 
 import yaml
 
-from airavata_runbook.errors import CannotBuild
+from airavata_runbook.errors import CannotBuild, NotYet
 from airavata_runbook.local import paths
-from airavata_runbook.mirror.build import build
-from airavata_runbook.mirror.catalogue import EPOCH, PACKAGE, RELEASE, Package, architecture, description, recipe
+from airavata_runbook.local.once import build_once
+from airavata_runbook.mirror import build as component_builds
+from airavata_runbook.mirror.build import build, digest
+from airavata_runbook.mirror.catalogue import EPOCH, INDEX, PACKAGE, RELEASE, Package, architecture, description, recipe
 from airavata_runbook.mirror.components import BY_NAME
+
+SECONDS = 2  # to pack one package, measured
 
 
 @dataclass(frozen=True)
@@ -33,90 +38,130 @@ class Built:
     control: str
 
 
-def make(names: list[str], kind: str = "deb") -> list[Built]:
+def make(names: Iterable[str], kind: str = "deb") -> list[Built]:
     """The package files, built when the cache has none. kind: deb or rpm. Raises CannotBuild."""
     return [_make(PACKAGE[name], kind) for name in names]
 
 
+def built(name: str) -> Built:
+    """A deb that the cache has. Raises NotYet when it still has to be built."""
+    package = PACKAGE[name]
+    if not _is_whole(file := path(package)):
+        raise NotYet(f"the package {name} is built")
+    return _built(package, file)
+
+
+def pending(names: Iterable[str]) -> dict[str, int]:
+    """What `make` would build for these debs: components and packages, each with the seconds that it takes on 2 cores."""
+    packages = [PACKAGE[name] for name in names if not _is_whole(path(PACKAGE[name]))]
+    components = [component for package in packages for component in ("nfpm", *package.components)]
+    return component_builds.pending(components) | {f"package {package.name}": SECONDS for package in packages}
+
+
+def path(package: Package, kind: str = "deb") -> Path:
+    """Where the cache keeps a package file, whether it is there or not; version and recipe are part of the name."""
+    return paths.cache_dir() / "packages" / f"{package.name}-{package.version}-{recipe(package)}.{kind}"
+
+
 def _make(package: Package, kind: str) -> Built:
-    target = paths.cache_dir() / "packages" / f"{package.name}-{package.version}-{recipe(package)}.{kind}"
-    record = target.with_suffix(f".{kind}.json")
-    if not (record.is_file() and target.is_file() and _digest(target) == json.loads(record.read_text())["sha256"]):
-        _pack(package, kind, target)
-        record.write_text(json.dumps({"sha256": _digest(target)}))
-    digest = json.loads(record.read_text())["sha256"]
-    return Built(package.name, package.version, target, digest, _entry(package, target, digest) if kind == "deb" else "")
+    target = path(package, kind)
+
+    def pack(part: Path) -> None:
+        _pack(package, kind, part)
+        _record(target).write_text(json.dumps({"sha256": digest(part)}))
+
+    build_once(target, lambda: _is_whole(target), pack)
+    return _built(package, target)
+
+
+def _built(package: Package, file: Path) -> Built:
+    sha256 = _recorded(file)
+    return Built(package.name, package.version, file, sha256, _entry(package, file, sha256) if file.suffix == ".deb" else "")
+
+
+def _record(file: Path) -> Path:
+    return file.with_name(f"{file.name}.json")
+
+
+def _recorded(file: Path) -> str:
+    """The sha256 that a package file had when it was built."""
+    return json.loads(_record(file).read_text())["sha256"]
+
+
+def _is_whole(file: Path) -> bool:
+    if not (file.is_file() and _record(file).is_file()):
+        return False
+    state = file.stat()
+    return _sha256(file, state.st_size, state.st_mtime_ns) == _recorded(file)
+
+
+@cache  # a plan compares each package on each host
+def _sha256(file: Path, size: int, modified: int) -> str:
+    return digest(file)
 
 
 def _pack(package: Package, kind: str, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     nfpm = build(BY_NAME["nfpm"]) / "nfpm"
-    with tempfile.TemporaryDirectory(dir=target.parent) as work:
+    with tempfile.TemporaryDirectory() as work:
         binaries = Path(work) / "binaries"
         binaries.mkdir()
         for component in package.components:
             (binaries / component).symlink_to(build(BY_NAME[component]))
         config = Path(work) / "nfpm.yaml"
         config.write_text(yaml.safe_dump(description(package, binaries), sort_keys=False))
-        made = Path(work) / f"package.{kind}"
         done = subprocess.run(
-            [nfpm, "package", "--config", config, "--packager", kind, "--target", made],
+            [nfpm, "package", "--config", config, "--packager", kind, "--target", target],
             capture_output=True,
             text=True,
             env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH},
         )
-        if done.returncode:
-            raise CannotBuild(
-                f"the package {package.name} could not be made",
-                found=(done.stderr or done.stdout).strip(),
-                remedy="if the disk is full, make room; else report this",
-            )
-        shutil.move(made, target)
+    if done.returncode:
+        raise CannotBuild(
+            f"the package {package.name} could not be built",
+            found=(done.stderr or done.stdout).strip(),
+            remedy="if the disk is full, free space on it; else report this",
+        )
 
 
-def _entry(package: Package, path: Path, digest: str) -> str:
-    """The package as a repository lists it.
+def _entry(package: Package, file: Path, sha256: str) -> str:
+    """The package's paragraph in a repository's index.
 
-    The fields are the package's own: where the list leaves out Installed-Size or alters what it depends on, apt takes the
-    two for different builds of the version, and offers an upgrade for ever (apt's debListParser::VersionHash).
+    The fields are the package's own: if the index omits Installed-Size or alters the dependencies, apt takes the two for
+    different builds of the version, and offers an upgrade for ever (apt's debListParser::VersionHash).
     """
-    return f"{control_of(path)}Filename: ./{file_name(package)}\nSize: {path.stat().st_size}\nSHA256: {digest}\n"
+    return f"{control_of(file)}Filename: ./{file_name(package)}\nSize: {file.stat().st_size}\nSHA256: {sha256}\n"
 
 
-def control_of(path: Path) -> str:
-    """The control file inside of a deb, which ends with a newline. Source: deb(5)."""
-    with path.open("rb") as file:
+def control_of(deb: Path) -> str:
+    """The control file of a deb, ending with a newline. Source: deb(5). Raises CannotBuild when there is none."""
+    with deb.open("rb") as file:
         file.seek(len(b"!<arch>\n"))
         while header := file.read(60):
             name, size = header[:16].decode().rstrip(" /"), int(header[48:58])
             if name.startswith("control.tar"):
                 with tarfile.open(fileobj=io.BytesIO(file.read(size))) as archive:
-                    return archive.extractfile("./control").read().decode().rstrip("\n") + "\n"
+                    if control := archive.extractfile("./control"):
+                        return control.read().decode().rstrip("\n") + "\n"
             file.seek(size + size % 2, os.SEEK_CUR)
-    raise CannotBuild("a package has no control file", found=str(path), remedy="remove that file and run again")
+    raise CannotBuild("a package has no control file", found=str(deb), remedy="remove that file and run again")
 
 
 def file_name(package: Package) -> str:
-    """As Debian names package files, but without the recipe: a package that is built anew takes the old one's place."""
+    """The file's name in the repository, as Debian's but without the recipe: a rebuilt package replaces the older file."""
     return f"{package.name}_{package.version}-{RELEASE}_{architecture()}.deb"
 
 
-def index(built: list[Built]) -> dict[str, str]:
-    """The files that make a folder of packages a flat repository for apt: name → content.
+def index(debs: Iterable[Built]) -> dict[str, str]:
+    """The files INDEX of a flat apt repository that holds `debs`: name → content.
 
     Source: Debian's RepositoryFormat. The date is a constant, so that the same packages give the same files; apt warns
-    where there is none, and tells a list from a newer one by its digest.
+    when it is missing, and recognises a newer list by its digest.
     """
-    packages = "\n".join(one.control for one in built)
-    digest = hashlib.sha256(packages.encode()).hexdigest()
+    packages = "\n".join(one.control for one in debs)
+    sha256 = hashlib.sha256(packages.encode()).hexdigest()
     date = format_datetime(datetime.fromtimestamp(int(EPOCH), UTC), usegmt=True)
     release = (
         f"Origin: airavata-runbook\nLabel: airavata-runbook\nDate: {date}\nArchitectures: {architecture()}\n"
-        f"SHA256:\n {digest} {len(packages.encode())} Packages\n"
+        f"SHA256:\n {sha256} {len(packages.encode())} Packages\n"
     )
-    return {"Packages": packages, "Release": release}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return dict(zip(INDEX, (packages, release), strict=True))

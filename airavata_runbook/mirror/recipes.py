@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SUITE = "bookworm"
+# Raise it to roll out newer versions of Debian packages: each image gets another tag and is built from what Debian has then.
+DEBIAN = "2026-11"
 USER = 10001
 FILES = Path(__file__).parent / "image_files"
 STAND_IN = Path(__file__).parent.parent / "stacks" / "stand_in"

@@ -2,6 +2,7 @@
 
 from airavata_runbook.engine.resource import Change, Context, NotYet, Resource
 from airavata_runbook.resources.absent import Absent, Cleared, Removed, Stopped
+from airavata_runbook.resources.build import Build
 from airavata_runbook.resources.certificate import Authority, Certificate, SigningKey
 from airavata_runbook.resources.condition import Condition
 from airavata_runbook.resources.etcd_key import EtcdKey
@@ -17,6 +18,7 @@ __all__ = [
     "Absent",
     "Authority",
     "Block",
+    "Build",
     "Certificate",
     "Change",
     "Cleared",

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from airavata_runbook.engine.resource import ABSENT, Change, Context, Found, quote
@@ -175,14 +176,15 @@ class Block:
 
 @dataclass(frozen=True)
 class Upload:
-    """A large file carried from this machine. source: its local path, sha256: its digest (hex).
+    """A large file that is copied from this machine. source: its local path. sha256: its digest (hexadecimal), or a function
+    that returns it (it may raise NotYet while there is no such file).
 
-    fan_out: given when other hosts want it as well: then they fetch it from the one that has it.
+    fan_out: given when several hosts want the file: the others then fetch it from the one that has it.
     """
 
     path: str
     source: Path
-    sha256: str
+    sha256: str | Callable[[], str]
     fan_out: FanOut | None = None
 
     @property
@@ -193,31 +195,32 @@ class Upload:
         return f"sha256sum < {quote(self.path)}"
 
     def change(self, found: Found, context: Context) -> Change | None:
-        there = not found.status and found.text.split()[:1] == [self.sha256]
+        sha256 = self.sha256() if callable(self.sha256) else self.sha256
+        there = not found.status and found.text.split()[:1] == [sha256]
         if self.fan_out:
-            self.fan_out.seen(context.host, Shared(self.path, self.sha256), there)
+            self.fan_out.seen(context.host, Shared(self.path, sha256), there)
         if there:
             return None
         size = f"{self.source.stat().st_size / 1e6:.1f} MB"
         if self.fan_out and context.host is not self.fan_out.source:
             shown = f"sftp {self.fan_out.source.name}:{self.path} {self.path}   # {size}, inside the private network"
-            carry = self._fetch
+            copy: Callable[[], str | None] = partial(self._fetch, self.fan_out, context.host, sha256)
         else:
             shown = f"scp {Path(self.path).name} {context.host.name}:{self.path}   # {size}"
-            carry = self._send
+            copy = partial(self._send, context.host)
         return Change(
             "create" if found.status else "replace",
-            detail=f"sha256 {self.sha256}",
+            detail=f"sha256 {sha256}",
             shown=shown,
-            call=lambda: carry(context.host),
+            call=copy,
             touches=frozenset({self.path}),
         )
 
     def _send(self, host: Host) -> None:
         host.send(self.source, self.path)
 
-    def _fetch(self, host: Host) -> str:
-        why_not = self.fan_out.fetch(host, Shared(self.path, self.sha256))
+    def _fetch(self, fan_out: FanOut, host: Host, sha256: str) -> str:
+        why_not = fan_out.fetch(host, Shared(self.path, sha256))
         if why_not:
             self._send(host)
         return why_not and f"sent from this machine ({why_not})"

@@ -1,4 +1,4 @@
-"""An image in the private registry, under a tag that changes exactly when its content does (POC row 12)."""
+"""An image in the private registry (POC row 12)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from airavata_runbook.engine.resource import Change, Context, Found
 from airavata_runbook.errors import NotYet
 
-if TYPE_CHECKING:  # the registry's client takes a while to load, and one chapter in six asks a registry
+if TYPE_CHECKING:  # the registry's client takes a while to load, and only one chapter in six needs it
     from airavata_runbook.images.layout import Layout
     from airavata_runbook.images.registry import Registry
 
@@ -17,15 +17,18 @@ TROUBLES = '[^"]{0,200}(no space left|denied|read-only|input/output|quota|too ma
 
 @dataclass(frozen=True)
 class Image:
-    """repository, tag: what it is called in the registry. layout: brings it onto this machine when it is to be pushed.
+    """repository, tag: its name in the registry. layout: fetches or builds it on this machine when it is to be pushed.
 
-    registry: a client with credentials; one for all images of a step, so that layers they share are sent once.
+    registry: a client with credentials; one for all images of a step, so that layers they share are sent once. digest: of the
+    manifest, for a tag that does not determine the content: then another content under the tag is replaced. It is "" where any
+    content will do, and where the image is not on this machine.
     """
 
     repository: str
     tag: str
     layout: Callable[[], "Layout"] = field(repr=False)
     registry: Callable[[], "Registry"] = field(repr=False)
+    digest: Callable[[], str] = field(default=str, repr=False)
 
     @property
     def label(self) -> str:
@@ -34,24 +37,29 @@ class Image:
     def probe(self) -> str:
         return ""
 
-    def ask(self, context: Context) -> bool:
-        """Whether the registry has the image."""
+    def ask(self, context: Context) -> str | None:
+        """The digest of the manifest that the registry has under the tag, None when it has none."""
         from airavata_runbook.images.http import RegistryError
 
-        if context.planning and "service docker-distribution" in context.touched:
+        if context.planning and f"service {SERVICE}" in context.touched:
             raise NotYet("the registry runs")
         try:
-            return self.registry().manifest_digest(self.repository, self.tag) is not None
+            return self.registry().manifest_digest(self.repository, self.tag)
         except RegistryError as error:
             if error.retryable and context.planning:
                 raise NotYet("the registry answers") from None
             raise
 
     def change(self, found: Found, context: Context) -> Change | None:
-        if found.answered():
+        there, here = found.answered(), self.digest()
+        if there and here in ("", there):
             return None
         return Change(
-            "push", call=lambda: self._push(context), shown=f"push {self.repository}:{self.tag}", touches=frozenset({self.label})
+            "push another build" if there else "push",
+            detail=f"{there} → {here}\n" if there else "",
+            call=lambda: self._push(context),
+            shown=f"push {self.repository}:{self.tag}",
+            touches=frozenset({self.label}),
         )
 
     def _push(self, context: Context) -> None:
@@ -59,7 +67,7 @@ class Image:
 
         try:
             self.registry().push(self.repository, self.tag, self.layout())
-        except RegistryError as error:  # a registry tells its clients little of its own troubles, a full disk for example
+        except RegistryError as error:  # it does not tell its clients of its own trouble, as a full disk
             said = context.host.run(
                 f"journalctl -u {SERVICE} -n 200 --no-pager -o cat | grep -oiE '{TROUBLES}' | tail -n 1"
             ).text.strip()

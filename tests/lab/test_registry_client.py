@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from airavata_runbook import mirror
 from airavata_runbook.images.archive import BadImage
 from airavata_runbook.images.http import RegistryError
 from airavata_runbook.images.layout import open_archive
 from airavata_runbook.images.registry import Registry
+from airavata_runbook.mirror import build as mirror
 from airavata_runbook.pki import htpasswd
 from airavata_runbook.pki import issue as pki
 from airavata_runbook.pki.chain import bundle
@@ -101,7 +101,6 @@ class RealRegistry:
 
 @pytest.fixture(scope="module")
 def binary():
-    mirror.build(only=["registry"])
     return mirror.binary("registry", "registry")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from airavata_runbook.hosts.host import Host
-from airavata_runbook.mirror.kubectl import put_kubectl
+from airavata_runbook.mirror.kubectl import ensure_kubectl
 from airavata_runbook.wellknown import PKI
 from tests.site.conftest import runbook
 
@@ -23,7 +23,7 @@ def kubectl(site_file, first):
     path = runbook("kubeconfig", site_file).stdout.strip()
 
     def call(*words: str) -> str:
-        done = subprocess.run([put_kubectl(), "--kubeconfig", path, *words], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([ensure_kubectl(), "--kubeconfig", path, *words], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

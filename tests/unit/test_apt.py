@@ -68,7 +68,6 @@ def test_apt_has_nothing_to_warn_of_and_nothing_to_upgrade_in_the_mirrors_reposi
             f"Package: {package.name}\nVersion: {package.whole_version}\nArchitecture: all\nMaintainer: test\n"
             "Installed-Size: 27777\nDepends: base (>= 2)\nDescription: one line\n and another\n"
         )
-        target.parent.mkdir(parents=True)
         subprocess.run(["dpkg-deb", "-b", control.parent.parent, target], check=True, capture_output=True)
 
     monkeypatch.setattr(mirror, "_pack", pack)

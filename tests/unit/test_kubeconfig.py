@@ -7,7 +7,7 @@ import pytest
 
 from airavata_runbook.mirror.build import folder
 from airavata_runbook.mirror.components import BY_NAME
-from airavata_runbook.mirror.kubectl import put_kubectl
+from airavata_runbook.mirror.kubectl import ensure_kubectl
 
 
 @pytest.fixture
@@ -28,19 +28,19 @@ def program(path: Path) -> Path:
 
 
 def test_none_where_neither_path_nor_cache_has_one(machine):
-    assert put_kubectl() is None
+    assert ensure_kubectl() is None
 
 
 def test_the_mirrors_own_is_linked_beside_python_and_follows_a_new_version(machine):
     built = program(folder(BY_NAME["kubernetes"]) / "kubectl")
     (machine / "bin" / "kubectl").symlink_to(machine / "an older version that is gone")
-    assert put_kubectl() == machine / "bin" / "kubectl"
+    assert ensure_kubectl() == machine / "bin" / "kubectl"
     assert (machine / "bin" / "kubectl").resolve() == built.resolve()
-    assert put_kubectl() == machine / "bin" / "kubectl"
+    assert ensure_kubectl() == machine / "bin" / "kubectl"
 
 
 def test_one_on_the_path_is_left_alone(machine):
     own = program(machine / "elsewhere" / "kubectl")
     program(folder(BY_NAME["kubernetes"]) / "kubectl")
-    assert put_kubectl() == own
+    assert ensure_kubectl() == own
     assert not (machine / "bin" / "kubectl").exists()

@@ -170,7 +170,7 @@ def test_a_machine_without_ip_is_told_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CannotBuild, match="missing tools: systemd-nspawn.*, ip,") as caught:
         lab.up(site(bridge="lab77"))
-    assert "apt-get install systemd-container debootstrap iproute2" in caught.value.remedy
+    assert "apt-get install systemd-container mmdebstrap iproute2" in caught.value.remedy
 
 
 def test_a_command_that_fails_is_reported_with_its_error_output():
