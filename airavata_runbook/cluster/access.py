@@ -97,6 +97,7 @@ def _start(site: Site) -> int:
             stderr=complaints,
             start_new_session=True,
         )
+    assert process.stdin is not None  # it is a pipe
     process.stdin.write(site.model_dump_json(exclude_unset=True).encode())
     process.stdin.close()
     # A second caller may have been quicker: then ours ends well and the other's record is as good.

@@ -7,10 +7,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.wellknown import ETCD_PORT, PKI
+
+if TYPE_CHECKING:  # it and gRPC take a while to load
+    import etcd3
 
 TIMEOUT = 10  # seconds for one request
 
@@ -20,7 +24,7 @@ class Silent(StepFailed):
 
 
 @contextmanager
-def client(session: Session) -> "Iterator[etcd3.Etcd3Client]":  # noqa: F821  (it is imported below)
+def client(session: Session) -> "Iterator[etcd3.Etcd3Client]":
     """A client of the site's etcd, closed afterwards. Raises Silent when etcd does not answer, StepFailed when it complains."""
     import etcd3  # it and gRPC take a while to load, and few steps ask etcd
 

@@ -48,7 +48,8 @@ class Kube:
         configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file = map(_path, self._files)
         configuration.retries = _retries()
         self.api = client.ApiClient(configuration)
-        self.api.rest_client.request = _with_timeout(self.api.rest_client.request)
+        rest = self.api.rest_client
+        vars(rest)["request"] = _with_timeout(rest.request)
         self.core: Any = _Explained(client.CoreV1Api(self.api), self)
         self.apps: Any = _Explained(client.AppsV1Api(self.api), self)
         self.policy: Any = _Explained(client.PolicyV1Api(self.api), self)
@@ -123,10 +124,10 @@ def _retries():
     from urllib3.exceptions import ReadTimeoutError
 
     class Once(Retry):
-        def increment(self, *args, error=None, **options):
+        def increment(self, method=None, url=None, response=None, error=None, _pool=None, _stacktrace=None):
             if isinstance(error, ReadTimeoutError):
                 raise error
-            return super().increment(*args, error=error, **options)
+            return super().increment(method, url, response, error, _pool, _stacktrace)
 
     return Once(1)
 

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.errors import NotYet
@@ -66,7 +66,7 @@ class Found:
             raise ValueError(f"exit status {self.status}")
         return self.status == ABSENT
 
-    def answered(self) -> object:
+    def answered(self) -> Any:
         """The API's answer; raises what kept it from answering."""
         if isinstance(self.answer, Exception):
             raise self.answer

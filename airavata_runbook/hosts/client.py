@@ -53,7 +53,7 @@ def open_client(where: str, ssh: Ssh, address: str, sock=None) -> paramiko.SSHCl
 
 def parse_jump(ssh: Ssh) -> Ssh:
     """How the jump host of `user@host:port` is reached, with the host's own key and known_hosts."""
-    user, _, rest = ssh.jump.rpartition("@")
+    user, _, rest = (ssh.jump or "").rpartition("@")
     host, _, port = rest.partition(":")
     return Ssh(host=host, port=int(port or 22), user=user or ssh.user, key=ssh.key, known_hosts=ssh.known_hosts)
 

@@ -15,11 +15,12 @@ class Connection:
     """Logged in and verified when it is made. Raises HostUnreachable, SiteError."""
 
     def __init__(self, name: str, node: Node):
-        ssh, address, sock = node.ssh, node.ssh.host or str(node.address), None
+        ssh, sock = node.ssh, None
+        address: str = ssh.host or str(node.address)
         self._jump: paramiko.SSHClient | None = None
         if ssh.jump:
             jump = parse_jump(ssh)
-            self._jump = open_client(f"jump host {jump.host}", jump, jump.host)
+            self._jump = open_client(f"jump host {jump.host}", jump, jump.host or "")
             try:
                 sock = self._jump.get_transport().open_channel(
                     "direct-tcpip", (address, ssh.port), ("127.0.0.1", 0), timeout=CONNECT_TIMEOUT

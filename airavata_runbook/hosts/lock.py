@@ -129,7 +129,7 @@ class _Keeper:
 def _interrupt_main() -> None:
     # In a notebook only SIGINT is heeded; a command heeds SIGTERM even where its shell has it ignore SIGINT.
     which = signal.SIGTERM if callable(signal.getsignal(signal.SIGTERM)) else signal.SIGINT
-    signal.pthread_kill(threading.main_thread().ident, which)
+    signal.pthread_kill(threading.main_thread().ident or 0, which)
 
 
 class _Taken(StepFailed):

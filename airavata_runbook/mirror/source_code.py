@@ -2,13 +2,17 @@
 
 import ast
 import hashlib
+from threading import Lock
 
+_PARSING = Lock()  # in Python 3.11 two threads that parse at the same time fail (python/cpython issue 106905)
 WITHOUT_EFFECT = ("annotation", "returns", "type_comment", "kind")  # fields of syntax nodes
 
 
 def fingerprint(source: str) -> str:
     """The sha256 of the syntax of a Python module, the same in every version of Python that parses it to the same nodes."""
-    return hashlib.sha256(repr(_syntax(ast.parse(source))).encode()).hexdigest()
+    with _PARSING:
+        tree = ast.parse(source)
+    return hashlib.sha256(repr(_syntax(tree)).encode()).hexdigest()
 
 
 def _syntax(node: object) -> object:

@@ -116,9 +116,11 @@ class Certificate:
     def change(self, found: Found, context: Context) -> Change | None:
         authority = _or_none(lambda: context.session.vault.authority(self.authority))
         # That one which is not there will be issued is known in a plan all the same.
-        if authority is None and not (context.planning and found.absent):
+        if found.absent and context.planning:
+            why = ["create"]
+        elif authority is None:
             raise NotYet(f"the certificate authority {self.authority} is made")
-        if found.absent:
+        elif found.absent:
             why = ["create"]
         else:
             from airavata_runbook.pki import issue as pki
@@ -130,15 +132,16 @@ class Certificate:
         return Change(
             "; ".join(why),
             _describe(self.subject),
-            call=lambda: self._issue(context, authority),
+            call=lambda: self._issue(context),
             shown=f"issue {self.stem}.crt and .key by {self.authority}",
             touches=_paths(self.stem),
         )
 
-    def _issue(self, context: Context, authority: Pair) -> None:
+    def _issue(self, context: Context) -> None:
         from airavata_runbook.pki import issue as pki
         from airavata_runbook.pki.chain import bundle
 
+        authority = context.session.vault.authority(self.authority)
         pair = pki.issue(authority, self.subject)
         if self.chain:
             pair = Pair(bundle(pair.cert, authority.cert), pair.key)
@@ -209,10 +212,7 @@ def _write_pair(context: Context, stem: str, pair: Pair, owner: str = "root:root
 
 def _write(context: Context, *files: tuple[str, bytes, str], owner: str = "root:root") -> None:
     # In one go: a key whose public half is lost on the way would only be made again.
-    script = "".join(
-        File(path, content, mode, owner, secret=True).change(Found(status=ABSENT), context).script
-        for path, content, mode in files
-    )
+    script = "".join(File(path, content, mode, owner, secret=True).write_script() for path, content, mode in files)
     result = context.host.run("set -e\n" + script)
     if result.status:
         raise StepFailed("files could not be written", found=result.complaint)

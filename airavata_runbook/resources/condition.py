@@ -20,7 +20,7 @@ class Condition:
 
     awaited: str
     script: str = ""
-    check: Callable[[], str] | None = None
+    check: Callable[[], str] = lambda: ""
     deadline: float = 60.0
     remedy: str = ""
 

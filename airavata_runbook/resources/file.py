@@ -43,18 +43,24 @@ class File:
         look = f"sha256sum < {path}" if self.secret else f"base64 -w0 < {path}"
         return f"test -e {path} || exit {ABSENT}; stat -c '%a %U:%G %F' {path}; test ! -f {path} || {look}"
 
+    def write_script(self) -> str:
+        """Shell that writes the whole file, with its mode and owner."""
+        return _write(self._install(), self.path, self._bytes())
+
+    def _install(self) -> str:
+        user, group = self.owner.split(":")
+        return f"install -D -m {self.mode} -o {user} -g {group} /dev/stdin {quote(self.path)}"
+
     def change(self, found: Found, context: Context) -> Change | None:
         wanted = self._bytes()
         summary = self._difference(found, wanted)
         if not summary:
             return None
-        user, group = self.owner.split(":")
-        install = f"install -D -m {self.mode} -o {user} -g {group} /dev/stdin {quote(self.path)}"
         return Change(
             summary,
             self._detail(found, wanted),
-            script=_write(install, self.path, wanted),
-            shown=install + ("   # a secret" if self.secret else "   # with the content above on its standard input"),
+            script=self.write_script(),
+            shown=self._install() + ("   # a secret" if self.secret else "   # with the content above on its standard input"),
             touches=frozenset({self.path}),
         )
 

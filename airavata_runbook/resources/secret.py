@@ -64,13 +64,12 @@ class Htpasswd:
             return None
         # A hash is salted: the file is written anew only when it does not fit the password any more.
         content = htpasswd_entry(self.user, password) + "\n"
-        change = File(self.path, content, "0600", secret=True).change(Found(status=ABSENT), context)
         return Change(
             "create" if found.absent else "replace",
             f"user {self.user}\n",
-            script=change.script,
+            script=File(self.path, content, "0600", secret=True).write_script(),
             shown=f"htpasswd -Bin {self.user} > {self.path}",
-            touches=change.touches,
+            touches=frozenset({self.path}),
         )
 
 
