@@ -144,7 +144,7 @@ def _secret(site: Site, field: str, reference: str, validate: Callable[[str], ob
     if _kind(reference) == "generated":
         return CheckedReference(field, reference, "generated on the master, once")
     if _kind(reference) == "prompt":
-        return _checked(field, reference, "prompted for when it is needed", vault.need_somebody_to_ask, reference)
+        return _checked(field, reference, "prompted for when it is needed", vault.require_prompt, reference)
     return _checked(field, reference, "found", lambda: validate(session_of(site).vault.secret(reference)))
 
 

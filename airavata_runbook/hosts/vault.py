@@ -17,6 +17,7 @@ from urllib.parse import quote
 from airavata_runbook.errors import NotYet, SiteError, StepFailed
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.local.paths import resolve_path
+from airavata_runbook.local.terminal import in_live_notebook
 from airavata_runbook.pki.types import Pair
 from airavata_runbook.wellknown import PKI, SECRETS
 
@@ -132,25 +133,19 @@ def _from_file(name: str) -> str:
     return value
 
 
-def need_somebody_to_ask(reference: str) -> None:
-    """Raises SiteError when a `prompt:` secret could not be asked for: no terminal, and no notebook that is stepped through."""
-    if not (sys.stdin and sys.stdin.isatty()) and not _in_interactive_notebook():
+def require_prompt(reference: str) -> None:
+    """Raises SiteError when a `prompt:` secret could not be asked for: no terminal, and no live notebook."""
+    if not (sys.stdin and sys.stdin.isatty()) and not in_live_notebook():
         raise SiteError(
-            "a secret is to be asked for, but nobody is there to answer",
+            "a secret cannot be prompted for: there is no terminal and no live notebook",
             where=reference,
-            remedy="step through the notebook by hand, or use generated:, env: or file:",
+            remedy="run the notebook's cells by hand, or use generated:, env: or file:",
         )
 
 
 def _from_prompt(name: str) -> str:
-    need_somebody_to_ask(f"prompt:{name}")
+    require_prompt(f"prompt:{name}")
     return getpass.getpass(f"{name}: ")
-
-
-def _in_interactive_notebook() -> bool:
-    shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
-    kernel = getattr(shell, "kernel", None)
-    return bool(kernel and getattr(kernel, "_allow_stdin", False))
 
 
 def _from_keyring(name: str) -> str:

@@ -152,7 +152,7 @@ def test_what_a_site_file_points_to_and_is_there_is_shown_without_its_value(site
 
 def test_a_secret_that_is_asked_for_is_refused_where_nobody_is(site):
     (found,) = offline(Site.load("lab", {"registry.password": "prompt:registry"}))
-    assert "nobody is there to answer" in found.found
+    assert "cannot be prompted for" in found.found
 
 
 def test_the_picture_is_an_image_that_an_unrun_notebook_shows(site):

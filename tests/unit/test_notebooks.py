@@ -119,6 +119,8 @@ def _outputs(cell) -> list[str]:
             found.append(f"its output is an error: {output.ename}")
         if output.get("name") == "stderr":
             found.append("it wrote to stderr")
+        if output.output_type == "stream" and "\r" in output.text:
+            found.append("an output holds the progress of a step, line over line")
         for kind, text in _texts(output):
             if len(text) > (5 * LONG if kind == "text/html" else LONG):
                 found.append(f"an output of {len(text)} characters ({kind})")
@@ -167,7 +169,7 @@ def good() -> nbformat.NotebookNode:
         v4.new_code_cell(
             "network.addresses(site, plan=plan)",
             outputs=[
-                v4.new_output("stream", text="\raddresses: one\n"),
+                v4.new_output("stream", text="addresses: one\n"),
                 v4.new_output("execute_result", {"text/plain": "password: generated:x", "text/html": "<b>1 ok</b>"}),
             ],
         ),
@@ -184,6 +186,15 @@ def said(tmp_path, change) -> str:
     change([cell for cell in notebook.cells if cell.cell_type == "code"], notebook)
     nbformat.write(notebook, tmp_path / "01-network.ipynb")
     return "\n".join(problems(tmp_path / "01-network.ipynb"))
+
+
+def test_progress_that_is_saved_is_found(tmp_path):
+    """A line that a terminal rewrites is a stack of lines in a saved notebook, as GitHub shows it."""
+
+    def change(cells, notebook):
+        cells[3].outputs[0].text = "\rone: gathering facts\rone: done\n"
+
+    assert "progress of a step" in said(tmp_path, change)
 
 
 def test_a_good_notebook_passes(tmp_path):
