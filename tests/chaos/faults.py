@@ -188,7 +188,7 @@ FAULTS = (
         "disk-full",
         ("02-install", "03-etcd-flannel", "04-registry"),
         _fill_disk,
-        "[Nn]o space left|disk has room",
+        "[Nn]o space left|free space on",
         recover=_free_disk,
         before=True,
         check="disk",
@@ -202,7 +202,7 @@ FAULTS = (
         survives=True,
     ),
     Fault(
-        "corrupt-package", ("02-install",), _corrupt_package, "still differs|[Hh]ash|[Ss]ize|did not arrive whole", before=True
+        "corrupt-package", ("02-install",), _corrupt_package, "still differs|[Hh]ash|[Ss]ize|was not copied completely", before=True
     ),
     Fault("dpkg-killed", ("02-install",), _kill_dpkg, "could not be changed", before=True),
     Fault(

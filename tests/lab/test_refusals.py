@@ -51,7 +51,7 @@ def test_bare_hosts_pass(site_file):
         (["nodes.worker.ssh.user=nobody-there"], ["worker", "nobody-there"]),
         (
             ["nodes.worker.ssh.jump=root@10.92.0.11", "nodes.worker.ssh.host=10.92.0.98"],
-            ["the jump host does not reach the host", "worker", "10.92.0.98:22 through root@10.92.0.11:22"],
+            ["the jump host cannot reach the host", "worker", "10.92.0.98:22 through root@10.92.0.11:22"],
         ),
         (["nodes.worker.ssh.jump=root@10.92.0.99"], ["jump host 10.92.0.99", "10.92.0.99:22"]),
         (["airavata.images.portal.archive=/nowhere/portal.tar"], ["airavata.images.portal", "/nowhere/portal.tar"]),

@@ -6,7 +6,7 @@ from tests.site.conftest import report, runbook
 
 def test_a_reset_asks_before_it_starts(first, site_file, site):
     done = runbook("reset", site_file)
-    assert done.returncode == 1 and "--yes" in done.stderr and "nobody is there" in done.stderr
+    assert done.returncode == 1 and "--yes" in done.stderr and "no terminal" in done.stderr
     assert over_ssh(site, site.master.name, "systemctl is-active kube-apiserver").strip() == "active"
 
 
