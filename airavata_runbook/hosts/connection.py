@@ -8,6 +8,7 @@ from airavata_runbook.hosts.client import CONNECT_TIMEOUT, open_client, parse_ju
 from airavata_runbook.hosts.ssh_library import paramiko
 from airavata_runbook.site.parts import Node
 
+CLOSE_TIMEOUT = 5.0  # seconds for a thread to end
 KEEPALIVE = 15.0  # seconds between two keepalive requests, and for the reply to one
 
 
@@ -52,10 +53,13 @@ class Connection:
     def close(self) -> None:
         """End it, its jump host's and their threads."""
         self._closed.set()
-        for client in (self._client, self._jump):
-            if client:
-                client.close()
-        self._watcher.join()
+        clients = [client for client in (self._client, self._jump) if client]
+        transports = [client.get_transport() for client in clients]
+        for client in clients:
+            client.close()
+        for thread in (*transports, self._watcher):  # a transport is a thread of its own, which close() does not wait for
+            if thread:
+                thread.join(CLOSE_TIMEOUT)
 
     def _watch(self) -> None:
         """Close the connection when the other end does not reply: a host that lost its power closes nothing."""

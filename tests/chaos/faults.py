@@ -202,7 +202,11 @@ FAULTS = (
         survives=True,
     ),
     Fault(
-        "corrupt-package", ("02-install",), _corrupt_package, "still differs|[Hh]ash|[Ss]ize|was not copied completely", before=True
+        "corrupt-package",
+        ("02-install",),
+        _corrupt_package,
+        "still differs|[Hh]ash|[Ss]ize|was not copied completely",
+        before=True,
     ),
     Fault("dpkg-killed", ("02-install",), _kill_dpkg, "could not be changed", before=True),
     Fault(
