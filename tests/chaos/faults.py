@@ -173,7 +173,7 @@ class Fault:
 
 FAULTS = (
     Fault("kill-runner", CHAPTERS, _kill_runner, ""),
-    Fault("kill-kernel", CHAPTERS, _kill_kernel, "the notebook's kernel ended"),
+    Fault("kill-kernel", CHAPTERS, _kill_kernel, "the notebook's kernel died"),
     Fault("cut-ssh", CHAPTERS, _cut_ssh, "connection", survives=True),
     Fault(
         "power-off",
