@@ -125,7 +125,7 @@ def _text(node: ast.expr, texts: dict[str, ast.expr], inner: bool = False) -> st
             return _text(node.value, texts, inner)
         case ast.Name(id=name) if name in texts:
             return _text(texts[name], texts, inner)
-        case ast.BinOp(op=ast.Add()):
+        case ast.BinOp() if _is_text(node):
             return _text(node.left, texts, True) + _text(node.right, texts, True)
         case ast.IfExp(body=first, orelse=second):
             return _either([first, second], texts, inner)
