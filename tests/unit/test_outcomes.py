@@ -1,7 +1,6 @@
 """No path of the code depends on the wording of a message: outcomes are types and fields, so that a text can be improved."""
 
 import ast
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
