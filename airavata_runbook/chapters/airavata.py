@@ -1,8 +1,8 @@
-"""Chapter 05: Airavata's back-end services, its API server and its portal, as pods (POC rows 13 to 15)."""
+"""Chapter 05: Airavata's databases, brokers, API server and portal as pods (POC rows 13 to 15)."""
 
 from collections.abc import Iterator
 
-from airavata_runbook.chapters.registry import pull_secret, waits
+from airavata_runbook.chapters.registry import pull_secret, wait_for_workloads
 from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine.step import Rows, Target, check, master, step
@@ -19,11 +19,11 @@ def storage_node(site: Site) -> list[Node]:
     return [site.storage_node]
 
 
-@check("What runs, and what stands in for what", before=True)
+@check("Components: real servers and stand-ins", before=True)
 def components(session: Session) -> Rows:
-    """Rows of component and how it runs in this site."""
+    """Rows of component and what runs for it in this site."""
     stack = stack_of(session.site)
-    rows = [[one.name, "STAND-IN" if one.stand_in else "the real server"] for one in stack.components]
+    rows = [[one.name, "STAND-IN" if one.stand_in else "real server"] for one in stack.components]
     return [["component", "in this site"], *rows, *([one.name, f"left out: {one.reason}"] for one in stack.left_out)]
 
 
@@ -38,13 +38,13 @@ def secrets(target: Target) -> Iterator[Resource]:
         yield Certificate(f"{SERVICES}/{name}", subject)
 
 
-@step("Folders for the databases", on=storage_node)
+@step("Storage folders of the databases", on=storage_node)
 def storage(target: Target) -> Iterator[Resource]:
     for path, user in stack_of(target.site).folders:
         yield Folder(path, "0700", f"{user}:{user}")
 
 
-@step("The namespace and its secrets", on=master)
+@step("Namespace with its Secrets", on=master)
 def namespace(target: Target) -> Iterator[Resource]:
     stack, vault = stack_of(target.site), target.vault
     vault.fetch(
@@ -66,22 +66,22 @@ def namespace(target: Target) -> Iterator[Resource]:
 
 @step("Databases and brokers", on=master)
 def backing(target: Target) -> Iterator[Resource]:
-    yield from _deployed(target, lambda component: not component.airavata)
+    yield from _deploy(target, airavata=False)
 
 
-@step("Airavata's servers and the portal", on=master)
+@step("API server and portal", on=master)
 def servers(target: Target) -> Iterator[Resource]:
-    yield from _deployed(target, lambda component: component.airavata)
+    yield from _deploy(target, airavata=True)
 
 
-def _deployed(target: Target, chosen) -> Iterator[Resource]:
-    """Each component's deploy.yaml and service.yaml, then its pods are waited for; all start at once."""
+def _deploy(target: Target, airavata: bool) -> Iterator[Resource]:
+    """The objects of the components of Airavata, or of all others; then waits for their workloads, which start at once."""
     stack = stack_of(target.site)
-    these = [component for component in stack.components if chosen(component)]
-    for component in these:
+    components = [component for component in stack.components if component.airavata == airavata]
+    for component in components:
         yield from map(KubeObject, component.objects)
-    for component in these:
-        yield from waits(target.session, component, stack.namespace)
+    for component in components:
+        yield from wait_for_workloads(target.session, component, stack.namespace)
 
 
 STEPS = [

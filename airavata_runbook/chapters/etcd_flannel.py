@@ -1,4 +1,4 @@
-"""Chapter 03: etcd, flannel's key in it, the control plane, and the hosts as nodes (POC rows 6 to 8)."""
+"""Chapter 03: etcd, flannel's configuration in it, the control plane, and the hosts as nodes (POC rows 6 to 8)."""
 
 from collections.abc import Iterator
 from ipaddress import ip_interface
@@ -16,7 +16,7 @@ from airavata_runbook.wellknown import ETCD_PORT, PKI
 @step("etcd", on=master)
 def etcd_service(target: Target) -> Iterator[Resource]:
     yield Service("etcd", ["/etc/etcd/etcd.conf", *_pair("etcd"), f"{PKI}/ca.crt"], package="etcd")
-    # etcdctl tries for seconds to reach an etcd that is not there: it is asked only once there is one.
+    # etcdctl retries for seconds when etcd does not run, so systemctl is asked first.
     yield Condition(
         "etcd to answer",
         f"systemctl -q is-active etcd && etcdctl --endpoints https://127.0.0.1:{ETCD_PORT} "
@@ -25,12 +25,12 @@ def etcd_service(target: Target) -> Iterator[Resource]:
     )
 
 
-@step("The pod network's configuration in etcd", on=master)
+@step("Pod network configuration in etcd", on=master)
 def network_config(target: Target) -> Iterator[Resource]:
     yield EtcdKey(f"{target.site.network.etcd_prefix}/config", node.flannel_network(target.site))
 
 
-@step("The control plane", on=master)
+@step("Control plane", on=master)
 def control_plane(target: Target) -> Iterator[Resource]:
     common = "/etc/kubernetes/config"
     yield Service(
@@ -47,8 +47,8 @@ def control_plane(target: Target) -> Iterator[Resource]:
         ],
         package="kubernetes-master",
     )
-    # After an etcd that was away for minutes the API server's two clients try again within 120 s and a fifth at the latest
-    # (gRPC's connection backoff); 56 s were measured after 110 s.
+    # After etcd was down for minutes, the API server's two clients reconnect within 120 s plus a fifth (gRPC's connection
+    # backoff); 56 s were measured after 110 s of downtime.
     yield Condition(
         "the API server to be ready",
         check=lambda: readiness.api_server_missing(target.session),
@@ -63,7 +63,7 @@ def control_plane(target: Target) -> Iterator[Resource]:
         )
 
 
-@step("containerd and flannel on every host")
+@step("containerd and flannel")
 def pod_network(target: Target) -> Iterator[Resource]:
     yield Service("containerd", ["/etc/containerd/config.toml"], package="containerd")
     yield Service(
@@ -76,7 +76,7 @@ def pod_network(target: Target) -> Iterator[Resource]:
     )
 
 
-@step("kubelet and kube-proxy on every host")
+@step("kubelet and kube-proxy")
 def node_services(target: Target) -> Iterator[Resource]:
     common = "/etc/kubernetes/config"
     yield Service(
@@ -98,7 +98,7 @@ def node_services(target: Target) -> Iterator[Resource]:
     )
 
 
-@check("Leases in etcd and the subnets on the hosts")
+@check("Leases in etcd and subnets on the hosts")
 def leases(session: Session) -> Rows:
     """Rows of host, lease and subnet. Raises StepFailed when they differ."""
     in_etcd = etcd.leases(session)
@@ -108,12 +108,12 @@ def leases(session: Session) -> Rows:
             ". /run/flannel/subnet.env; echo $FLANNEL_SUBNET; ip -o -4 addr show dev cni0 | awk '{print $4}'"
         ).text.split(),
     )
-    rows = [["host", "address", "lease in etcd", "subnet on the host", "agree"]]
+    rows = [["host", "address", "lease in etcd", "subnet on the host", "equal"]]
     for one in everywhere(session.site):
-        lease, seen = in_etcd.get(str(one.address), "none"), on_hosts[one.name]
-        if isinstance(seen, Exception):
-            raise seen
-        subnets = {_network(subnet, one.name) for subnet in seen}
+        lease, addresses = in_etcd.get(str(one.address), "none"), on_hosts[one.name]
+        if isinstance(addresses, Exception):
+            raise addresses
+        subnets = {_network(address, one.name) for address in addresses}
         rows.append(
             [one.name, str(one.address), lease, ", ".join(sorted(subnets)) or "none", "yes" if subnets == {lease} else "NO"]
         )
@@ -121,7 +121,7 @@ def leases(session: Session) -> Rows:
         raise StepFailed(
             "a host's subnet is not its lease in etcd",
             found="; ".join(" ".join(row) for row in rows[1:]),
-            remedy="restart flanneld on that host, then containerd's pods",
+            remedy="restart flanneld on that host, then delete its pods, so that they start with new addresses",
         )
     return rows
 
@@ -130,7 +130,9 @@ def _network(address: str, host: str) -> str:
     try:
         return str(ip_interface(address).network)
     except ValueError:
-        raise StepFailed("a host's subnet cannot be read", where=f"host {host}", found=address[:200], retryable=True) from None
+        raise StepFailed(
+            "unexpected address of a host's pod bridge", where=f"host {host}", found=address[:200], retryable=True
+        ) from None
 
 
 def _pair(name: str) -> tuple[str, str]:

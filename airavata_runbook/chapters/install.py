@@ -13,7 +13,7 @@ from airavata_runbook.resources import Authority, Block, Build, Certificate, Fil
 from airavata_runbook.wellknown import PKI
 
 
-@step("The package repository on every host")
+@step("Package repository")
 def repository(target: Target) -> Iterator[Resource]:
     site = target.site
     if folder := site.repository.folder:
@@ -37,12 +37,12 @@ def repository(target: Target) -> Iterator[Resource]:
     yield File(f"/etc/apt/sources.list.d/{site.repository.id}.list", apt_source(site.repository))
 
 
-@step("Kubernetes, etcd and flannel")
+@step("Packages: Kubernetes, etcd and flannel")
 def packages(target: Target) -> Iterator[Resource]:
     yield Packages(catalogue.versions_of(target.site, target.node), target.site.repository.id)
 
 
-@step("Names and kernel settings")
+@step("Host names and kernel settings")
 def host_settings(target: Target) -> Iterator[Resource]:
     yield Block("/etc/hosts", f"airavata-runbook {target.site.name}", node.hosts(target.site))
     yield File("/etc/modules-load.d/airavata-runbook.conf", node.modules())
@@ -50,28 +50,28 @@ def host_settings(target: Target) -> Iterator[Resource]:
     yield Sysctls(node.SYSCTLS, modules=node.MODULES)
 
 
-@step("The site's certificate authorities", on=master)
+@step("Certificate authorities", on=master)
 def authorities(target: Target) -> Iterator[Resource]:
     yield Authority("ca", f"{target.site.name} authority")
     yield Authority("front-proxy-ca", f"{target.site.name} front proxy authority")
     yield SigningKey("service-accounts")
 
 
-@step("The control plane's certificates", on=master)
+@step("Control plane certificates", on=master)
 def control_plane_certificates(target: Target) -> Iterator[Resource]:
     for name, subject in control_plane.certificates(target.site).items():
         yield Certificate(f"{PKI}/{name}", subject)
     yield Certificate(f"{PKI}/front-proxy-client", Subject("front-proxy-client", usages=("client",)), "front-proxy-ca")
 
 
-@step("Every host's certificates")
+@step("Host certificates")
 def host_certificates(target: Target) -> Iterator[Resource]:
     yield File(f"{PKI}/ca.crt", lambda: target.vault.authority().cert)
     for name, subject in node.certificates(target.site, target.node).items():
         yield Certificate(f"{PKI}/{name}", subject)
 
 
-@step("The control plane's files under /etc", on=master)
+@step("Control plane configuration under /etc", on=master)
 def control_plane_files(target: Target) -> Iterator[Resource]:
     site = target.site
     yield File("/etc/etcd/etcd.conf", control_plane.etcd(site))
@@ -82,7 +82,7 @@ def control_plane_files(target: Target) -> Iterator[Resource]:
         yield File(f"/etc/kubernetes/{name}.conf", control_plane.kubeconfig(site, target.node, name, f"{PKI}/{name}"), "0600")
 
 
-@step("Every host's files under /etc")
+@step("Host configuration under /etc")
 def host_files(target: Target) -> Iterator[Resource]:
     site, here, settings = target.site, target.node, target.settings
     yield File("/etc/kubernetes/config", control_plane.common(site))

@@ -1,16 +1,22 @@
-"""How a running site is asked, for 06-verify: from pods through the network check, and from here through SSH forwards."""
+"""Access to a running site for 06-verify: from inside pods through the network check, and from here through SSH forwards."""
 
 import json
 import ssl
+import threading
+import time
 import urllib.request
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 
 from airavata.api import Airavata
 from kubernetes.stream import stream
 from websocket import WebSocketException
 
 from airavata_runbook.chapters.site_stack import stack_of
-from airavata_runbook.cluster import airavata_api as airavata_client
+from airavata_runbook.cluster import airavata_api
+from airavata_runbook.cluster.readiness import READ, workload_missing
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine.step import everywhere
 from airavata_runbook.errors import StepFailed
@@ -19,39 +25,84 @@ SYSTEM = "kube-system"
 
 
 def api_client(session: Session) -> AbstractContextManager[Airavata.Client]:
-    """The SDK's client through the first host's node port."""
+    """The SDK's client through the master's node port."""
     port = session.master.forward(session.site.airavata.api_node_port, str(session.site.master.address))
-    return airavata_client.connected("127.0.0.1", port, session.vault.authority().cert)
+    return airavata_api.connected("127.0.0.1", port, session.vault.authority().cert)
 
 
 def call_api(session: Session) -> None:
     """One call on a connection of its own. Raises StepFailed."""
     with api_client(session):
-        pass  # the SDK asks for the API's version on every new connection
+        pass  # the SDK calls getAPIVersion on every new connection
 
 
-def served(session: Session) -> dict[str, int]:
-    """Replica → calls of getAPIVersion in its log."""
-    read = session.kube().core.read_namespaced_pod_log
+@dataclass
+class Calls:
+    """Calls of the Airavata API so far: how many, and the error of each that failed."""
+
+    count: int = 0
+    errors: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def calling_api(session: Session) -> Iterator[Calls]:
+    """Two threads call the API without a pause until the block ends."""
+    calls, done = Calls(), threading.Event()
+
+    def call_repeatedly() -> None:
+        while not done.is_set():
+            try:
+                call_api(session)
+            except StepFailed as error:
+                calls.errors.append(error.found or error.message)
+            calls.count += 1
+
+    with ThreadPoolExecutor(2) as pool:
+        callers = [pool.submit(call_repeatedly) for _ in range(2)]
+        try:
+            yield calls
+        finally:
+            done.set()
+        for caller in callers:
+            caller.result()
+
+
+def calls_served(session: Session) -> dict[str, int]:
+    """API server pod → calls of getAPIVersion in its log."""
+    read_log = session.kube().core.read_namespaced_pod_log
     return {
-        pod.metadata.name: read(pod.metadata.name, session.site.airavata.namespace).count("call getAPIVersion")
-        for pod in api_pods(session)
-        if pod.metadata.deletion_timestamp is None
+        name: read_log(name, session.site.airavata.namespace).count("call getAPIVersion")
+        for name, terminating in api_pods(session).items()
+        if not terminating
     }
 
 
-def api_pods(session: Session) -> list:
-    """The API server's pods, those that are ending too."""
-    return (
-        session.kube()
-        .core.list_namespaced_pod(session.site.airavata.namespace, label_selector="app.kubernetes.io/name=api-server")
-        .items
-    )
+def api_pods(session: Session) -> dict[str, bool]:
+    """Name of each pod of the Airavata API server → whether it is terminating."""
+    selector = "app.kubernetes.io/name=api-server"
+    pods = session.kube().core.list_namespaced_pod(session.site.airavata.namespace, label_selector=selector).items
+    return {pod.metadata.name: pod.metadata.deletion_timestamp is not None for pod in pods}
+
+
+def await_replacement(session: Session, pod: str) -> str:
+    """Wait until a deleted pod of the API server is gone and all replicas are ready; "", or what is missing after 120 s."""
+    end, missing = time.monotonic() + 120, "the deleted pod still exists"
+    while missing and time.monotonic() < end:
+        time.sleep(0.5)
+        if pod not in api_pods(session):
+            missing = workload_missing(session, "Deployment", session.site.airavata.namespace, "api-server")
+    return missing
 
 
 def api_token(session: Session) -> str:
-    """What the STAND-IN lets in."""
+    """The access token that the STAND-IN accepts."""
     return session.vault.secret(stack_of(session.site).secrets["stand-in"]["api-token"])
+
+
+def ready_pods(session: Session, kind: str, namespace: str, name: str) -> int:
+    """The number of ready pods of a Deployment, StatefulSet or DaemonSet."""
+    status = getattr(session.kube().apps, READ[kind])(name, namespace).status
+    return (status.number_ready if kind == "DaemonSet" else status.ready_replicas) or 0
 
 
 def netcheck_pods(session: Session) -> dict[str, tuple[str, str]]:
@@ -71,8 +122,8 @@ def netcheck_pods(session: Session) -> dict[str, tuple[str, str]]:
     return {node.name: by_node[str(node.address)] for node in nodes}
 
 
-def ask(session: Session, pod: str, targets: list[str]) -> list[dict]:
-    """What `netcheck ask` in a pod found for each target. Raises StepFailed when it does not answer within a minute."""
+def probe_from_pod(session: Session, pod: str, targets: list[str]) -> list[dict]:
+    """The results of `netcheck ask` in a pod, one per target. Raises StepFailed when there are none within a minute."""
     try:
         answer = stream(
             session.kube().core.connect_get_namespaced_pod_exec,
@@ -92,13 +143,13 @@ def ask(session: Session, pod: str, targets: list[str]) -> list[dict]:
             where=f"pod {pod}",
             found=str(error),
             retryable=True,
-            remedy=f"see that {session.site.master.name} is up, then run again",
+            remedy=f"check that {session.site.master.name} is up, then run again",
         ) from None
-    return answers(answer.read_all(), pod, len(targets))
+    return parse_results(answer.read_all(), pod, len(targets))
 
 
-def answers(text: str, pod: str, count: int) -> list[dict]:
-    """What `netcheck ask` printed for `count` targets: target, ok, and answer or error. Raises StepFailed."""
+def parse_results(text: str, pod: str, count: int) -> list[dict]:
+    """The output of `netcheck ask` for `count` targets: each has target, ok, and answer or error. Raises StepFailed."""
     try:
         found = json.loads(text)
         if len(found) == count and all(
@@ -107,11 +158,17 @@ def answers(text: str, pod: str, count: int) -> list[dict]:
         ):
             return found
     except (ValueError, LookupError, TypeError, RecursionError):
-        pass  # said below
-    raise StepFailed("the network check does not answer", where=f"pod {pod}", found=text[:500] or "nothing", retryable=True)
+        pass  # raised below
+    raise StepFailed("unexpected output of the network check", where=f"pod {pod}", found=text[:500] or "nothing", retryable=True)
 
 
-def page_of(url: str, ca: bytes) -> str:
+def answering_node(result: dict) -> str:
+    """The node whose network check answered, or what came instead of its answer."""
+    answer = result["answer"].get("json") if result["ok"] else result["error"]
+    return str(answer.get("node")) if isinstance(answer, dict) else str(answer)[:200]
+
+
+def fetch_page(url: str, ca: bytes) -> str:
     """A page over verified TLS. Raises OSError."""
     tls = urllib.request.HTTPSHandler(context=ssl.create_default_context(cadata=ca.decode()))
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), tls)  # a forward: no proxy

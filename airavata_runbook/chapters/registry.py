@@ -1,4 +1,4 @@
-"""Chapter 04: the private registry, every image in it, every host pulling from it, and the cluster's DNS (rows 9 to 12)."""
+"""Chapter 04: the private registry with every image, the hosts' access to it, and cluster DNS (POC rows 9 to 12)."""
 
 import base64
 import json
@@ -37,14 +37,14 @@ from airavata_runbook.resources.kube_object import secret_manifest
 CERTS = "/etc/containerd/certs.d"
 
 
-@step("A password for the registry", on=master)
+@step("Registry password", on=master)
 def password(target: Target) -> Iterator[Resource]:
     kind, _, name = target.site.registry.password.partition(":")
     if kind == "generated":
         yield Generated(name)
 
 
-@step("The registry's folders: auth, cert, data", on=registry_node)
+@step("Registry files: auth, cert, data", on=registry_node)
 def folders(target: Target) -> Iterator[Resource]:
     site, root = target.site, target.site.registry.root
     yield Folder(f"{root}/data", "0700")
@@ -55,10 +55,10 @@ def folders(target: Target) -> Iterator[Resource]:
     yield File("/etc/sysconfig/docker-distribution", configs.environment(site))
 
 
-@step("The registry", on=registry_node)
+@step("Registry service", on=registry_node)
 def service(target: Target) -> Iterator[Resource]:
     root = target.site.registry.root
-    # It reads its password file once, when it starts.
+    # The registry reads its htpasswd file only when it starts.
     yield Service(
         "docker-distribution",
         [
@@ -71,26 +71,26 @@ def service(target: Target) -> Iterator[Resource]:
         package="docker-distribution",
     )
     yield Condition(
-        "the registry to ask for a password",
-        check=lambda: _not_asking(target.session),
+        "the registry to require a password",
+        check=lambda: _authentication_missing(target.session),
         remedy="journalctl -u docker-distribution",
     )
 
 
-@step("Every host pulls from the registry, with its authority and credentials")
+@step("Pull access on every host: certificate authority and credentials")
 def pull_settings(target: Target) -> Iterator[Resource]:
     site = target.site
 
-    def hosts() -> str:
+    def hosts_toml() -> str:
         return node.registry_hosts(site, f"Basic {_basic(target.session)}")
 
     yield File(f"{CERTS}/registry-ca.crt", lambda: trusted(target.session))
-    # A name of any other registry gets a quick "not found" from this one: nothing comes from anywhere else unseen.
+    # _default: a pull from any other registry is sent to this one, which answers "not found". No image comes from elsewhere.
     for name in (site.registry_address, "_default"):
-        yield File(f"{CERTS}/{name}/hosts.toml", hosts, "0600", secret=True)
+        yield File(f"{CERTS}/{name}/hosts.toml", hosts_toml, "0600", secret=True)
 
 
-@step("Every image in the registry", on=registry_node)
+@step("Images", on=registry_node)
 def images(target: Target) -> Iterator[Resource]:
     client: list[Registry] = []
 
@@ -117,46 +117,46 @@ def images(target: Target) -> Iterator[Resource]:
         yield Image(image.repository, image.tag, image.layout, registry, image.digest)
 
 
-@step("Cluster DNS and the network check, the first pods", on=master)
+@step("First pods: cluster DNS and the network check", on=master)
 def system_pods(target: Target) -> Iterator[Resource]:
     stack = stacks.load(target.site, references(target.site), "system")
     yield pull_secret(target.session, stack.namespace)
     for component in stack.components:
         yield from map(KubeObject, component.objects)
     for component in stack.components:
-        yield from waits(target.session, component, stack.namespace)
+        yield from wait_for_workloads(target.session, component, stack.namespace)
 
 
-@check("The registry's certificate chain and its password")
-def answers(session: Session) -> Rows:
-    """Rows of what was asked and answered. Raises StepFailed when an answer is wrong."""
+@check("Registry certificate and authentication")
+def authentication(session: Session) -> Rows:
+    """Rows of request and response. Raises StepFailed for an invalid certificate or an unexpected response."""
     site, root, host = session.site, session.site.registry.root, session.registry_host
     chain = host.run(f"cat {root}/cert/registry-cert.crt").stdout
     key = host.run(f"cat {root}/cert/registry-cert.key").stdout
     problems = check_chain(chain, key, site.registry.name, roots_pem=trusted(session))
     if problems:
-        raise StepFailed("the registry's certificate is not as it must be", found="; ".join(map(str, problems)))
-    seen = [
+        raise StepFailed("the registry's certificate is invalid", found="; ".join(map(str, problems)))
+    responses = [
         ("without a password", registry_client(session, None).ping(), 401),
         ("with a wrong password", registry_client(session, "not-the-password").ping(), 401),
         ("with the site's password", registry_client(session, site_password(session)).ping(), 200),
     ]
-    if wrong := [f"{how}: {status}, not {wanted}" for how, status, wanted in seen if status != wanted]:
-        raise StepFailed("the registry answers otherwise than it must", found="; ".join(wrong))
+    if wrong := [f"{how}: {status}, not {wanted}" for how, status, wanted in responses if status != wanted]:
+        raise StepFailed("unexpected response of the registry", found="; ".join(wrong))
     return [
-        ["asked", "answer"],
-        ["certificate chain for " + site.registry.name, "in order, within its dates, key fits"],
-        *([how, str(status)] for how, status, _ in seen),
+        ["request", "result"],
+        ["certificate chain for " + site.registry.name, "valid: order, dates, name and key"],
+        *([how, f"HTTP {status}"] for how, status, _ in responses),
     ]
 
 
 def site_password(session: Session) -> str:
-    """The password of the registry's user. Raises NotYet before it is made."""
+    """The password of the registry's user. Raises NotYet before it is generated."""
     return session.vault.secret(session.site.registry.password)
 
 
 def registry_client(session: Session, password: str | None) -> Registry:
-    """A client through a forward to the registry. password: of the site's user, None for a client that has not logged in."""
+    """A client through an SSH forward to the registry. password: of the site's user; None: without credentials."""
     site = session.site
     port = session.registry_host.forward(site.registry.port)
     return Registry(
@@ -169,7 +169,7 @@ def registry_client(session: Session, password: str | None) -> Registry:
 
 
 def trusted(session: Session) -> bytes:
-    """The authority that clients of the registry know it by, as PEM."""
+    """The certificate authority by which clients verify the registry, as PEM."""
     own = session.site.registry.certificate
     if own is None:
         return session.vault.authority().cert
@@ -177,19 +177,19 @@ def trusted(session: Session) -> bytes:
 
 
 def pull_secret(session: Session, namespace: str) -> Resource:
-    """The Secret that pods of a namespace pull with; its data is never shown."""
+    """The image pull Secret of a namespace; its data is never shown."""
     auths = {"auths": {session.site.registry_address: {"auth": _basic(session)}}}
     data = {".dockerconfigjson": json.dumps(auths).encode()}
     return KubeObject(secret_manifest("registry", namespace, data, "kubernetes.io/dockerconfigjson"))
 
 
 def _basic(session: Session) -> str:
-    """The user and password of the registry as HTTP's basic authentication has them."""
+    """User and password of the registry, encoded for HTTP basic authentication."""
     return base64.b64encode(f"{session.site.registry.user}:{site_password(session)}".encode()).decode()
 
 
-def waits(session: Session, component: stacks.Component, namespace: str) -> Iterator[Resource]:
-    """Conditions for a component's pods."""
+def wait_for_workloads(session: Session, component: stacks.Component, namespace: str) -> Iterator[Resource]:
+    """Conditions that wait for a component's workloads."""
     for kind, name in component.waits_for:
         yield Condition(
             f"{kind} {name}",
@@ -215,12 +215,13 @@ def _certificate(target: Target) -> Iterator[Resource]:
     yield File(f"{stem}.crt", content)
 
 
-def _not_asking(session: Session) -> str:
+def _authentication_missing(session: Session) -> str:
+    """What keeps the registry from requiring a password; "" when it does."""
     try:
         status = registry_client(session, None).ping()
     except RegistryError as error:
         return error.message + (f": {error.found}" if error.found else "")
-    return "" if status == 401 else f"it answers {status}"
+    return "" if status == 401 else f"it answered HTTP {status}"
 
 
 STEPS = [
@@ -230,5 +231,5 @@ STEPS = [
     pull_settings,
     images,
     system_pods,
-    answers,
+    authentication,
 ]

@@ -1,8 +1,8 @@
-"""Taking back what the runbook did on the hosts, in the reverse order. Not a notebook: `airavata-runbook reset SITE`.
+"""Remove what the runbook made on the hosts, in reverse order. Not a notebook: `airavata-runbook reset SITE`.
 
 What stays on a host: logs (the journal, /var/log/apt, /var/log/dpkg.log), the caches and backups of apt and dpkg, kernel
-modules and kernel settings that are in force until it starts again, and the lock's file under /run. Without `data` also
-the registry's images, the databases' folders, and the secrets that the databases were made with.
+modules and kernel settings that are in force until the next boot, and the lock's file under /run. Without `data` also
+the registry's images, the databases' folders, and the secrets that the databases were created with.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ SERVICES = (
     "etcd",
     "containerd",
 )
-# Chains of kube-proxy and the kubelet, of flannel, and of the CNI plugins; no rule of anybody else names them.
+# Chains of kube-proxy and the kubelet, of flannel, and of the CNI plugins; only rules of the cluster name them.
 CHAINS = "KUBE-|FLANNEL-|CNI-"
 PROCESSES = "grep -lE 'kubepods|containerd\\.service' /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3"
 MOUNTS = (
@@ -43,33 +43,33 @@ def services(target: Target) -> Iterator[Resource]:
         yield Stopped(name)
 
 
-@step("What pods left: processes, mounts, control groups")
+@step("Processes, mounts and cgroups of pods")
 def pods(target: Target) -> Iterator[Resource]:
     yield Cleared(
-        "process of a container",
+        "container process",
         f"for pid in $({PROCESSES}); do echo $pid $(cat /proc/$pid/comm); done",
-        # Databases whose folders stay get a moment to end in order.
+        # Databases whose folders are kept get 5 s to shut down cleanly.
         f'ended() {{ timeout $1 sh -c "while {PROCESSES} | grep -q .; do sleep 0.1; done"; }}\n'
         f"{PROCESSES} | xargs -r kill -TERM 2>/dev/null || true\n"
         f"ended 5 || {{ {PROCESSES} | xargs -r kill -KILL 2>/dev/null || true; ended 20; }}",
     )
-    yield Cleared("mount of a pod", MOUNTS, f'{MOUNTS} | while read -r path; do umount "$path" || umount --lazy "$path"; done')
+    yield Cleared("pod mount", MOUNTS, f'{MOUNTS} | while read -r path; do umount "$path" || umount --lazy "$path"; done')
     yield Absent("/run/netns/cni-*", parents=("/run/netns",))
-    yield Cleared("control group of a pod", GROUPS, f"{GROUPS} | xargs -r rmdir")
+    yield Cleared("pod cgroup", GROUPS, f"{GROUPS} | xargs -r rmdir")
 
 
-@step("The pod network")
+@step("Pod network")
 def network(target: Target) -> Iterator[Resource]:
     for name in ("cni0", "flannel.1"):
         yield Cleared(f"interface {name}", f"test ! -e /sys/class/net/{name} || echo {name}", f"ip link delete {name}")
     for tool in ("iptables", "ip6tables"):
-        # Where the tool is gone, so are the rules: an earlier reset took them before the packages.
+        # Where the tool is not installed there are no rules: an earlier reset removed them before the packages.
         look = f"! command -v {tool}-save > /dev/null || {tool}-save"
         remove = f"rules=$({tool}-save -c)\nprintf '%s\\n' \"$rules\" | grep -vE '{CHAINS}' | {tool}-restore -c"
-        yield Cleared(f"rule of the cluster in {tool}", look, remove, only=CHAINS)
+        yield Cleared(f"cluster rule in {tool}", look, remove, only=CHAINS)
 
 
-@step("Files")
+@step("Configuration files")
 def files(target: Target) -> Iterator[Resource]:
     site = target.site
     yield Absent("/etc/kubernetes")
@@ -88,13 +88,13 @@ def files(target: Target) -> Iterator[Resource]:
     block = f"/^# BEGIN airavata-runbook {site.name}$/,/^# END airavata-runbook {site.name}$/"
     # Written in place: /etc/hosts may be a bind mount, which cannot be replaced by a rename.
     yield Cleared(
-        "line of the site in /etc/hosts",
+        "entry of the site in /etc/hosts",
         f"sed -n '{block}p' /etc/hosts",
         f"rest=$(sed '{block}d' /etc/hosts; echo .)\nprintf %s \"${{rest%.}}\" > /etc/hosts",
     )
 
 
-@step("What the services kept")
+@step("State of the services")
 def state(target: Target) -> Iterator[Resource]:
     for path in (
         "/var/lib/etcd",
@@ -116,20 +116,20 @@ def state(target: Target) -> Iterator[Resource]:
             yield Absent(f"{root}/{name}")
 
 
-@step("Packages and their repository")
+@step("Packages and package repository")
 def packages(target: Target) -> Iterator[Resource]:
     repository = target.site.repository
     yield Removed(catalogue.of_host(target.site, target.node))
     yield Absent(f"/etc/apt/sources.list.d/{repository.id}.list")
     yield Absent(apt_lists(repository))
     if repository.folder:
-        yield _brought(repository.folder)
+        yield _packages_in(repository.folder)
 
 
-def _brought(folder: str) -> Resource:
-    """What chapter 02 brings to a repository's folder: the packages, in any version, and their index, whole or in part.
+def _packages_in(folder: str) -> Resource:
+    """The files that chapter 02 copies to a repository's folder: packages of any version and their index, also incomplete ones.
 
-    The folder, and the runbook's own above it, go with them when nothing else is in them; a link or mount point stays.
+    The folder, and the runbook's own above it, are removed when they are empty then; a symbolic link or mount point stays.
     """
     ours = f"(({'|'.join(catalogue.PACKAGE)})_[^/]*[.]deb|{'|'.join(catalogue.INDEX)})([.]part|[.]new)?"
     files = f"test ! -d {folder} || find {folder}/ -maxdepth 1 ! -type d -regextype posix-extended -regex '.*/({ours})'"
@@ -138,21 +138,21 @@ def _brought(folder: str) -> Resource:
         kept = f"test ! -d {path} || test -L {path} || mountpoint -q {path} ||"
         look += f"{kept} test -n \"$(ls -A {path})\" || echo '{path} (empty)'\n"
         remove += f"{kept} rmdir --ignore-fail-on-non-empty {path}\n"
-    return Cleared(f"package of the runbook in {folder}", look, remove)
+    return Cleared(f"runbook package in {folder}", look, remove)
 
 
-@step("The registry's images", on=registry_node)
+@step("Registry images", on=registry_node)
 def images(target: Target) -> Iterator[Resource]:
     yield Absent(f"{target.site.registry.root}/data", parents=(target.site.registry.root,))
 
 
-@step("The databases' folders", on=storage_node)
+@step("Storage folders of the databases", on=storage_node)
 def databases(target: Target) -> Iterator[Resource]:
     for path in storage_folders(target.site):
         yield Absent(path, parents=(target.site.airavata.storage_path,))
 
 
-@step("The secrets that the databases were made with")
+@step("Secrets of the databases")
 def secrets(target: Target) -> Iterator[Resource]:
     yield Absent(SECRETS, parents=("/etc/airavata-runbook",))
 

@@ -74,21 +74,21 @@ def stack_for(monkeypatch, site: Site) -> None:
     monkeypatch.setattr(site_stack, "references", lambda site: {name: f"{site.registry_address}/{name}:1" for name in names})
 
 
-def test_components_without_an_image_are_shown_as_left_out_and_not_asked(site, monkeypatch):
+def test_components_without_an_image_are_shown_as_left_out_and_not_verified(site, monkeypatch):
     stack_for(monkeypatch, site)
     bare = Site.load("lab", {"airavata.stand_in": False})
     shown = {name: how for name, how in airavata.components.look(Session(bare))}
-    assert shown["mariadb"] == "the real server" and shown["api-server"].startswith("left out: the site names no image")
+    assert shown["mariadb"] == "real server" and shown["api-server"].startswith("left out: the site names no image")
     for check in (verify.portal, verify.gateway, verify.spread, verify.replica_killed):
         head, (name, why) = check.look(Session(bare))
-        assert head == ["not asked", "why"] and "left out" in why
+        assert head == ["not verified", "reason"] and "left out" in why
 
 
 def test_the_stand_in_is_said_to_be_one(site, monkeypatch):
     stack_for(monkeypatch, site)
     shown = {name: how for name, how in airavata.components.look(Session(site))}
     assert shown["api-server"] == shown["portal"] == "STAND-IN"
-    assert {shown[name] for name in ("mariadb", "rabbitmq", "zookeeper")} == {"the real server"}
+    assert {shown[name] for name in ("mariadb", "rabbitmq", "zookeeper")} == {"real server"}
 
 
 def test_a_site_whose_pods_cannot_all_be_asked_is_not_called_verified(site, monkeypatch):

@@ -343,8 +343,8 @@ def test_a_network_check_whose_connection_is_cut_is_explained(monkeypatch, error
     monkeypatch.setattr(session, "kube", lambda: SimpleNamespace(core=SimpleNamespace(connect_get_namespaced_pod_exec=None)))
     monkeypatch.setattr(probes, "stream", lambda *_, **__: SimpleNamespace(run_forever=cut))
     with pytest.raises(StepFailed, match="the connection to the network check was lost") as lost:
-        probes.ask(session, "netcheck-1", ["http://10.244.1.2:8080/"])
-    assert lost.value.retryable and "see that master is up" in lost.value.remedy
+        probes.probe_from_pod(session, "netcheck-1", ["http://10.244.1.2:8080/"])
+    assert lost.value.retryable and "check that master is up" in lost.value.remedy
 
 
 LEASE = (b'{"PublicIP":"10.0.0.1","BackendType":"vxlan"}', b"/flannel/subnets/10.244.5.0-24")
@@ -372,7 +372,7 @@ def test_leases_are_read_or_refused_by_their_key():
 
 def test_what_the_network_check_says_is_read_or_refused():
     whole = '[{"target": "a", "ok": true, "seconds": 1, "answer": {"json": {"node": "10.0.0.1"}}}]'
-    assert verify._node_of(probes.answers(whole, "pod", 1)[0]) == "10.0.0.1"
+    assert probes.answering_node(probes.parse_results(whole, "pod", 1)[0]) == "10.0.0.1"
     bad = [whole[:cut] for cut in range(len(whole))] + [
         "",
         "null",
@@ -388,17 +388,17 @@ def test_what_the_network_check_says_is_read_or_refused():
         "Welcome!\n" + whole,
     ]
     for text in bad:
-        with pytest.raises(StepFailed, match="does not answer"):
-            probes.answers(text, "pod", 1)
+        with pytest.raises(StepFailed, match="unexpected output of the network check"):
+            probes.parse_results(text, "pod", 1)
     with pytest.raises(StepFailed):
-        probes.answers(whole, "pod", 2)
+        probes.parse_results(whole, "pod", 2)
     for answer in ('{"status": 200, "text": "<html>"}', '{"json": null}', '{"json": []}', "{}"):
-        said = probes.answers(f'[{{"target": "a", "ok": true, "answer": {answer}}}]', "pod", 1)[0]
-        assert isinstance(verify._node_of(said), str)
+        said = probes.parse_results(f'[{{"target": "a", "ok": true, "answer": {answer}}}]', "pod", 1)[0]
+        assert isinstance(probes.answering_node(said), str)
 
 
 def test_a_subnet_that_is_none_is_refused_with_its_host():
-    with pytest.raises(StepFailed, match="subnet cannot be read") as refused:
+    with pytest.raises(StepFailed, match="unexpected address of a host's pod bridge") as refused:
         etcd_flannel._network("10.244.5.0/24;reboot", "one")
     assert refused.value.where == "host one"
 
