@@ -43,13 +43,13 @@ def refuse(findings: list[Finding]) -> None:
 
 
 def _results(check: str, findings: list[Finding]) -> list[str]:
-    """Of a check whose findings are all ignored."""
+    """The results of a check whose findings are all ignored."""
     ignored = [f"ignored: {one.host}: {one.found}" for one in findings if one.check == check]
     skipped = checks.skipped(findings).get(check)
     return [*ignored, *([f"not checked on {', '.join(skipped)}"] if skipped else [])] or ["ok"]
 
 
-@check("The hosts", before=True)
+@check("Hosts", before=True)
 def hosts(session: Session) -> Rows:
     """Rows of host and facts."""
     facts, site = facts_of(session), session.site
@@ -69,7 +69,7 @@ def hosts(session: Session) -> Rows:
     return rows
 
 
-@check("The networks", before=True)
+@check("Networks", before=True)
 def networks(session: Session) -> Rows:
     """Rows of network, addresses and capacity."""
     facts, site, network = facts_of(session), session.site, session.site.network
@@ -94,7 +94,7 @@ def sources(session: Session) -> Rows:
 
 
 def picture(site: Site, plan: bool = False) -> Picture:
-    """The hosts and their networks as a drawing."""
+    """A diagram of the hosts and their networks."""
     return network_picture(site)
 
 

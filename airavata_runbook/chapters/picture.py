@@ -1,4 +1,4 @@
-"""The site's networks as a drawing (SVG for a notebook, text for a terminal)."""
+"""A diagram of the site's networks (SVG for a notebook, text for a terminal)."""
 
 import urllib.parse
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ INK, PALE, BLUE, GREEN = "#1f2328", "#59636e", "#ddf4ff", "#dafbe1"
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing: SVG for a notebook, the same in words for a terminal."""
+    """A diagram: SVG for a notebook, the same as text for a terminal."""
 
     svg: str
     text: str
@@ -23,8 +23,8 @@ class Picture:
         return self.text
 
     def _repr_html_(self) -> str:
-        # As an image: JupyterLab strips <svg> from a notebook that was opened and not run. Percent-encoded, it stays readable
-        # for whoever compares two notebooks.
+        # As an image: JupyterLab strips <svg> from a notebook that was opened but not run. Percent-encoding keeps it readable
+        # when two notebooks are compared.
         return (
             f'<img alt="{escape_html(self.text)}" style="max-width:100%" '
             f'src="data:image/svg+xml,{urllib.parse.quote(self.svg, safe=" =:/.,()")}">'
@@ -32,7 +32,7 @@ class Picture:
 
 
 def network_picture(site: Site) -> Picture:
-    """Hosts on the private network, the pod network carried between them, the service addresses above."""
+    """The hosts on the host network, the pod network below them, the service network above."""
     nodes = sorted(site.nodes, key=lambda node: (node.role != "master", node.name))
     width = len(nodes) * (WIDTH + GAP) + GAP
     parts = [
