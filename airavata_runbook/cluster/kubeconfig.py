@@ -1,4 +1,4 @@
-"""A kubeconfig: its text, and the file of it that this machine keeps."""
+"""A kubeconfig: its text, and its file on this machine."""
 
 import base64
 import os
@@ -12,26 +12,22 @@ from airavata_runbook.local import paths
 from airavata_runbook.pki.types import Pair
 
 
-def kubeconfig(server: str, ca: bytes, pair: Pair, user: str, cluster: str, tls_server_name: str | None = None) -> str:
-    """A kubeconfig as YAML with everything embedded; it holds the private key: mode 600 where it is written.
+def kubeconfig(server: str, ca: bytes, pair: Pair, user: str, cluster: str) -> str:
+    """A kubeconfig as YAML with all certificates embedded, and the private key: write it with mode 600.
 
-    server: https URL. ca: PEM of the cluster's CA. tls_server_name: the name that the API server's certificate is
-    checked against when it is reached by another address, such as a forward.
+    server: https URL. ca: PEM of the cluster's CA. pair: the user's client certificate.
     """
 
     def data(pem: bytes) -> str:
         return base64.b64encode(pem).decode()
 
-    target = {"server": server, "certificate-authority-data": data(ca)}
-    if tls_server_name:
-        target["tls-server-name"] = tls_server_name
     context = f"{user}@{cluster}"
     return yaml.safe_dump(
         {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": context,
-            "clusters": [{"name": cluster, "cluster": target}],
+            "clusters": [{"name": cluster, "cluster": {"server": server, "certificate-authority-data": data(ca)}}],
             "users": [{"name": user, "user": {"client-certificate-data": data(pair.cert), "client-key-data": data(pair.key)}}],
             "contexts": [{"name": context, "context": {"cluster": cluster, "user": user}}],
         },
@@ -40,7 +36,7 @@ def kubeconfig(server: str, ca: bytes, pair: Pair, user: str, cluster: str, tls_
 
 
 def write_kubeconfig(session: Session, server: str) -> Path:
-    """The path of a kubeconfig for the site's admin, mode 600, in the state folder, made anew from the master."""
+    """Write the kubeconfig of the site's admin, mode 600, in the state folder; returns its path."""
     name = session.site.name
     text = kubeconfig(server, session.vault.authority().cert, session.vault.admin(), "admin", name)
     folder = paths.state_dir() / "sites" / name

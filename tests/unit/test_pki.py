@@ -388,14 +388,13 @@ def test_bundle_is_cat_with_the_newline_that_cat_forgets(chain):
 
 def test_kubeconfig_holds_everything(ca):
     pair = pki.issue(ca, Subject("admin", "system:masters"))
-    config = yaml.safe_load(kubeconfig.kubeconfig("https://127.0.0.1:1", ca.cert, pair, "admin", "lab", "kubernetes"))
+    config = yaml.safe_load(kubeconfig.kubeconfig("https://127.0.0.1:1", ca.cert, pair, "admin", "lab"))
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
     assert config["current-context"] == config["contexts"][0]["name"] == "admin@lab"
     assert config["contexts"][0]["context"] == {"cluster": "lab", "user": "admin"}
-    assert cluster["server"] == "https://127.0.0.1:1" and cluster["tls-server-name"] == "kubernetes"
+    assert cluster["server"] == "https://127.0.0.1:1"
     assert base64.b64decode(cluster["certificate-authority-data"]) == ca.cert
     assert base64.b64decode(user["client-key-data"]) == pair.key
-    assert "tls-server-name" not in kubeconfig.kubeconfig("https://a", ca.cert, pair, "admin", "lab")
 
 
 def test_htpasswd():
