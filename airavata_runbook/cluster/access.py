@@ -1,7 +1,7 @@
-"""A kubeconfig for kubectl on this machine: straight to the API server, or through an SSH forward that stays open.
+"""A kubeconfig for kubectl on this machine: direct to the API server, or through an SSH forward that stays open.
 
-The forward is a process of our own, one for each site. It holds a lock on its record for as long as it lives, so that
-a record left by a crash, or a process id that was given away again, is never taken for it.
+The forward is a process of its own, one for each site. It locks its record file while it runs, so that neither the record of
+a crashed one nor a reused process id is taken for a running forward.
 """
 
 import fcntl
@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -25,13 +26,13 @@ from airavata_runbook.site import Site
 from airavata_runbook.wellknown import API_PORT
 
 ANSWER_TIMEOUT = 3.0  # seconds for a TCP connection and TLS handshake with the API server
-START_TIMEOUT = 20.0  # seconds for a new forward process to say where it listens
+START_TIMEOUT = 20.0  # seconds for a new forward process to record its port
 
 
 def kubeconfig(site: Site) -> Path:
-    """The path of a kubeconfig of the site's admin that works from this machine now (mode 600, in the state folder).
+    """The path of a kubeconfig of the site's admin that works from this machine (mode 600, in the state folder).
 
-    Raises StepFailed when there is no cluster yet or its API server does not answer; HostUnreachable.
+    Raises HostUnreachable, and StepFailed when there is no cluster yet or its API server does not answer.
     """
     try:
         session = session_of(site)
@@ -46,7 +47,7 @@ def kubeconfig(site: Site) -> Path:
                 "the API server does not answer",
                 where=f"host {site.master.name}, port {API_PORT}",
                 needed="an API server with a certificate of this site",
-                remedy=f"see `systemctl status kube-apiserver` there, or run `airavata-runbook run {site.name}`",
+                remedy=f"check `systemctl status kube-apiserver` there, or run `airavata-runbook run {site.name}`",
             )
         return write_kubeconfig(session, f"https://127.0.0.1:{port}")
     except NotYet as missing:
@@ -59,29 +60,29 @@ def kubeconfig(site: Site) -> Path:
 
 
 def stop(site: Site) -> bool:
-    """End the site's forward process; whether there was one."""
+    """End the site's forward process. Returns whether there was one."""
     with _record(site).open("a+") as file:
         if _lock(file):
             return False
-        os.kill(_known(file, site)["pid"], signal.SIGTERM)
-        _wait(lambda: _lock(file), "the forward does not end", site)
+        os.kill(_read_record(file, site)["pid"], signal.SIGTERM)
+        _wait(lambda: _lock(file), "the SSH forward does not end", site)
         return True
 
 
 def _forward(site: Site) -> int:
-    """The local port of the site's forward; its process is started unless it runs already."""
+    """The local port of the site's forward, which is started unless it runs already."""
     with _record(site).open("a+") as file:
         if not _lock(file):
-            known = _known(file, site)
-            if known["route"] != _route(site):
+            record = _read_record(file, site)
+            if record["route"] != _route(site):
                 raise StepFailed(
-                    "a forward of another site of this name is open",
+                    "an SSH forward of another site with the same name is open",
                     where=f"site {site.name}",
-                    found=known["route"],
+                    found=record["route"],
                     needed=_route(site),
                     remedy=f"airavata-runbook kubeconfig {site.name} --stop",
                 )
-            return known["port"]
+            return record["port"]
         file.truncate(0)
     return _start(site)
 
@@ -89,22 +90,22 @@ def _forward(site: Site) -> int:
 def _start(site: Site) -> int:
     record = _record(site)
     log = record.with_suffix(".log")
-    with log.open("w") as complaints:
+    with log.open("w") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "airavata_runbook.cluster.access", str(record)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=complaints,
+            stderr=errors,
             start_new_session=True,
         )
     assert process.stdin is not None  # it is a pipe
     process.stdin.write(site.model_dump_json(exclude_unset=True).encode())
     process.stdin.close()
-    # A second caller may have been quicker: then ours ends well and the other's record is as good.
+    # If another caller started one at the same time, ours exits with 0, and the record is that of the other.
     try:
-        _wait(lambda: process.poll() or record.read_text().endswith("\n"), "the forward did not start", site)
+        _wait(lambda: process.poll() or record.read_text().endswith("\n"), "the SSH forward did not start", site)
         if process.returncode:
-            raise StepFailed("the forward did not start", where=f"site {site.name}")
+            raise StepFailed("the SSH forward did not start", where=f"site {site.name}")
     except StepFailed as error:
         process.kill()
         error.found = "\n".join(log.read_text().strip().splitlines()[-4:])
@@ -113,19 +114,19 @@ def _start(site: Site) -> int:
 
 
 def _serve(record: Path) -> None:
-    """The forward process: opens the way, says where, and stays until it is told to end."""
+    """The forward process: opens the forward, records its port, and runs until it gets a signal."""
     site = Site.load(json.load(sys.stdin))
     with record.open("a+") as file:
         if not _lock(file):
-            return  # another one runs
-        port = session_of(site).master.forward(API_PORT)  # the SSH connection behind it is opened anew whenever it was lost
+            return  # another one is running
+        port = session_of(site).master.forward(API_PORT)  # reconnects when the SSH connection is lost
         file.write(json.dumps({"pid": os.getpid(), "port": port, "route": _route(site)}) + "\n")
         file.flush()
         signal.pause()
 
 
 def _answers(address: str, port: int, authority: bytes) -> bool:
-    """Whether a TLS server with a certificate of the site's own authority, for that address, listens there."""
+    """Whether a TLS server listens there, with a certificate for that address from the site's authority."""
     context = ssl.create_default_context(cadata=authority.decode())
     try:
         with (
@@ -134,7 +135,7 @@ def _answers(address: str, port: int, authority: bytes) -> bool:
         ):
             return True
     except OSError:
-        return False  # closed, filtered, or somebody else's server
+        return False  # closed, filtered, or another server
 
 
 def _record(site: Site) -> Path:
@@ -157,8 +158,8 @@ def _lock(file: IO) -> bool:
     return True
 
 
-def _known(file: IO, site: Site) -> dict:
-    """The record of the process that holds the lock; one that has just started is given time to write it."""
+def _read_record(file: IO, site: Site) -> dict:
+    """The record of the process that holds the lock; waits for it if that process has just started."""
     text = ""
 
     def written() -> bool:
@@ -167,11 +168,11 @@ def _known(file: IO, site: Site) -> dict:
         text = file.read()
         return text.endswith("\n")
 
-    _wait(written, "a forward is starting and does not say where it listens", site)
+    _wait(written, "an SSH forward is starting but does not record its port", site)
     return json.loads(text)
 
 
-def _wait(done, message: str, site: Site) -> None:
+def _wait(done: Callable[[], object], message: str, site: Site) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while not done():
         if time.monotonic() > deadline:

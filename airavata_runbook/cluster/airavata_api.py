@@ -1,7 +1,7 @@
-"""The official Airavata SDK's Thrift client, unchanged, with a transport that trusts the site's own authority.
+"""The Thrift client of the official Airavata SDK, with a transport that trusts the site's certificate authority.
 
-The SDK (airavata-python-sdk 2.2.7) verifies TLS against the public authorities only; its client class lets a subclass
-make the transport, which is all that differs here.
+The SDK (airavata-python-sdk 2.2.7) verifies TLS against public authorities only; its client class lets a subclass create the
+transport, which is the only difference.
 """
 
 import ssl
@@ -18,7 +18,7 @@ from airavata_runbook.errors import StepFailed
 
 
 class SiteClient(ThriftClient):
-    """The SDK's client against host:port, whose certificate must be of the authority in the file `ca`."""
+    """The SDK's client for host:port, whose certificate must be from the authority in the file `ca`."""
 
     def __init__(self, host: str, port: int, ca: str):
         self._ca = ca
@@ -32,20 +32,21 @@ class SiteClient(ThriftClient):
 
 @contextmanager
 def connected(host: str, port: int, ca: bytes) -> Iterator[Airavata.Client]:
-    """The API's client (all calls of airavata.api.Airavata). ca: PEM. Raises StepFailed when there is no connection,
-    and when it is lost meanwhile.
+    """The API's client (all calls of airavata.api.Airavata). ca: PEM.
+
+    Raises StepFailed when the connection cannot be made, or is lost in the block.
     """
     with tempfile.NamedTemporaryFile(suffix=".crt") as file:  # a public certificate; the SDK reads files only
         file.write(ca)
         file.flush()
         try:
             client = SiteClient(host, port, file.name)
-        except Exception as error:  # the SDK raises plain Exception, whatever the cause
+        except Exception as error:  # the SDK raises plain Exception for every cause
             raise StepFailed(
                 "the Airavata API does not answer the SDK",
                 where=f"{host}:{port}",
                 found=str(error),
-                remedy="run again if the SSH connection was cut; else look at the logs of api-server's pods",
+                remedy="run again if the SSH connection was lost; else check the logs of api-server's pods",
                 retryable=True,
             ) from None
     try:
@@ -55,7 +56,7 @@ def connected(host: str, port: int, ca: bytes) -> Iterator[Airavata.Client]:
             "the connection to the Airavata API was lost",
             where=f"{host}:{port}",
             found=str(error),
-            remedy="look at the pods of api-server, then run again",
+            remedy="check the pods of api-server, then run again",
             retryable=True,
         ) from None
     finally:
@@ -63,5 +64,5 @@ def connected(host: str, port: int, ca: bytes) -> Iterator[Airavata.Client]:
 
 
 def token(value: str, gateway: str = "", user: str = "runbook") -> AuthzToken:
-    """The SDK's authorization token around an access token."""
+    """The SDK's authorization token with an access token."""
     return AuthzToken(accessToken=value, claimsMap={"userName": user, "gatewayID": gateway})

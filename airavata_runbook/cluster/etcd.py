@@ -1,4 +1,4 @@
-"""The site's etcd, through python-etcd3 and an SSH forward, with the client certificate that the master keeps."""
+"""The site's etcd, through python-etcd3 and an SSH forward, with the client certificate on the master."""
 
 import json
 import os
@@ -19,14 +19,14 @@ if TYPE_CHECKING:  # it and gRPC take a while to load
 TIMEOUT = 10  # seconds for one request
 
 
-class Silent(StepFailed):
-    """etcd does not answer. From here an SSH connection that was cut looks the same as an etcd that is down."""
+class NoAnswer(StepFailed):
+    """etcd does not answer. A lost SSH connection cannot be distinguished from an etcd that is down."""
 
 
 @contextmanager
 def client(session: Session) -> "Iterator[etcd3.Etcd3Client]":
-    """A client of the site's etcd, closed afterwards. Raises Silent when etcd does not answer, StepFailed when it complains."""
-    import etcd3  # it and gRPC take a while to load, and few steps ask etcd
+    """A client of the site's etcd, closed afterwards. Raises NoAnswer, and StepFailed for an error of etcd."""
+    import etcd3  # it and gRPC take a while to load, and few steps use etcd
 
     vault, master = session.vault, session.master
     pair = vault.pair(f"{PKI}/etcd-client", "etcd's client certificate is issued")
@@ -39,15 +39,15 @@ def client(session: Session) -> "Iterator[etcd3.Etcd3Client]":
     try:
         yield etcd
     except (etcd3.exceptions.ConnectionFailedError, etcd3.exceptions.ConnectionTimeoutError):
-        raise Silent(
+        raise NoAnswer(
             "etcd does not answer",
-            found="no answer over the connection to it",
+            found="no answer over the SSH connection",
             retryable=True,
-            remedy=f"run again: it goes on where it stopped; if it stays so, on {master.name}: systemctl status etcd",
+            remedy=f"run again: it continues where it stopped; if the error stays, on {master.name}: systemctl status etcd",
         ) from None
     except etcd3.exceptions.Etcd3Exception as error:
         raise StepFailed(
-            "etcd did not do what it was asked",
+            "the request to etcd failed",
             found=str(error) or type(error).__name__,
             retryable=True,
             remedy=f"on {master.name}: journalctl -u etcd",
@@ -57,14 +57,14 @@ def client(session: Session) -> "Iterator[etcd3.Etcd3Client]":
 
 
 def leases(session: Session) -> dict[str, str]:
-    """flannel's leases as etcd has them: public address of a host → its pod subnet ("10.244.5.0/24")."""
+    """flannel's leases in etcd: public address of a host → its pod subnet ("10.244.5.0/24")."""
     prefix = f"{session.site.network.etcd_prefix}/subnets/"
     with client(session) as etcd:
         return parse_leases([(value, meta.key) for value, meta in etcd.get_prefix(prefix)], prefix)
 
 
 def parse_leases(entries: Iterable[tuple[bytes, bytes]], prefix: str) -> dict[str, str]:
-    """Public address → pod subnet, from the (value, key) of etcd. Raises StepFailed, which names the key that is no lease."""
+    """Public address → pod subnet, from the (value, key) pairs in etcd. Raises StepFailed, which names the invalid key."""
     found = {}
     for value, key in entries:
         name = key.decode(errors="replace").removeprefix(prefix)
@@ -72,11 +72,11 @@ def parse_leases(entries: Iterable[tuple[bytes, bytes]], prefix: str) -> dict[st
             found[str(ip_address(json.loads(value)["PublicIP"]))] = str(ip_network(name.replace("-", "/")))
         except (ValueError, LookupError, TypeError) as error:
             raise StepFailed(
-                "a lease in etcd cannot be read",
+                "invalid lease in etcd",
                 where=prefix + name[:100],
                 found=value.decode(errors="replace")[:200],
                 needed='ADDRESS-PREFIX: {"PublicIP": "ADDRESS", …}',
-                remedy="flannel of the same version on all hosts; delete the key if nobody knows it",
+                remedy="run the same version of flannel on all hosts; delete the key if it is unknown",
             ) from error
     return found
 

@@ -15,7 +15,7 @@ from airavata_runbook.errors import StepFailed
 from airavata_runbook.pki.types import Pair
 
 FIELD_MANAGER = "airavata-runbook"
-TIMEOUT = 20  # seconds for one reply. An API server whose etcd is gone takes 60, and a check of a chapter's pods asks often.
+TIMEOUT = 20  # seconds for one reply. An API server without its etcd takes 60, and waiting for pods sends many requests.
 
 
 class ApiError(StepFailed):
@@ -27,7 +27,7 @@ class ApiError(StepFailed):
 
     @property
     def refused(self) -> bool:
-        """Whether the API server is well and refused what it was asked for."""
+        """Whether the API server works and refused the request."""
         return 400 <= self.status < 500
 
 
@@ -35,7 +35,7 @@ class Kube:
     """`core`, `apps`, `policy`: the official typed clients; `resource`: any kind. All their calls raise ApiError.
 
     port: of the forward, on 127.0.0.1. authority: PEM of the certificate authority. admin: the client certificate. master:
-    the name of the control plane's host, for messages.
+    name of the control plane's host, for messages.
     """
 
     def __init__(self, port: int, authority: bytes, admin: Pair, master: str):
@@ -50,14 +50,14 @@ class Kube:
         self.api = client.ApiClient(configuration)
         rest = self.api.rest_client
         vars(rest)["request"] = _with_timeout(rest.request)
-        self.core: Any = _Explained(client.CoreV1Api(self.api), self)
-        self.apps: Any = _Explained(client.AppsV1Api(self.api), self)
-        self.policy: Any = _Explained(client.PolicyV1Api(self.api), self)
+        self.core: Any = _WithApiErrors(client.CoreV1Api(self.api), self)
+        self.apps: Any = _WithApiErrors(client.AppsV1Api(self.api), self)
+        self.policy: Any = _WithApiErrors(client.PolicyV1Api(self.api), self)
         self._dynamic: Any = None
         self._loading = threading.Lock()
 
     def get(self, path: str) -> tuple[int, str]:
-        """Status and text of a response that is no object, "/readyz" for example."""
+        """Status and text of a response that is not an object, "/readyz" for example."""
         with self.errors():
             response = self.api.rest_client.pool_manager.request(
                 "GET", self.api.configuration.host + path, timeout=TIMEOUT, retries=False
@@ -68,14 +68,14 @@ class Kube:
         """The dynamic client of an object's kind. Raises ResourceNotFoundError; use it within `errors`."""
         from kubernetes.dynamic import DynamicClient
 
-        with self._loading:  # it asks for all kinds that the cluster knows: once is enough
+        with self._loading:  # it requests all kinds of the cluster: once is enough
             if self._dynamic is None:
                 self._dynamic = DynamicClient(self.api)
         return self._dynamic.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """The block's errors of the client library as ApiError."""
+        """Raises errors of the client library in the block as ApiError."""
         import urllib3
         from kubernetes.client.exceptions import ApiException
 
@@ -85,7 +85,7 @@ class Kube:
         except ApiException as error:
             if error.status:
                 raise ApiError(error.status, _message(error), remedy) from None
-            raise self._no_reply(error.reason, remedy) from None  # a stream that did not come about
+            raise self._no_reply(error.reason, remedy) from None  # a stream that could not be opened
         except urllib3.exceptions.HTTPError as error:
             raise self._no_reply(getattr(error, "reason", None) or error, remedy) from None
 
@@ -95,12 +95,12 @@ class Kube:
 
     @staticmethod
     def _no_reply(reason: Exception | str, remedy: str) -> ApiError:
-        # From here an SSH connection that was cut looks the same as a server that hung up.
+        # A lost SSH connection cannot be distinguished from a server that closed the connection.
         found = f"no reply over the SSH connection to it ({_cause(reason)})"
         return ApiError(0, found, f"run again: it continues where it stopped; if the error stays, {remedy}")
 
 
-class _Explained:
+class _WithApiErrors:
     """An official client whose calls raise ApiError."""
 
     def __init__(self, client: object, kube: Kube):
@@ -114,12 +114,12 @@ class _Explained:
             with self._kube.errors():
                 return method(*args, **options)
 
-        call.__self__ = method.__self__  # type: ignore[attr-defined]  # kubernetes.stream asks a method for its client
+        call.__self__ = method.__self__  # type: ignore[attr-defined]  # kubernetes.stream takes the client from the method
         return call
 
 
 def _retries():
-    """Ask again, once, where the connection broke, as it does when SSH was cut; not where no reply came in time."""
+    """Retry once when the connection was lost, as with a lost SSH connection; not after a timeout."""
     from urllib3 import Retry
     from urllib3.exceptions import ReadTimeoutError
 
@@ -133,7 +133,7 @@ def _retries():
 
 
 def _with_timeout(request: Callable) -> Callable:
-    """The client's `request`, with a time-out where its caller gives none: by itself it waits for ever."""
+    """The client's `request` with a default timeout; without one it waits forever."""
 
     def bounded(*args, _request_timeout=None, **options):
         return request(*args, _request_timeout=_request_timeout or TIMEOUT, **options)
@@ -142,9 +142,9 @@ def _with_timeout(request: Callable) -> Callable:
 
 
 def _in_memory(content: bytes) -> BinaryIO:
-    """A file that this process alone has, and that ends with it (memfd_create(2)).
+    """An anonymous file of this process, which ends with it (memfd_create(2)).
 
-    The client wants paths. By a kubeconfig it would keep the admin's key in /tmp, for good where its process is killed.
+    The client needs paths. With a kubeconfig it would store the admin's key in /tmp, and leave it there when it is killed.
     """
     file = os.fdopen(os.memfd_create("airavata-runbook"), "wb")
     file.write(content)
@@ -157,7 +157,7 @@ def _path(file: BinaryIO) -> str:
 
 
 def _message(error: Any) -> str:
-    """What the API server says in an ApiException."""
+    """The API server's message in an ApiException."""
     try:
         return json.loads(error.body)["message"]
     except (TypeError, ValueError, KeyError):
@@ -169,6 +169,6 @@ def _cause(reason: Exception | str) -> str:
 
     if isinstance(reason, (ConnectTimeoutError, ReadTimeoutError)) and not isinstance(reason, NewConnectionError):  # its kind
         return f"nothing within {TIMEOUT} s"
-    if "EOF occurred" in str(reason):  # OpenSSL's words for what a port without a listener looks like through an SSH forward
+    if "EOF occurred" in str(reason):  # OpenSSL's message when nothing listens behind an SSH forward
         return "closed at once"
     return type(reason).__name__ if isinstance(reason, Exception) else str(reason)

@@ -1,4 +1,4 @@
-"""What the cluster still lacks before a node or a workload is ready, in words; "" when nothing."""
+"""Why the API server, a node or a workload is not ready, in words; "" when it is ready."""
 
 from collections.abc import Callable
 
@@ -13,25 +13,25 @@ READ = {
 
 
 def api_server_missing(session: Session) -> str:
-    """What keeps the API server from being ready, and from having the object that its controllers read when they start.
+    """Why the API server is not ready, or does not have the object that the controllers read when they start.
 
-    They end when they cannot read it; the API server makes it a moment after it says that it is ready.
+    They exit when they cannot read it; the API server creates it a moment after it reports ready.
     """
     return _read("ConfigMap extension-apiserver-authentication", session, _api_server)
 
 
 def node_missing(session: Session, name: str) -> str:
-    """What keeps a node from being Ready."""
+    """Why a node is not Ready."""
     return _read(f"node {name}", session, lambda client: _node(client, name))
 
 
 def workload_missing(session: Session, kind: str, namespace: str, name: str) -> str:
-    """What keeps a Deployment, StatefulSet or DaemonSet from having all its pods, of its newest form, ready."""
+    """Why a Deployment, StatefulSet or DaemonSet does not have all pods of its current revision ready."""
     return _read(f"{kind} {name}", session, lambda client: _workload(client, kind, namespace, name))
 
 
 def _read(what: str, session: Session, missing: Callable[[Kube], str]) -> str:
-    """What `missing` returns; where the API server does not let it look, why."""
+    """What `missing` returns, or the error of the API server."""
     try:
         return missing(session.kube())
     except ApiError as error:
@@ -41,9 +41,9 @@ def _read(what: str, session: Session, missing: Callable[[Kube], str]) -> str:
 
 
 def _api_server(client: Kube) -> str:
-    status, said = client.get("/readyz")
-    if status != 200:  # "[+]ping ok\n[-]etcd failed: reason withheld\n…": only what fails
-        return "; ".join(line for line in said.splitlines() if line.startswith("[-]")) or f"HTTP {status}: {said[:200]}"
+    status, text = client.get("/readyz")
+    if status != 200:  # "[+]ping ok\n[-]etcd failed: reason withheld\n…": only the failed checks
+        return "; ".join(line for line in text.splitlines() if line.startswith("[-]")) or f"HTTP {status}: {text[:200]}"
     client.core.read_namespaced_config_map("extension-apiserver-authentication", "kube-system")
     return ""
 
@@ -59,37 +59,37 @@ def _workload(client: Kube, kind: str, namespace: str, name: str) -> str:
     live = getattr(client.apps, READ[kind])(name, namespace)
     status = live.status
     if (status.observed_generation or 0) < live.metadata.generation:
-        return "not yet seen by its controller"
+        return "not yet observed by its controller"
     if kind == "DaemonSet":
         wanted, ready, current = status.desired_number_scheduled, status.number_ready, status.updated_number_scheduled
     else:
         wanted, ready, current = live.spec.replicas, status.ready_replicas, status.updated_replicas
     if wanted == (ready or 0) == (current or 0) and (status.to_dict().get("replicas") or wanted) == wanted:
-        return "" if wanted or kind != "DaemonSet" else "no host takes its pods"
+        return "" if wanted or kind != "DaemonSet" else "no node accepts its pods"
     trouble = _pods_trouble(client, namespace, live.spec.selector.match_labels)
     return f"{ready or 0} of {wanted} pods ready" + (f": {trouble}" if trouble else "")
 
 
 def _pods_trouble(client: Kube, namespace: str, labels: dict[str, str]) -> str:
-    """Why pods wait, as the kubelet and the scheduler say it."""
+    """Why pods are not ready, as reported by the kubelet and the scheduler."""
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
-    said = set()
+    reasons = set()
     for pod in client.core.list_namespaced_pod(namespace, label_selector=selector).items:
         for condition in pod.status.conditions or ():
             if condition.type == "PodScheduled" and condition.status != "True":
-                said.add(condition.message or condition.reason or "")
+                reasons.add(condition.message or condition.reason or "")
         for status in [*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())]:
             if status.state.waiting and status.state.waiting.reason in ("ContainerCreating", "PodInitializing"):
-                said |= _warnings(client, namespace, pod.metadata.uid)  # nothing is wrong yet, unless the kubelet has said so
+                reasons |= _warnings(client, namespace, pod.metadata.uid)  # normal, unless there is a warning
             elif status.state.waiting:
-                said.add(f"{status.state.waiting.reason} {status.state.waiting.message or ''}".strip())
+                reasons.add(f"{status.state.waiting.reason} {status.state.waiting.message or ''}".strip())
             elif status.state.terminated:
-                said.add(f"{status.name} ended with {status.state.terminated.exit_code}")
-    return "; ".join(sorted(said - {""}))
+                reasons.add(f"{status.name} ended with {status.state.terminated.exit_code}")
+    return "; ".join(sorted(reasons - {""}))
 
 
 def _warnings(client: Kube, namespace: str, uid: str) -> set[str]:
-    """The newest warning about a pod, for example that its network could not be made; none when there is none."""
+    """The newest warning event of a pod, for example that its network could not be set up; empty without one."""
     events = client.core.list_namespaced_event(namespace, field_selector=f"involvedObject.uid={uid},type=Warning").items
     newest = sorted(events, key=lambda event: str(event.last_timestamp or event.event_time or ""))[-1:]
     return {f"{event.reason} {event.message}" for event in newest}

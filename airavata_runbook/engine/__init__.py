@@ -1,1 +1,1 @@
-"""A step: look, compare, change, look again; and the report of it."""
+"""A step: probe, compare, change, probe again; and its report."""

@@ -1,4 +1,4 @@
-"""One step on one host: look once, compare, change in order, look again."""
+"""One step on one host: probe once, compare, change in order, probe again."""
 
 import secrets
 import time
@@ -53,7 +53,7 @@ def converge(
 class Task:
     """A resource in a run: its item in the report, and the change that it needs, if any.
 
-    later: it can only be compared once the resources before it are changed; missing: why, where it is known.
+    later: it can only be compared after the resources before it are changed. missing: why, if that is known.
     """
 
     resource: Resource
@@ -63,13 +63,13 @@ class Task:
     missing: NotYet | None = None
 
     def fail(self, error: Exception) -> Exception:
-        """The error, with the resource and its command where it names no other; the item has failed."""
+        """Mark the item as failed; returns the error as `locate` does."""
         self.item.status = Status.FAILED
         return self.locate(error)
 
     def locate(self, error: Exception) -> Exception:
-        """The error, with the resource and its command where it names no other."""
-        if isinstance(error, NotYet):  # it was there when the step began
+        """The error, with the resource as its place and the command, unless it has its own."""
+        if isinstance(error, NotYet):  # it existed when the step began
             error = error.failure()
         if isinstance(error, RunbookError):
             error.where = error.where or self.resource.label
@@ -89,16 +89,16 @@ class HostRun:
         self.error: Exception | None = None
 
     def compare_all(self) -> None:
-        """One round trip to look, then a change (or none) for every resource."""
+        """Probe all resources in one round trip, then determine the change that each needs, if any."""
         changes = False
         for task, found in zip(self.tasks, probe([task.resource for task in self.tasks], self.context), strict=True):
             condition = isinstance(task.resource, Awaited)
-            if self.error and condition:  # nothing is done any more that it could wait for
+            if self.error and condition:  # the changes that it waits for will not be made
                 task.item.status = Status.SKIPPED
                 continue
             self._compare(task, found)
             if condition and task.change is None and changes:
-                task.later = True  # it holds now; whether it does after the changes before it is another question
+                task.later = True  # it holds now, but the changes before it may break it
             changes = changes or task.change is not None
 
     def _compare(self, task: Task, found: Found) -> None:
@@ -136,7 +136,7 @@ class HostRun:
             self._mark_rest(running)
 
     def _next(self, start: int) -> Sequence[Task]:
-        """The tasks from `start` on whose changes go to the host in one script; else the one at `start`."""
+        """The tasks from `start` on whose changes can be run as one script; else the one at `start`."""
         end = start
         while end < len(self.tasks) and not self.tasks[end].later:
             change = self.tasks[end].change
@@ -146,7 +146,7 @@ class HostRun:
         return self.tasks[start : max(end, start + 1)]
 
     def _mark_rest(self, running: Sequence[Task]) -> None:
-        """After a failure skip the rest; what was running has failed, unless one of it is known to, or the user stopped it."""
+        """Mark all remaining tasks as skipped; those running as failed, unless the failed one is known or the user stopped it."""
         named = any(task.item.status == Status.FAILED for task in self.tasks) or isinstance(self.error, StoppedByUser)
         for task in self.tasks:
             if task.item.status == Status.WOULD_CHANGE or (task.later and task.item.status != Status.FAILED):
@@ -203,14 +203,14 @@ class HostRun:
         for number, task in enumerate(tasks):
             answer = answers.get(str(number))
             if answer is None or answer.status:
-                output = f"{answer.text.strip() if answer else ''}\n{result.complaint}".strip()
+                output = f"{answer.text.strip() if answer else ''}\n{result.last_lines}".strip()
                 needed = "exit status 0" + (f", not {answer.status}" if answer else "")
                 message = f"{task.resource.label} could not be changed ({task.item.summary})"
                 raise task.fail(StepFailed(message, found=output or "no output", needed=needed))
             task.item.status = Status.CHANGED
 
     def _verify(self, tasks: Sequence[Task]) -> None:
-        """Look again: what was changed must now be as it should be."""
+        """Probe again: a changed resource must need no further change."""
         context = Context(self.host, self.session)
         for task, found in zip(tasks, probe([task.resource for task in tasks], context), strict=True):
             try:
@@ -226,7 +226,7 @@ class HostRun:
 
 
 def compare(resource: Resource, found: Found, context: Context) -> Change | None:
-    """The change that the resource needs after what was found. Raises StepFailed for unexpected output: never ok by mistake."""
+    """The change that a resource needs, if any. Raises StepFailed when its parser does not accept the probe's output."""
     try:
         return resource.change(found, context)
     except (ValueError, LookupError, TypeError, AttributeError) as error:  # of a parser
@@ -241,7 +241,7 @@ def compare(resource: Resource, found: Found, context: Context) -> Change | None
 
 
 def probe(resources: Sequence[Resource], context: Context) -> list[Found]:
-    """What the resources' probes print, all in one round trip; those that ask an API do so in parallel meanwhile."""
+    """The output of the resources' probes, in one round trip; API requests are sent in parallel meanwhile."""
     asking = {position: one for position, one in enumerate(resources) if isinstance(one, ApiResource)}
     if not asking:
         return _probe_host(resources, context.host)
@@ -254,7 +254,7 @@ def probe(resources: Sequence[Resource], context: Context) -> list[Found]:
 def _ask(resource: ApiResource, context: Context) -> object:
     try:
         return resource.ask(context)
-    except Exception as error:  # raised where this resource is compared, so that it is reported for this one
+    except Exception as error:  # raised when the resource is compared, so that it is reported for it
         return error
 
 

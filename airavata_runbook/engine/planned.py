@@ -1,6 +1,6 @@
-"""What the plans so far would change on each host: a later step's service would then restart.
+"""The changes that the plans so far would make on each host: they decide whether a later step would restart a service.
 
-The notebooks of one plan run in kernels of their own; the runner gives them a file by which they tell each other.
+Each notebook of a plan runs in its own kernel; they share these changes in a file that the runner sets up.
 """
 
 import json
@@ -12,21 +12,21 @@ from airavata_runbook.kernel_env import PLANNED
 
 
 def planned_changes(session: Session, host: str) -> set[str]:
-    """The paths, packages and units that the plans before this one would change on a host; plans of this process add to it."""
+    """The paths, packages and units that earlier plans would change on a host; plans of this process add to the set."""
     if host not in session.planned:
         session.planned[host] = _of_other_kernels(host)
     return session.planned[host]
 
 
 def share(host: str, touched: set[str]) -> None:
-    """Let the kernels of the chapters that follow know what the plan of a step would change on a host."""
+    """Record for the kernels of later chapters what the plan of a step would change on a host."""
     if path := os.environ.get(PLANNED):
         with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"host": host, "touched": sorted(touched)}) + "\n")
 
 
 def forget(session: Session, host: str, touched: frozenset[str]) -> None:
-    """A run has changed these: a later plan of this process finds them as they are."""
+    """Remove what a run has changed: a later plan of this process finds it unchanged."""
     session.planned.get(host, set()).difference_update(touched)
 
 

@@ -1,4 +1,4 @@
-"""The protocol of a resource: probe (look), change (compare), and what a change is made of."""
+"""The protocol of a resource: probe its state, compare it with the desired one, and describe the change."""
 
 import shlex
 from collections.abc import Callable
@@ -11,17 +11,17 @@ from airavata_runbook.hosts.host import Host
 
 __all__ = ["ABSENT", "ApiResource", "Awaited", "Change", "Context", "Found", "NotYet", "Resource", "quote"]
 
-ABSENT = 44  # exit status of a probe that found nothing there; any other than 0 says that it could not look
+ABSENT = 44  # exit status of a probe that found nothing; any other than 0 means that the probe failed
 
 
 @dataclass(frozen=True)
 class Change:
-    """One action that brings a resource to what it should be; the same in a plan and in a run.
+    """One action that brings a resource to its desired state; the same in a plan and in a run.
 
-    summary: a few words. detail: a difference to read, without secrets. script: POSIX shell run as root on the
-    host, or call: a function that does it by an API; what it returns, if anything, says what went otherwise than
-    shown. shown: the command as the reader shall see it (default: the script). touches: paths and units it alters,
-    so that services that read them restart. waits: it only waits for a condition and changes nothing itself.
+    summary: a few words. detail: a readable diff, without secrets. script: POSIX shell run as root on the host; or call: a
+    function that makes the change through an API, and may return a remark when it was made in another way than shown.
+    shown: the command for the report (default: the script). touches: the paths and units that it modifies, so that services
+    that read them restart. waits: it only waits for a condition and changes nothing.
     """
 
     summary: str
@@ -39,7 +39,7 @@ class Change:
 
 @dataclass
 class Context:
-    """Where a resource is compared. touched: what changes of this run (or plan) on this host alter so far."""
+    """Where a resource is compared. touched: paths and units modified on this host so far by this run or plan."""
 
     host: Host
     session: Session
@@ -49,7 +49,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Found:
-    """What a probe printed: bytes of standard output, and its exit status. Or answer: what an API said, or why it did not."""
+    """A probe's standard output (bytes) and exit status; or answer: what `ask` returned, or the exception that it raised."""
 
     stdout: bytes = b""
     status: int = 0
@@ -61,47 +61,47 @@ class Found:
 
     @property
     def absent(self) -> bool:
-        """Whether the probe saw that there is nothing. Raises ValueError when it could not look: that is not the same."""
+        """Whether the probe found nothing. Raises ValueError when the probe failed, which is not the same."""
         if self.status not in (0, ABSENT):
             raise ValueError(f"exit status {self.status}")
         return self.status == ABSENT
 
     def answered(self) -> Any:
-        """The API's answer; raises what kept it from answering."""
+        """What `ask` returned; raises the exception that it raised."""
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
 
 
 class Resource(Protocol):
-    """One thing that should be true. label: its kind and name, unique within a step on a host."""
+    """A part of a host's or the cluster's desired state. label: its kind and name, unique within a step on a host."""
 
     @property
     def label(self) -> str: ...
 
     def probe(self) -> str:
-        """A shell fragment that prints the present state and changes nothing; empty when an API is asked instead."""
+        """A shell fragment that prints the current state and changes nothing; empty for an ApiResource."""
 
     def change(self, found: Found, context: Context) -> Change | None:
-        """What has to be done, or None when the resource is as it should be. Raises NotYet, StepFailed."""
+        """The change that is needed, or None. Raises NotYet, StepFailed, and ValueError for unexpected output."""
 
 
 @runtime_checkable
 class ApiResource(Protocol):
-    """A resource whose present state an API tells; those of a step are asked in parallel."""
+    """A resource whose state is read from an API; those of a step are read in parallel."""
 
     def ask(self, context: Context) -> object:
-        """The present state; it, or the exception that is raised, comes back as Found.answer."""
+        """The current state; it, or the exception that is raised, becomes Found.answer."""
 
 
 @runtime_checkable
 class Awaited(Protocol):
-    """A resource that changes nothing and only waits. awaited: what for, in words; deadline: seconds."""
+    """A resource that changes nothing and only waits. awaited: for what, in words. deadline: seconds."""
 
     awaited: str
     deadline: float
 
 
 def quote(*words: object) -> str:
-    """Words as one safe piece of a shell command."""
+    """The words quoted for a shell command."""
     return shlex.join(str(word) for word in words)

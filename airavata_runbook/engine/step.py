@@ -1,4 +1,4 @@
-"""A step: the resources that a chapter wants on some hosts. Planning and running take one and the same path."""
+"""A step: the desired resources on some hosts. A plan and a run take the same path through the code."""
 
 import json
 import os
@@ -33,7 +33,7 @@ Rows = list[list[str]]  # a table; the first row is its head
 
 @dataclass
 class Target:
-    """What a step's function gets: the session of the site, and the host. fan_out: for files that several hosts want."""
+    """The argument of a step's function: the site's session and one host. fan_out: for files that several hosts need."""
 
     session: Session
     host: Host
@@ -78,7 +78,7 @@ def registry_node(site: Site) -> list[Node]:
 
 
 class Step:
-    """Called with a site it makes its resources true and returns a Report; `plan=True` changes nothing."""
+    """Callable: brings its resources to their desired state on a site and returns a Report; `plan=True` changes nothing."""
 
     def __init__(self, title: str, on: Callable[[Site], list[Node]], resources: Callable[[Target], Iterable[Resource]]):
         self.title, self.on, self.resources = title, on, resources
@@ -87,7 +87,7 @@ class Step:
         update_wrapper(self, resources)
 
     def __call__(self, site: Site, plan: bool = False, leave_out: Collection[str] = ()) -> Report:
-        """Look, compare and (unless planning) change, on all hosts in parallel but those that are left out (names).
+        """Probe, compare and (unless planning) change, on all hosts in parallel. leave_out: names of hosts to skip.
 
         Raises StepFailed when a host failed; the report of all hosts is shown first.
         """
@@ -110,9 +110,7 @@ class Step:
 
             def work(host: Host):
                 target = Target(session, host, fan_out)
-                return fan_out.watched(
-                    host, lambda: converge(session, host, lambda: list(self.resources(target)), plan, progress)
-                )
+                return fan_out.watch(host, lambda: converge(session, host, lambda: list(self.resources(target)), plan, progress))
 
             results = run_parallel(fan_out.first(hosts), work)
         report = Report(chapter=self.chapter, step=self.name, title=self.title, plan=plan, hosts={}, started=started)
@@ -127,14 +125,14 @@ class Step:
 
 
 def step(title: str, on: Callable[[Site], list[Node]] = everywhere) -> Callable[[Callable[[Target], Iterable[Resource]]], Step]:
-    """Makes a Step of a function that gives the resources wanted on one host (a generator reads best)."""
+    """Decorator that makes a Step of a function which returns the desired resources of one host (usually a generator)."""
     return lambda resources: Step(title, on, resources)
 
 
 class Check:
-    """Called with a site it looks, changes nothing, and returns a Report whose rows show what it saw.
+    """Callable: inspects a site, changes nothing, and returns a Report with a table of what it found.
 
-    In a plan it looks only where `before` says that it does not need what earlier steps make.
+    before: it does not depend on earlier steps; only then it runs in a plan, and it takes no lock.
     """
 
     def __init__(self, title: str, look: Callable[[Session], Rows], before: bool):
@@ -143,7 +141,7 @@ class Check:
         update_wrapper(self, look)
 
     def __call__(self, site: Site, plan: bool = False) -> Report:
-        """Raises StepFailed when something is not as it must be."""
+        """Raises StepFailed when the check failed."""
         session = session_of(site)
         session.vault.forget()
         plan = plan or bool(os.environ.get(PLAN))
@@ -165,16 +163,16 @@ class Check:
 
 
 def check(title: str, before: bool = False) -> Callable[[Callable[[Session], Rows]], Check]:
-    """Makes a Check of a function that gives a table or raises."""
+    """Decorator that makes a Check of a function which returns a table or raises."""
     return lambda look: Check(title, look, before)
 
 
 def finish(
     report: Report, errors: Mapping[str, Exception] | None = None, mask: Callable[[str], str] = lambda text: text
 ) -> Report:
-    """Record the report for the runner; with errors (host → why it did not get through) show it, and raise StepFailed.
+    """Record the report for the runner; if there are errors (host → its error), show it and raise StepFailed.
 
-    mask: takes the secrets that are known out of a text, before it is kept or shown.
+    mask: removes known secrets from a text before it is recorded or shown.
     """
     errors = errors or {}
     report.failures += [_failure(host, error, mask) for host, error in errors.items()]
@@ -191,7 +189,7 @@ def finish(
 
 
 def _failure(host: str, error: Exception, mask: Callable[[str], str]) -> Failure:
-    """The Failure for an exception. One that the runbook did not foresee keeps its type's name."""
+    """The Failure for an exception. An unexpected one is shown with the name of its type."""
     if isinstance(error, NotYet):
         error = error.failure()
     message = str(error) if isinstance(error, RunbookError) else f"{type(error).__name__}: {error}"
@@ -202,11 +200,11 @@ def _failure(host: str, error: Exception, mask: Callable[[str], str]) -> Failure
 def _failed(report: Report) -> StepFailed:
     hosts = ", ".join(one.host for one in report.failures)
     heading = f"{report.title} did not succeed on {hosts}" if report.hosts else f"Check failed: {report.title}"
-    told = "".join("\n" + indent(f"{one.host}: {one.message}", "  ") for one in report.failures)
-    # The runner tells how to go on, with the chapter to begin at.
-    remedy = "" if os.environ.get(REPORT_FILE) else "mend the cause and run the step again: what is done stays done"
+    failures = "".join("\n" + indent(f"{one.host}: {one.message}", "  ") for one in report.failures)
+    # The runner prints how to continue, with the chapter to start from.
+    remedy = "" if os.environ.get(REPORT_FILE) else "fix the cause and run the step again: completed changes are kept"
     return StepFailed(
-        f"{heading} (chapter {report.chapter}, step {report.step}){told}",
+        f"{heading} (chapter {report.chapter}, step {report.step}){failures}",
         remedy=remedy,
         report=report,
         retryable=all(one.retryable for one in report.failures),

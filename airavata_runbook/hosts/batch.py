@@ -1,8 +1,8 @@
-"""Many shell fragments in one round trip, their outputs told apart whatever they print.
+"""Many shell fragments in one round trip, their outputs separated whatever they print.
 
-Each fragment runs in a subshell of its own with no standard input. Its output comes back between two lines that carry a nonce
-made for this call, which nothing on a host can know; the second has its exit status and ends with a full stop. So no
-output, hostile or cut short, is taken for another's or for a whole one.
+Each fragment runs in a subshell of its own with no standard input. Its output is enclosed in two lines with a nonce of this
+call, which nothing on the host can know in advance; the second line has the exit status and ends with a full stop. So no
+output, hostile or truncated, is taken for that of another fragment or for a complete one.
 Needs only a POSIX shell.
 """
 
@@ -15,7 +15,7 @@ from airavata_runbook.errors import StepFailed
 
 @dataclass(frozen=True)
 class Answer:
-    """What one fragment came to: its standard output, whole, and its exit status."""
+    """The complete standard output of one fragment, and its exit status."""
 
     stdout: bytes
     status: int
@@ -28,9 +28,9 @@ class Answer:
 def batch(fragments: Mapping[str, str], nonce: str, stop: bool = False) -> str:
     """One shell script that runs all `fragments` (name → script) in order.
 
-    Names are words without blanks. stop: end after the first fragment that fails. Standard error is left alone.
+    Names have no blanks. stop: end after the first fragment that fails. Standard error is not redirected.
     """
-    pieces = ["export LC_ALL=C\n"]  # the parsers know no other language than that of the tools' manuals
+    pieces = ["export LC_ALL=C\n"]  # the parsers expect untranslated output
     for name, script in fragments.items():
         pieces.append(f"echo {nonce} {name}; ( {script}\n) </dev/null; status=$?; echo; echo {nonce} {name} $status .\n")
         if stop:
@@ -39,9 +39,9 @@ def batch(fragments: Mapping[str, str], nonce: str, stop: bool = False) -> str:
 
 
 def split(output: bytes, nonce: str, names: Mapping[str, str] | None = None) -> dict[str, Answer]:
-    """The answers of `batch` by name. names: the fragments that must all be there.
+    """The answers of `batch` by name. names: the fragments that must all be in the output.
 
-    Raises StepFailed, which names the missing ones, when the output was cut short.
+    Raises StepFailed, which names the missing ones, when the output is truncated.
     """
     mark = re.escape(nonce.encode())
     answers = {
@@ -53,9 +53,9 @@ def split(output: bytes, nonce: str, names: Mapping[str, str] | None = None) -> 
     missing = [name for name in names or () if name not in answers]
     if missing:
         raise StepFailed(
-            "the host's answer was cut short",
-            found=f"nothing of {', '.join(missing[:5])}",
-            remedy="run again; if it stays, see that the host has memory and disk left",
+            "the host's output is truncated",
+            found=f"no output of {', '.join(missing[:5])}",
+            remedy="run again; if the error stays, check the host's free memory and disk space",
             retryable=True,
         )
     return answers

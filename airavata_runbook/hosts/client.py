@@ -1,4 +1,4 @@
-"""One verified SSH client of paramiko's: the host key has to be known, and each failure has its own message and remedy."""
+"""An SSH client of paramiko with a verified host key; each failure to connect has its own message and remedy."""
 
 import base64
 import hashlib
@@ -11,17 +11,17 @@ from airavata_runbook.hosts.ssh_library import paramiko
 from airavata_runbook.local import paths
 from airavata_runbook.site.parts import Ssh
 
-# A refused connection behind a forward is an ordinary answer ("not yet"); paramiko would print it as an error of its own.
+# A refused connection behind a forward is normal while a service starts; paramiko would log it as an error.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 CONNECT_TIMEOUT = 15.0  # seconds, for one TCP connection or one reply in the key exchange
 
 
 def open_client(where: str, ssh: Ssh, address: str, sock=None) -> paramiko.SSHClient:
-    """A client that is logged in. where: the host, for a message. sock: a channel through a jump host, else none.
+    """A client that is logged in. where: the host, for a message. sock: a channel through a jump host, if any.
 
-    Raises HostUnreachable when the host does not answer, its key is not the known one, or the user is refused; SiteError for
-    a path of the site file that can be none.
+    Raises HostUnreachable when the host does not answer or refuses the user, HostKeyRefused when its key is not the known
+    one, SiteError for an invalid path in the site file.
     """
     client = paramiko.SSHClient()
     known_hosts = paths.resolve_path(ssh.known_hosts or "~/.ssh/known_hosts")
@@ -29,9 +29,9 @@ def open_client(where: str, ssh: Ssh, address: str, sock=None) -> paramiko.SSHCl
     if ssh.fingerprint:
         client.set_missing_host_key_policy(_Pinned(ssh.fingerprint))
     else:
-        client.set_missing_host_key_policy(_Refuse())
+        client.set_missing_host_key_policy(_RefuseUnknown())
         if known_hosts.is_file():
-            _load(client, known_hosts, where, address)
+            _load_known_hosts(client, known_hosts, where, address)
     try:
         client.connect(
             address,
@@ -51,30 +51,30 @@ def open_client(where: str, ssh: Ssh, address: str, sock=None) -> paramiko.SSHCl
     return client
 
 
-def parse_jump(ssh: Ssh) -> Ssh:
-    """How the jump host of `user@host:port` is reached, with the host's own key and known_hosts."""
-    user, _, rest = (ssh.jump or "").rpartition("@")
+def parse_jump(jump: str, ssh: Ssh) -> tuple[str, Ssh]:
+    """The jump host's address, and the settings to reach it: of `user@host:port`, the rest as for the host itself (ssh)."""
+    user, _, rest = jump.rpartition("@")
     host, _, port = rest.partition(":")
-    return Ssh(host=host, port=int(port or 22), user=user or ssh.user, key=ssh.key, known_hosts=ssh.known_hosts)
+    return host, Ssh(host=host, port=int(port or 22), user=user or ssh.user, key=ssh.key, known_hosts=ssh.known_hosts)
 
 
 class UnknownHostKey(paramiko.SSHException):
-    """No key of the host is known."""
+    """known_hosts has no key of the host."""
 
 
 class WrongFingerprint(paramiko.SSHException):
-    """The host's key has another fingerprint than the site file states."""
+    """The host key's fingerprint is not the one in the site file."""
 
 
-class _Refuse(paramiko.MissingHostKeyPolicy):
-    """Accepts no key that is not in known_hosts."""
+class _RefuseUnknown(paramiko.MissingHostKeyPolicy):
+    """Refuses a key that is not in known_hosts."""
 
     def missing_host_key(self, client, hostname, key):
         raise UnknownHostKey(hostname)
 
 
 class _Pinned(paramiko.MissingHostKeyPolicy):
-    """Accepts only the key with the fingerprint that the site file states."""
+    """Accepts only the key with the fingerprint in the site file."""
 
     def __init__(self, fingerprint: str):
         self.fingerprint = fingerprint.rstrip("=")
@@ -85,24 +85,24 @@ class _Pinned(paramiko.MissingHostKeyPolicy):
             raise WrongFingerprint(f"host key has fingerprint {found}, the site file says {self.fingerprint}")
 
 
-def _load(client: paramiko.SSHClient, known_hosts: Path, where: str, address: str) -> None:
-    """Give the client the known hosts. Raises HostKeyRefused that names the line which cannot be read."""
+def _load_known_hosts(client: paramiko.SSHClient, known_hosts: Path, where: str, address: str) -> None:
+    """Load the file into the client. Raises HostKeyRefused, which names the line that could not be parsed."""
     try:
         client.load_host_keys(str(known_hosts))
-        client.get_host_keys().lookup(address)  # compared with each name, hashed ones too
-    except Exception as error:  # a broken line makes paramiko raise anything from InvalidHostKey to AssertionError
-        line = None if isinstance(error, OSError) else _broken_line(known_hosts)
+        client.get_host_keys().lookup(address)  # parses hashed names too
+    except Exception as error:  # paramiko raises anything from InvalidHostKey to AssertionError for an invalid line
+        line = None if isinstance(error, OSError) else _invalid_line(known_hosts)
         raise HostKeyRefused(
             "the known_hosts file is invalid",
             where=where,
             found=f"{known_hosts}{f', line {line}' if line else ''}: {type(error).__name__}",
             needed="a readable file in the format of `ssh-keyscan`",
-            remedy="correct or remove that line, name another file by ssh.known_hosts, or set ssh.fingerprint",
+            remedy="correct or remove that line, set ssh.known_hosts to another file, or set ssh.fingerprint",
         ) from None
 
 
-def _broken_line(known_hosts: Path) -> int | None:
-    """The number of the first line that paramiko cannot take, from 1."""
+def _invalid_line(known_hosts: Path) -> int | None:
+    """The number, from 1, of the first line that paramiko cannot parse."""
     for number, line in enumerate(known_hosts.read_bytes().splitlines(), 1):
         try:
             text = line.decode().strip()
@@ -111,14 +111,14 @@ def _broken_line(known_hosts: Path) -> int | None:
                 if name.startswith("|1|"):
                     paramiko.HostKeys.hash_host("", name)
         except paramiko.SSHException:
-            continue  # a kind of key that paramiko leaves out
+            continue  # a key type that paramiko skips
         except Exception:
             return number
     return None
 
 
 def _prompt_socket(address: str, port: int) -> socket.socket:
-    """A connection that sends at once. Held back for acknowledgements (Nagle), each command took 80 ms more in the lab."""
+    """A TCP connection with TCP_NODELAY. With Nagle's algorithm each command took 80 ms more in the lab."""
     sock = socket.create_connection((address, port), CONNECT_TIMEOUT)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
@@ -146,13 +146,13 @@ def _unreachable(where: str, ssh: Ssh, address: str, known_hosts: Path, error: E
             "the host key does not match the fingerprint in the site file",
             where=where,
             found=str(error),
-            remedy="compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host",
+            remedy="compare it with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host",
         )
     if isinstance(error, UnknownHostKey):
         return HostKeyRefused(
-            "the host key is not known",
+            "the host key is unknown",
             where=where,
-            found=f"no key of it in {known_hosts}",
+            found=f"no key of this host in {known_hosts}",
             needed="a verified host key; none is ever accepted automatically",
             remedy="set ssh.fingerprint in the site file, or connect once with ssh and verify the key",
         )
@@ -163,7 +163,7 @@ def _unreachable(where: str, ssh: Ssh, address: str, known_hosts: Path, error: E
             found=str(error.filename or ssh.key),
             remedy="correct ssh.key; for a lab, run `airavata-runbook lab up`",
         )
-    if isinstance(error, ValueError) or getattr(error, "filename", None):  # an error of the connection names no file
+    if isinstance(error, ValueError) or getattr(error, "filename", None):  # connection errors have no file name
         return HostUnreachable(
             "the private key file is invalid",
             where=where,

@@ -1,4 +1,4 @@
-"""One SSH connection to a node, through its jump host where it has one, closed when the other end is gone."""
+"""One SSH connection to a node, through its jump host if it has one, closed when keepalives stay unanswered."""
 
 import threading
 from contextlib import suppress
@@ -13,24 +13,23 @@ KEEPALIVE = 15.0  # seconds between two keepalive requests, and for the reply to
 
 
 class Connection:
-    """Logged in and verified when it is made. Raises HostUnreachable, SiteError."""
+    """Logged in, with a verified host key. Raises HostUnreachable, SiteError."""
 
     def __init__(self, name: str, node: Node):
-        ssh, sock = node.ssh, None
-        address: str = ssh.host or str(node.address)
+        ssh, address, sock = node.ssh, node.ssh.host or str(node.address), None
         self._jump: paramiko.SSHClient | None = None
         if ssh.jump:
-            jump = parse_jump(ssh)
-            self._jump = open_client(f"jump host {jump.host}", jump, jump.host or "")
+            jump_address, jump = parse_jump(ssh.jump, ssh)
+            self._jump = open_client(f"jump host {jump_address}", jump, jump_address)
             try:
                 sock = self._jump.get_transport().open_channel(
                     "direct-tcpip", (address, ssh.port), ("127.0.0.1", 0), timeout=CONNECT_TIMEOUT
                 )
-            except paramiko.SSHException as error:  # the jump host cannot reach it, or does not forward
+            except paramiko.SSHException as error:  # unreachable from the jump host, or forwarding is off
                 self._jump.close()
                 raise HostUnreachable(
                     "the jump host cannot reach the host",
-                    where=f"host {name}, {address}:{ssh.port} through {jump.user}@{jump.host}:{jump.port}",
+                    where=f"host {name}, {address}:{ssh.port} through {jump.user}@{jump_address}:{jump.port}",
                     found=str(error),
                     remedy="check that the host is up, that ssh.host is its address as seen from the jump host, and that "
                     "the jump host's sshd has AllowTcpForwarding yes",
@@ -51,7 +50,7 @@ class Connection:
         return self.transport.is_active()
 
     def close(self) -> None:
-        """End it, its jump host's and their threads."""
+        """Close it and the jump host's connection; their threads end."""
         self._closed.set()
         clients = [client for client in (self._client, self._jump) if client]
         transports = [client.get_transport() for client in clients]
@@ -62,7 +61,7 @@ class Connection:
                 thread.join(CLOSE_TIMEOUT)
 
     def _watch(self) -> None:
-        """Close the connection when the other end does not reply: a host that lost its power closes nothing."""
+        """Close the connection when a keepalive is not answered: a host that lost power sends no FIN."""
         while self.active and not self._closed.is_set():
             replied = threading.Event()
             request = threading.Thread(target=self._request, args=(replied,), daemon=True)
@@ -73,6 +72,6 @@ class Connection:
             self._closed.wait(KEEPALIVE)
 
     def _request(self, replied: threading.Event) -> None:
-        with suppress(OSError, EOFError, paramiko.SSHException):  # the connection has ended: whoever uses it reports that
-            self.transport.global_request("keepalive@openssh.com", wait=True)  # every server replies, be it with a refusal
+        with suppress(OSError, EOFError, paramiko.SSHException):  # a lost connection is reported by its user
+            self.transport.global_request("keepalive@openssh.com", wait=True)  # every server replies, even if it refuses
         replied.set()

@@ -1,11 +1,12 @@
-"""Files that several hosts of a step want cross the link from this machine once: to one host, where the others fetch them.
+"""Fan-out: files that several hosts of a step need are uploaded once, to one host, from which the others fetch them.
 
-That host, the source, serves them on the private network by an sshd of its own for as long as the step lasts: read only,
-as `nobody`, to whoever has a key that is made for this one step, as is the server's. Nothing of the host's own sshd and
-nobody's authorized_keys is altered. Where it does not work (a port that is blocked, no sftp on a host), the host gets its
-files from this machine, and its report says why.
+That host, the source, serves them on the private network with a second sshd for as long as the step lasts: read-only, as
+`nobody`, with a client key and a host key generated for this step. The configuration of the host's own sshd and all
+authorized_keys files stay unchanged. If a host cannot fetch (a blocked port, no sftp), it gets its files from this machine,
+and its report says why.
 """
 
+import re
 import shlex
 import threading
 from collections import defaultdict
@@ -23,11 +24,11 @@ from airavata_runbook.hosts.host import Host
 from airavata_runbook.hosts.ssh_library import paramiko
 
 T = TypeVar("T")
-USER = "nobody"  # on every Linux, without a shell or a password, and may read what everybody may
-PORTS = (22022, 22023)  # tried when the registry already listens on its own
-ANSWER = 30.0  # seconds for the server to be there, and for it to be gone
-CONNECT = 5  # seconds for a host to reach the source
-FETCH = 3600.0  # seconds for what a host fetches at a time
+USER = "nobody"  # exists on every Linux, without shell and password; can read world-readable files
+PORTS = (22022, 22023)  # tried when the registry listens on its port already
+ANSWER_TIMEOUT = 30.0  # seconds for the server to start, and to stop
+CONNECT_TIMEOUT = 5  # seconds for a host to connect to the source
+FETCH_TIMEOUT = 3600.0  # seconds for all files that a host fetches at a time
 
 SERVE = """umask 022
 sshd=$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v sshd) || { echo it has no sshd; exit; }
@@ -89,7 +90,7 @@ sha256sum -c --quiet <<'END'
 
 @dataclass(frozen=True, order=True)
 class Shared:
-    """A file that more than one host shall have. path: on each of them. sha256: hexadecimal."""
+    """A file that several hosts need. path: on each of them. sha256: hexadecimal."""
 
     path: str
     sha256: str
@@ -112,20 +113,20 @@ class _KeyPair:
 
 
 class FanOut:
-    """One step's files on their way: `with FanOut(source, hosts) as fan_out`. Safe to use from the hosts' threads.
+    """The shared files of one step: `with FanOut(source, hosts, port) as fan_out`. Safe to use from the hosts' threads.
 
-    source: the host that the others fetch from. hosts: all hosts of the step; without the source, nobody fetches. port: the
-    one on which it serves, if nothing listens there yet.
+    source: the host that the others fetch from. hosts: all hosts of the step; if the source is not one of them, no host
+    fetches. port: on which it serves, if nothing listens there yet.
     """
 
     def __init__(self, source: Host, hosts: Iterable[Host], port: int):
         self.source, self.port = source, port
-        self._news = threading.Condition()  # guards what follows
+        self._changed = threading.Condition()  # guards the following attributes
         self._at_source: set[Shared] = set()
         self._ended = source not in list(hosts)  # the source gets no more files in this step
-        self._wanted: defaultdict[str, set[Shared]] = defaultdict(set)  # host → files that it has not asked for yet
-        self._why_not: dict[str, str] = {}  # host → why it does not fetch any more
-        self._serving = threading.Lock()
+        self._missing: defaultdict[str, set[Shared]] = defaultdict(set)  # host → files that it has not fetched yet
+        self._failures: dict[str, str] = {}  # host → why it does not fetch any more
+        self._starting = threading.Lock()
         self._server: _Server | None = None
 
     def __enter__(self) -> Self:
@@ -136,96 +137,98 @@ class FanOut:
             self._server.close()
 
     def first(self, hosts: Iterable[Host]) -> list[Host]:
-        """The hosts, the source before those that wait for it: there may be more hosts than threads."""
+        """The hosts, the source first: the others wait for it, and there may be more hosts than threads."""
         return sorted(hosts, key=lambda host: host is not self.source)
 
-    def watched(self, host: Host, work: Callable[[], T]) -> T:
-        """`work()`; when the source's ends, however it does, nobody waits for it any more."""
+    def watch(self, host: Host, work: Callable[[], T]) -> T:
+        """Returns `work()`; when the source's work ends or fails, no host waits for it any more."""
         try:
             return work()
         finally:
             if host is self.source:
-                with self._news:
+                with self._changed:
                     self._ended = True
-                    self._news.notify_all()
+                    self._changed.notify_all()
 
-    def seen(self, host: Host, file: Shared, there: bool) -> None:
-        """Take note that a host was looked at: the file is there, or it will be asked for."""
-        with self._news:
-            if host is self.source and there:
+    def note(self, host: Host, file: Shared, present: bool) -> None:
+        """Record whether a host has the file; a host that has not will fetch it."""
+        with self._changed:
+            if host is self.source and present:
                 self._at_source.add(file)
-                self._news.notify_all()
-            elif host is not self.source and not there:
-                self._wanted[host.name].add(file)
+                self._changed.notify_all()
+            elif host is not self.source and not present:
+                self._missing[host.name].add(file)
 
     def fetch(self, host: Host, file: Shared) -> str:
-        """Bring a file from the source to `host`, with all others that it wants and the source has by now.
+        """Copy a file from the source to `host`, with all others that the host needs and the source has by now.
 
-        Waits until the source has it. Returns why it could not be done, else "". Raises HostUnreachable when `host` is lost.
+        Waits until the source has it. Returns why that failed, or "". Raises HostUnreachable when `host` is lost.
         """
-        with self._news:
-            self._news.wait_for(lambda: file in self._at_source or self._ended)
+        with self._changed:
+            self._changed.wait_for(lambda: file in self._at_source or self._ended)
             if file not in self._at_source:
-                return f"{self.source.name} has not got it"
-            if file not in self._wanted[host.name]:
-                return self._why_not.get(host.name, "")  # it was asked for together with an earlier one
-            batch = self._wanted[host.name] & self._at_source
-            self._wanted[host.name] -= batch
-        why = self._why_not.get(host.name) or self._fetch(host, sorted(batch))
-        if why:
-            self._why_not[host.name] = why
-        return why
+                return f"{self.source.name} does not have it"
+            if file not in self._missing[host.name]:
+                return self._failures.get(host.name, "")  # it was fetched together with an earlier one
+            batch = self._missing[host.name] & self._at_source
+            self._missing[host.name] -= batch
+        failure = self._failures.get(host.name) or self._fetch(host, sorted(batch))
+        if failure:
+            self._failures[host.name] = failure
+        return failure
 
     def _fetch(self, host: Host, files: list[Shared]) -> str:
-        with self._serving:
+        with self._starting:
             self._server = self._server or _Server(self.source, (self.port, *PORTS))
-        if self._server.why_not:
-            return f"{self.source.name} does not serve it: {self._server.why_not}"
-        answer = host.run(self._server.fetch_script(files), timeout=FETCH)
-        return (
-            f"from {self.source.name}: {answer.complaint.splitlines()[0] if answer.complaint else 'no answer'}"
-            if answer.status
-            else ""
-        )
+        if not self._server.port:
+            return f"{self.source.name} does not serve it: {self._server.failure}"
+        result = host.run(self._server.fetch_script(files), timeout=FETCH_TIMEOUT)
+        if not result.status:
+            return ""
+        return f"from {self.source.name}: {result.last_lines.splitlines()[0] if result.last_lines else 'no output'}"
 
 
 class _Server:
-    """The source's sshd for this step. It ends with `close`, with the connection, or when it hears nothing for a while.
+    """The source's sshd for this step. It ends with `close`, with the connection, or when heartbeats stop.
 
-    why_not: why there is none, else "".
+    port: on which it listens; 0 when it did not start, then failure says why.
     """
 
     def __init__(self, source: Host, ports: tuple[int, ...]):
-        self.source, self.port, self.why_not = source, 0, ""
+        self.source, self.port, self.failure = source, 0, ""
         self.host_key, self.user_key = _KeyPair.new(), _KeyPair.new()
         self.channel: paramiko.Channel | None = None
-        self.heart: threading.Thread | None = None
+        self.heartbeats: threading.Thread | None = None
         self.done = threading.Event()
         try:
             self.channel = source.start(self._script(ports))
-            self.channel.settimeout(ANSWER)
+            self.channel.settimeout(ANSWER_TIMEOUT)
             self.channel.sendall(self.host_key.private.encode())
             answer = self.channel.makefile("rb").readline().decode(errors="replace").strip()
-        except (HostUnreachable, OSError) as error:
-            answer = getattr(error, "message", "") or "no answer"
-        if answer.startswith("port ") and answer.removeprefix("port ").isdecimal():
-            self.port = int(answer.removeprefix("port "))
-            self.heart = threading.Thread(target=heartbeat.send_heartbeats, args=(self.channel, self.done), daemon=True)
-            self.heart.start()
+        except HostUnreachable as error:
+            self.failure = error.message
+            return
+        except OSError:
+            self.failure = "no answer"
+            return
+        if listening := re.fullmatch("port ([0-9]{1,5})", answer):
+            self.port = int(listening[1])
+            self.heartbeats = threading.Thread(target=heartbeat.send_heartbeats, args=(self.channel, self.done), daemon=True)
+            self.heartbeats.start()
         else:
-            self.why_not = answer or "no answer"
+            self.failure = answer or "no answer"
 
     def close(self) -> None:
-        """End it, and see it gone."""
+        """Stop it, and wait until it has ended."""
         self.done.set()
         if not self.channel:
             return
-        with suppress(OSError, EOFError, paramiko.SSHException):  # its connection is gone, and it with it
+        with suppress(OSError, EOFError, paramiko.SSHException):  # the connection is lost, and the server ended with it
             self.channel.shutdown_write()
             self.channel.makefile("rb").read()
         self.channel.close()
-        if self.heart:
-            self.heart.join()
+        if self.heartbeats:
+            self.heartbeats.join()
 
     def _script(self, ports: tuple[int, ...]) -> str:
         return SERVE % {
@@ -238,7 +241,7 @@ class _Server:
         }
 
     def fetch_script(self, files: list[Shared]) -> str:
-        """What a host runs to get files, each whole and compared, or none. It holds the key: to standard input only."""
+        """The script with which a host fetches all files, verified, or none. It contains a key: pass it on stdin only."""
         parts = {file: f"{file.path}.part" for file in files}
         return FETCH_ALL.format(
             key=self.user_key.private,
@@ -246,8 +249,8 @@ class _Server:
             port=self.port,
             address=self.source.node.address,
             user=USER,
-            connect=CONNECT,
-            limit=FETCH,
+            connect=CONNECT_TIMEOUT,
+            limit=FETCH_TIMEOUT,
             parts=shlex.join(parts.values()),
             folders=shlex.join(sorted({file.path.rpartition("/")[0] or "/" for file in files})),
             gets="".join(f'get "{_escaped(file.path)}" "{_escaped(part)}"\n' for file, part in parts.items()),
@@ -257,5 +260,5 @@ class _Server:
 
 
 def _escaped(path: str) -> str:
-    """A path between double quotes, as sftp reads it."""
+    """A path for sftp's double quotes."""
     return "".join("\\" + letter if letter in '\\"' else letter for letter in path)

@@ -1,4 +1,4 @@
-"""A local port that leads through an SSH connection, for clients that want an address to talk to."""
+"""Local port forwarding (`ssh -L`) through an open SSH connection, for clients that need an address to connect to."""
 
 import socket
 import threading
@@ -11,7 +11,7 @@ CHANNEL_TIMEOUT = 15.0  # seconds
 
 
 class Forward:
-    """Listens on 127.0.0.1:`port` (an unused one) and carries every connection to address:port behind SSH."""
+    """Listens on 127.0.0.1:`port` (a free one) and forwards every connection to address:port as the host sees it."""
 
     def __init__(self, transport: Callable[[], paramiko.Transport], address: str, port: int):
         self._transport, self._target = transport, (address, port)
@@ -23,17 +23,17 @@ class Forward:
         self._acceptor.start()
 
     def close(self) -> None:
-        """Stop listening, and end the clients' connections."""
+        """Stop listening, and close the clients' connections."""
         with self._lock:
             self._closed, clients = True, list(self._clients.values())
-        # close() alone does not wake a thread that waits in accept() or recv().
+        # close() alone does not wake a thread in accept() or recv().
         for one in (self._listener, *clients):
-            with suppress(OSError):  # already down
+            with suppress(OSError):  # already closed
                 one.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     def join(self) -> None:
-        """Wait for the threads' end, after `close` and the end of the SSH connection."""
+        """Wait for the threads to end, after `close` and the end of the SSH connection."""
         with self._lock:
             threads = [self._acceptor, *self._clients]
         for thread in threads:
@@ -46,7 +46,7 @@ class Forward:
                 client, peer = self._listener.accept()
             except OSError:
                 return  # closed
-            thread = threading.Thread(target=self._carry, args=(client, peer), daemon=True)
+            thread = threading.Thread(target=self._serve, args=(client, peer), daemon=True)
             with self._lock:
                 if self._closed:
                     client.close()
@@ -54,7 +54,7 @@ class Forward:
                 self._clients[thread] = client
             thread.start()
 
-    def _carry(self, client: socket.socket, peer: tuple[str, int]) -> None:
+    def _serve(self, client: socket.socket, peer: tuple[str, int]) -> None:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             with client:
@@ -67,7 +67,7 @@ class Forward:
         try:
             channel = self._transport().open_channel("direct-tcpip", self._target, peer, timeout=CHANNEL_TIMEOUT)
         except Exception:
-            return  # the client sees a closed connection, as it would from a port where nobody listens
+            return  # the client sees a closed connection, as from a port without a listener
         back = threading.Thread(target=_pump, args=(channel.recv, client.sendall, lambda: _end(client)), daemon=True)
         back.start()
         _pump(client.recv, channel.sendall, channel.shutdown_write)
@@ -80,8 +80,8 @@ def _pump(receive: Callable[[int], bytes], send: Callable[[bytes], None], finish
         while data := receive(1 << 16):
             send(data)
     except OSError:
-        pass  # either side may hang up at any time
-    with suppress(OSError):  # it was gone already
+        pass  # either side may close the connection at any time
+    with suppress(OSError):  # already closed
         finish()
 
 

@@ -1,4 +1,4 @@
-"""Heartbeats to a script on a host, which ends when it receives none."""
+"""Heartbeats to a script on a host, which ends when they stop."""
 
 import threading
 from contextlib import suppress
@@ -10,12 +10,12 @@ TIMEOUT = 60  # seconds without one, after which the script ends
 
 
 def listener() -> str:
-    """Shell that reads heartbeats from standard input, and ends when none arrives within TIMEOUT or the input is closed."""
+    """Shell that reads heartbeats from standard input until none arrives within TIMEOUT or the input is closed."""
     return f'while [ "$(timeout {TIMEOUT} dd bs=1 count=1 2>/dev/null 9>&-)" = . ]; do :; done'
 
 
 def send_heartbeats(channel: paramiko.Channel, done: threading.Event) -> None:
-    """Heartbeats to the `listener` behind a channel, until `done` or the connection's end."""
-    with suppress(OSError):  # the connection is gone: the step that uses it reports that
+    """Send heartbeats to the `listener` behind a channel, until `done` or the connection ends."""
+    with suppress(OSError):  # a lost connection is reported by the step that uses it
         while not done.wait(INTERVAL):
             channel.sendall(b".")

@@ -1,4 +1,4 @@
-"""Host: one verified SSH connection to a node: run a script as root, send bytes, forward a port."""
+"""Host: run scripts as root on a node, send files and forward ports over one verified SSH connection."""
 
 import hashlib
 import secrets
@@ -23,7 +23,7 @@ SESSIONS = 7  # commands at a time; sshd takes 10 on a connection (MaxSessions),
 
 @dataclass(frozen=True)
 class Result:
-    """What a script on a host came to. stdout, stderr: bytes, whole."""
+    """Exit status and complete output (bytes) of a script on a host."""
 
     status: int
     stdout: bytes
@@ -34,14 +34,14 @@ class Result:
         return self.stdout.decode(errors="replace")
 
     @property
-    def complaint(self) -> str:
-        """The last lines of what it said on stderr (or else stdout), for a message."""
-        said = self.stderr.decode(errors="replace").strip() or self.text.strip()
-        return "\n".join(said.splitlines()[-6:])
+    def last_lines(self) -> str:
+        """The last lines of standard error, or else of standard output, for a message."""
+        output = self.stderr.decode(errors="replace").strip() or self.text.strip()
+        return "\n".join(output.splitlines()[-6:])
 
 
 class Host:
-    """A node with an open connection. Made by `connect`; safe to use from several threads."""
+    """A node and its SSH connection, opened at the first use. Safe to use from several threads."""
 
     def __init__(self, node: Node):
         self.node, self.name = node, node.name
@@ -55,17 +55,17 @@ class Host:
     def run(self, script: str, data: bytes | None = None, timeout: float = TIMEOUT) -> Result:
         """Run a POSIX shell script as root; returns its Result whatever its exit status.
 
-        Without `data` the script travels on standard input, so that nothing of it shows in the host's process
-        list. With `data` the script is an argument (it must hold no secret) and reads `data` on its standard
-        input. timeout: seconds without any output. Raises HostUnreachable when the connection fails.
+        Without `data` the script is sent on standard input, so that nothing of it is in the host's process list. With
+        `data` the script is an argument (it must not contain secrets) and reads `data` from standard input. timeout:
+        seconds without any output. Raises HostUnreachable when the connection fails.
         """
         if data is not None:
             return self._exchange(self._shell(script), data, timeout)
-        # One compound command, so that the shell has read it all before anything in it reads standard input.
+        # One compound command: the shell reads it whole before any command in it can read standard input.
         return self._exchange(self._shell(), ("{\n" + script + "\n} </dev/null\n").encode(), timeout)
 
     def connect_in_background(self) -> None:
-        """Begin to connect and return; whoever uses the host next waits for it, and is told what went wrong."""
+        """Start connecting and return; the next use of the host waits for it, and raises its error."""
 
         def connect() -> None:
             with suppress(HostUnreachable):
@@ -81,12 +81,12 @@ class Host:
         """
         nonce = secrets.token_hex(8)
         result = self.run(batch(fragments, nonce))
-        if result.status > 0 and nonce.encode() not in result.stdout:  # the first thing that the script prints
+        if result.status > 0 and nonce.encode() not in result.stdout:  # which the script prints first
             user = self.node.ssh.user
             raise NotRoot(
                 "the user cannot run commands as root",
                 where=f"host {self.name}, user {user}",
-                found=result.complaint or f"no output (exit status {result.status})",
+                found=result.last_lines or f"no output (exit status {result.status})",
                 needed="root, or sudo without a password",
                 remedy="give root a shell: `chsh -s /bin/sh root`"
                 if user == "root"
@@ -122,12 +122,12 @@ class Host:
             raise HostUnreachable(
                 "a file was not copied completely",
                 where=f"host {self.name}: {target}",
-                found=result.complaint,
+                found=result.last_lines,
                 remedy="check the free space on the host's disk, then run again",
             )
 
     def forward(self, port: int, address: str = "127.0.0.1") -> int:
-        """The local port (on 127.0.0.1) of a forward to address:port as the host sees it; kept until `close`."""
+        """The local port (on 127.0.0.1) of a forward to address:port as the host sees it; open until `close`."""
         with self._lock:
             key = (address, port)
             if key not in self._forwards:
@@ -135,27 +135,27 @@ class Host:
             return self._forwards[key].port
 
     def stop(self) -> None:
-        """Interrupt what is running on the host, and refuse more until `resume`."""
+        """Interrupt the commands on the host, and refuse new ones until `resume`."""
         self._stop.set()
         self.close()
 
     def resume(self) -> None:
-        """Take work again after `stop`."""
+        """Accept commands again after `stop`."""
         self._stop.clear()
 
     def pause(self, seconds: float) -> None:
-        """Wait between two looks. Raises HostUnreachable as soon as the user stops the work."""
+        """Wait between two polls. Raises StoppedByUser as soon as the user stops the work."""
         if self._stop.wait(seconds):
             raise self._stopped()
 
     def close(self) -> None:
-        """End the connection, its forwards and their threads; the next use connects again."""
+        """Close the connection and its forwards and end their threads; the next use connects again."""
         if self._connecting and self._connecting is not threading.current_thread():
             self._connecting.join()
         self._drop()
 
     def _drop(self, only: Connection | None = None) -> None:
-        """End the connection that there is; where `only` is given, that one and no newer one."""
+        """Close the current connection. only: unless it is another one by now."""
         with self._lock:
             if only not in (None, self._connection):
                 return
@@ -170,8 +170,8 @@ class Host:
             forward.join()
 
     def _lost(self, error: Exception, connection: Connection) -> HostUnreachable:
-        """The error for a connection that failed, which is closed."""
-        if isinstance(error, paramiko.ChannelException):  # the connection is well; another thread may be at work on it
+        """Close a connection that failed; returns the error to raise."""
+        if isinstance(error, paramiko.ChannelException):  # the connection still works, and other threads may use it
             return HostUnreachable(
                 "the host refused one more SSH session",
                 where=f"host {self.name}",
@@ -193,7 +193,7 @@ class Host:
         return StoppedByUser(STOPPED_BY_USER, where=f"host {self.name}", remedy=remedy)
 
     def _shell(self, script: str | None = None) -> str:
-        """The command of root's shell: with a script as its argument, or one that reads it."""
+        """The command of a root shell that runs `script`, or that reads a script from standard input."""
         shell = "sh" if self.node.ssh.user == "root" else "sudo -n sh"
         return shell if script is None else f"{shell} -c {shlex.quote(script)}"
 
@@ -201,14 +201,14 @@ class Host:
         with self._sessions:
             connection = self._open()
             try:
-                return _exchanged(connection.transport, command, data, timeout, progress)
+                return _run_on(connection.transport, command, data, timeout, progress)
             except TimeoutError:
                 if self._stop.is_set():
                     raise self._stopped() from None
                 raise HostUnreachable(
                     f"a command produced no output for {timeout:.0f} s",
                     where=f"host {self.name}",
-                    remedy="it may still be running there (see ps); run again when it has ended",
+                    remedy="it may still be running there (check with ps); run again after it ended",
                 ) from None
             except (OSError, EOFError, paramiko.SSHException) as error:
                 raise self._lost(error, connection) from None
@@ -222,7 +222,7 @@ class Host:
             return self._connection
 
 
-def _exchanged(transport: paramiko.Transport, command: str, data, timeout: float, progress: Callable[[int], None]) -> Result:
+def _run_on(transport: paramiko.Transport, command: str, data, timeout: float, progress: Callable[[int], None]) -> Result:
     channel = transport.open_session(timeout=CONNECT_TIMEOUT)
     try:
         channel.settimeout(timeout)
@@ -237,14 +237,14 @@ def _exchanged(transport: paramiko.Transport, command: str, data, timeout: float
         feeder.join(timeout)
         status = channel.recv_exit_status()
         if status == -1 and not transport.is_active():
-            raise EOFError("it ended before the command did")
+            raise EOFError("it was closed before the command ended")
         return Result(status, output, b"".join(errors))
     finally:
         channel.close()
 
 
 def _read_errors(channel: paramiko.Channel, errors: list[bytes]) -> None:
-    with suppress(OSError):  # silent for too long, or cut: what it prints on standard output tells
+    with suppress(OSError):  # timed out or lost: reading standard output reports it
         errors.append(channel.makefile_stderr("rb").read())
 
 
@@ -257,4 +257,4 @@ def _feed(channel: paramiko.Channel, data, progress: Callable[[int], None]) -> N
             progress(sent)
         channel.shutdown_write()
     except OSError:
-        pass  # the command ended without reading it all; its exit status tells the story
+        pass  # the command ended without reading it all; its exit status says whether it failed

@@ -1,9 +1,9 @@
-"""One run at a time on a site: a lock that the master keeps for as long as its holder is connected.
+"""One run at a time on a site: a lock on the master, held for as long as its holder is connected.
 
 The lock is flock(2) on a file in the master's /run, held by a shell that receives this process's heartbeats. It ends with
 that shell, whatever happens here: the process ends or is killed (its connection closes), the network fails (no heartbeat
-within heartbeat.TIMEOUT), or the master restarts. So nobody ever has to remove a stale lock by hand. A run that goes on after
-its connection was lost takes the lock again; where another run was quicker, it stops.
+within heartbeat.TIMEOUT), or the master restarts. So no stale lock ever has to be removed by hand. A run that continues after
+its connection was lost takes the lock again; if another run has it by then, this one stops.
 """
 
 import getpass
@@ -21,13 +21,13 @@ from airavata_runbook.hosts.ssh_library import paramiko
 from airavata_runbook.kernel_env import LOCK_HELD
 
 PATH = "/run/airavata-runbook.lock"
-ANSWER = 30.0  # seconds
-UNLOCKABLE = "the site could not be locked for this run"
-AGAIN = 1  # seconds between two tries to take a lock again that was lost
+ANSWER_TIMEOUT = 30.0  # seconds
+NOT_LOCKED = "the site could not be locked for this run"
+RETRY_INTERVAL = 1  # seconds between two attempts to take a lost lock again
 
 
 class SiteLock:
-    """The lock of one site, as this process sees it. master: the host that keeps it."""
+    """The lock of one site in this process. master: the host of the lock file."""
 
     def __init__(self, master: Host):
         self.master = master
@@ -35,11 +35,11 @@ class SiteLock:
 
     @contextmanager
     def held(self, purpose: str) -> Iterator[bool]:
-        """Hold the lock; yields whether it is held. purpose: in words, for whoever finds it taken.
+        """Hold the lock; yields whether it is held. purpose: shown to other runs that find the lock taken.
 
-        A process that holds it already, or runs for one that does, goes on. A master that does not answer cannot be locked:
-        then False, and the work itself reports what is wrong. Raises StepFailed, naming the holder, when another run has the
-        lock: at once, or while the work runs, which is interrupted then.
+        Does nothing in a process that holds it already, or whose parent does. Yields False when the master does not answer:
+        the work itself reports that. Raises StepFailed, which names the holder, when another run has the lock: at once, or
+        during the work, which is then interrupted.
         """
         if os.environ.get(LOCK_HELD) or self._held:
             yield True
@@ -64,7 +64,7 @@ class SiteLock:
 
 
 class _Keeper:
-    """Keeps a lock that was taken, until `release`. lost: why another run has it now, else None."""
+    """Keeps a lock that was taken, until `release`. lost: the error when it could not be kept, else None."""
 
     def __init__(self, host: Host, purpose: str, channel: paramiko.Channel):
         self.host, self.purpose, self.channel = host, purpose, channel
@@ -74,11 +74,11 @@ class _Keeper:
         self._thread.start()
 
     def release(self) -> None:
-        """Give it up."""
+        """Release the lock."""
         self._done.set()
         with self._changing:
             self.channel.close()
-        self._thread.join(ANSWER)
+        self._thread.join(ANSWER_TIMEOUT)
 
     def _keep(self) -> None:
         while not self._done.is_set() and not self.lost:
@@ -87,7 +87,7 @@ class _Keeper:
                 self._take_again()
 
     def _send_heartbeats(self) -> None:
-        """Until the other end is gone."""
+        """Send heartbeats until the connection ends."""
         self.channel.settimeout(heartbeat.INTERVAL)
         with suppress(OSError):
             while True:
@@ -98,14 +98,14 @@ class _Keeper:
                     self.channel.sendall(b".")
 
     def _take_again(self) -> None:
-        while not self._done.wait(AGAIN):
+        while not self._done.wait(RETRY_INTERVAL):
             try:
                 channel = _take(self.host, self.purpose)
-            except (HostUnreachable, _Unanswered):
-                continue  # the work itself reports it, or the next try does
+            except (HostUnreachable, _NoAnswer):
+                continue  # reported by the work itself, or by the next attempt
             except _Taken as error:
-                if error.holder.startswith(_who(self.purpose)):
-                    continue  # ours: its shell has not noticed yet that the connection is gone
+                if error.holder == _holder(self.purpose):
+                    continue  # our own shell on the host, which has not ended yet
                 return self._lose(error)
             except StepFailed as error:
                 return self._lose(error)
@@ -121,67 +121,69 @@ class _Keeper:
             where=error.where,
             found=f"{error.message}: {error.found}",
             retryable=True,
-            remedy="wait for the other run's end, then run again: it continues where this one stopped",
+            remedy="wait until the other run ends, then run again: it continues where this one stopped",
         )
         _interrupt_main()
 
 
 def _interrupt_main() -> None:
-    # In a notebook only SIGINT is heeded; a command heeds SIGTERM even where its shell has it ignore SIGINT.
+    # A notebook handles only SIGINT; a command handles SIGTERM even if its shell made it ignore SIGINT.
     which = signal.SIGTERM if callable(signal.getsignal(signal.SIGTERM)) else signal.SIGINT
-    signal.pthread_kill(threading.main_thread().ident or 0, which)
+    main = threading.main_thread().ident
+    assert main is not None  # it is running
+    signal.pthread_kill(main, which)
 
 
 class _Taken(StepFailed):
-    """Somebody else has the lock. holder: as the lock file names it, "" before it does."""
+    """Another run has the lock. content: of the lock file, "HOLDER, since TIME", or empty when the run has just started."""
 
-    def __init__(self, holder: str, where: str):
+    def __init__(self, content: str, where: str):
         super().__init__(
-            "another run is under way on this site",
+            "another run is in progress on this site",
             where=where,
-            found=holder or "a run that has just begun",
+            found=content or "a run that has just started",
             retryable=True,
-            remedy=f"wait for its end, or stop it; after a lost connection its lock ends within {heartbeat.TIMEOUT} s",
+            remedy=f"wait until it ends, or stop it; after a lost connection its lock ends within {heartbeat.TIMEOUT} s",
         )
-        self.holder = holder
+        self.holder = content.rpartition(", since ")[0]
 
 
-class _Unanswered(StepFailed):
-    """The master did not answer: most likely the connection was lost meanwhile."""
+class _NoAnswer(StepFailed):
+    """The master did not answer: most likely the connection was lost."""
 
 
 def _take(host: Host, purpose: str) -> paramiko.Channel:
     channel, answer, where = host.start(_script()), b"", f"host {host.name}, {PATH}"
-    channel.settimeout(ANSWER)
-    output, silent = channel.makefile("rb"), "the connection ended before an answer"
+    channel.settimeout(ANSWER_TIMEOUT)
+    output, no_answer = channel.makefile("rb"), "the connection ended before an answer"
     try:
-        channel.sendall(f"{_who(purpose)}\n".encode())
+        channel.sendall(f"{_holder(purpose)}\n".encode())
         answer = output.readline().strip()
         if answer == b"held":
             return channel
         printed = (output.read() + channel.makefile_stderr("rb").read()).decode(errors="replace").strip()
     except OSError as error:
-        answer, printed, silent = b"", "", str(error) or f"no answer within {ANSWER:.0f} s"
+        answer, printed, no_answer = b"", "", str(error) or f"no answer within {ANSWER_TIMEOUT:.0f} s"
     finally:
         if answer != b"held":
             channel.close()
     if answer == b"taken":
         raise _Taken(printed, where)
     if not printed:
-        raise _Unanswered(
-            UNLOCKABLE,
+        raise _NoAnswer(
+            NOT_LOCKED,
             where=where,
-            found=silent,
+            found=no_answer,
             retryable=True,
             remedy="check that the host is up, then run again: it continues where it stopped",
         )
     raise StepFailed(
-        UNLOCKABLE,
+        NOT_LOCKED,
         where=where,
         found=printed,
         retryable=True,
         needed="flock, timeout and dd on the host, and a writable /run",
-        remedy="fix what is reported here, then run again: it continues where it stopped",
+        remedy="fix the reported cause, then run again: it continues where it stopped",
     )
 
 
@@ -196,7 +198,8 @@ echo held
 """
 
 
-def _who(purpose: str) -> str:
+def _holder(purpose: str) -> str:
+    """This process, for the lock file."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a user id without a name

@@ -11,7 +11,7 @@ THREADS = 32  # hosts at a time
 
 
 def run_parallel(hosts: Iterable[Host], work: Callable[[Host], T]) -> dict[str, T | Exception]:
-    """Host name → `work(host)`, for all hosts at once; a host's exception is its result, so that no other result is lost.
+    """Host name → `work(host)`, or the exception that it raised there; on all hosts at once.
 
     Ctrl-C interrupts the hosts that are still working; their result is then StoppedByUser.
     """
@@ -20,7 +20,7 @@ def run_parallel(hosts: Iterable[Host], work: Callable[[Host], T]) -> dict[str, 
     def guarded(host: Host) -> T | Exception:
         try:
             return work(host)
-        except Exception as error:  # returned to the caller, who reports it for this host
+        except Exception as error:  # returned to the caller, which reports it for this host
             return error
 
     if not hosts:
@@ -34,7 +34,7 @@ def run_parallel(hosts: Iterable[Host], work: Callable[[Host], T]) -> dict[str, 
                 for host in hosts:
                     host.stop()
                 wait(results.values())
-            finally:  # after a second Ctrl-C too, the next step can use the hosts
+            finally:  # also after a second Ctrl-C: the next step uses the hosts
                 for host in hosts:
                     host.resume()
     return {name: result.result() for name, result in results.items()}

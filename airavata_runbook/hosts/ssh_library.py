@@ -1,7 +1,7 @@
 """paramiko, without invoke: `from airavata_runbook.hosts.ssh_library import paramiko`.
 
-paramiko imports invoke, a tenth of what a process of a run takes to start, for `Match exec` in OpenSSH's own configuration
-files and does without it where it is not installed (paramiko/config.py). The runbook reads no such file.
+paramiko imports invoke only for `Match exec` in OpenSSH's configuration files, and works without it where it is not installed
+(paramiko/config.py). The runbook reads no such file, and importing invoke takes a tenth of the start of each process of a run.
 """
 
 import sys
@@ -9,7 +9,7 @@ import sys
 if "invoke" in sys.modules:
     import paramiko
 else:
-    sys.modules["invoke"] = None  # type: ignore[assignment]  # as if it was not installed; for everybody else it is there as before
+    sys.modules["invoke"] = None  # type: ignore[assignment]  # as if it was not installed, for this import only
     try:
         import paramiko
     finally:

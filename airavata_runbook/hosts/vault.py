@@ -1,7 +1,7 @@
-"""What the master keeps for the site: certificate authorities, keys and generated secrets.
+"""The vault of a site on its master: certificate authorities, keys and generated secrets.
 
-Hosts are the only state: these are made once, on the master, root only; this machine reads them over SSH when a step
-needs them, and keeps them in memory for as long as that step lasts.
+Hosts are the only state: these are created once, on the master, readable by root only; this machine reads them over SSH when
+a step needs them, and keeps them in memory until the step ends.
 """
 
 import base64
@@ -21,7 +21,7 @@ from airavata_runbook.local.terminal import in_live_notebook
 from airavata_runbook.pki.types import Pair
 from airavata_runbook.wellknown import PKI, SECRETS
 
-SHORT = 6  # letters; a shorter value is not masked, for it is part of many a word
+MASK_LENGTH = 6  # characters; a shorter value is not masked, because it is part of many words
 
 
 class Vault:
@@ -30,33 +30,33 @@ class Vault:
     def __init__(self, master: Host):
         self.master = master
         self._read: dict[str, bytes] = {}
-        self._answered: dict[str, str] = {}  # what the user was asked for, once in this process
-        self._asking, self._reading = threading.Lock(), threading.Lock()
-        self._told: set[str] = set()  # every value and line of a key that was read, so that it can be masked
+        self._prompted: dict[str, str] = {}  # reference → the user's input, once in this process
+        self._prompting, self._reading = threading.Lock(), threading.Lock()
+        self._values: set[str] = set()  # every secret and every line of a key that was read, for mask()
 
     def __repr__(self) -> str:
         return f"Vault on host {self.master.name}"
 
     def forget(self) -> None:
-        """A step begins: what earlier ones read may have been made anew since, by a reset and a run from elsewhere."""
+        """Called when a step begins: a reset and a run from another machine may have replaced what earlier steps read."""
         self._read = {}
 
     def authority(self, name: str = "ca") -> Pair:
-        """Certificate and key of a certificate authority of the site. Raises NotYet before it is made."""
+        """Certificate and key of a certificate authority of the site. Raises NotYet before it is created."""
         return self.pair(f"{PKI}/{name}", f"the certificate authority {name} is made")
 
     def admin(self) -> Pair:
-        """The client certificate of the cluster's admin. Raises NotYet before it is made."""
+        """The client certificate of the cluster's admin. Raises NotYet before it is issued."""
         return self.pair(f"{PKI}/admin", "the admin's certificate is issued")
 
     def pair(self, stem: str, made: str = "") -> Pair:
-        """The certificate and key STEM.crt and STEM.key on the master. Raises NotYet before they are made."""
+        """The certificate and key STEM.crt and STEM.key on the master. Raises NotYet before they exist."""
         made = made or f"{stem}.crt is issued"
         return Pair(self.read(f"{stem}.crt", made), self.read(f"{stem}.key", made))
 
     def read(self, path: str, made: str) -> bytes:
-        """A file on the master, as bytes. made: in words, what has to happen before it exists, for NotYet."""
-        with self._reading:  # by one of the threads that want it; the others find it then
+        """The content of a file on the master. made: the clause of NotYet, which is raised before the file exists."""
+        with self._reading:  # one thread reads, the others wait for it
             if path not in self._read:
                 result = self.master.run(f"cat {shlex.quote(path)}")
                 if result.status or not result.stdout:
@@ -67,10 +67,10 @@ class Vault:
     def _keep(self, path: str, content: bytes) -> None:
         self._read[path] = content
         if path.endswith(".key"):
-            self._told.update(line.strip() for line in content.decode(errors="replace").splitlines() if "-----" not in line)
+            self._values.update(line.strip() for line in content.decode(errors="replace").splitlines() if "-----" not in line)
 
     def fetch(self, stems: Iterable[str], references: Iterable[str]) -> None:
-        """Read pairs (as `pair` names them) and generated secrets in one round trip; what is not made yet stays unread."""
+        """Read pairs (as `pair` names them) and generated secrets in one round trip; those that do not exist yet are skipped."""
         paths = [stem + end for stem in stems for end in (".crt", ".key")]
         paths += [f"{SECRETS}/{reference.partition(':')[2]}" for reference in references if reference.startswith("generated:")]
         wanted = {str(number): path for number, path in enumerate(paths) if path not in self._read}
@@ -80,14 +80,14 @@ class Vault:
                 self._keep(wanted[number], answer.stdout)
 
     def secret(self, reference: str) -> str:
-        """The value that a reference of the site file stands for. Raises NotYet, SiteError, StepFailed."""
+        """The value behind a secret reference of the site file. Raises NotYet, SiteError, StepFailed."""
         value = self._value(reference)
-        self._told.add(value)
+        self._values.add(value)
         return value
 
     def mask(self, text: str) -> str:
-        """`text` without the secrets that this process has read so far, plain, in base64, or as JSON or a URL has them."""
-        for value in sorted((value for value in self._told if len(value) >= SHORT), key=len, reverse=True):
+        """`text` without the secrets that this process has read so far, plain, in base64, JSON-escaped or URL-encoded."""
+        for value in sorted((value for value in self._values if len(value) >= MASK_LENGTH), key=len, reverse=True):
             for form in (value, base64.b64encode(value.encode()).decode(), json.dumps(value)[1:-1], quote(value, safe="")):
                 text = text.replace(form, "(a secret)")
         return text
@@ -97,10 +97,10 @@ class Vault:
         if kind == "generated":
             return _text(self.read(f"{SECRETS}/{name}", f"the secret {name} is generated"), f"{SECRETS}/{name} on the master")
         if kind == "prompt":
-            with self._asking:  # hosts that want it at the same time wait for the one answer
-                if reference not in self._answered:
-                    self._answered[reference] = _from_prompt(name)
-            return self._answered[reference]
+            with self._prompting:  # one prompt for all hosts that need it at the same time
+                if reference not in self._prompted:
+                    self._prompted[reference] = _from_prompt(name)
+            return self._prompted[reference]
         return {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}[kind](name)
 
 
@@ -108,7 +108,9 @@ def _text(content: bytes, where: str) -> str:
     try:
         return content.decode().strip()
     except UnicodeDecodeError:
-        raise StepFailed("a secret is no text", where=where, remedy="restore it; or remove it, and a new one is made") from None
+        raise StepFailed(
+            "a secret is not UTF-8 text", where=where, remedy="restore it, or remove it to have it generated again"
+        ) from None
 
 
 def _from_environment(name: str) -> str:
@@ -116,7 +118,7 @@ def _from_environment(name: str) -> str:
         raise SiteError(
             "a secret's environment variable is not set",
             where=f"env:{name}",
-            remedy=f"export {name} before the notebook or command is started",
+            remedy=f"export {name} before starting the notebook or command",
         )
     return os.environ[name]
 
@@ -126,15 +128,17 @@ def _from_file(name: str) -> str:
     try:
         mode = path.stat().st_mode & 0o077
         value = path.read_text().rstrip("\n")
-    except (OSError, ValueError) as error:  # ValueError: no text, or a name that cannot be one of a file
-        raise SiteError("a secret's file cannot be read", where=f"file:{name}", found=str(error)) from None
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or an invalid file name
+        raise SiteError("a secret's file is unreadable", where=f"file:{name}", found=str(error)) from None
     if mode:
-        raise SiteError("a secret's file is open to others", where=f"file:{name}", needed="mode 600", remedy=f"chmod 600 {path}")
+        raise SiteError(
+            "a secret's file is accessible to other users", where=f"file:{name}", needed="mode 600", remedy=f"chmod 600 {path}"
+        )
     return value
 
 
 def require_prompt(reference: str) -> None:
-    """Raises SiteError when a `prompt:` secret could not be asked for: no terminal, and no live notebook."""
+    """Raises SiteError when a `prompt:` secret could not be prompted for: no terminal, and no live notebook."""
     if not (sys.stdin and sys.stdin.isatty()) and not in_live_notebook():
         raise SiteError(
             "a secret cannot be prompted for: there is no terminal and no live notebook",
@@ -157,11 +161,13 @@ def _from_keyring(name: str) -> str:
         value = keyring.get_password("airavata-runbook", name)
     except keyring.errors.KeyringError as error:
         raise StepFailed(
-            "the keyring does not answer",
+            "the keyring is not available",
             where=f"keyring:{name}",
             found=f"{error or type(error).__name__}",
             remedy="unlock it, or use env: or file:",
         ) from None
     if not value:
-        raise StepFailed("the keyring has no such entry", where=f"keyring:{name}", remedy=f"keyring set airavata-runbook {name}")
+        raise StepFailed(
+            "the keyring has no entry for the secret", where=f"keyring:{name}", remedy=f"keyring set airavata-runbook {name}"
+        )
     return value

@@ -1,4 +1,4 @@
-"""What should be true on a host or in the cluster. Each kind knows how to look, to compare and to change."""
+"""The kinds of resources on a host or in the cluster: each has a probe, a comparison and a change."""
 
 from airavata_runbook.engine.resource import Change, Context, NotYet, Resource
 from airavata_runbook.resources.absent import Absent, Cleared, Removed, Stopped

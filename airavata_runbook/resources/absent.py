@@ -1,21 +1,21 @@
-"""What should not be there any more: the resources of a reset. Each looks at the host, never at a record of what was done."""
+"""The resources of a reset: what must not exist. Each probes the host; no record of earlier runs is used."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airavata_runbook.engine.resource import Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.resources.package import ALSO, APT_GET, parse_installed, to_its_end
+from airavata_runbook.resources.package import APT_GET, RECOVERY, parse_installed, with_apt_recovery
 
 PURGE = (
-    f"{ALSO}# When it fails half-way, what is left is noted as to be purged: dpkg --set-selections\n"
+    f"{RECOVERY}# When it fails half-way, what is left is noted as to be purged: dpkg --set-selections\n"
     f"{APT_GET} --allow-change-held-packages purge"
 )
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """A systemd service that neither runs nor starts with the host. It is ended at once, with every process of its own."""
+    """A systemd service that is neither running nor enabled. It is killed, with all its processes."""
 
     name: str
 
@@ -29,7 +29,7 @@ class Stopped:
     def change(self, found: Found, context: Context) -> Change | None:
         state = dict(line.split("=", 1) for line in found.text.splitlines() if "=" in line)
         if not {"ActiveState", "UnitFileState"} <= set(state):
-            raise StepFailed("systemd did not say how the service is", where=self.label, found=found.text[:200] or "nothing")
+            raise StepFailed("systemd did not report the service's state", where=self.label, found=found.text[:200] or "nothing")
         what = ["stop"] if state["ActiveState"] not in ("inactive", "failed") else []
         what += ["disable"] if state.get("UnitFileState") == "enabled" else []
         if not what:
@@ -40,9 +40,9 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Removed:
-    """Packages, with their configuration and with what came along for them alone; nothing else that is unused goes.
+    """Packages to purge, with the dependencies that were installed only for them; no other unused package is removed.
 
-    A package that depends on them goes too where apt has it as installed automatically; the admin's own is never removed.
+    A package that depends on them is removed if apt marks it as automatically installed; the admin's own never is.
     """
 
     names: Sequence[str]
@@ -59,13 +59,13 @@ else echo rpm; rpm -q --qf 'ii %{{NAME}} package\\n' {names} 2>/dev/null | grep 
 
     def change(self, found: Found, context: Context) -> Change | None:
         if found.status:
-            raise ValueError("the packages could not be looked at")
+            raise ValueError("the packages could not be listed")
         manager, here = parse_installed(found.text)
         if theirs := [name for name, how in here.items() if how == "theirs"]:
             raise StepFailed(
-                "packages of the host's own depend on those that a reset takes back",
+                "other packages of the host depend on the packages that a reset removes",
                 found=", ".join(theirs),
-                needed="none that does",
+                needed="no manually installed package that depends on them",
                 remedy=f"apt-get remove {quote(*theirs)}, or, if they may go with the "
                 f"others, apt-mark auto {quote(*theirs)}; then reset again",
             )
@@ -73,7 +73,7 @@ else echo rpm; rpm -q --qf 'ii %{{NAME}} package\\n' {names} 2>/dev/null | grep 
             return None
         names = quote(*here)
         remove = f"{PURGE} {names}" if manager == "deb" else f"dnf -y -q remove {names}"
-        # When dpkg fails, apt-get takes its note back, but does not mark again what came automatically.
+        # When dpkg fails, apt-get resets the selections, but does not mark automatically installed packages again.
         note = (
             (
                 f"note() {{ test $? = 0 || dpkg -s {names} > /dev/null 2>&1 || printf '%s purge\\n' {names} "
@@ -87,16 +87,16 @@ else echo rpm; rpm -q --qf 'ii %{{NAME}} package\\n' {names} 2>/dev/null | grep 
             f"remove {len(here)}",
             detail,
             shown=remove,
-            script=f"{note}{to_its_end(remove)}systemctl daemon-reload\nsystemctl reset-failed\n",
+            script=f"{note}{with_apt_recovery(remove)}systemctl daemon-reload\nsystemctl reset-failed\n",
         )
 
 
 def _debs(names: str) -> str:
-    """Shell that prints "ii NAME package" for each of the packages, and "came-along" or "theirs" for what goes with them.
+    """Shell that prints "ii NAME package" for each of the packages, and "came-along" or "theirs" for others to be removed.
 
-    What depends on them goes, and what is unused afterwards and was not before. What a purge that was killed has left is
-    known by its state: apt-get has dpkg note what is to be purged (the first letter, p) before it begins. It also forgets
-    then that these came automatically, so apt is asked with a copy of its marks in which they are as they were.
+    These depend on the packages, or become unused without them. What a killed purge left is known by its state: apt-get
+    lets dpkg select packages for purging (the first letter, p) before it begins. It also drops their marks as automatically
+    installed, so apt is run with a copy of its marks in which they are restored.
     """
     return f"""list=$(dpkg-query -W -f='${{db:Status-Abbrev}} ${{Package}}\\n') && test -n "$list" || exit 1
 among() {{ case " $(echo $2) " in *" $1 "*) ;; *) false ;; esac; }}
@@ -124,9 +124,9 @@ done"""
 
 @dataclass(frozen=True)
 class Absent:
-    """No such file or folder; `*` stands for any text. A mount point is emptied and stays.
+    """No such file or folder; `*` matches any text. A mount point is emptied and kept.
 
-    parents: folders above it that go too when nothing is left in them. What is mounted below is never deleted.
+    parents: folders above it that are removed too when they are empty. Nothing is deleted while something is mounted below.
     """
 
     path: str
@@ -171,10 +171,10 @@ done
 
 @dataclass(frozen=True)
 class Cleared:
-    """Things of one kind that are not there any more. look: shell that prints a line for each; remove: takes them away.
+    """No items of one kind. look: shell that prints a line for each; remove: shell that removes them.
 
-    only: an extended regular expression; what else is printed is of others. A look that fails has not seen that there is
-    nothing: a pipe in it would hide that, and `grep` fails where it finds nothing; hence `only`.
+    only: an extended regular expression; other lines are ignored. It exists because `look` must fail when it cannot list the
+    items: a pipe to `grep` would hide that, and `grep` fails when nothing matches.
     """
 
     what: str

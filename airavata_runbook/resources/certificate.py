@@ -1,4 +1,4 @@
-"""Certificate authorities and certificates: made when missing, made again when they no longer fit."""
+"""Certificate authorities, the token signing key and certificates: created when missing; certificates are reissued."""
 
 import base64
 import re
@@ -11,16 +11,17 @@ from airavata_runbook.pki.types import Pair, Subject
 from airavata_runbook.resources.file import File
 from airavata_runbook.wellknown import PKI
 
-LOST = "its key is not there"
+KEY_LOST = "key-lost"  # printed by a probe
+LOST = "the private key is missing"
 
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority of the site, NAME.crt and NAME.key under /etc/kubernetes/pki, made once."""
+    """A certificate authority of the site, NAME.crt and NAME.key under /etc/kubernetes/pki, created once."""
 
     name: str
     common_name: str
-    secret = True  # what its probe prints is shown to nobody
+    secret = True  # the probe's output is never shown
 
     @property
     def label(self) -> str:
@@ -33,10 +34,10 @@ class Authority:
         if not found.absent:
             if why := _unusable(found):
                 raise StepFailed(
-                    "a certificate authority cannot be used, and is never made anew over an old one",
+                    "a certificate authority is unusable, and an existing one is never replaced",
                     where=f"{PKI}/{self.name}.crt and .key",
                     found="; ".join(why),
-                    remedy="restore both files; without a copy, remove them: what it signed is then issued again",
+                    remedy="restore both files; without a backup, remove them: a new authority then reissues all certificates",
                 )
             return _guard_key(found, f"{PKI}/{self.name}.key")
         return Change(
@@ -55,7 +56,7 @@ class Authority:
 
 @dataclass(frozen=True)
 class SigningKey:
-    """The key pair that signs service-account tokens: NAME.key and NAME.pub under /etc/kubernetes/pki, made once."""
+    """The key pair that signs service-account tokens: NAME.key and NAME.pub under /etc/kubernetes/pki, created once."""
 
     name: str
 
@@ -69,12 +70,12 @@ class SigningKey:
 
     def change(self, found: Found, context: Context) -> Change | None:
         if not found.absent:
-            if found.text.strip() == LOST:
+            if found.text.strip() == KEY_LOST:
                 raise StepFailed(
-                    "the key that signs tokens is lost, and is never made anew over an old one",
+                    "the key that signs tokens is lost, and an existing one is never replaced",
                     where=f"{PKI}/{self.name}.key",
                     found=LOST,
-                    remedy=f"restore it; without a copy, remove {self.name}.pub: tokens are then signed anew",
+                    remedy=f"restore it; without a backup, remove {self.name}.pub: a new key then signs new tokens",
                 )
             return _guard_key(found, f"{PKI}/{self.name}.key")
         return Change(
@@ -95,8 +96,8 @@ class SigningKey:
 class Certificate:
     """STEM.crt and STEM.key on a host, issued by an authority of the site to `subject`.
 
-    Issued again when missing, expiring within 30 days, naming something else, or signed by another authority.
-    chain: STEM.crt holds the authority's certificate too, below the server's own (POC row 10).
+    Issued again when missing, expiring within 30 days, for another subject, or signed by another authority.
+    chain: STEM.crt contains the authority's certificate too, after the server's own (POC row 10).
     """
 
     stem: str
@@ -104,7 +105,7 @@ class Certificate:
     authority: str = "ca"
     owner: str = "root:root"
     chain: bool = False
-    secret = True  # what its probe prints is shown to nobody
+    secret = True  # the probe's output is never shown
 
     @property
     def label(self) -> str:
@@ -115,7 +116,7 @@ class Certificate:
 
     def change(self, found: Found, context: Context) -> Change | None:
         authority = _or_none(lambda: context.session.vault.authority(self.authority))
-        # That one which is not there will be issued is known in a plan all the same.
+        # A plan knows that a missing certificate will be issued even before its authority exists.
         if found.absent and context.planning:
             why = ["create"]
         elif authority is None:
@@ -149,10 +150,12 @@ class Certificate:
 
 
 def _lost_key(stem: str, end: str) -> str:
-    """Shell that says so when the public half STEM.END is there without its key. A key alone is what an interrupted making
-    leaves, for it is written first."""
+    """Shell that prints KEY_LOST when the public half STEM.END exists without its key.
+
+    A key alone is left by an interrupted creation, because it is written first.
+    """
     stem = quote(stem)
-    return f"test ! -s {stem}.{end} || test -s {stem}.key || {{ echo {LOST}; exit; }}; "
+    return f"test ! -s {stem}.{end} || test -s {stem}.key || {{ echo {KEY_LOST}; exit; }}; "
 
 
 def _look(stem: str) -> str:
@@ -170,8 +173,8 @@ def _pair(found: Found) -> tuple[bytes, bytes]:
 
 
 def _unusable(found: Found) -> list[str]:
-    """Why an authority cannot sign."""
-    if found.text.strip() == LOST:
+    """Why an authority cannot issue certificates; empty if it can."""
+    if found.text.strip() == KEY_LOST:
         return [LOST]
     from airavata_runbook.pki import issue as pki
 
@@ -184,7 +187,7 @@ def _guard(path: str) -> str:
 
 
 def _guard_key(found: Found, path: str, owner: str = "root:root") -> Change | None:
-    """Takes a private key back from whoever else may read it; the last line of what was found is its mode and owner."""
+    """A change when others can access a private key; the last line of the probe's output is its mode and owner."""
     state = found.text.splitlines()[-1]
     if not re.fullmatch(r"[0-7]+ [\w.$-]+:[\w.$-]+", state):
         raise ValueError("no mode and owner")
@@ -211,11 +214,11 @@ def _write_pair(context: Context, stem: str, pair: Pair, owner: str = "root:root
 
 
 def _write(context: Context, *files: tuple[str, bytes, str], owner: str = "root:root") -> None:
-    # In one go: a key whose public half is lost on the way would only be made again.
+    # In one script, so that an interruption rarely leaves a key without its public half.
     script = "".join(File(path, content, mode, owner, secret=True).write_script() for path, content, mode in files)
     result = context.host.run("set -e\n" + script)
     if result.status:
-        raise StepFailed("files could not be written", found=result.complaint)
+        raise StepFailed("files could not be written", found=result.last_lines)
 
 
 def _describe(subject: Subject) -> str:

@@ -1,4 +1,4 @@
-"""Waiting for something to become true, with a deadline and a name: the runbook never just sleeps."""
+"""Waiting for a named condition with a deadline; the runbook never waits a fixed time instead."""
 
 import time
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from airavata_runbook.engine.resource import Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts.host import Host
 
-PAUSE = 0.2  # seconds between two looks
+PAUSE = 0.2  # seconds between two polls
 
 
 @dataclass(frozen=True)
 class Condition:
-    """script: shell that succeeds when it is true, or check: a function that returns what is still missing ("").
+    """script: shell that succeeds when the condition holds; or check: a function that returns what is missing, "" if nothing.
 
-    awaited: what is waited for, in words. deadline: seconds. remedy: what to look at when it does not come.
+    awaited: the condition, in words. deadline: seconds. remedy: what to check after the deadline.
     """
 
     awaited: str
@@ -39,14 +39,14 @@ class Condition:
         if context.planning:
             return Change("wait", waits=True)
         wait = Change("wait", call=lambda: self._poll(context.host), waits=True)
-        return wait if context.touched or self.check() else None  # what it says now is old after a change
+        return wait if context.touched or self.check() else None  # its answer is outdated after a change
 
     def _poll_on(self, host: Host) -> None:
-        # The host looks by itself, so that a far host answers as soon as a near one.
+        # The host polls, so that the latency of the connection does not add to the wait.
         loop = f"until {{ {self.script}\n}} >/dev/null 2>&1; do sleep {PAUSE}; done"
         result = host.run(f"timeout {self.deadline:.0f} sh -c {quote(loop)} || {{ {self.script}\n}}", timeout=self.deadline + 30)
         if result.status:
-            self._give_up(result.complaint)
+            self._give_up(result.last_lines)
 
     def _poll(self, host: Host) -> None:
         end = time.monotonic() + self.deadline

@@ -1,4 +1,4 @@
-"""A key in etcd, made but never overwritten: what `etcdctl mk` did in the POC (row 6)."""
+"""A key in etcd that is created but never overwritten, as by `etcdctl mk` in the POC (row 6)."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from airavata_runbook.errors import NotYet, StepFailed
 
 @dataclass(frozen=True)
 class EtcdKey:
-    """key and its JSON value. Another value under the key is an error: pods may already live by it."""
+    """key and its JSON value. Another value under the key is an error: pods may already depend on it."""
 
     key: str
     value: dict
@@ -23,13 +23,13 @@ class EtcdKey:
         return ""
 
     def ask(self, context: Context) -> bytes | None:
-        """The value under the key, None when there is none."""
+        """The value under the key, or None."""
         if context.planning and "service etcd" in context.touched:
             raise NotYet("etcd runs")
         try:
             with etcd.client(context.session) as client:
                 return client.get(self.key)[0]
-        except etcd.Silent:
+        except etcd.NoAnswer:
             if context.planning:
                 raise NotYet("etcd answers") from None
             raise
@@ -42,18 +42,18 @@ class EtcdKey:
             )
         if _parsed(present) != self.value:
             raise StepFailed(
-                "the key holds another value, and is not overwritten: pods may live by it",
+                "the etcd key has another value, and is not overwritten: pods may depend on it",
                 where=self.key,
                 found=present.decode(errors="replace"),
                 needed=wanted,
-                remedy="give the site file the value found, or drain the cluster and delete the key by hand",
+                remedy="set the found value in the site file, or drain the cluster and delete the key by hand",
             )
         return None
 
     def _make(self, context: Context, wanted: str) -> None:
         with etcd.client(context.session) as client:
             if not client.put_if_not_exists(self.key, wanted):
-                raise StepFailed("somebody else made the key in this moment", where=self.key, retryable=True)
+                raise StepFailed("another client created the etcd key at the same time", where=self.key, retryable=True)
 
 
 def _parsed(value: bytes) -> object:

@@ -1,4 +1,4 @@
-"""Files on a host: whole ones, a marked block in a shared one, and large ones carried over from this machine."""
+"""Files on a host: whole files, folders, a marked block in a shared file, and large files copied from this machine."""
 
 import base64
 import difflib
@@ -23,9 +23,9 @@ PEM = re.compile(r"(-----BEGIN CERTIFICATE-----)\n[A-Za-z0-9+/=\n]+\n(-----END C
 
 @dataclass(frozen=True)
 class File:
-    """A whole file. content: text, bytes, or a function that makes it (it may raise NotYet).
+    """A whole file. content: text, bytes, or a function that returns it (it may raise NotYet).
 
-    secret: only its digest is looked at, and no content is ever shown. Folders above it are made, mode 755.
+    secret: the probe reads only its digest, and no content is ever shown. Missing parent folders are created, mode 755.
     """
 
     path: str
@@ -65,14 +65,14 @@ class File:
         )
 
     def _detail(self, found: Found, wanted: bytes) -> str:
-        """The difference to read. What others could not read on the host is not shown: it may hold somebody's key."""
+        """The diff to show. Content that is not world-readable on the host is left out: it may contain a key."""
         if self.secret:
             return ""
         if found.absent:
             return text_diff(None, wanted, self.path)
         mode, _, _, old = self._look(found)
         if old != wanted and not int(mode, 8) & 0o044:
-            return f"(what was there is not shown: mode {mode})\n" + text_diff(None, wanted, self.path)
+            return f"(the old content is not shown: mode {mode})\n" + text_diff(None, wanted, self.path)
         return text_diff(old, wanted, self.path)
 
     def _bytes(self) -> bytes:
@@ -85,10 +85,10 @@ class File:
         mode, owner, kind, content = self._look(found)
         if kind == "directory":
             raise StepFailed(
-                "a folder is where a file belongs",
+                "a folder is in the place of a file",
                 found=self.path,
-                needed="a file, or nothing",
-                remedy="see what it is there for, and move it away",
+                needed="a file or nothing",
+                remedy="find out what it is used for, and move it away",
             )
         if not kind.startswith("regular"):
             return f"replace a {kind}"
@@ -99,17 +99,17 @@ class File:
         return f"owner {owner} → {self.owner}" if owner != self.owner else ""
 
     def _look(self, found: Found) -> tuple[str, str, str, bytes]:
-        """Mode, owner, kind and content (of a secret: its digest) as the probe saw them. Raises ValueError."""
-        seen = LOOK.fullmatch(found.stdout)
-        if not seen or (bool(seen[4]) != self.secret and seen[3].startswith(b"regular")):
+        """Mode, owner, kind and content (of a secret: its digest) in the probe's output. Raises ValueError."""
+        parsed = LOOK.fullmatch(found.stdout)
+        if not parsed or (bool(parsed[4]) != self.secret and parsed[3].startswith(b"regular")):
             raise ValueError("no mode, owner, kind and content")
-        mode, owner, kind = (part.decode() for part in seen.group(1, 2, 3))
-        return mode, owner, kind, seen[4] or base64.b64decode(seen[5] or b"", validate=True)
+        mode, owner, kind = (part.decode() for part in parsed.group(1, 2, 3))
+        return mode, owner, kind, parsed[4] or base64.b64decode(parsed[5] or b"", validate=True)
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder with its owner (numbers), or a link to one, which is then the folder meant; what is in it is left alone."""
+    """A folder with its mode and owner (numeric); a symbolic link to one is followed. Its content is not changed."""
 
     path: str
     mode: str = "0755"
@@ -130,7 +130,7 @@ class Folder:
         if state == wanted:
             return None
         user, group = self.owner.split(":")
-        # Only with a fifth digit is the group taken away that a new folder has from the one above it (chmod(1), setgid).
+        # Only a mode of five digits clears the setgid bit that a new folder inherits from its parent (chmod(1)).
         return Change(
             "create" if found.absent else f"{state} → {wanted}",
             touches=frozenset({self.path}),
@@ -141,7 +141,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Block:
-    """Some lines in a file that others write to as well, between two marker comments; the rest stays as it is."""
+    """Some lines in a file that others edit as well, between two marker comments; all other lines are kept."""
 
     path: str
     name: str
@@ -156,7 +156,7 @@ class Block:
 
     def change(self, found: Found, context: Context) -> Change | None:
         old = b"" if found.absent else base64.b64decode(found.stdout, validate=True)
-        # The lines of others stay byte for byte, whatever their encoding.
+        # All other lines are kept byte for byte, whatever their encoding.
         new = with_block(old.decode(errors="surrogateescape"), self.name, self.lines).encode(errors="surrogateescape")
         if new == old:
             return None
@@ -169,8 +169,8 @@ class Block:
         )
 
     def _edit(self, content: bytes) -> str:
-        # Whole before it takes the old one's place: the lines of others are lost by no interruption. Only a bind mount (as
-        # /etc/hosts in a container) or a link cannot be replaced, and is written in place.
+        # The new file is complete before it replaces the old one, so that an interruption loses no lines. Only a bind mount
+        # (as /etc/hosts in a container) or a link cannot be replaced, and is written in place.
         path, part = quote(self.path), quote(self.path + ".new")
         return (
             f"test ! -e {path} || cp --preserve=all {path} {part}\n"
@@ -204,7 +204,7 @@ class Upload:
         sha256 = self.sha256() if callable(self.sha256) else self.sha256
         there = not found.status and found.text.split()[:1] == [sha256]
         if self.fan_out:
-            self.fan_out.seen(context.host, Shared(self.path, sha256), there)
+            self.fan_out.note(context.host, Shared(self.path, sha256), there)
         if there:
             return None
         size = f"{self.source.stat().st_size / 1e6:.1f} MB"
@@ -226,14 +226,14 @@ class Upload:
         host.send(self.source, self.path)
 
     def _fetch(self, fan_out: FanOut, host: Host, sha256: str) -> str:
-        why_not = fan_out.fetch(host, Shared(self.path, sha256))
-        if why_not:
+        failure = fan_out.fetch(host, Shared(self.path, sha256))
+        if failure:
             self._send(host)
-        return why_not and f"sent from this machine ({why_not})"
+        return failure and f"sent from this machine ({failure})"
 
 
 def with_block(text: str, name: str, lines: tuple[str, ...]) -> str:
-    """`text` with the block `name` holding `lines`: replaced where it stands, else appended."""
+    """`text` with `lines` in the block `name`, which is replaced if it exists, else appended."""
     begin, end = f"# BEGIN {name}", f"# END {name}"
     block = "\n".join([begin, *lines, end]) + "\n"
     head, found, rest = text.partition(begin + "\n")
@@ -244,7 +244,7 @@ def with_block(text: str, name: str, lines: tuple[str, ...]) -> str:
 
 
 def text_diff(old: bytes | None, new: bytes, path: str) -> str:
-    """A unified difference to read; binary content is named by its size."""
+    """A unified diff; of binary content only the size."""
     try:
         before = _readable(old or b"").splitlines(keepends=True)
         after = _readable(new).splitlines(keepends=True)
@@ -255,12 +255,12 @@ def text_diff(old: bytes | None, new: bytes, path: str) -> str:
 
 
 def _readable(content: bytes) -> str:
-    """Text, in which the body of a certificate is one line: nobody reads it, and it is another one in every site."""
+    """Text with the body of certificates replaced by one line: it is not readable, and differs from site to site."""
     return PEM.sub(r"\1\n(base64)\n\2", content.decode())
 
 
 def _write(install: str, path: str, content: bytes) -> str:
-    # The new file is complete before it takes the old one's place; an interrupted run leaves the old one.
+    # The new file is complete before it replaces the old one, which an interrupted run leaves in place.
     part = quote(path + ".new")
     return _feed(f"umask 077; {install.removesuffix(quote(path))}{part}", content) + f"mv -fT {part} {quote(path)}\n"
 

@@ -1,4 +1,4 @@
-"""Kernel settings that are in force now; a file under /etc/sysctl.d keeps them for the next boot."""
+"""Kernel settings (sysctl) that take effect now; a file under /etc/sysctl.d keeps them across reboots."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from airavata_runbook.engine.resource import Change, Context, Found, quote
 
 @dataclass(frozen=True)
 class Sysctls:
-    """values: name ("net.ipv4.ip_forward") → value. modules: kernel modules without which a name does not exist."""
+    """values: name ("net.ipv4.ip_forward") → value. modules: kernel modules that define the names."""
 
     values: Mapping[str, int]
     modules: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""An object in the cluster, by server-side apply: the API server itself says what would change."""
+"""An object in the cluster, by server-side apply: the API server itself reports what would change."""
 
 import base64
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class KubeObject:
         return ""
 
     def ask(self, context: Context) -> tuple[dict | None, dict]:
-        """The object as it is (None: not there), and as it would be after it is applied."""
+        """The live object (None if it does not exist), and the object as it would be after applying the manifest."""
         from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
         if context.planning and "service kube-apiserver" in context.touched:
@@ -92,14 +92,14 @@ class KubeObject:
                     .to_dict()
                 )
         except ApiError as error:
-            if not error.refused:  # it is in trouble itself, and says nothing of the object
+            if not error.refused:  # an error of the server itself, not of the object
                 raise
             found = "its content is not shown" if self.manifest["kind"] == "Secret" else error.found
             raise StepFailed("the API server refused the object", where=self.label, found=found) from None
 
 
 def _plain(manifest: dict) -> dict:
-    """The object without what the server itself writes into it."""
+    """The object without the fields that the server sets."""
     metadata = {key: value for key, value in manifest.get("metadata", {}).items() if key not in SERVER_MADE}
     annotations = {
         key: value
@@ -121,7 +121,7 @@ def _readable(manifest: dict) -> str:
 
 
 def secret_manifest(name: str, namespace: str, data: dict[str, bytes], kind: str = "Opaque") -> dict:
-    """A v1/Secret object with `data` encoded as the API wants it."""
+    """A v1/Secret object with base64-encoded `data`."""
     encoded = {key: base64.b64encode(value).decode() for key, value in sorted(data.items())}
     return {
         "apiVersion": "v1",

@@ -1,4 +1,4 @@
-"""Packages by the host's own package manager, each at the version that the site names."""
+"""Packages of the host's package manager, each at the version in the site file."""
 
 import re
 from collections.abc import Mapping
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from airavata_runbook.engine.resource import Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
 
-WAIT = 120  # seconds for the end of another's work
+WAIT = 120  # seconds for another process to release its lock
 APT_GET = f"DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout={WAIT} -o Dpkg::Use-Pty=0"
-ALSO = (
+RECOVERY = (
     f"# The end of another's work is waited for, {WAIT} s. Where apt-get asks for one of these, it is run as well:\n"
     "# dpkg --configure -a; apt-get install --fix-broken; apt-get update\n"
 )
@@ -17,8 +17,8 @@ ALSO = (
 
 @dataclass(frozen=True)
 class Packages:
-    """versions: package name → upstream version ("1.36.3"), or a whole one ("1.36.3-1+721a3a5e") where another build of the
-    same version is to be told from it. repository: id of the repository they come from.
+    """versions: package name → upstream version ("1.36.3"), or a full version ("1.36.3-1+721a3a5e") to distinguish builds of
+    the same version. repository: id of the repository that they are installed from.
     """
 
     versions: Mapping[str, str]
@@ -51,73 +51,70 @@ class Packages:
         return Change(
             f"install {len(missing)} of {len(self.versions)}",
             detail,
-            script=to_its_end(command),
+            script=with_apt_recovery(command),
             shown=command,
             touches=frozenset(f"package {name}" for name in missing),
         )
 
 
 def parse_installed(text: str) -> tuple[str, dict[str, str]]:
-    """(deb | rpm | yum, name → full version) from the probe's output. Raises StepFailed without a manager."""
+    """(deb | rpm | yum, name → full version) from the probe's output. Raises StepFailed without a package manager."""
     manager, *rows = text.splitlines() or [""]
     if manager not in ("deb", "rpm", "yum"):
-        raise StepFailed(
-            "the host has no package manager that the runbook knows", found=manager[:200] or "none", needed="apt-get, dnf or yum"
-        )
+        raise StepFailed("the host has no supported package manager", found=manager[:200] or "none", needed="apt-get, dnf or yum")
     words = [row.split() for row in rows]
-    # The first letter is what is wished of the package (h: that it is held), the second how it is (dpkg-query(1)).
+    # The first letter is the desired action (h: hold), the second the status (dpkg-query(1)).
     return manager, {word[1]: word[2] for word in words if len(word) == 3 and re.fullmatch("[uihrp]i", word[0])}
 
 
 def same_version(installed: str, wanted: str) -> bool:
-    """Whether a package's version ("1:1.36.3-1") is the one wanted: upstream ("1.36.3"), or whole but for the epoch."""
+    """Whether a package's version ("1:1.36.3-1") is the wanted one: upstream ("1.36.3"), or full without epoch."""
     version = installed.rpartition(":")[2]
     return wanted == (version if "-" in wanted else upstream(version))
 
 
 def upstream(version: str) -> str:
-    """The upstream part of a package's version without epoch."""
+    """The upstream part of a package's version, without epoch."""
     return version.rpartition(":")[2].partition("-")[0]
 
 
 def rebuilt(installed: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Whether one of the packages is to become another build of its version, and none an older version.
+    """Whether a package is replaced by another build of its version, and none by an older version.
 
-    To apt-get a build may look older than another, for recipes have no order; to go back in earnest it must be told by hand.
+    Builds have no order, so apt-get may take the new one for a downgrade; a real downgrade has to be done by hand.
     """
-    there = [(upstream(installed[name]), upstream(version)) for name, version in wanted.items() if name in installed]
-    return any(old == new for old, new in there) and not any(_numbers(old) > _numbers(new) for old, new in there)
+    versions = [(upstream(installed[name]), upstream(version)) for name, version in wanted.items() if name in installed]
+    return any(old == new for old, new in versions) and not any(_numbers(old) > _numbers(new) for old, new in versions)
 
 
 def _numbers(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)]
 
 
-def install_command(manager: str, repository: str, versions: Mapping[str, str], back: bool = False) -> str:
-    """The command that refreshes the one repository and installs `versions` from it. No other package is removed for them.
+def install_command(manager: str, repository: str, versions: Mapping[str, str], downgrade: bool = False) -> str:
+    """The command that refreshes the index of one repository and installs `versions` from it, without removing any package.
 
-    back: let apt-get install what looks older to it.
+    downgrade: allow apt-get to install what it takes for an older version.
     """
     if manager == "deb":
         source = f"sources.list.d/{repository}.list"
         wanted = quote(*(f"{name}={version}" + "*" * ("-" not in version) for name, version in versions.items()))
         return (
-            f"{ALSO}apt-get -qq update -o Dir::Etc::sourcelist={source} -o Dir::Etc::sourceparts=- "
+            f"{RECOVERY}apt-get -qq update -o Dir::Etc::sourcelist={source} -o Dir::Etc::sourceparts=- "
             f"-o APT::Get::List-Cleanup=0 &&\n"
-            f"{APT_GET} install --no-install-recommends --no-remove {'--allow-downgrades ' * back}{wanted}"
+            f"{APT_GET} install --no-install-recommends --no-remove {'--allow-downgrades ' * downgrade}{wanted}"
         )
     wanted = quote(*(f"{name}-{version}" for name, version in versions.items()))
     return f"{'yum' if manager == 'yum' else 'dnf'} -y -q install --enablerepo={quote(repository)} {wanted}"
 
 
-def to_its_end(command: str) -> str:
-    """The script that brings a package manager's command to its end, and prints on stderr what it said if it failed.
+def with_apt_recovery(command: str) -> str:
+    """A script that runs a package manager's command, with recovery from known failures; its output goes to stderr if it fails.
 
-    What it says is kept until then: dpkg, writing to the pipe of a lost connection, would be killed in the midst of its
-    work. Where the command names something without which it cannot go on, that is done, once, and whether the work can be
-    done then decides: what a killed dpkg has left is finished, and package lists that are empty or older than their
-    repository are fetched. A lock of another is waited for here as well: DPkg::Lock::Timeout is for dpkg's own, not for those
-    of the lists and the archives.
+    The output is buffered: dpkg would be killed while it works if it wrote to the pipe of a lost connection. If apt-get's
+    output names the remedy, that is run once and the command is tried again: an interrupted dpkg is finished, and outdated
+    or missing package lists are fetched. The script also waits for locks of other processes, because DPkg::Lock::Timeout
+    covers dpkg's lock only, not those of the lists and the archives.
     """
     return f"""export LC_ALL=C
 work() {{

@@ -1,4 +1,4 @@
-"""Secrets on a host: those that the master makes for itself, once, and the registry's password file."""
+"""Secrets on a host: generated ones on the master, and the registry's password file."""
 
 import re
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class Generated:
     def change(self, found: Found, context: Context) -> Change | None:
         path = quote(f"{SECRETS}/{self.name}")
         if found.absent:
-            # An empty file is what a host that lost its power may have kept of one.
+            # A power failure may leave an empty file.
             clear = f"rm -f {path}\n" if found.stdout else ""
             make = (
                 f"umask 077; mkdir -p {SECRETS}; head -c 24 /dev/urandom | base64 | tr '+/' '-_' > {path}.new\n"
@@ -41,12 +41,12 @@ class Generated:
 
 @dataclass(frozen=True)
 class Htpasswd:
-    """A password file with one user, hashed with bcrypt (POC row 9). password: gives the value (it may raise NotYet)."""
+    """A password file with one user, hashed with bcrypt (POC row 9). password: returns the value (it may raise NotYet)."""
 
     path: str
     user: str
     password: Callable[[], str] = field(repr=False)
-    secret = True  # what its probe prints is shown to nobody
+    secret = True  # the probe's output is never shown
 
     @property
     def label(self) -> str:
@@ -62,7 +62,7 @@ class Htpasswd:
         password = self.password()
         if _mode(mode) == "600" and len(entries) == 1 and htpasswd_matches(entries[0], self.user, password):
             return None
-        # A hash is salted: the file is written anew only when it does not fit the password any more.
+        # Each bcrypt hash has its own salt, so the file is only rewritten when it does not match the password.
         content = htpasswd_entry(self.user, password) + "\n"
         return Change(
             "create" if found.absent else "replace",
@@ -76,5 +76,5 @@ class Htpasswd:
 def _mode(text: str) -> str:
     """A file's mode as stat prints it. Raises ValueError."""
     if not re.fullmatch("[0-7]+", text):
-        raise ValueError("no mode of a file")
+        raise ValueError("no file mode")
     return text

@@ -1,4 +1,4 @@
-"""A systemd service that is enabled, running, and younger than everything it reads."""
+"""A systemd service that is enabled, running, and started after the last change of every file that it reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,Exec
 
 @dataclass(frozen=True)
 class Service:
-    """reads: files it takes in at start; package: its package. One of them newer than its process: it restarts.
+    """reads: files that it reads at start. package: its package. It is restarted when one of them is newer than its process.
 
-    The host decides (file times against the process's start time), so that a run which was interrupted between
-    writing a file and restarting the service is completed by the next one.
+    This is decided by file times and the process's start time on the host, so that the next run completes one that was
+    interrupted between writing a file and restarting the service.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Service:
 
     def probe(self) -> str:
         files = quote(*self.reads) if self.reads else ""
-        # The package database's own file list is written at installation; binaries keep the builder's times.
+        # dpkg writes its file list at installation; the program files keep the times of the build.
         times = f"stat -L -c '%.6Y %n' {files} 2>/dev/null; " if files else ""
         if self.package:
             times += (
@@ -40,33 +40,33 @@ class Service:
     def change(self, found: Found, context: Context) -> Change | None:
         state, times = parse(found.text)
         if not {"LoadState", "ActiveState", "UnitFileState"} <= set(state):
-            raise StepFailed("systemd did not say how the service is", where=self.label, found=found.text[:200] or "nothing")
+            raise StepFailed("systemd did not report the service's state", where=self.label, found=found.text[:200] or "nothing")
         if state.get("LoadState") == "not-found" and not context.planning:
             raise NotYet(f"the service {self.name} is installed")
         started = started_at(state)
         newer = [name for name, changed in times.items() if started and changed > started]
-        touched = [name for name in [*self.reads, f"package {self.package}"] if name in context.touched]
-        why = []
+        package = f"package {self.package}"
+        touched = [name for name in [*self.reads, package] if name in context.touched]
+        verb, reasons = "", []
         if state.get("ActiveState") != "active":
-            why.append("start")
+            verb, reasons = "start", ["start"]
         elif newer or touched:
-            names = sorted(set(newer) | {name.split(" ")[0] for name in touched})
-            why.append("restart: newer " + ", ".join(names))
+            names = sorted(set(newer) | {"package" if name == package else name for name in touched})
+            verb, reasons = "restart", ["restart: newer " + ", ".join(names)]
         elif state.get("NeedDaemonReload") == "yes":
-            why.append("restart: unit file changed")
-        if state.get("UnitFileState") != "enabled":
-            why.append("enable")
-        if not why:
+            verb, reasons = "restart", ["restart: unit file changed"]
+        enable = state.get("UnitFileState") != "enabled"
+        reasons += ["enable"] if enable else []
+        if not reasons:
             return None
-        # To enable also reloads what systemd knows of all units (systemctl(1)), which takes most of a service's time to start.
-        commands = [f"systemctl enable --quiet {self.name}" if "enable" in why else "systemctl daemon-reload"]
-        if why[0] != "enable":
-            commands.append(f"systemctl {why[0].partition(':')[0]} {self.name}")
-        # The reason stands above a long trace, or else in the last lines.
+        # `enable` also reloads all units (systemctl(1)), which takes most of the time of a service's start.
+        commands = [f"systemctl enable --quiet {self.name}" if enable else "systemctl daemon-reload"]
+        commands += [f"systemctl {verb} {self.name}"] if verb else []
+        # The cause is logged before a long stack trace, or else in the last lines.
         log = f"journalctl -u {self.name} -n 60 --no-pager -o cat | cut -c1-400"
         complain = f"{{ {{ {log} | grep -iE 'error|panic|fatal|denied|no space' || {log}; }} | tail -n 6 >&2; exit 1; }}"
         return Change(
-            ", ".join(why),
+            ", ".join(reasons),
             script="\n".join(f"{line} || {complain}" for line in commands),
             shown="\n".join(commands),
             touches=frozenset({f"service {self.name}"}),

@@ -185,7 +185,7 @@ def test_other_hosts_get_their_files_when_the_source_fails(site, uploads):
         uploads(site)
     report = failed.value.report
     assert [one.host for one in report.failures] == ["two"]
-    assert summaries(report, "one") == summaries(report, "three") == {"create, sent from this machine (two has not got it)"}
+    assert summaries(report, "one") == summaries(report, "three") == {"create, sent from this machine (two does not have it)"}
     assert sums(site, "one", uploads.files) == sums(site, "three", uploads.files) == uploads.sums
 
 
@@ -198,11 +198,11 @@ def test_the_one_time_key_reads_world_readable_files_and_permits_nothing_else(si
         assert hosts["three"].run(script).text == "two\n"
         for refused in ('get /etc/shadow "/tmp/got"', "put /etc/hostname /tmp/put", "rm /tmp", "mkdir /tmp/made"):
             answer = hosts["three"].run(script.replace('get "/etc/hostname" "/tmp/got"', refused))
-            assert answer.status and "ermission denied" in answer.complaint, refused
+            assert answer.status and "ermission denied" in answer.last_lines, refused
         command = script.replace("timeout 3600 sftp -b -", "timeout 9 ssh").replace("-P ", "-p ")
         assert "a shell" not in hosts["three"].run(command.replace("@10.90.0.12 >/dev/null", "@10.90.0.12 echo a shell")).text
         forward = command.replace("ssh -F", "ssh -N -o ExitOnForwardFailure=yes -R 7777:127.0.0.1:22 -F")
-        assert "remote port forwarding failed" in hosts["three"].run(forward).complaint
+        assert "remote port forwarding failed" in hosts["three"].run(forward).last_lines
     finally:
         server.close()
 
@@ -216,7 +216,7 @@ from airavata_runbook.site import Site
 heartbeat.TIMEOUT, heartbeat.INTERVAL = 3, 1
 hosts, large = session_of(Site.model_validate_json(sys.argv[1])).hosts, Shared("/var/tmp/large", "0" * 64)
 with FanOut(hosts["two"], hosts.values(), 5000) as fan_out:
-    fan_out.seen(hosts["two"], large, True), fan_out.seen(hosts["three"], large, False)
+    fan_out.note(hosts["two"], large, True), fan_out.note(hosts["three"], large, False)
     fan_out.fetch(hosts["three"], large)
 """
 

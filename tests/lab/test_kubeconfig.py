@@ -104,7 +104,7 @@ def test_kubeconfig_works_from_here(site, tmp_path, capsys):
     time.sleep(1)
     assert version(path) == "of the test"
 
-    with pytest.raises(StepFailed, match="another site of this name"):
+    with pytest.raises(StepFailed, match="another site with the same name"):
         kubeconfig._forward(site_with("closed", port=2222))
 
     os.kill(pid, signal.SIGKILL)  # after a crash the record that is left is recognised as stale

@@ -199,7 +199,7 @@ def test_a_second_run_is_refused_until_the_first_ends_or_stops_responding(site, 
     holder = hold_lock(site)
     try:
         started = time.monotonic()
-        message = rf"(?s)another run is under way.*process {holder.pid}, a test that keeps the lock, since 20\d\d-"
+        message = rf"(?s)another run is in progress.*process {holder.pid}, a test that keeps the lock, since 20\d\d-"
         with pytest.raises(StepFailed, match=message):
             service(site)
         assert time.monotonic() - started < 15

@@ -40,7 +40,7 @@ def ca(site, hosts, tmp_path_factory) -> Path:
 
 def output(host: Host, script: str) -> str:
     done = host.run(script)
-    assert done.status == 0, done.complaint
+    assert done.status == 0, done.last_lines
     return done.text.strip()
 
 

@@ -115,7 +115,7 @@ def test_a_service_is_stopped_and_disabled_where_it_has_to_be(state, summary):
 
 
 def test_a_service_of_which_nothing_is_known_is_no_stopped_one():
-    with pytest.raises(StepFailed, match="did not say"):
+    with pytest.raises(StepFailed, match="did not report"):
         Stopped("etcd").change(Found(b"System has not been booted with systemd"), Context(None, None))
 
 

@@ -186,7 +186,7 @@ def test_a_package_of_the_admins_is_never_removed_with_ours(installed):
     installed.sh("apt-get -qq update; apt-get -qq -y install own")
     before = installed.state()
     for planning in (True, False):
-        with pytest.raises(StepFailed, match="depend on those that a reset takes back") as raised:
+        with pytest.raises(StepFailed, match="depend on the packages that a reset removes") as raised:
             done(NO_TOOL, planning)
         assert raised.value.found == "own" and "apt-get remove own" in raised.value.remedy
         assert installed.state() == before, "nothing is purged"

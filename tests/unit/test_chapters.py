@@ -137,7 +137,7 @@ def test_what_a_site_file_points_to_is_looked_at_before_anything_is_touched(site
         "registry.password",
         "ssh.key",
     ]
-    assert "/nowhere/api.tar" in told["airavata.images.api-server"] and "open to others" in str(found)
+    assert "/nowhere/api.tar" in told["airavata.images.api-server"] and "accessible to other users" in str(found)
     assert "canary" not in str(found)
 
 

@@ -31,6 +31,6 @@ def test_an_etcd_that_does_not_answer_is_told_in_a_run_and_foreseen_in_a_plan(se
     key = EtcdKey("/gateway/network/config", {"Network": "10.244.0.0/16"})
     with pytest.raises(NotYet, match="etcd answers"):
         key.ask(Context(session.master, session, planning=True))
-    with pytest.raises(StepFailed, match="(?s)etcd does not answer.*no answer over the connection to it.*run again") as told:
+    with pytest.raises(StepFailed, match="(?s)etcd does not answer.*no answer over the SSH connection.*run again") as told:
         key.ask(Context(session.master, session))
     assert told.value.retryable and "on head: systemctl status etcd" in told.value.remedy

@@ -65,9 +65,9 @@ def fetched(script: str) -> list[str]:
 
 def test_what_is_there_is_fetched_at_once_and_the_rest_as_it_comes(hosts, way):
     for file in (FIRST, SECOND, THIRD):
-        way.seen(hosts.one, file, False)
-    way.seen(hosts.source, FIRST, True), way.seen(hosts.source, SECOND, True)
-    later = threading.Timer(0.2, lambda: way.seen(hosts.source, THIRD, True))
+        way.note(hosts.one, file, False)
+    way.note(hosts.source, FIRST, True), way.note(hosts.source, SECOND, True)
+    later = threading.Timer(0.2, lambda: way.note(hosts.source, THIRD, True))
     later.start()
     assert [way.fetch(hosts.one, file) for file in (FIRST, SECOND, THIRD)] == ["", "", ""]
     assert [fetched(script) for script in hosts.one.ran] == [[FIRST.path, SECOND.path], [THIRD.path]]
@@ -75,7 +75,7 @@ def test_what_is_there_is_fetched_at_once_and_the_rest_as_it_comes(hosts, way):
 
 
 def test_nothing_is_served_when_nobody_asks(hosts, way):
-    way.seen(hosts.source, FIRST, True), way.seen(hosts.one, FIRST, True)
+    way.note(hosts.source, FIRST, True), way.note(hosts.one, FIRST, True)
     assert hosts.source.serves == 0
 
 
@@ -85,41 +85,42 @@ def test_nobody_waits_for_a_source_whose_work_has_ended(hosts, way, end):
         time.sleep(0.2)
         end()
 
-    way.seen(hosts.one, FIRST, False)
+    way.note(hosts.one, FIRST, False)
     waiting = threading.Thread(target=lambda: hosts.one.ran.append(way.fetch(hosts.one, FIRST)))
     waiting.start()
     with suppress(ZeroDivisionError):
-        way.watched(hosts.source, work)
+        way.watch(hosts.source, work)
     waiting.join(5)
-    assert hosts.one.ran == ["source has not got it"]
+    assert hosts.one.ran == ["source does not have it"]
 
 
 def test_a_step_without_the_source_waits_for_nobody(hosts):
     way = FanOut(hosts.source, [hosts.one], 5000)
-    way.seen(hosts.one, FIRST, False)
-    assert way.fetch(hosts.one, FIRST) == "source has not got it"
+    way.note(hosts.one, FIRST, False)
+    assert way.fetch(hosts.one, FIRST) == "source does not have it"
 
 
 def test_a_host_that_cannot_fetch_tries_once_and_does_not_keep_another_from_it(hosts, way):
     hosts.one.answer = Result(255, b"", b"ssh: connect to host 10.0.0.2 port 5000: Connection timed out\nConnection closed.\n")
     for host in (hosts.one, hosts.two):
         for file in (FIRST, SECOND):
-            way.seen(host, file, False)
-    way.seen(hosts.source, FIRST, True)
+            way.note(host, file, False)
+    way.note(hosts.source, FIRST, True)
     why = "from source: ssh: connect to host 10.0.0.2 port 5000: Connection timed out"
     assert way.fetch(hosts.one, FIRST) == why
-    way.seen(hosts.source, SECOND, True)
+    way.note(hosts.source, SECOND, True)
     assert way.fetch(hosts.one, SECOND) == why and len(hosts.one.ran) == 1
     assert way.fetch(hosts.two, FIRST) == way.fetch(hosts.two, SECOND) == "" and hosts.source.serves == 1
 
 
-def test_a_source_that_cannot_be_reached_any_more_is_a_reason_and_no_error(hosts, way):
+@pytest.mark.parametrize("message", ["the connection to the host was lost", "port 22"])
+def test_a_source_that_cannot_be_reached_any_more_is_a_reason_and_no_error(hosts, way, message):
     def lost(script):
-        raise HostUnreachable("the connection to the host was lost", where="host source")
+        raise HostUnreachable(message, where="host source")
 
     hosts.source.start = lost
-    way.seen(hosts.source, FIRST, True), way.seen(hosts.one, FIRST, False)
-    assert way.fetch(hosts.one, FIRST) == "source does not serve it: the connection to the host was lost"
+    way.note(hosts.source, FIRST, True), way.note(hosts.one, FIRST, False)
+    assert way.fetch(hosts.one, FIRST) == f"source does not serve it: {message}"
 
 
 def test_the_source_goes_to_work_before_those_who_wait_for_it(hosts, way):
@@ -127,7 +128,7 @@ def test_the_source_goes_to_work_before_those_who_wait_for_it(hosts, way):
 
 
 def test_the_keys_show_only_in_what_goes_to_standard_input(hosts, way):
-    way.seen(hosts.source, FIRST, True), way.seen(hosts.one, FIRST, False)
+    way.note(hosts.source, FIRST, True), way.note(hosts.one, FIRST, False)
     way.fetch(hosts.one, FIRST)
     assert hosts.one.ran[0].count("PRIVATE KEY") == 2
     server = way._server

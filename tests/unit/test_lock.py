@@ -48,7 +48,7 @@ def master(monkeypatch):
         opened.put(channel)
         return channel
 
-    monkeypatch.setattr(lock, "AGAIN", 0.01)
+    monkeypatch.setattr(lock, "RETRY_INTERVAL", 0.01)
     monkeypatch.delenv(kernel_env.LOCK_HELD, raising=False)
     return lock.SiteLock(SimpleNamespace(name="one", start=start)), channels, opened
 

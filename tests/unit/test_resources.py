@@ -187,7 +187,7 @@ def test_only_missing_packages_are_installed_at_their_versions():
 def test_package_managers_are_told_apart():
     assert parse_installed("rpm\nii  etcd 3.6.16-1\n") == ("rpm", {"etcd": "3.6.16-1"})
     assert "dnf -y -q install --enablerepo=ours etcd-3.6.16" in install_command("rpm", "ours", {"etcd": "3.6.16"})
-    with pytest.raises(StepFailed, match="no package manager"):
+    with pytest.raises(StepFailed, match="no supported package manager"):
         parse_installed("")
 
 
@@ -309,8 +309,8 @@ def test_a_lost_key_is_said_and_never_made_anew_over_what_it_belongs_to(keys, ma
         lose()
         for planning in (True, False):
             error = brought_about(made, planning).error
-            assert isinstance(error, StepFailed) and "never made anew" in error.message and "restore" in error.remedy
-            assert "its key is not there" in error.found
+            assert isinstance(error, StepFailed) and "never replaced" in error.message and "restore" in error.remedy
+            assert "the private key is missing" in error.found
     assert (keys / public).read_bytes() == before and sorted(path.name for path in keys.iterdir()) == sorted([public, key.name])
     key.write_bytes(kept)
     key.chmod(0o600)

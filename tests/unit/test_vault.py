@@ -222,5 +222,5 @@ def test_a_keyring_that_does_not_answer_is_told(site, monkeypatch):
 
     errors = SimpleNamespace(KeyringError=KeyringError)  # stands in for the keyring package, which need not be installed
     monkeypatch.setitem(sys.modules, "keyring", SimpleNamespace(get_password=locked, errors=errors))
-    with pytest.raises(StepFailed, match="(?s)the keyring does not answer.*the collection is locked.*unlock it"):
+    with pytest.raises(StepFailed, match="(?s)the keyring is not available.*the collection is locked.*unlock it"):
         session_of(site).vault.secret("keyring:registry")
