@@ -148,7 +148,7 @@ def certificates(session: Session) -> Rows:
         for part in files:
             path, _, pem = part.partition("\n")
             problems += [f"{name}: {path}: {why}" for why in pki.problems(pem.encode())]
-            rows.append([name, path, f"{pki.describe(pem.encode()).not_after:%Y-%m-%d}"])
+            rows.append([name, path, f"{pki.end_of(pem.encode()):%Y-%m-%d}"])
     _fail_on("certificates must be renewed", problems)
     return [["host", "certificate", "valid until"], *rows]
 

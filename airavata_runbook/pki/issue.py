@@ -4,7 +4,7 @@ Keys are ECDSA P-256, except the one that signs service-account tokens. Sources:
 requirements"; LAB.md for which certificates a cluster of systemd services needs; the POC's rows 9 and 10.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -17,34 +17,17 @@ from airavata_runbook.errors import RunbookError
 from airavata_runbook.pki.read import USAGES, is_ca, names, signed_by, title, usages
 from airavata_runbook.pki.types import Pair, SigningKey, Subject
 
-PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 # A host whose clock is a little slow must accept a certificate that was just issued.
 CLOCK_SKEW = timedelta(hours=1)
 
 
-@dataclass(frozen=True)
-class CertificateInfo:
-    """What to show of a certificate: dns, ips and usages sorted; dates are aware. Not the serial number, which is random."""
-
-    subject: str
-    issuer: str
-    dns: list[str]
-    ips: list[str]
-    usages: list[str]
-    ca: bool
-    not_before: datetime
-    not_after: datetime
-
-
 def new_ca(common_name: str, days: int = 3650) -> Pair:
     """A new certificate authority, valid from an hour ago for `days` days; it signs no other CA."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(Subject(common_name))
-    start = datetime.now(UTC)
-    builder = _builder(name, name, key.public_key(), start, start + timedelta(days=days), key.public_key(), ca=True)
-    return Pair(_pem(builder.sign(key, hashes.SHA256())), _private_pem(key))
+    return _signed(name, key, name, key, datetime.now(UTC) + timedelta(days=days), ca=True)
 
 
 def issue(ca: Pair, subject: Subject, days: int = 365) -> Pair:
@@ -54,14 +37,12 @@ def issue(ca: Pair, subject: Subject, days: int = 365) -> Pair:
     characters, an invalid address).
     """
     authority, authority_key = _authority(ca)
-    key = ec.generate_private_key(ec.SECP256R1())
-    start = datetime.now(UTC)
-    end = min(start + timedelta(days=days), authority.not_valid_after_utc)
-    builder = _builder(_name(subject), authority.subject, key.public_key(), start, end, authority_key.public_key(), ca=False)
-    builder = builder.add_extension(x509.ExtendedKeyUsage([USAGES[use] for use in subject.usages]), critical=False)
+    end = min(datetime.now(UTC) + timedelta(days=days), authority.not_valid_after_utc)
+    extensions: list[x509.ExtensionType] = [x509.ExtendedKeyUsage([USAGES[use] for use in subject.usages])]
     if alternatives := _alternatives(subject):
-        builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-    return Pair(_pem(builder.sign(authority_key, hashes.SHA256())), _private_pem(key))
+        extensions.append(x509.SubjectAlternativeName(alternatives))
+    key = ec.generate_private_key(ec.SECP256R1())
+    return _signed(_name(subject), key, authority.subject, authority_key, end, extensions)
 
 
 def new_signing_key() -> SigningKey:
@@ -104,23 +85,12 @@ def problems(
         return [*found, f"its extensions could not be parsed: {error}"]
 
 
-def describe(cert_pem: bytes) -> CertificateInfo:
-    """The fields of a certificate. Raises RunbookError when it could not be parsed."""
+def end_of(cert_pem: bytes) -> datetime:
+    """When a certificate expires, aware. Raises RunbookError when it could not be parsed."""
     try:
-        cert = x509.load_pem_x509_certificate(cert_pem)
+        return x509.load_pem_x509_certificate(cert_pem).not_valid_after_utc
     except ValueError as error:
         raise RunbookError("a certificate could not be parsed", found=str(error), needed="PEM") from None
-    dns, ips = names(cert)
-    return CertificateInfo(
-        subject=cert.subject.rfc4514_string(),
-        issuer=cert.issuer.rfc4514_string(),
-        dns=sorted(dns),
-        ips=sorted(str(ip) for ip in ips),
-        usages=sorted(usages(cert)),
-        ca=is_ca(cert),
-        not_before=cert.not_valid_before_utc,
-        not_after=cert.not_valid_after_utc,
-    )
 
 
 def _authority(ca: Pair) -> tuple[x509.Certificate, PrivateKey]:
@@ -147,23 +117,41 @@ def _authority(ca: Pair) -> tuple[x509.Certificate, PrivateKey]:
     )
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: PublicKey, start: datetime, end: datetime, issuer_key: PublicKey, ca: bool
-) -> x509.CertificateBuilder:
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start - CLOCK_SKEW)
-        .not_valid_after(end)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        .add_extension(identifier, critical=False)
-        .add_extension(x509.BasicConstraints(ca, path_length=0 if ca else None), critical=True)
-        .add_extension(_key_usage(ca), critical=True)
+def _signed(
+    subject: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    issuer: x509.Name,
+    issuer_key: PrivateKey,
+    end: datetime,
+    extensions: Sequence[x509.ExtensionType] = (),
+    ca: bool = False,
+) -> Pair:
+    """The key and its certificate, valid from an hour ago; extensions: further ones, none of them critical."""
+    usage = x509.KeyUsage(
+        digital_signature=not ca,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
     )
+    builder = (
+        x509.CertificateBuilder(issuer, subject, key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - CLOCK_SKEW)
+        .not_valid_after(end)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+        .add_extension(x509.BasicConstraints(ca, path_length=0 if ca else None), critical=True)
+        .add_extension(usage, critical=True)
+    )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    cert = builder.sign(issuer_key, hashes.SHA256())
+    return Pair(cert.public_bytes(serialization.Encoding.PEM), _private_pem(key))
 
 
 def _name(subject: Subject) -> x509.Name:
@@ -191,24 +179,6 @@ def _addresses(subject: Subject) -> list[IPv4Address | IPv6Address]:
         return [ip_address(ip) for ip in subject.ips]
     except ValueError as error:
         raise RunbookError("invalid address for a certificate", where=subject.common_name, found=str(error)) from None
-
-
-def _key_usage(ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not ca,
-        key_cert_sign=ca,
-        crl_sign=ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _pem(cert: x509.Certificate) -> bytes:
-    return cert.public_bytes(serialization.Encoding.PEM)
 
 
 def _private_pem(key: PrivateKey) -> bytes:

@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from airavata_runbook.cluster import kubeconfig
 from airavata_runbook.errors import RunbookError
-from airavata_runbook.pki import htpasswd
+from airavata_runbook.pki import htpasswd, read
 from airavata_runbook.pki import issue as pki
 from airavata_runbook.pki.chain import bundle, check_chain
 from airavata_runbook.pki.types import Pair, Subject
@@ -103,19 +103,22 @@ def handshake(client, server, name):
 
 def test_what_is_issued_says_what_was_asked(ca):
     pair = pki.issue(ca, Subject("admin", "system:masters", usages=("client",)), days=90)
-    shown = pki.describe(pair.cert)
-    assert shown.subject == "CN=admin,O=system:masters" and shown.issuer == "CN=Lab CA"
-    assert shown.usages == ["client"] and shown.ca is False and shown.dns == [] and "serial" not in str(shown)
-    assert timedelta(days=89) < shown.not_after - NOW <= timedelta(days=90, hours=1)
-    assert shown.not_before < NOW - timedelta(minutes=50), "a clock a little behind must accept it"
-    shown = pki.describe(pki.issue(ca, APISERVER).cert)
-    assert shown.dns == ["kubernetes", "kubernetes.default"] and shown.ips == ["10.254.0.1", "127.0.0.1"]
+    cert = x509.load_pem_x509_certificate(pair.cert)
+    assert read.title(cert) == "CN=admin,O=system:masters" and cert.issuer.rfc4514_string() == "CN=Lab CA"
+    assert read.usages(cert) == {"client"} and not read.is_ca(cert) and read.names(cert) == (set(), set())
+    assert timedelta(days=89) < pki.end_of(pair.cert) - NOW <= timedelta(days=90, hours=1)
+    assert cert.not_valid_before_utc < NOW - timedelta(minutes=50), "a clock a little behind must accept it"
+    cert = x509.load_pem_x509_certificate(pki.issue(ca, APISERVER).cert)
+    assert read.names(cert) == (
+        {"kubernetes", "kubernetes.default"},
+        {ip_address("10.254.0.1"), ip_address("127.0.0.1")},
+    )
 
 
 def test_a_leaf_never_outlives_its_authority():
     short = pki.new_ca("short", days=10)
     leaf = pki.issue(short, APISERVER, days=365)
-    assert pki.describe(leaf.cert).not_after == pki.describe(short.cert).not_after
+    assert pki.end_of(leaf.cert) == pki.end_of(short.cert)
     # It expires within 30 days, but making it again would not change that: no endless renewal.
     assert pki.problems(leaf.cert, key_pem=leaf.key, ca_pem=short.cert, subject=APISERVER) == []
     late = datetime.now(UTC) + timedelta(days=11)
@@ -207,7 +210,7 @@ def test_an_authority_of_the_same_name_is_another_authority(ca):
 
 def test_dates(ca):
     pair = pki.issue(ca, APISERVER, days=100)
-    end = pki.describe(pair.cert).not_after
+    end = pki.end_of(pair.cert)
 
     def at(moment):
         return pki.problems(pair.cert, now=moment)
@@ -224,7 +227,7 @@ def test_garbage_is_a_reason_and_no_crash(ca, garbage):
     assert "could not be parsed" in pki.problems(garbage)[0]
     assert pki.problems(pair.cert, key_pem=garbage) == ["its key could not be parsed"]
     with pytest.raises(RunbookError):
-        pki.describe(garbage)
+        pki.end_of(garbage)
 
 
 # --- an admin's own certificate ------------------------------------------------------------------------------
