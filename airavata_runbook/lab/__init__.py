@@ -4,7 +4,6 @@ Every function takes a `Site` and finds the hosts' state by itself: a lab that w
 is the same lab. Nothing outside this package knows whether a host is a lab's.
 """
 
-import fcntl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from airavata_runbook.errors import CannotBuild
 from airavata_runbook.lab import image, keys, network, preflight
 from airavata_runbook.lab.host import LabHost, lab_folder, lab_host, lab_hosts, lab_settings, require_running
 from airavata_runbook.lab.system import write_file
-from airavata_runbook.local.paths import state_dir
+from airavata_runbook.local.once import locked
 from airavata_runbook.local.terminal import text_table
 from airavata_runbook.site import Site
 
@@ -123,12 +122,8 @@ def _in_parallel(hosts: list[LabHost], work: Callable[[LabHost], None]) -> None:
 @contextmanager
 def _locked(site: Site) -> Iterator[None]:
     """Let one command at a time change a lab. Raises CannotBuild where its hosts belong to another state folder."""
-    bridge = lab_settings(site).bridge
     _require_own_hosts(site)
-    file = state_dir() / "labs" / f".{bridge}.lock"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(lab_folder(site)):
         yield
 
 

@@ -4,15 +4,14 @@ What only a host that shares this machine's kernel needs, and a real one does no
 Source of facts: measurements on lab hosts, systemd-nspawn(1) of systemd 252.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
-import tempfile
 from pathlib import Path
 
 from airavata_runbook.lab.system import run, write_file
 from airavata_runbook.local import debian
+from airavata_runbook.local.once import build_once
 from airavata_runbook.local.paths import cache_dir
 from airavata_runbook.local.terminal import Progress
 
@@ -100,35 +99,25 @@ def path() -> Path:
 def ensure() -> Path:
     """The folder of the host image, which is built when the cache has none (about a minute). Raises CannotBuild."""
     target = path()
-    if target.is_dir():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if target.is_dir():  # built by another process while this one waited
-            return target
-        for partial in target.parent.glob(".host-*"):  # left by a build that was killed
-            shutil.rmtree(partial)
-        building = Path(tempfile.mkdtemp(prefix=".host-", dir=target.parent))
-        try:
-            with Progress("lab: host image", total=3) as progress:
-                _build(building, progress)
-            building.chmod(0o755)
-            building.rename(target)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)  # renamed unless the build failed
-        for old in target.parent.glob("host-*"):
-            if old != target and not _in_use(old):
-                shutil.rmtree(old)
+    build_once(target, target.is_dir, _build)
     return target
 
 
-def _build(root: Path, progress: Progress) -> None:
-    progress.update("Debian base", done=0)
-    debian.bootstrap(root, [], SUITE)
-    progress.update("packages", done=1)
-    debian.install(root, PACKAGES)
-    progress.update("settings", done=2)
+def _build(root: Path) -> None:
+    with Progress("lab: host image", total=3) as progress:
+        progress.update("Debian base", done=0)
+        debian.bootstrap(root, [], SUITE)
+        progress.update("packages", done=1)
+        debian.install(root, PACKAGES)
+        progress.update("settings", done=2)
+        _configure(root)
+    for old in root.parent.glob("host-*"):
+        if not _in_use(old):
+            shutil.rmtree(old)
+
+
+def _configure(root: Path) -> None:
+    root.chmod(0o755)
     for files, mode in ((FILES, 0o644), (SCRIPTS, 0o755)):
         for name, content in files.items():
             write_file(root / name, content.encode(), mode)
