@@ -6,12 +6,14 @@ Downloaded packages are kept in the cache, which is mounted while packages are i
 """
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email import message_from_string
 from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild
@@ -22,6 +24,7 @@ APT = Path("/etc/apt")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TIMEOUT = 1800.0  # seconds, for one bootstrap or one installation over a slow link
+ONE_LINE = re.compile(r"deb\s+(?:\[([^]]*)]\s+)?(\S+)\s+(\S+)\s+(\S.*)")  # [options] uri suite components
 SETTINGS = """Acquire::Retries "3";
 Acquire::Languages "none";
 """
@@ -147,38 +150,26 @@ def machine_sources(apt: Path = APT) -> list[Source]:
 
 def _one_line(text: str) -> Iterator[Source]:
     for line in text.splitlines():
-        kind, _, rest = line.partition("#")[0].strip().partition(" ")
-        options, bracket, entry = rest.strip().removeprefix("[").partition("]")
-        words = (entry if bracket else rest).split()
-        if kind != "deb" or len(words) < 3:
-            continue
-        given = dict(option.split("=", 1) for option in options.split() if "=" in option) if bracket else {}
-        yield Source(words[0], words[1], tuple(words[2:]), _keyring(given.get("signed-by", "")))
+        if found := ONE_LINE.fullmatch(line.partition("#")[0].strip()):
+            options, uri, suite, components = found.groups(default="")
+            yield Source(uri, suite, tuple(components.split()), _keyring(options.partition("signed-by=")[2]))
 
 
 def _deb822(text: str) -> Iterator[Source]:
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     for paragraph in "\n".join(lines).split("\n\n"):
-        fields: dict[str, str] = {}
-        name = ""
-        for line in paragraph.splitlines():
-            if line[:1].isspace():
-                fields[name] = fields.get(name, "") + "\n" + line.strip()
-            else:
-                name, _, value = line.partition(":")
-                name = name.strip().lower()
-                fields[name] = value.strip()
-        if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() == "no":
+        fields = message_from_string(paragraph.strip())  # the syntax is that of a mail's header
+        if "deb" not in fields.get("Types", "").split() or fields.get("Enabled", "yes").lower() == "no":
             continue
-        for uri in fields.get("uris", "").split():
-            for suite in fields.get("suites", "").split():
-                yield Source(uri, suite, tuple(fields.get("components", "").split()), _keyring(fields.get("signed-by", "")))
+        for uri in fields.get("URIs", "").split():
+            for suite in fields.get("Suites", "").split():
+                yield Source(uri, suite, tuple(fields.get("Components", "").split()), _keyring(fields.get("Signed-By", "")))
 
 
 def _keyring(signed_by: str) -> Path:
     # Without a path (none given, or a key in the file itself), Debian's own keyring has to verify Debian.
-    first = signed_by.split(",")[0].strip()
-    return Path(first) if first.startswith("/") else KEYRING
+    first = re.match(r"\s*(/[^\s,]+)", signed_by)
+    return Path(first[1]) if first else KEYRING
 
 
 def _sources_of(suite: str) -> str:
@@ -243,32 +234,18 @@ def _codename(root: Path) -> str:
 
 def _run(command: list[str], what: str, stdin: str = "", **variables: str) -> None:
     proxies = {name: value for name, value in os.environ.items() if name.lower() in ("http_proxy", "https_proxy", "no_proxy")}
-    environment = {
-        "PATH": PATH,
-        "LC_ALL": "C.UTF-8",
-        "HOME": "/root",
-        "DEBIAN_FRONTEND": "noninteractive",
-        **proxies,
-        **variables,
-    }
-    with tempfile.TemporaryFile() as log:
-        try:
-            status = subprocess.run(
-                command,
-                env=environment,
-                input=stdin.encode(),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                timeout=TIMEOUT,
-                check=False,
-            ).returncode
-        except subprocess.TimeoutExpired:
-            status = -1
-        if status:
-            log.seek(0)
-            last = log.read().decode(errors="replace").strip().splitlines()[-12:]
-            raise CannotBuild(
-                f"the {what} failed",
-                found="\n".join([f"exit status {status}", *last]),
-                remedy="check that apt-get update works on this machine, then run again: downloaded packages are kept",
-            )
+    fixed = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"}
+    environment = fixed | proxies | variables
+    try:
+        done = subprocess.run(
+            command, env=environment, input=stdin.encode(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TIMEOUT
+        )
+        status, output = done.returncode, done.stdout
+    except subprocess.TimeoutExpired as error:
+        status, output = -1, error.output or b""
+    if status:
+        raise CannotBuild(
+            f"the {what} failed",
+            found="\n".join([f"exit status {status}", *output.decode(errors="replace").strip().splitlines()[-12:]]),
+            remedy="check that apt-get update works on this machine, then run again: downloaded packages are kept",
+        )
