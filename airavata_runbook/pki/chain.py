@@ -56,13 +56,7 @@ def check_chain(
     clients trust already and that the file may therefore omit; None: the public ones.
     """
     now = now or datetime.now(UTC)
-    found = list(_format_problems(leaf_and_chain_pem))
-    certs: list[x509.Certificate] = []
-    try:
-        if not _is_der(leaf_and_chain_pem):
-            certs = x509.load_pem_x509_certificates(leaf_and_chain_pem)
-    except ValueError as error:
-        found = found or [_unreadable(error)]
+    certs, found = _read_certificates(leaf_and_chain_pem)
     key, key_problems = _read_key(key_pem)
     found += key_problems
     if not certs:
@@ -70,36 +64,38 @@ def check_chain(
     try:
         leaf = _leaf(certs, key)
         path = _path(leaf, certs)
-        found += _leaf_problems(leaf, certs, key)
-        found += _foreign_problems(certs, path)
-        found += _order_problems(certs, path)
-        found += _root_problems(path, roots_pem)
-        for cert in path:
-            found += _date_problems(cert, now)
-        found += _ca_problems(path)
-        found += _server_problems(leaf, name)
+        for problems in (
+            _leaf_problems(leaf, certs, key),
+            _foreign_problems(certs, path),
+            _order_problems(certs, path),
+            _root_problems(path[-1], roots_pem),
+            *(_date_problems(cert, now) for cert in path),
+            _ca_problems(path),
+            _server_problems(leaf, name),
+        ):
+            found += problems
     except ValueError as error:  # extensions that could not be parsed
         found.append(Problem("a certificate in the file is malformed", str(error), remedy="have it issued again"))
     return found
 
 
-def _is_der(content: bytes) -> bool:
-    return content[:2] == b"\x30\x82"
-
-
-def _unreadable(error: ValueError) -> Problem:
-    return Problem(
-        "the certificates could not be parsed",
-        str(error).split("\n")[0],
-        "one BEGIN CERTIFICATE … END CERTIFICATE block or more",
-        "check that no block is truncated, and that a newline separates two files that are joined",
-    )
+def _read_certificates(content: bytes) -> tuple[list[x509.Certificate], list[Problem]]:
+    if content[:2] == b"\x30\x82":
+        return [], [Problem("the certificate is not text", "DER", "PEM", "openssl x509 -inform der -in FILE")]
+    found = list(_format_problems(content))
+    try:
+        return x509.load_pem_x509_certificates(content), found
+    except ValueError as error:
+        unreadable = Problem(
+            "the certificates could not be parsed",
+            str(error).split("\n")[0],
+            "one BEGIN CERTIFICATE … END CERTIFICATE block or more",
+            "check that no block is truncated, and that a newline separates two files that are joined",
+        )
+        return [], found or [unreadable]
 
 
 def _format_problems(content: bytes) -> Iterator[Problem]:
-    if _is_der(content):
-        yield Problem("the certificate is not text", "DER", "PEM", "openssl x509 -inform der -in FILE")
-        return
     kinds = [kind.decode() for kind in BLOCK.findall(content)]
     if "PKCS7" in kinds:
         convert = "openssl pkcs7 -print_certs -in FILE"
@@ -188,8 +184,7 @@ def _numbered(certs: Sequence[x509.Certificate]) -> str:
     return ", ".join(f"{number}. {title(cert)}" for number, cert in enumerate(certs, 1))
 
 
-def _root_problems(path: Sequence[x509.Certificate], roots_pem: bytes | None) -> Iterator[Problem]:
-    last = path[-1]
+def _root_problems(last: x509.Certificate, roots_pem: bytes | None) -> Iterator[Problem]:
     if last.issuer == last.subject:
         return
     if roots_pem is None:
