@@ -14,7 +14,7 @@ from airavata_runbook.configs import node
 from airavata_runbook.configs import registry as configs
 from airavata_runbook.engine.step import Rows, Target, check, master, registry_node, step
 from airavata_runbook.errors import NotYet, StepFailed
-from airavata_runbook.images.http import RegistryError
+from airavata_runbook.images.http import Connection, RegistryError
 from airavata_runbook.images.registry import Registry
 from airavata_runbook.mirror import images as mirror
 from airavata_runbook.pki.chain import check_chain
@@ -159,13 +159,8 @@ def registry_client(session: Session, password: str | None) -> Registry:
     """A client through an SSH forward to the registry. password: of the site's user; None: without credentials."""
     site = session.site
     port = session.registry_host.forward(site.registry.port)
-    return Registry(
-        f"https://127.0.0.1:{port}",
-        name=site.registry_address,
-        ca=trusted(session),
-        user=site.registry.user if password else None,
-        password=password,
-    )
+    user = site.registry.user if password else None
+    return Registry(Connection(f"https://127.0.0.1:{port}", site.registry_address, trusted(session), user, password))
 
 
 def trusted(session: Session) -> bytes:

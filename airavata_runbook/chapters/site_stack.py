@@ -6,7 +6,6 @@ from airavata_runbook import stacks
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.images import source as images
 from airavata_runbook.images.layout import Layout, open_archive
-from airavata_runbook.local import paths
 from airavata_runbook.mirror import images as mirror
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import ImageSource
@@ -33,7 +32,7 @@ class SiteImage:
         if not self.source:
             return open_archive(mirror.build([self.repository])[self.repository])
         auth = session_of(self.site).vault.secret(self.source.auth) if self.source.auth else None
-        return images.resolve(self.source, folder=paths.base_dir(), auth=auth)
+        return images.resolve(self.source, auth)
 
     def digest(self) -> str:
         """Of the mirror's build in the cache; "" for any other image: its tag determines its content already."""
@@ -47,8 +46,10 @@ def site_images(site: Site) -> dict[str, SiteImage]:
         source = site.airavata.images.get(name)
         if name == "pause":  # containerd's configuration names it, before there is any image
             tag = PAUSE_IMAGE.partition(":")[2]
+        elif source:
+            tag = images.tag(source)
         else:
-            tag = images.tag(source, folder=paths.base_dir()) if source else mirror.tag(name)
+            tag = mirror.tag(name)
         found[name] = SiteImage(site, name, tag, source)
     return found
 

@@ -116,7 +116,7 @@ def _image(site: Site, name: str, source: ImageSource, registries: bool) -> list
 
 def _check_image(site: Site, source: ImageSource, registries: bool) -> None:
     if source.archive:
-        images.resolve(source, folder=paths.base_dir())  # an archive is only opened, and compared with its digest
+        images.resolve(source)  # an archive is only opened, and compared with its digest
     elif source.build:
         images.check_build(paths.resolve_path(source.build))
     else:

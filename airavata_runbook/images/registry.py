@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from airavata_runbook.images.archive import SMALL, BadImage
-from airavata_runbook.images.http import TIMEOUT, Connection, RegistryError
+from airavata_runbook.images.http import Connection, RegistryError
 from airavata_runbook.images.layout import BlobReader, Layout, blob_name, open_archive
 from airavata_runbook.images.manifest import (
     DIGEST,
@@ -31,23 +31,11 @@ ACCEPT = {"Accept": ", ".join((*MANIFESTS, *INDEXES))}
 
 
 class Registry:
-    """One registry; thread-safe. For the arguments see `http.Connection`."""
+    """One registry; thread-safe."""
 
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        name: str | None = None,
-        ca: bytes | str | Path | None = None,
-        user: str | None = None,
-        password: str | None = None,
-        timeout: tuple[float, float] = TIMEOUT,
-    ):
-        self.connection = Connection(base_url, name, ca, user, password, timeout)
+    def __init__(self, connection: Connection):
+        self.connection = connection
         self._holders: dict[str, str] = {}  # digest of a blob → a repository of this registry that has it
-
-    def __repr__(self) -> str:
-        return f"Registry({self.connection.name}, user={self.connection.user})"
 
     def ping(self) -> int:
         """The status of the API's root: 200, or 401 without (good) credentials. Raises RegistryError."""

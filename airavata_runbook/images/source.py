@@ -11,12 +11,13 @@ from pathlib import Path
 
 from airavata_runbook.errors import RunbookError
 from airavata_runbook.images.archive import BadImage
-from airavata_runbook.images.http import TIMEOUT
+from airavata_runbook.images.http import TIMEOUT, Connection
 from airavata_runbook.images.layout import Layout, open_archive
 from airavata_runbook.images.manifest import PLATFORM
 from airavata_runbook.images.reference import Reference
 from airavata_runbook.images.registry import Registry
 from airavata_runbook.local import paths
+from airavata_runbook.local.once import build_once
 from airavata_runbook.site.parts import ImageSource
 
 LOOKUP_TIMEOUT = (5, 10)  # seconds to connect to a registry in which an image is only looked up, and for its response
@@ -31,25 +32,18 @@ ENGINES = {
 }
 
 
-def resolve(
-    source: ImageSource,
-    *,
-    folder: Path,
-    auth: str | None = None,
-    ca: bytes | str | Path | None = None,
-    platform: str = PLATFORM,
-) -> Layout:
+def resolve(source: ImageSource, auth: str | None = None) -> Layout:
     """The image of a site file's source, on this machine; what was pulled or built before is used again.
 
-    folder: base of relative paths. auth: the value of `source.auth`, `user:password`. ca: of the registry to pull from,
-    when it is not a public one. Raises BadImage, RegistryError, or RunbookError when an image cannot be built.
+    auth: the value of `source.auth`, `user:password`. Raises BadImage, RegistryError, or RunbookError when an image cannot be
+    built.
     """
     if source.archive:
-        layout = open_archive(_below(folder, source.archive), platform)
+        layout = open_archive(paths.resolve_path(source.archive))
     elif source.build:
-        layout = _build(_below(folder, source.build), platform)
+        layout = _build(paths.resolve_path(source.build))
     else:
-        layout = _pull(source, auth, ca, platform)
+        layout = _pull(source, auth)
     if source.digest and source.digest not in layout.digests:
         raise BadImage(
             "an image does not match the digest in the site file",
@@ -61,15 +55,15 @@ def resolve(
     return layout
 
 
-def check_pull(source: ImageSource, auth: str | None = None, ca: bytes | str | Path | None = None) -> None:
+def check_pull(source: ImageSource, auth: str | None = None) -> None:
     """Look up an image that is pulled in its registry, unless this machine has it.
 
     Raises BadImage when the registry does not have it; RegistryError, after LOOKUP_TIMEOUT without a response.
     """
     reference, digest = _pinned(source)
-    if (_pulled_folder(digest, PLATFORM) / "index.json").exists():
+    if (_pulled_folder(digest) / "index.json").exists():
         return
-    registry = _registry(reference, auth, ca, LOOKUP_TIMEOUT)
+    registry = _registry(reference, auth, LOOKUP_TIMEOUT)
     if registry.manifest_digest(reference.repository, digest) is None:
         raise BadImage(
             "no such image in the registry",
@@ -88,12 +82,12 @@ def check_build(context: Path) -> None:
         _engine(context)
 
 
-def tag(source: ImageSource, *, folder: Path) -> str:
+def tag(source: ImageSource) -> str:
     """A tag that changes exactly when the source does, without pulling or building: `sha-` and 16 hexadecimal digits."""
     if source.build:
-        return f"sha-{_content_digest(_below(folder, source.build))[:16]}"
+        return f"sha-{_content_digest(paths.resolve_path(source.build))[:16]}"
     if source.archive:
-        digest = source.digest or open_archive(_below(folder, source.archive)).digest
+        digest = source.digest or open_archive(paths.resolve_path(source.archive)).digest
     else:
         _, digest = _pinned(source)
     return f"sha-{digest.removeprefix('sha256:')[:16]}"
@@ -108,24 +102,24 @@ def _pinned(source: ImageSource) -> tuple[Reference, str]:
     return reference, digest
 
 
-def _pull(source: ImageSource, auth: str | None, ca: bytes | str | Path | None, platform: str) -> Layout:
+def _pull(source: ImageSource, auth: str | None) -> Layout:
     reference, digest = _pinned(source)
-    into = _pulled_folder(digest, platform)
+    into = _pulled_folder(digest)
     if (into / "index.json").exists():  # written last
         with suppress(BadImage):  # a damaged cache is repaired: the pull below fetches what is not intact
-            layout = open_archive(into, platform)
+            layout = open_archive(into)
             layout.verify()
             return layout
-    return _registry(reference, auth, ca, TIMEOUT).pull(reference.repository, digest, into, platform)
+    return _registry(reference, auth).pull(reference.repository, digest, into)
 
 
-def _registry(reference: Reference, auth: str | None, ca: bytes | str | Path | None, timeout: tuple[float, float]) -> Registry:
+def _registry(reference: Reference, auth: str | None, timeout: tuple[float, float] = TIMEOUT) -> Registry:
     user, _, password = (auth or "").partition(":")
-    return Registry(reference.url, ca=ca, user=user or None, password=password or None, timeout=timeout)
+    return Registry(Connection(reference.url, user=user or None, password=password or None, timeout=timeout))
 
 
-def _pulled_folder(digest: str, platform: str) -> Path:
-    return paths.cache_dir() / "images" / "pulled" / f"{digest.replace(':', '-')}-{platform.replace('/', '-')}"
+def _pulled_folder(digest: str) -> Path:
+    return paths.cache_dir() / "images" / "pulled" / f"{digest.replace(':', '-')}-{PLATFORM.replace('/', '-')}"
 
 
 def _built_archive(context: Path) -> Path:
@@ -139,25 +133,21 @@ def _built_archive(context: Path) -> Path:
     return paths.cache_dir() / "images" / "built" / f"{_content_digest(context)}.tar"
 
 
-def _build(context: Path, platform: str) -> Layout:
+def _build(context: Path) -> Layout:
     archive = _built_archive(context)
-    if not archive.exists():
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=archive.parent) as work:
-            new = Path(work) / "image.tar"
-            _run_engine(context, new, Path(work) / "id")
-            open_archive(new, platform)
-            os.replace(new, archive)
-    return open_archive(archive, platform)
+    build_once(archive, archive.exists, lambda part: _run_engine(context, part))
+    return open_archive(archive)
 
 
-def _run_engine(context: Path, archive: Path, id_file: Path) -> None:
+def _run_engine(context: Path, archive: Path) -> None:
     engine = _engine(context)
     build, save = ENGINES[engine]
-    values = {"context": str(context), "archive": str(archive), "id_file": str(id_file)}
-    _run([engine, *(word.format(**values) for word in build)])
-    values["id"] = id_file.read_text().strip()
-    _run([engine, *(word.format(**values) for word in save)])
+    with tempfile.TemporaryDirectory() as work:
+        values = {"context": str(context), "archive": str(archive), "id_file": f"{work}/id"}
+        _run([engine, *(word.format(**values) for word in build)])
+        values["id"] = Path(work, "id").read_text().strip()
+        _run([engine, *(word.format(**values) for word in save)])
+    open_archive(archive)  # for this platform
 
 
 def _engine(context: Path) -> str:
@@ -203,7 +193,3 @@ def _content_digest(context: Path) -> str:
             with path.open("rb") as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
-
-
-def _below(folder: Path, path: str) -> Path:
-    return paths.resolve_path(path if path.startswith("~") else folder / path)

@@ -244,8 +244,9 @@ def _run(command: list[str], what: str, stdin: str = "", **variables: str) -> No
     except subprocess.TimeoutExpired as error:
         status, output = -1, error.output or b""
     if status:
+        last = output.decode(errors="replace").strip().splitlines()[-12:]
         raise CannotBuild(
             f"the {what} failed",
-            found="\n".join([f"exit status {status}", *output.decode(errors="replace").strip().splitlines()[-12:]]),
+            found="\n".join([f"exit status {status}", *last]),
             remedy="check that apt-get update works on this machine, then run again: downloaded packages are kept",
         )

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from airavata_runbook.images.archive import BadImage
-from airavata_runbook.images.http import RegistryError
+from airavata_runbook.images.http import Connection, RegistryError
 from airavata_runbook.images.layout import open_archive
 from airavata_runbook.images.registry import Registry
 from airavata_runbook.mirror import build as mirror
@@ -84,12 +84,9 @@ class RealRegistry:
             self.process.wait(10)
 
     def client(self, password=PASSWORD, **options):
-        return Registry(
-            f"https://127.0.0.1:{self.port}",
-            **{"name": NAME, "ca": self.ca.cert, **options},
-            user="admin" if password else None,
-            password=password,
-        )
+        settings = {"name": NAME, "ca": self.ca.cert, **options}
+        user = "admin" if password else None
+        return Registry(Connection(f"https://127.0.0.1:{self.port}", **settings, user=user, password=password))
 
     def log(self):
         return (self.folder / "log").read_text()

@@ -11,7 +11,7 @@ import pytest
 from airavata_runbook.images import source as images
 from airavata_runbook.images import transfer
 from airavata_runbook.images.archive import BadImage
-from airavata_runbook.images.http import RegistryError
+from airavata_runbook.images.http import Connection, RegistryError
 from airavata_runbook.images.layout import Cancelled, open_archive
 from airavata_runbook.images.registry import Registry
 from airavata_runbook.pki import issue as pki
@@ -33,9 +33,8 @@ def quick(monkeypatch):
 
 
 def client(server, **options):
-    return Registry(
-        server.url, **{"name": NAME, "ca": server.ca.cert, "user": server.user, "password": server.password, **options}
-    )
+    settings = {"name": NAME, "ca": server.ca.cert, "user": server.user, "password": server.password, **options}
+    return Registry(Connection(server.url, **settings))
 
 
 def hold(server, repository, manifest, blobs, tag="1", kind=samples.OCI + "manifest.v1+json"):
@@ -166,13 +165,16 @@ def test_pull_by_reference_is_done_once_and_goes_on_after_a_break(tmp_path, monk
     monkeypatch.setenv("AIRAVATA_RUNBOOK_CACHE", str(tmp_path / "cache"))
     manifest, blobs = samples.image(BASE, TOP)
     digest = samples.sha(manifest)
-    with TlsRegistry(auth="bearer", dns=("localhost",)) as server:
+    with TlsRegistry(auth="bearer", dns=("localhost",), ips=("127.0.0.1",)) as server:
         hold(server, "team/api", manifest, blobs)
         lost = server.blobs["team/api"].pop(json.loads(manifest)["layers"][1]["digest"])
         source = ImageSource(pull=f"localhost:{server.server.server_port}/team/api:1@{digest}")
 
+        (tmp_path / "ca.pem").write_bytes(server.ca.cert)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+
         def resolve():
-            return images.resolve(source, folder=tmp_path, auth="admin:canary-password", ca=server.ca.cert)
+            return images.resolve(source, auth="admin:canary-password")
 
         with pytest.raises(RegistryError, match="BLOB_UNKNOWN"):
             resolve()
@@ -261,14 +263,14 @@ def test_the_public_authorities_do_not_count_for_a_private_registry(monkeypatch,
 @pytest.mark.parametrize("url", ["http://127.0.0.1:5000", "https://admin:canary@127.0.0.1", "127.0.0.1:5000", "https://"])
 def test_only_tls_and_no_credentials_in_the_address(url):
     with pytest.raises(RegistryError) as raised:
-        Registry(url)
+        Connection(url)
     assert "canary" not in str(raised.value)
 
 
 def test_broken_authority():
     for ca in (b"garbage", b"\xff\xfe", "/nowhere/ca.crt", b""):
         with pytest.raises(RegistryError, match="CA is unreadable"):
-            Registry("https://127.0.0.1:1", ca=ca)
+            Connection("https://127.0.0.1:1", ca=ca)
 
 
 @pytest.mark.parametrize("auth", ["basic", "bearer"])
@@ -303,7 +305,7 @@ def test_a_netrc_is_not_read(tmp_path, monkeypatch):
     with TlsRegistry(dns=("localhost",)) as server:
         (tmp_path / "ca.pem").write_bytes(server.ca.cert)
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
-        assert Registry(f"https://localhost:{server.server.server_port}").ping() == 200
+        assert Registry(Connection(f"https://localhost:{server.server.server_port}")).ping() == 200
         assert "Authorization" not in server.requests[0][2]
 
 
@@ -321,7 +323,7 @@ def test_nobody_listens():
     with TlsRegistry() as server:
         url, ca = server.url, server.ca.cert
     with pytest.raises(RegistryError, match="is unreachable") as raised:
-        Registry(url, name=NAME, ca=ca).ping()
+        Registry(Connection(url, name=NAME, ca=ca)).ping()
     assert raised.value.retryable and NAME in str(raised.value) and "refused" in str(raised.value)
 
 
@@ -348,7 +350,7 @@ def test_a_token_service_that_sends_no_token(monkeypatch, answer):
     ],
 )
 def test_names_that_are_none(repository, reference):
-    registry = Registry("https://127.0.0.1:1", name=NAME)
+    registry = Registry(Connection("https://127.0.0.1:1", name=NAME))
     with pytest.raises(RegistryError, match="invalid repository name|neither a tag nor a digest"):
         registry.manifest_digest(repository, reference)
 

@@ -338,9 +338,9 @@ def test_a_secret_s_file_that_is_invalid_is_reported(path):
 
 def test_an_image_below_the_folder_of_an_unknown_user_is_reported(tmp_path):
     with pytest.raises(SiteError, match="invalid path"):
-        resolve(ImageSource(archive="~nosuchuser/x.tar"), folder=tmp_path)
+        resolve(ImageSource(archive="~nosuchuser/x.tar"))
     with pytest.raises(BadImage, match="no such image archive") as caught:
-        resolve(ImageSource(archive="~/no-such.tar"), folder=tmp_path)
+        resolve(ImageSource(archive="~/no-such.tar"))
     assert str(paths.resolve_path("~/no-such.tar")) in str(caught.value)
 
 
