@@ -1,14 +1,13 @@
 """A kubeconfig: its text, and its file on this machine."""
 
 import base64
-import os
-import tempfile
 from pathlib import Path
 
 import yaml
 
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.local import paths
+from airavata_runbook.local.files import write_file
 from airavata_runbook.pki.types import Pair
 
 
@@ -39,10 +38,7 @@ def write_kubeconfig(session: Session, server: str) -> Path:
     """Write the kubeconfig of the site's admin, mode 600, in the state folder; returns its path."""
     name = session.site.name
     text = kubeconfig(server, session.vault.authority().cert, session.vault.admin(), "admin", name)
-    folder = paths.state_dir() / "sites" / name
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:  # mode 600 from the start
-        file.write(text)
-    path = folder / "kubeconfig.yaml"
-    os.replace(file.name, path)
+    path = paths.state_dir() / "sites" / name / "kubeconfig.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_file(path, text.encode(), 0o600)
     return path

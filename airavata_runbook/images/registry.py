@@ -25,7 +25,8 @@ from airavata_runbook.images.manifest import (
     parse,
 )
 from airavata_runbook.images.reference import REPOSITORY, TAG
-from airavata_runbook.images.transfer import ResponseBody, intact, transfer, write
+from airavata_runbook.images.transfer import ResponseBody, intact, transfer
+from airavata_runbook.local.files import write_file
 
 ACCEPT = {"Accept": ", ".join((*MANIFESTS, *INDEXES))}
 
@@ -94,8 +95,8 @@ class Registry:
         if media_type not in MANIFESTS:
             raise BadImage("not an image in the registry", where=where, found=media_type, needed=" or ".join(MANIFESTS))
         transfer(blobs_of(manifest, repository), lambda blob, stop: self._pull_blob(repository, blob, into, stop))
-        write(into / "oci-layout", [b'{"imageLayoutVersion": "1.0.0"}'])
-        write(into / "index.json", [json.dumps({"schemaVersion": 2, "manifests": [top.json()]}).encode()])
+        write_file(into / "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
+        write_file(into / "index.json", json.dumps({"schemaVersion": 2, "manifests": [top.json()]}).encode())
         return open_archive(into, platform)
 
     def _manifest(self, repository: str, reference: str) -> tuple[bytes, str]:
@@ -117,7 +118,7 @@ class Registry:
 
     def _pull_manifest(self, repository: str, reference: str, into: Path) -> tuple[bytes, str]:
         manifest, media_type = self._manifest(repository, reference)
-        write(into / blob_name(digest_of(manifest)), [manifest])
+        write_file(into / blob_name(digest_of(manifest)), manifest)
         return manifest, media_type
 
     def _push_blob(self, repository: str, layout: Layout, blob: Descriptor, stop: threading.Event) -> None:
@@ -177,7 +178,7 @@ class Registry:
         where, source = f"{self.connection.name}/{repository}", f"/v2/{repository}/blobs/{blob.digest}"
         what = f"{repository}, {blob.digest}"
         with self.connection.send("GET", source, what, (200,), scope=_scope(repository), stream=True) as response:
-            write(path, BlobReader(ResponseBody(response, where), blob, where, stop))
+            write_file(path, BlobReader(ResponseBody(response, where), blob, where, stop))
 
 
 def _manifest_path(repository: str, reference: str) -> str:

@@ -17,6 +17,7 @@ from airavata_runbook.images.manifest import PLATFORM
 from airavata_runbook.images.reference import Reference
 from airavata_runbook.images.registry import Registry
 from airavata_runbook.local import paths
+from airavata_runbook.local.files import digest
 from airavata_runbook.local.once import build_once
 from airavata_runbook.site.parts import ImageSource
 
@@ -190,6 +191,5 @@ def _content_digest(context: Path) -> str:
         if path.is_symlink():
             total.update(os.readlink(path).encode())
         elif stat.S_ISREG(mode):
-            with path.open("rb") as file:
-                total.update(hashlib.file_digest(file, "sha256").digest())
+            total.update(bytes.fromhex(digest(path)))
     return total.hexdigest()

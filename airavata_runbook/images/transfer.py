@@ -1,10 +1,7 @@
-"""Blobs in parallel: a few threads, retries where they help, and files that appear whole or not at all."""
+"""Blobs in parallel: a few threads, and retries where they help."""
 
-import hashlib
-import os
-import tempfile
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import urllib3
 
 from airavata_runbook.images.http import RegistryError, reason
 from airavata_runbook.images.manifest import Descriptor
+from airavata_runbook.local.files import digest
 
 WORKERS = 4
 TRIES = 3
@@ -62,24 +60,6 @@ class ResponseBody:
         self._response.close()
 
 
-def write(path: Path, content: Iterable[bytes]) -> None:
-    """A file made of chunks that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
-        try:
-            for chunk in content:
-                file.write(chunk)
-            file.flush()
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-
-
 def intact(path: Path, blob: Descriptor) -> bool:
     """Whether the file exists and is the blob."""
-    if not path.is_file() or path.stat().st_size != blob.size:
-        return False
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    return f"sha256:{digest.hexdigest()}" == blob.digest
+    return path.is_file() and path.stat().st_size == blob.size and f"sha256:{digest(path)}" == blob.digest

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from airavata_runbook.errors import CannotBuild
 from airavata_runbook.lab import image, keys, network, preflight
 from airavata_runbook.lab.host import LabHost, lab_folder, lab_host, lab_hosts, lab_settings, require_running
-from airavata_runbook.lab.system import write_file
+from airavata_runbook.local.files import write_file
 from airavata_runbook.local.once import locked
 from airavata_runbook.local.terminal import text_table
 from airavata_runbook.site import Site

@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from airavata_runbook.lab.system import write_file
+from airavata_runbook.local.files import write_file
 
 
 def ensure_key(file: Path, comment: str) -> str:

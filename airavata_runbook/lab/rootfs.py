@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from airavata_runbook.lab.system import run, write_file
+from airavata_runbook.lab.system import run
+from airavata_runbook.local.files import write_file
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,7 @@
-"""What every module of the lab does with this machine: run its programs, write files."""
+"""What every module of the lab does with this machine: run its programs."""
 
-import os
 import shlex
 import subprocess
-from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild
 
@@ -18,14 +16,3 @@ def run(*command: str, failure: str, where: str = "", needed: str = "", remedy: 
     except FileNotFoundError:
         found = f"{command[0]} is not installed"
     raise CannotBuild(failure, where=where, command=shlex.join(command), found=found, needed=needed, remedy=remedy)
-
-
-def write_file(file: Path, content: bytes, mode: int) -> None:
-    """Create or replace `file` atomically with that content and mode, whatever the umask; its folder is made when missing."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.part")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
-        stream.write(content)
-    partial.chmod(mode)
-    partial.rename(file)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild
 from airavata_runbook.local import paths
+from airavata_runbook.local.files import digest
 from airavata_runbook.local.once import build_once
 from airavata_runbook.local.terminal import Progress
 from airavata_runbook.mirror.components import BY_NAME, Component
@@ -139,9 +140,3 @@ def _go(component: Component, *words: str, tick: Callable[[], None] = lambda: No
             remedy="check that this machine reaches a Go module proxy (go env GOPROXY)",
         )
     return stdout.strip()
-
-
-def digest(path: Path) -> str:
-    """The sha256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,6 +15,7 @@ from airavata_runbook.errors import CannotBuild
 from airavata_runbook.images.archive import BadImage
 from airavata_runbook.images.layout import open_archive
 from airavata_runbook.local import paths
+from airavata_runbook.local.files import digest
 from airavata_runbook.local.once import build_once
 from airavata_runbook.local.terminal import Progress
 from airavata_runbook.mirror import build as component_builds
@@ -177,7 +178,7 @@ def _recorded(recipe: Recipe) -> BuiltLayer | None:
 
 def _is_whole(recipe: Recipe) -> bool:
     file, kept = _home(recipe) / "layer.tar.gz", _recorded(recipe)
-    return kept is not None and file.is_file() and kept[0].digest == f"sha256:{component_builds.digest(file)}"
+    return kept is not None and file.is_file() and kept[0].digest == f"sha256:{digest(file)}"
 
 
 def _build_layer(recipe: Recipe, layers: dict[str, BuiltLayer], part: Path) -> None:

@@ -18,9 +18,10 @@ import yaml
 
 from airavata_runbook.errors import CannotBuild, NotYet
 from airavata_runbook.local import paths
+from airavata_runbook.local.files import digest
 from airavata_runbook.local.once import build_once
 from airavata_runbook.mirror import build as component_builds
-from airavata_runbook.mirror.build import build, digest
+from airavata_runbook.mirror.build import build
 from airavata_runbook.mirror.catalogue import EPOCH, INDEX, PACKAGE, RELEASE, Package, architecture, description, recipe
 from airavata_runbook.mirror.components import BY_NAME
 

@@ -15,6 +15,7 @@ from airavata_runbook import lab
 from airavata_runbook.errors import CannotBuild, SiteError
 from airavata_runbook.lab import cgroups, host, image, keys, network, preflight, processes, rootfs, system
 from airavata_runbook.lab.container import Container
+from airavata_runbook.local import files
 from airavata_runbook.site import Site
 
 CONTAINER = Container("lab0", "worker", Path("/state/root"), ((Path("/state/kubelet"), "/var/lib/kubelet"),), 4096)
@@ -183,7 +184,7 @@ def test_a_command_that_fails_is_reported_with_its_error_output():
 def test_a_file_is_replaced_with_its_mode_and_a_link_is_not_followed(tmp_path):
     (tmp_path / "target").write_text("kept")
     (tmp_path / "file").symlink_to(tmp_path / "target")
-    system.write_file(tmp_path / "file", b"new", 0o640)
+    files.write_file(tmp_path / "file", b"new", 0o640)
     assert (tmp_path / "file").read_bytes() == b"new" and (tmp_path / "target").read_text() == "kept"
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640 and len(list(tmp_path.iterdir())) == 2
 

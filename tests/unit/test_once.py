@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from airavata_runbook.local import files
 from airavata_runbook.local.once import build_once
 from airavata_runbook.mirror import build as component_builds
 from airavata_runbook.mirror import image_steps, images, oci_writer, packages
@@ -103,7 +104,7 @@ def test_threads_that_need_the_same_component_package_or_image_build_it_once(tmp
         slowly(component.name)
         part.mkdir()
         (part / "tool").write_text("binary")
-        (part / "digests.json").write_text(f'{{"tool": "{component_builds.digest(part / "tool")}"}}')
+        (part / "digests.json").write_text(f'{{"tool": "{files.digest(part / "tool")}"}}')
 
     def pack(package, kind, target):
         slowly(package.name)

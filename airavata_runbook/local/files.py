@@ -1,0 +1,30 @@
+"""Files that appear whole or not at all, and what identifies their content."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def write_file(path: Path, content: bytes | Iterable[bytes], mode: int = 0o600) -> None:
+    """Create or replace `path` atomically with that content (or its chunks) and mode, whatever the umask.
+
+    Its folder is made when missing; a link is replaced, not followed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:  # mode 600
+        try:
+            file.writelines([content] if isinstance(content, bytes) else content)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
