@@ -9,8 +9,9 @@ import re
 import ssl
 import threading
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
 
 import requests
@@ -30,17 +31,8 @@ REMEDIES = {
 }
 
 
-class Upload(Protocol):
-    """A request's body of known length; it is closed after the request."""
-
-    def read(self, size: int = -1) -> bytes: ...
-
-    def __len__(self) -> int: ...
-
-    def close(self) -> None: ...
-
-
-Body = Callable[[], Upload] | bytes | None
+# A request's body, opened anew for each try and closed after it: bytes, or a stream of known length.
+Body = Callable[[], AbstractContextManager[Any]]
 
 
 class RegistryError(StepFailed):
@@ -50,8 +42,8 @@ class RegistryError(StepFailed):
 class Connection:
     """Requests to one registry; thread-safe. Its repr and its errors show no password.
 
-    base_url: https://HOST:PORT to connect to. name: the registry's own NAME[:PORT] when that differs. ca: PEM bytes, or
-    the path of a PEM file, of the only CAs that are trusted; None: the public ones. user, password: for Basic
+    base_url: https://HOST:PORT to connect to. name: the registry's own NAME[:PORT] when that differs. ca: PEM of
+    the only CAs that are trusted; None: the public ones. user, password: for Basic
     authentication, or for the token service. timeout: seconds to connect, and between two bytes.
     """
 
@@ -59,7 +51,7 @@ class Connection:
         self,
         base_url: str,
         name: str | None = None,
-        ca: bytes | str | Path | None = None,
+        ca: bytes | None = None,
         user: str | None = None,
         password: str | None = None,
         timeout: tuple[float, float] = TIMEOUT,
@@ -93,33 +85,45 @@ class Connection:
         expected: Collection[int],
         *,
         scope: str = "",
-        data: Body = None,
+        data: Body = nullcontext,
         headers: Mapping[str, str] | None = None,
         stream: bool = False,
     ) -> requests.Response:
         """One request, authenticated as the registry's challenge demands; redirects are followed for GET and HEAD.
 
         target: a path, or a Location that the registry sent. what: is requested, for messages. expected: statuses. scope:
-        of the bearer token. data: bytes, or a function that opens the body anew for each try. Raises RegistryError when
-        there is no response, or one with another status.
+        of the bearer token. Raises RegistryError when there is no response, or one with another status.
         """
-        headers = headers or {}
-        response = self._once(method, target, scope, data, headers, stream)
+        request = partial(self._once, method, scope=scope, data=data, headers=headers or {}, stream=stream)
+        response = request(target)
         if response.status_code == 401 and self._authenticate(response, scope):
             response.close()
-            response = self._once(method, target, scope, data, headers, stream)
+            response = request(target)
         for _ in range(5):
             if response.status_code not in REDIRECTS or method not in ("GET", "HEAD"):
                 return self._expect(expected, response, what)
             response.close()
-            response = self._follow(method, response.headers.get("Location", ""), scope, headers, stream)
+            response = request(response.headers.get("Location", ""), redirected=True)
         raise RegistryError("a registry redirects too often", where=self.name, needed="at most 4 redirects")
 
     def _once(
-        self, method: str, target: str, scope: str, data: Body, headers: Mapping[str, str], stream: bool
+        self,
+        method: str,
+        target: str,
+        *,
+        scope: str,
+        data: Body,
+        headers: Mapping[str, str],
+        stream: bool,
+        redirected: bool = False,
     ) -> requests.Response:
-        url = self._reachable(target)
-        if url is None:
+        """redirected: the registry may have sent a GET or HEAD to another host."""
+        if url := self._reachable(target):
+            headers = {"Accept-Encoding": "identity", "Host": self.name, **headers}
+            if authorization := self._authorization.get(scope):
+                headers["Authorization"] = authorization
+            return self._request(self._session, method, url, headers, data, stream)
+        if not redirected:
             raise RegistryError(
                 "a registry redirects an upload to another host",
                 where=self.name,
@@ -127,20 +131,12 @@ class Connection:
                 needed=self.name,
                 remedy="set the registry's own name in its configuration (http.host)",
             )
-        headers = {"Accept-Encoding": "identity", "Host": self.name, **headers}
-        if authorization := self._authorization.get(scope):
-            headers["Authorization"] = authorization
-        return self._request(self._session, method, url, headers, data, stream)
-
-    def _follow(self, method: str, location: str, scope: str, headers: Mapping[str, str], stream: bool) -> requests.Response:
-        if self._reachable(location):
-            return self._once(method, location, scope, None, headers, stream)
-        if urlsplit(location).scheme != "https":
+        if urlsplit(target).scheme != "https":
             raise RegistryError(
-                "a registry redirects to a URL without TLS", where=self.name, found=_host(urlsplit(location)), needed="https"
+                "a registry redirects to a URL without TLS", where=self.name, found=_host(urlsplit(target)), needed="https"
             )
         with requests.Session() as session:  # another host's blob storage: it gets neither our Host nor our credentials
-            return self._request(session, method, location, {"Accept-Encoding": "identity"}, None, stream)
+            return self._request(session, method, target, {"Accept-Encoding": "identity"}, data, stream)
 
     def _reachable(self, target: str) -> str | None:
         """The URL by which this machine reaches a path or URL of this registry; None for a URL of another host."""
@@ -150,21 +146,27 @@ class Connection:
         return urlunsplit((self.base.scheme, self.base.netloc, parts.path, parts.query, ""))
 
     def _request(
-        self, session: requests.Session, method: str, url: str, headers: Mapping[str, str], data: Body, stream: bool
+        self,
+        session: requests.Session,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        data: Body = nullcontext,
+        stream: bool = False,
     ) -> requests.Response:
-        body = data() if callable(data) else data
         try:
-            # An auth that does nothing keeps requests from using ~/.netrc.
-            return session.request(
-                method,
-                url,
-                headers=dict(headers),
-                data=body,
-                stream=stream,
-                timeout=self.timeout,
-                allow_redirects=False,
-                auth=lambda request: request,
-            )
+            with data() as body:
+                # An auth that does nothing keeps requests from using ~/.netrc.
+                return session.request(
+                    method,
+                    url,
+                    headers=dict(headers),
+                    data=body,
+                    stream=stream,
+                    timeout=self.timeout,
+                    allow_redirects=False,
+                    auth=lambda request: request,
+                )
         except requests.exceptions.RequestException as error:
             # A connection that is lost within TLS is an SSLError too; only a refused certificate is not worth a retry.
             if isinstance(_innermost(error), ssl.SSLCertVerificationError):
@@ -181,9 +183,6 @@ class Connection:
                 retryable=True,
                 remedy="is its service running, and the connection to it (SSH, network) up?",
             ) from None
-        finally:
-            if body is not None and not isinstance(body, bytes):
-                body.close()
 
     def _expect(self, expected: Collection[int], response: requests.Response, what: str) -> requests.Response:
         status = response.status_code
@@ -223,7 +222,7 @@ class Connection:
         parameters = urlencode({name: value for name, value in query.items() if value})
         url = realm._replace(query="&".join(filter(None, (realm.query, parameters))), fragment="").geturl()
         headers = {"Authorization": self._credentials} if self._credentials else {}
-        response = self._request(self._session, "GET", self._reachable(url) or url, headers, None, False)
+        response = self._request(self._session, "GET", self._reachable(url) or url, headers)
         self._expect((200,), response, f"a token for {query['scope']}")
         try:
             answer = response.json()
@@ -274,16 +273,14 @@ def _errors(response: requests.Response) -> str:
         return response.reason or ""
 
 
-def _context(ca: bytes | str | Path | None) -> ssl.SSLContext:
+def _context(ca: bytes | None) -> ssl.SSLContext:
     if ca is None:
         return ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        pem = ca if isinstance(ca, bytes) else Path(ca).read_bytes()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(cadata=pem.decode("ascii"))
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        where = "" if isinstance(ca, bytes) else str(ca)
-        raise RegistryError("a registry's CA is unreadable", where=where, found=str(error), needed="PEM") from None
+        context.load_verify_locations(cadata=ca.decode("ascii"))
+    except (ssl.SSLError, ValueError) as error:
+        raise RegistryError("a registry's CA is unreadable", found=str(error), needed="PEM") from None
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an intermediate can be the trust anchor, as in Go
     return context
 

@@ -7,6 +7,7 @@ sent again, the manifest comes last: a push that was interrupted at any point is
 import json
 import os
 import threading
+from contextlib import closing, nullcontext
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -64,7 +65,7 @@ class Registry:
                 f"{repository}:{tag}",
                 (201,),
                 scope=_scope(repository, push=True),
-                data=layout.manifest,
+                data=lambda: nullcontext(layout.manifest),
                 headers={"Content-Type": layout.media_type},
             )
             stored = response.headers.get("Docker-Content-Digest", layout.digest)
@@ -129,7 +130,7 @@ class Registry:
         holder = self._holders.get(blob.digest)
         if holder and holder != repository:
             start += f"?mount={blob.digest}&from={quote(holder, safe='')}"
-        response = self.connection.send("POST", start, f"an upload to {repository}", (201, 202), scope=scope, data=b"")
+        response = self.connection.send("POST", start, f"an upload to {repository}", (201, 202), scope=scope)
         if response.status_code == 201:
             return  # mounted: the registry had it in another repository
         location = response.headers.get("Location")
@@ -142,7 +143,7 @@ class Registry:
             f"{repository}, {blob.digest}",
             (201, 404),
             scope=scope,
-            data=lambda: layout.open(blob, stop),
+            data=lambda: closing(layout.open(blob, stop)),
             headers={"Content-Type": "application/octet-stream"},
         )
         if response.status_code == 404:  # the upload is unknown: the registry was restarted in between

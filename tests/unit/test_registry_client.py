@@ -237,15 +237,13 @@ def test_ping_tells_whether_the_credentials_are_good():
         assert client(server, password="wrong").ping() == 401
 
 
-def test_another_name_or_authority_is_refused_before_any_credential_is_sent(tmp_path):
+def test_another_name_or_authority_is_refused_before_any_credential_is_sent():
     with TlsRegistry(auth="basic") as server:
         for options in ({"name": "other.lab:5000"}, {"ca": pki.new_ca("Other").cert}, {"name": "127.0.0.1"}):
             with pytest.raises(RegistryError, match="certificate is not trusted") as raised:
                 client(server, **options).ping()
             assert "canary" not in str(raised.value) and not raised.value.retryable
         assert not server.requests
-        (tmp_path / "ca.crt").write_bytes(server.ca.cert)
-        assert client(server, ca=tmp_path / "ca.crt").ping() == 200
         with pytest.raises(RegistryError, match="Hostname mismatch"):
             client(server, name="other.lab:5000").ping()
 
@@ -268,7 +266,7 @@ def test_only_tls_and_no_credentials_in_the_address(url):
 
 
 def test_broken_authority():
-    for ca in (b"garbage", b"\xff\xfe", "/nowhere/ca.crt", b""):
+    for ca in (b"garbage", b"\xff\xfe", b""):
         with pytest.raises(RegistryError, match="CA is unreadable"):
             Connection("https://127.0.0.1:1", ca=ca)
 
