@@ -212,7 +212,7 @@ version = 3
     config_path = "/etc/containerd/certs.d"
 
 [plugins.'io.containerd.cri.v1.runtime']
-{_reason(settings, "restrict_oom_score_adj", "  ")}  restrict_oom_score_adj = {_toml(settings.restrict_oom_score_adj)}
+{_reason(settings, "restrict_oom_score_adj", "  ")}  restrict_oom_score_adj = {json.dumps(settings.restrict_oom_score_adj)}
   [plugins.'io.containerd.cri.v1.runtime'.cni]
     bin_dirs = ["/opt/cni/bin"]
     conf_dir = "/etc/cni/net.d"
@@ -220,7 +220,7 @@ version = 3
     runtime_type = "io.containerd.runc.v2"
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
       BinaryName = "/usr/bin/runc"
-{_reason(settings, "systemd_cgroup", "      ")}      SystemdCgroup = {_toml(settings.systemd_cgroup)}
+{_reason(settings, "systemd_cgroup", "      ")}      SystemdCgroup = {json.dumps(settings.systemd_cgroup)}
 """
 
 
@@ -251,7 +251,3 @@ def _settings(settings: NodeSettings, values: dict[str, object]) -> str:
 def _reason(settings: NodeSettings, name: str, margin: str) -> str:
     reason = settings.reasons.get(name, "")
     return indent(f"# {reason}\n", margin) if reason else ""
-
-
-def _toml(value: bool) -> str:
-    return "true" if value else "false"

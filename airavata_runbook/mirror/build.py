@@ -41,7 +41,9 @@ def _build(component: Component, part: Path) -> None:
             line.update("estimate for 2 cores, without the download of its modules", done)
 
         for package, name in component.programs.items():
-            _compile(component, package, part / name, tick)
+            flags = ["-trimpath", "-buildvcs=false", "-tags", ",".join(component.tags)]
+            flags += ["-ldflags", f"-s -w {component.ldflags}".strip()]
+            _go(component, "build", *flags, "-o", str(part / name), package, tick=tick)
     source = Path(_go(component, "list", "-m", "-f", "{{.Dir}}", component.module))
     for name in component.keep:
         shutil.copyfile(source / name, part / Path(name).name)
@@ -92,23 +94,6 @@ def environment(component: Component) -> dict[str, str]:
         "CGO_ENABLED": str(int(component.cgo)),
         "GOWORK": "off",
     }
-
-
-def _compile(component: Component, package: str, target: Path, tick: Callable[[], None]) -> None:
-    _go(
-        component,
-        "build",
-        "-trimpath",
-        "-buildvcs=false",
-        "-tags",
-        ",".join(component.tags),
-        "-ldflags",
-        f"-s -w {component.ldflags}".strip(),
-        "-o",
-        str(target),
-        package,
-        tick=tick,
-    )
 
 
 def _go(component: Component, *words: str, tick: Callable[[], None] = lambda: None) -> str:

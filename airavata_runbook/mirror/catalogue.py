@@ -130,15 +130,6 @@ PACKAGE = {package.name: package for package in PACKAGES}
 ON_EVERY_HOST = ["containerd", "cri-tools", "flannel", "kubernetes-node"]
 ON_THE_MASTER = ["etcd", "kubernetes"]
 ON_THE_REGISTRYS_HOST = ["docker-distribution"]
-# Which key of a site file's `versions:` each component's version answers to.
-VERSION_KEYS = {
-    "kubernetes": "kubernetes",
-    "etcd": "etcd",
-    "flannel": "flannel",
-    "containerd": "containerd",
-    "cri-tools": "cri_tools",
-    "registry": "registry",
-}
 
 
 def of_host(site: Site, node: Node) -> list[str]:
@@ -165,15 +156,15 @@ def versions_of(site: Site, node: Node) -> dict[str, str]:
     if site.repository.folder:
         check_versions(site.versions)
         return {name: PACKAGE[name].whole_version for name in names}
-    return {name: getattr(site.versions, VERSION_KEYS[PACKAGE[name].component]) for name in names}
+    return {name: getattr(site.versions, PACKAGE[name].component.replace("-", "_")) for name in names}
 
 
 def check_versions(versions: Versions) -> None:
     """Raises SiteError when the site asks for versions that this mirror does not build."""
     wrong = [
-        f"{key}: {getattr(versions, key)} (the mirror has {BY_NAME[component].version})"
-        for component, key in VERSION_KEYS.items()
-        if getattr(versions, key) != BY_NAME[component].version
+        f"{key}: {version} (the mirror has {ours})"
+        for key, version in versions
+        if version != (ours := BY_NAME[key.replace("_", "-")].version)
     ]
     if wrong:
         raise SiteError(
@@ -186,7 +177,7 @@ def check_versions(versions: Versions) -> None:
 
 def recipe(package: Package) -> str:
     """What identifies a package's content on any machine: its description, its units and what its binaries are built from."""
-    described = _described(package, Path("/"), Path("/"), release="")
+    described = description(package, Path("/"), Path("/"), release="")
     recipe = hashlib.sha256(repr((package, described, EPOCH)).encode())
     for unit in package.units:
         recipe.update((UNITS / f"{unit}.service").read_bytes())
@@ -195,38 +186,26 @@ def recipe(package: Package) -> str:
     return recipe.hexdigest()[:12]
 
 
-def description(package: Package, binaries: Path, units: Path = UNITS) -> dict:
+def description(package: Package, binaries: Path, units: Path = UNITS, release: str | None = None) -> dict:
     """nfpm's description of the package, the same for deb and rpm.
 
-    binaries: folder with one folder a component. units: folder of the unit files.
+    binaries: folder with one folder a component. units: folder of the unit files. release: the package's own by default.
     """
-    return _described(package, binaries, units, package.release)
-
-
-def _described(package: Package, binaries: Path, units: Path, release: str) -> dict:
     exact = {name for name in package.needs if name in PACKAGE and PACKAGE[name].component == package.component}
     contents = [
-        {"src": str(binaries / component / name), "dst": f"{into}/{name}", "file_info": {"mode": 0o755}}
-        for component, name, into in package.programs
+        *(_content(binaries / component / name, f"{into}/{name}", 0o755) for component, name, into in package.programs),
+        *(_content(units / f"{unit}.service", f"/usr/lib/systemd/system/{unit}.service") for unit in package.units),
+        *(
+            _content(binaries / component / name, f"/usr/share/doc/{package.name}/{component}-{name}")
+            for component in package.components
+            for name in BY_NAME[component].keep
+            if name.startswith("LICENSE")
+        ),
     ]
-    contents += [
-        {"src": str(units / f"{unit}.service"), "dst": f"/usr/lib/systemd/system/{unit}.service", "file_info": {"mode": 0o644}}
-        for unit in package.units
-    ]
-    for component in package.components:
-        for name in BY_NAME[component].keep:
-            if name.startswith("LICENSE"):
-                contents.append(
-                    {
-                        "src": str(binaries / component / name),
-                        "dst": f"/usr/share/doc/{package.name}/{component}-{name}",
-                        "file_info": {"mode": 0o644},
-                    }
-                )
     return {
         "name": package.name,
         "version": package.version,
-        "release": release,
+        "release": package.release if release is None else release,
         "arch": architecture(),
         "platform": "linux",
         "section": "admin",
@@ -242,6 +221,10 @@ def _described(package: Package, binaries: Path, units: Path, release: str) -> d
         "rpm": {"compression": "zstd"},
         "overrides": {"rpm": {"depends": [_for_rpm(name) for name in package.needs]}},
     }
+
+
+def _content(source: Path, target: str, mode: int = 0o644) -> dict:
+    return {"src": str(source), "dst": target, "file_info": {"mode": mode}}
 
 
 def _for_rpm(name: str) -> str:
