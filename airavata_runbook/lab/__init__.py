@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from airavata_runbook.errors import CannotBuild
+from airavata_runbook.errors import CannotBuild, HostUnreachable
 from airavata_runbook.lab import image, keys, network, preflight
-from airavata_runbook.lab.host import LabHost, lab_folder, lab_host, lab_hosts, lab_settings, require_running
+from airavata_runbook.lab.host import LabHost, lab_folder, lab_host, lab_hosts, lab_settings
 from airavata_runbook.local.files import write_file
 from airavata_runbook.local.once import locked
 from airavata_runbook.local.terminal import text_table
 from airavata_runbook.site import Site
 
-__all__ = ["LabHost", "crash", "down", "poweroff", "ssh", "start", "status", "up"]
+__all__ = ["LabHost", "down", "ssh", "status", "up"]
 
 HEADER = ["NAME", "STATE", "ADDRESS", "USER", "PID"]
 
@@ -36,7 +36,7 @@ def up(site: Site) -> list[LabHost]:
             return hosts
         preflight.check(site, len(starting))
         image.ensure()
-        network.create_bridge(lab.bridge, lab.network)
+        network.create_bridge(lab)
         key = _ensure_keys(site, hosts)
         _in_parallel(hosts, lambda host: host.start(key))
     return hosts
@@ -64,29 +64,14 @@ def status(site: Site) -> list[dict[str, str]]:
 def ssh(site: Site, name: str, command: list[str] | None = None) -> int:
     """Run a command (or a shell) on a host over SSH, on this terminal; returns its exit status."""
     host = lab_host(site, name)
-    require_running(host)
+    if host.state != "running":
+        raise HostUnreachable(
+            f"the lab host is {host.state}",
+            where=f"host {host.name}",
+            needed="a running host",
+            remedy=f"boot the hosts of site {site.name}: airavata-runbook lab up",
+        )
     return host.ssh(command or [])
-
-
-def poweroff(site: Site, name: str) -> None:
-    """Shut one host down; its disk is kept and `start` boots it again."""
-    with _locked(site):
-        lab_host(site, name).poweroff()
-
-
-def crash(site: Site, name: str) -> None:
-    """Kill one host at once, as a power failure would; its disk is kept and `start` boots it again."""
-    with _locked(site):
-        lab_host(site, name).crash()
-
-
-def start(site: Site, name: str) -> LabHost:
-    """Boot one host of a lab; returns once SSH answers."""
-    host, lab = lab_host(site, name), lab_settings(site)
-    with _locked(site):
-        network.create_bridge(lab.bridge, lab.network)
-        host.start(_ensure_keys(site, lab_hosts(site)))
-    return host
 
 
 def _ensure_keys(site: Site, hosts: list[LabHost]) -> str:

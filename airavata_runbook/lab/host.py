@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from airavata_runbook.errors import CannotBuild, HostUnreachable
+from airavata_runbook.errors import CannotBuild
 from airavata_runbook.lab import cgroups, image, keys, network, processes, rootfs
 from airavata_runbook.lab.container import Container
 from airavata_runbook.local.paths import state_dir
@@ -145,10 +145,9 @@ class LabHost:
 
     def _create_disk(self, authorized_key: str) -> None:
         self._delete_disk()
-        lab, ssh, base = lab_settings(self.site), self.node.ssh, image.ensure()
-        identity = rootfs.Identity(self.name, self.node.address, lab.network, ssh.user, ssh.port, lab.firewall == "closed")
+        base = image.ensure()
         root = rootfs.mount(base, self.folder)
-        rootfs.configure(root, identity, authorized_key, self.folder / "ssh_host_ed25519_key")
+        rootfs.configure(root, self.node, lab_settings(self.site), authorized_key, self.folder / "ssh_host_ed25519_key")
         for name in BIND_FOLDERS:
             (self.folder / name).mkdir(exist_ok=True)
         self._image_file.write_text(f"{base}\n")
@@ -236,17 +235,6 @@ def lab_hosts(site: Site) -> list[LabHost]:
 def lab_host(site: Site, name: str) -> LabHost:
     """The lab host of that name; raises SiteError when the site has no such node, CannotBuild when it has no lab."""
     return LabHost(site, site.node(name))
-
-
-def require_running(host: LabHost) -> None:
-    """Raise HostUnreachable when a lab host is not running."""
-    if host.state != "running":
-        raise HostUnreachable(
-            f"the lab host is {host.state}",
-            where=f"host {host.name}",
-            needed="a running host",
-            remedy=f"boot the hosts of site {host.site.name}: airavata-runbook lab up",
-        )
 
 
 def _has_ssh_banner(address: str, port: int) -> bool:

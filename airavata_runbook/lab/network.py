@@ -11,6 +11,7 @@ from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild
 from airavata_runbook.lab.system import run
+from airavata_runbook.site.parts import Lab
 
 ALIAS = "airavata-lab"  # the alias by which a lab's bridge is recognised
 
@@ -55,21 +56,18 @@ def routes() -> list[tuple[IPv4Network, str]]:
     ]
 
 
-def create_bridge(name: str, network: IPv4Network) -> None:
-    """Create the bridge with the network's first address and set it up; an existing one is completed."""
-    if name not in {link.name for link in links()}:
-        _ip("link", "add", "name", name, "address", _mac(network), "type", "bridge")
-        _ip("link", "set", "dev", name, "alias", ALIAS)
-    address = IPv4Interface(f"{network.network_address + 1}/{network.prefixlen}")
-    if address not in next(link.addresses for link in links() if link.name == name):
-        _ip("address", "add", str(address), "dev", name)
-    _ip("link", "set", "dev", name, "up")
-
-
-def _mac(network: IPv4Network) -> str:
-    # Without a MAC address of its own a bridge takes that of a port, another one whenever a host boots or ends, and the
-    # hosts' ARP caches keep the stale one for minutes. 02: locally administered.
-    return "02:00:" + ":".join(f"{byte:02x}" for byte in (network.network_address + 1).packed)
+def create_bridge(lab: Lab) -> None:
+    """Create the lab's bridge with this machine's address and set it up; an existing one is completed."""
+    if lab.bridge not in {link.name for link in links()}:
+        # Without a MAC address of its own a bridge takes that of a port, another one whenever a host boots or ends, and the
+        # hosts' ARP caches keep the stale one for minutes. 02: locally administered.
+        mac = "02:00:" + ":".join(f"{byte:02x}" for byte in lab.gateway.packed)
+        _ip("link", "add", "name", lab.bridge, "address", mac, "type", "bridge")
+        _ip("link", "set", "dev", lab.bridge, "alias", ALIAS)
+    address = IPv4Interface(f"{lab.gateway}/{lab.network.prefixlen}")
+    if address not in next(link.addresses for link in links() if link.name == lab.bridge):
+        _ip("address", "add", str(address), "dev", lab.bridge)
+    _ip("link", "set", "dev", lab.bridge, "up")
 
 
 def remove_bridge(name: str) -> None:
@@ -92,23 +90,18 @@ def remove_host_interface(machine: str) -> None:
             raise
 
 
-def forward_policy_drops() -> bool:
+def forward_drops(bridge: str) -> bool:
     """Whether this machine's firewall would drop what one host sends to another over the bridge.
 
-    That is so when bridged packets pass iptables (as they do once br_netfilter is loaded, unless it is switched off) and
-    the FORWARD chain's policy is DROP.
+    That is so when bridged packets pass iptables (as they do once br_netfilter is loaded, unless it is switched off), the
+    FORWARD chain's policy is DROP, and no rule accepts what is forwarded within the bridge.
     """
     switch = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
     if switch.exists() and switch.read_text().strip() == "0":
         return False
-    done = subprocess.run(["iptables", "-S", "FORWARD"], capture_output=True, text=True, check=False)
-    return "-P FORWARD DROP" in done.stdout.splitlines()
-
-
-def forward_rule_exists(bridge: str) -> bool:
-    """Whether a rule accepts what is forwarded within the bridge, whatever the chain's policy is."""
-    rule = ["iptables", "-C", "FORWARD", "-i", bridge, "-o", bridge, "-j", "ACCEPT"]
-    return subprocess.run(rule, capture_output=True, check=False).returncode == 0
+    policy = subprocess.run(["iptables", "-S", "FORWARD"], capture_output=True, text=True).stdout
+    accept = ["iptables", "-C", "FORWARD", "-i", bridge, "-o", bridge, "-j", "ACCEPT"]
+    return "-P FORWARD DROP" in policy.splitlines() and subprocess.run(accept, capture_output=True).returncode != 0
 
 
 def _ip(*arguments: str) -> str:

@@ -70,9 +70,7 @@ def gather(site: Site) -> Facts:
         inotify=_free_inotify_instances() if linux else 0,
         links=network.links() if has_network_tools else [],
         routes=network.routes() if has_network_tools else [],
-        forward_drops=has_network_tools
-        and network.forward_policy_drops()
-        and not network.forward_rule_exists(lab_settings(site).bridge),
+        forward_drops=has_network_tools and network.forward_drops(lab_settings(site).bridge),
         modules=_missing_modules() if linux else [],
     )
 

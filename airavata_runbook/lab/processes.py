@@ -63,14 +63,11 @@ def kill_all(members: Callable[[], set[int]], deadline: float = 10.0) -> bool:
     return True
 
 
-def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether `condition` became true within `seconds`."""
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    """Return when `condition` is true, or after `seconds`."""
     end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
+    while not condition() and time.monotonic() < end:
         time.sleep(0.02)
-    return True
 
 
 def _start_time(pid: int) -> str | None:

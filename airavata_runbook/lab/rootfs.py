@@ -2,59 +2,43 @@
 
 import os
 import uuid
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from airavata_runbook.lab.system import run
 from airavata_runbook.local.files import write_file
+from airavata_runbook.site.parts import Lab, Node
 
 
-@dataclass(frozen=True)
-class Identity:
-    """What differs between hosts. firewall_closed: only SSH is let in from outside. gateway: this machine's address."""
-
-    name: str
-    address: IPv4Address
-    network: IPv4Network
-    user: str = "root"
-    port: int = 22
-    firewall_closed: bool = False
-
-    @property
-    def gateway(self) -> IPv4Address:
-        return self.network.network_address + 1
-
-
-def host_files(host: Identity, machine_id: str, authorized_key: str) -> dict[str, tuple[int, str]]:
+def host_files(node: Node, lab: Lab, machine_id: str, authorized_key: str) -> dict[str, tuple[int, str]]:
     """The host's own files, path → (mode, content). authorized_key: the public key that may log in."""
-    home = "root" if host.user == "root" else f"home/{host.user}"
+    user, port = node.ssh.user, node.ssh.port
+    home = "root" if user == "root" else f"home/{user}"
     files = {
-        "etc/hostname": (0o644, f"{host.name}\n"),
-        "etc/hosts": (0o644, f"127.0.0.1 localhost\n{host.address} {host.name}\n"),
+        "etc/hostname": (0o644, f"{node.name}\n"),
+        "etc/hosts": (0o644, f"127.0.0.1 localhost\n{node.address} {node.name}\n"),
         "etc/machine-id": (0o444, f"{machine_id}\n"),
-        "etc/resolv.conf": (0o644, f"nameserver {host.gateway}\n"),
-        "etc/systemd/network/10-host0.network": (0o644, network_file(host)),
+        "etc/resolv.conf": (0o644, f"nameserver {lab.gateway}\n"),
+        "etc/systemd/network/10-host0.network": (0o644, network_file(node, lab)),
         f"{home}/.ssh/authorized_keys": (0o600, f"{authorized_key}\n"),
     }
-    if host.user != "root":
-        files[f"etc/sudoers.d/{host.user}"] = (0o440, f"{host.user} ALL=(ALL:ALL) NOPASSWD: ALL\n")
-    if host.port != 22:
-        files["etc/ssh/sshd_config.d/port.conf"] = (0o644, f"Port {host.port}\n")
-    if host.firewall_closed:
-        files["etc/nftables.conf"] = (0o755, nftables_rules(host))
+    if user != "root":
+        files[f"etc/sudoers.d/{user}"] = (0o440, f"{user} ALL=(ALL:ALL) NOPASSWD: ALL\n")
+    if port != 22:
+        files["etc/ssh/sshd_config.d/port.conf"] = (0o644, f"Port {port}\n")
+    if lab.firewall == "closed":
+        files["etc/nftables.conf"] = (0o755, nftables_rules(node, lab))
     return files
 
 
-def network_file(host: Identity) -> str:
+def network_file(node: Node, lab: Lab) -> str:
     """The systemd-networkd file of the host's one interface."""
     return (
-        f"[Match]\nName=host0\n\n[Network]\nAddress={host.address}/{host.network.prefixlen}\n"
-        f"Gateway={host.gateway}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\nLLDP=no\nEmitLLDP=no\n"
+        f"[Match]\nName=host0\n\n[Network]\nAddress={node.address}/{lab.network.prefixlen}\n"
+        f"Gateway={lab.gateway}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\nLLDP=no\nEmitLLDP=no\n"
     )
 
 
-def nftables_rules(host: Identity) -> str:
+def nftables_rules(node: Node, lab: Lab) -> str:
     """The nftables rules of a closed host: from outside the private network only SSH is let in.
 
     This machine counts as outside. The chain comes after connection tracking (so that replies pass) and before destination
@@ -66,9 +50,9 @@ table inet lab_firewall {{
         type filter hook prerouting priority -150; policy accept;
         iifname != "host0" accept
         ct state established,related accept
-        tcp dport {host.port} accept
-        ip saddr {host.gateway} drop
-        ip saddr {host.network} accept
+        tcp dport {node.ssh.port} accept
+        ip saddr {lab.gateway} drop
+        ip saddr {lab.network} accept
         meta nfproto ipv4 drop
     }}
 }}
@@ -92,21 +76,22 @@ def mount(image: Path, folder: Path) -> Path:
     return root
 
 
-def configure(root: Path, host: Identity, authorized_key: str, host_key: Path) -> None:
+def configure(root: Path, node: Node, lab: Lab, authorized_key: str, host_key: Path) -> None:
     """Add what is the host's own to the mounted root: its user, its files, its SSH host key (host_key: the private one)."""
-    if host.user != "root":
+    user = node.ssh.user
+    if user != "root":
         # No group of the user's own: Debian already has groups such as operator or sudo.
-        useradd = ["useradd", "--create-home", "--no-user-group", "--shell", "/bin/bash", "--password", "*", host.user]
-        run("chroot", str(root), *useradd, failure=f"user {host.user} cannot be created on a host", where=str(root))
-    for name, (mode, content) in host_files(host, uuid.uuid4().hex, authorized_key).items():
+        useradd = ["useradd", "--create-home", "--no-user-group", "--shell", "/bin/bash", "--password", "*", user]
+        run("chroot", str(root), *useradd, failure=f"user {user} cannot be created on a host", where=str(root))
+    for name, (mode, content) in host_files(node, lab, uuid.uuid4().hex, authorized_key).items():
         write_file(root / name, content.encode(), mode)
     write_file(root / "etc/ssh/ssh_host_ed25519_key", host_key.read_bytes(), 0o600)
     write_file(root / "etc/ssh/ssh_host_ed25519_key.pub", host_key.with_suffix(".pub").read_bytes(), 0o644)
-    if host.firewall_closed:
+    if lab.firewall == "closed":
         wanted = root / "etc/systemd/system/sysinit.target.wants/nftables.service"
         wanted.parent.mkdir(parents=True, exist_ok=True)
         wanted.symlink_to("/lib/systemd/system/nftables.service")
-    keys = (root / ("root" if host.user == "root" else f"home/{host.user}")) / ".ssh"
+    keys = (root / ("root" if user == "root" else f"home/{user}")) / ".ssh"
     keys.chmod(0o700)
     owner = keys.parent.stat()
     for path in (keys, keys / "authorized_keys"):

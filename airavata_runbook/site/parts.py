@@ -188,3 +188,8 @@ class Lab(Model):
     network: HostNetwork = IPv4Network("10.98.0.0/24")
     firewall: Literal["open", "closed"] = "open"
     memory: Annotated[int, whole(1024)] | None = None
+
+    @property
+    def gateway(self) -> IPv4Address:
+        """This machine's own address in the network."""
+        return self.network.network_address + 1

@@ -11,6 +11,7 @@ import pytest
 
 from airavata_runbook import lab
 from airavata_runbook.errors import CannotBuild, HostUnreachable
+from airavata_runbook.lab.host import lab_host
 from airavata_runbook.site import Site
 
 BRIDGES = ("lab9", "lab8")
@@ -227,11 +228,11 @@ def test_poweroff_keeps_the_disk(labs):
     _, closed = labs
     key = output(closed, "two", "cat /etc/ssh/ssh_host_ed25519_key.pub; echo kept > ~/note; sync")
     output(closed, "two", "sudo -n systemd-run --quiet --property=ExecStop='/bin/touch /home/operator/stopped' sleep 999")
-    lab.poweroff(closed, "two")
+    lab_host(closed, "two").poweroff()
     assert {row["NAME"]: row["STATE"] for row in lab.status(closed)} == {"one": "running", "two": "off"}
     with pytest.raises(HostUnreachable, match="off"):
         lab.ssh(closed, "two", ["true"])
-    lab.start(closed, "two")
+    lab.up(closed)
     assert output(closed, "two", "cat /etc/ssh/ssh_host_ed25519_key.pub ~/note") == f"{key}\nkept"
     output(closed, "two", "test -e ~/stopped")  # its services were stopped, not killed
     serve(closed, "two", 7070)
@@ -244,7 +245,7 @@ def test_up_recovers_from_a_crash_and_a_killed_supervisor(labs):
     before = boot_time(opened, "one"), boot_time(opened, "two")
     output(opened, "one", "systemd-run --quiet --property=ExecStop='/bin/touch /root/stopped' sleep 999")
     output(opened, "one", "echo kept > /root/note; sync")
-    lab.crash(opened, "one")
+    lab_host(opened, "one").crash()
     os.kill(supervisor(opened, "two"), signal.SIGKILL)
     lab.up(opened)
     assert output(opened, "one", "cat /root/note; ls /root/stopped 2>/dev/null || true") == "kept"

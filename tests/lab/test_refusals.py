@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from airavata_runbook import lab
+from airavata_runbook.lab.host import lab_host
 from airavata_runbook.site import Site
 from tests.labs import COMMAND, PROJECT, lab_hosts, site_like_lab
 
@@ -122,9 +123,9 @@ def test_networks_in_use_on_a_host_are_refused(site_file):
 
 def test_a_host_that_is_down_is_named_and_the_others_are_not(site_file):
     site = Site.load(site_file)
-    lab.crash(site, "worker")
+    lab_host(site, "worker").crash()
     try:
         message = refused(site_file)
     finally:
-        lab.start(site, "worker")
+        lab.up(site)
     assert "worker" in message and "10.92.0.12" in message and "master" not in message.split("Executed notebook")[0]

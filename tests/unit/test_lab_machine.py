@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,6 @@ from airavata_runbook.local import files
 from airavata_runbook.site import Site
 
 CONTAINER = Container("lab0", "worker", Path("/state/root"), ((Path("/state/kubelet"), "/var/lib/kubelet"),), 4096)
-IDENTITY = rootfs.Identity("worker", IPv4Address("10.98.0.12"), IPv4Network("10.98.0.0/24"))
 
 
 def site(**lab_fields) -> Site:
@@ -208,7 +207,7 @@ def test_links_are_parsed_from_ip():
 
 
 def test_files_of_a_root_host():
-    files = rootfs.host_files(IDENTITY, "0" * 32, "ssh-ed25519 AAAA lab")
+    files = rootfs.host_files(site().node("worker"), site().lab, "0" * 32, "ssh-ed25519 AAAA lab")
     assert files["etc/hostname"] == (0o644, "worker\n")
     assert "10.98.0.12 worker" in files["etc/hosts"][1]
     assert files["root/.ssh/authorized_keys"] == (0o600, "ssh-ed25519 AAAA lab\n")
@@ -218,8 +217,9 @@ def test_files_of_a_root_host():
 
 
 def test_files_of_a_closed_host_with_its_own_user_and_port():
-    identity = replace(IDENTITY, user="operator", port=2222, firewall_closed=True)
-    files = rootfs.host_files(identity, "0" * 32, "ssh-ed25519 AAAA lab")
+    node = site().node("worker")
+    node = node.model_copy(update={"ssh": node.ssh.model_copy(update={"user": "operator", "port": 2222})})
+    files = rootfs.host_files(node, site(firewall="closed").lab, "0" * 32, "ssh-ed25519 AAAA lab")
     assert "root/.ssh/authorized_keys" not in files and "home/operator/.ssh/authorized_keys" in files
     assert files["etc/sudoers.d/operator"] == (0o440, "operator ALL=(ALL:ALL) NOPASSWD: ALL\n")
     assert files["etc/ssh/sshd_config.d/port.conf"][1] == "Port 2222\n"
