@@ -24,7 +24,7 @@ from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.hosts.snapshot import HostSnapshot, gather
 from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.kernel_env import PLAN, REPORT_FILE
-from airavata_runbook.local.terminal import StepProgress, show
+from airavata_runbook.local.terminal import show, step_progress
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
 
@@ -104,7 +104,7 @@ class Step:
     def _on_all_hosts(self, session: Session, hosts: list[Host], plan: bool) -> Report:
         started = time.time()
         with (
-            StepProgress(self.title, [host.name for host in hosts]) as progress,
+            step_progress(self.title, [host.name for host in hosts]) as progress,
             FanOut(session.registry_host, hosts, session.site.registry.port) as fan_out,
         ):
 
@@ -151,7 +151,7 @@ class Check:
             report.rows = [["in a run"], ["checked after the steps before it"]]
             return finish(report)
         lock = nullcontext() if self.before else session.lock.held(f"check {self.title!r} of chapter {self.chapter}")
-        with lock, StepProgress(self.title, []):
+        with lock, step_progress(self.title, []):
             try:
                 report.rows = self.look(session)
             except StepFailed as error:

@@ -14,7 +14,7 @@ from airavata_runbook.local import debian
 from airavata_runbook.local.files import write_file
 from airavata_runbook.local.once import build_once
 from airavata_runbook.local.paths import cache_dir
-from airavata_runbook.local.terminal import Progress
+from airavata_runbook.local.terminal import progress
 
 SUITE = "bookworm"
 PACKAGES = [
@@ -105,12 +105,12 @@ def ensure() -> Path:
 
 
 def _build(root: Path) -> None:
-    with Progress("lab: host image", total=3) as progress:
-        progress.update("Debian base", done=0)
+    with progress("lab: host image", total=3) as update:
+        update("Debian base", done=0)
         debian.bootstrap(root, [], SUITE)
-        progress.update("packages", done=1)
+        update("packages", done=1)
         debian.install(root, PACKAGES)
-        progress.update("settings", done=2)
+        update("settings", done=2)
         _configure(root)
     for old in root.parent.glob("host-*"):
         if not _in_use(old):

@@ -4,8 +4,9 @@ import shutil
 import sys
 import threading
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Self, TextIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:  # ipywidgets takes long to import, and only live notebooks need it
     from airavata_runbook.local.bars import Bars
@@ -97,71 +98,60 @@ class ProgressLine:
                 self.stream.flush()
 
 
-class Progress:
-    """`with Progress("build", total=9) as progress: progress.update("etcd", done=3)`, for work in one thread.
+@contextmanager
+def progress(title: str, total: float = 0) -> Iterator[Callable[..., None]]:
+    """`with progress("build", total=9) as update: update("etcd", done=3)`, for work in one thread.
 
-    A bar in a live notebook, elsewhere a ProgressLine. total: units of work, or None when unknown.
+    A bar in a live notebook, elsewhere a ProgressLine. total: units of work, or 0 when unknown. An update shows its text and,
+    when `done` of `total` units is known, the share done and the seconds left.
     """
+    bars, line, started = _bars("", [title]), ProgressLine(), time.monotonic()
 
-    def __init__(self, title: str, total: float | None = None):
-        self.title, self.total = title, total or 0
-        self.bars: Bars | None = None
-        self.line = ProgressLine()
-        self.started = time.monotonic()
-
-    def __enter__(self) -> Self:
-        self.bars = _bars("", [self.title])
-        return self
-
-    def __exit__(self, *exc) -> None:
-        self.line.clear()
-        if self.bars:
-            self.bars.close()
-
-    def update(self, text: str, done: float = 0) -> None:
-        """Show `text` and, when `done` of `total` units is known, the share done and the seconds left."""
-        elapsed = time.monotonic() - self.started
+    def update(text: str, done: float = 0) -> None:
+        elapsed = time.monotonic() - started
         estimate = f"{elapsed:.0f} s"
-        if self.total and done:
-            left = elapsed * (self.total - done) / done
-            estimate = f"{100 * done / self.total:.0f} %, {elapsed:.0f} s, about {left:.0f} s left"
-        if self.bars:
-            self.bars.update(self.title, text, done, self.total, estimate)
+        if total and done:
+            left = elapsed * (total - done) / done
+            estimate = f"{100 * done / total:.0f} %, {elapsed:.0f} s, about {left:.0f} s left"
+        if bars:
+            bars.update(title, text, done, total, estimate)
         else:
-            self.line.update(f"{self.title}: {text} ({estimate})")
+            line.update(f"{title}: {text} ({estimate})")
+
+    try:
+        yield update
+    finally:
+        line.clear()
+        if bars:
+            bars.close()
 
 
-class StepProgress:
-    """What each host of a step is doing: one bar per host in a live notebook, elsewhere a ProgressLine. Thread-safe.
+@contextmanager
+def step_progress(title: str, hosts: list[str]) -> Iterator[Callable[..., None]]:
+    """What each host of a step is doing: one bar per host in a live notebook, elsewhere a ProgressLine.
 
-    Nothing of it remains in a notebook's outputs. On a terminal the title and the hosts remain.
+    Nothing of it remains in a notebook's outputs. On a terminal the title and the hosts remain. An update, which any thread may
+    make, says what a host is doing now, and that `done` of its `total` resources are in order.
     """
+    hosts = sorted(hosts)
+    bars, line, lock = _bars(title, hosts), ProgressLine(), threading.Lock()
+    doing: dict[str, str] = {}
 
-    def __init__(self, title: str, hosts: list[str]):
-        self.title, self.hosts = title, sorted(hosts)
-        self.doing: dict[str, str] = {}
-        self.lock = threading.Lock()
-        self.bars: Bars | None = None
-        self.line = ProgressLine()
-
-    def __enter__(self) -> Self:
-        self.bars = _bars(self.title, self.hosts)
-        return self
-
-    def __call__(self, host: str, what: str, done: int = 0, total: int = 0) -> None:
-        """Report that `host` is doing `what` now, and that `done` of its `total` resources are in order."""
-        with self.lock:
-            self.doing[host] = what
-            if self.bars:
-                self.bars.update(host, what, done, total, f"{done}/{total}" if total else "")
+    def update(host: str, what: str, done: int = 0, total: int = 0) -> None:
+        with lock:
+            doing[host] = what
+            if bars:
+                bars.update(host, what, done, total, f"{done}/{total}" if total else "")
             else:
-                self.line.update(f"{self.title}: " + "; ".join(f"{name}: {self.doing[name]}" for name in sorted(self.doing)))
+                line.update(f"{title}: " + "; ".join(f"{name}: {doing[name]}" for name in sorted(doing)))
 
-    def __exit__(self, *exc) -> None:
-        if self.bars:
-            self.bars.close()
-        elif self.line.terminal:
-            self.line.print(self.title + (f": {', '.join(self.hosts)}" if self.hosts else ""))
+    try:
+        yield update
+    finally:
+        if bars:
+            bars.close()
+        elif line.terminal:
+            line.print(title + (f": {', '.join(hosts)}" if hosts else ""))
 
 
 def _bars(title: str, names: list[str]) -> "Bars | None":

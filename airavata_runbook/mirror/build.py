@@ -14,7 +14,7 @@ from airavata_runbook.errors import CannotBuild
 from airavata_runbook.local import paths
 from airavata_runbook.local.files import digest
 from airavata_runbook.local.once import build_once
-from airavata_runbook.local.terminal import Progress
+from airavata_runbook.local.terminal import progress
 from airavata_runbook.mirror.components import BY_NAME, Component
 
 
@@ -33,12 +33,12 @@ def pending(names: Iterable[str]) -> dict[str, int]:
 
 def _build(component: Component, part: Path) -> None:
     part.mkdir()
-    with Progress(f"build {component.name} {component.version}", component.seconds) as line:
+    with progress(f"build {component.name} {component.version}", component.seconds) as update:
         started = time.monotonic()
 
         def tick() -> None:
             done = min(time.monotonic() - started, 0.95 * component.seconds)
-            line.update("estimate for 2 cores, without the download of its modules", done)
+            update("estimate for 2 cores, without the download of its modules", done)
 
         for package, name in component.programs.items():
             flags = ["-trimpath", "-buildvcs=false", "-tags", ",".join(component.tags)]

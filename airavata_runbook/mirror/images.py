@@ -17,7 +17,7 @@ from airavata_runbook.images.layout import open_archive
 from airavata_runbook.local import paths
 from airavata_runbook.local.files import digest
 from airavata_runbook.local.once import build_once
-from airavata_runbook.local.terminal import Progress
+from airavata_runbook.local.terminal import progress
 from airavata_runbook.mirror import build as component_builds
 from airavata_runbook.mirror import image_steps, oci_writer
 from airavata_runbook.mirror.build import folder as component_folder
@@ -42,10 +42,10 @@ def build(names: Iterable[str] | None = None) -> dict[str, Path]:
     todo = [recipe for recipe in _with_parents(wanted) if not _recorded(recipe)]
     done = 0
     layers: dict[str, BuiltLayer] = {}
-    with Progress("images", total=sum(recipe.seconds for recipe in todo) or None) as progress:
+    with progress("images", total=sum(recipe.seconds for recipe in todo)) as update:
         for recipe in _with_parents(wanted):
             if recipe in todo:
-                progress.update(f"{recipe.name} ({recipe.title})", done=done)
+                update(f"{recipe.name} ({recipe.title})", done=done)
                 done += recipe.seconds
             layers[recipe.name] = _layer(recipe, layers)
     return {recipe.name: _image(recipe, layers) for recipe in wanted}

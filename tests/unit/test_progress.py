@@ -13,7 +13,7 @@ from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
 from airavata_runbook import kernel_env
-from airavata_runbook.local.terminal import Progress, ProgressLine, StepProgress
+from airavata_runbook.local.terminal import ProgressLine, progress, step_progress
 from tests.unit.test_runner import Terminal
 
 PROJECT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ SETUP = """
 import sys
 from airavata_runbook import Site
 from airavata_runbook.engine.step import step
-from airavata_runbook.local.terminal import Progress
+from airavata_runbook.local.terminal import progress
 from airavata_runbook.resources import File
 from pytest import MonkeyPatch
 from tests.unit.sessions import open_session
@@ -40,8 +40,8 @@ open_session(MonkeyPatch(), site, {node.name: Machine(node) for node in site.nod
 
 @step("Three files")
 def files(target):
-    with Progress("build", 2) as progress:
-        progress.update("etcd", 1)
+    with progress("build", 2) as update:
+        update("etcd", 1)
     for number in range(3):
         yield File(f"FOLDER/{target.node.name}-{number}", "text\\n")
 """
@@ -156,36 +156,40 @@ def terminal_of(monkeypatch) -> Terminal:
 
 def test_a_terminal_gets_one_rewritten_line(monkeypatch):
     terminal = terminal_of(monkeypatch)
-    with StepProgress("Files", ["two", "one"]) as progress:
-        progress("two", "checking")
-        threads = [threading.Thread(target=progress, args=("one", f"file {n}", n, 9)) for n in range(9)]
+    with step_progress("Files", ["two", "one"]) as update:
+        update("two", "checking")
+        threads = [threading.Thread(target=update, args=("one", f"file {n}", n, 9)) for n in range(9)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        progress("two", "a file with quite a long name", 1, 9)
+        update("two", "a file with quite a long name", 1, 9)
         (line,) = lines(terminal.text)
         assert line.startswith("Files: one: file ") and line.endswith("…") and len(line) == 39
-        progress("two", "done", 9, 9)
+        update("two", "done", 9, 9)
     assert lines(terminal.text) == ["Files: one, two", ""]
 
 
 def test_progress_on_a_terminal_vanishes(monkeypatch):
     terminal = terminal_of(monkeypatch)
-    with Progress("build", 4) as progress:
-        progress.update("etcd", 2)
+    with progress("build", 4) as update:
+        update("etcd", 2)
         assert lines(terminal.text) == ["build: etcd (50 %, 0 s, about 0 s left)"]
     assert lines(terminal.text) == [""]
 
 
-@pytest.mark.parametrize("work", [lambda: Progress("build"), lambda: StepProgress("Files", ["one"])], ids=["build", "step"])
-def test_a_log_gets_a_line_now_and_then(monkeypatch, work):
+@pytest.mark.parametrize(
+    ("work", "texts"),
+    [(lambda: progress("build"), ("etcd",)), (lambda: step_progress("Files", ["one"]), ("one", "file"))],
+    ids=["build", "step"],
+)
+def test_a_log_gets_a_line_now_and_then(monkeypatch, work, texts):
     log, now = io.StringIO(), 100.0
     monkeypatch.setattr(sys, "stderr", log)
     monkeypatch.setattr("airavata_runbook.local.terminal.time.monotonic", lambda: now)
-    with work() as progress:
+    with work() as update:
         for _ in range(120):  # a minute
-            progress("one", "file") if isinstance(progress, StepProgress) else progress.update("etcd")
+            update(*texts)
             now += 0.5
     assert len(log.getvalue().splitlines()) == 12 and "\r" not in log.getvalue()
 
