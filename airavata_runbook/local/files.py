@@ -24,6 +24,14 @@ def write_file(path: Path, content: bytes | Iterable[bytes], mode: int = 0o600) 
             raise
 
 
+def replace_link(link: Path, target: str | Path) -> None:
+    """Create or replace a symbolic link atomically: another process may use it, or do the same."""
+    part = link.with_name(f".{link.name}-{os.getpid()}")
+    part.unlink(missing_ok=True)
+    part.symlink_to(target)
+    part.replace(link)
+
+
 def digest(path: Path) -> str:
     """The sha256 of a file, hexadecimal."""
     with path.open("rb") as file:

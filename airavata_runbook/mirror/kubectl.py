@@ -1,10 +1,10 @@
 """kubectl on this machine."""
 
-import os
 import shutil
 import sys
 from pathlib import Path
 
+from airavata_runbook.local.files import replace_link
 from airavata_runbook.mirror.build import folder
 from airavata_runbook.mirror.components import BY_NAME
 
@@ -14,10 +14,8 @@ def ensure_kubectl() -> Path | None:
     if found := shutil.which("kubectl"):
         return Path(found)
     built, link = folder(BY_NAME["kubernetes"]) / "kubectl", Path(sys.executable).with_name("kubectl")
-    if not built.is_file():
-        return link if link.exists() else None
-    part = link.with_name(f".kubectl-{os.getpid()}")
-    part.unlink(missing_ok=True)
-    part.symlink_to(built)
-    part.replace(link)  # in one step: another process may do the same, or use the link of an earlier version
+    if built.is_file():
+        replace_link(link, built)
+    elif not link.exists():
+        return None
     return link

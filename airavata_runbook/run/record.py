@@ -12,6 +12,7 @@ from airavata_runbook.chapters import steps_of
 from airavata_runbook.engine.report import Report
 from airavata_runbook.errors import SiteError
 from airavata_runbook.local import paths
+from airavata_runbook.local.files import replace_link
 from airavata_runbook.run import page
 from airavata_runbook.run.report import ChapterReport, Outcome, RunKind, RunReport
 
@@ -48,7 +49,7 @@ class RunRecord:
         )
         self.write()
         with write_errors(self.folder):
-            _replace_link(outputs / f"latest{suffix}", self.folder.name)
+            replace_link(outputs / f"latest{suffix}", self.folder.name)
 
     def begin(self, chapter: str, notebook: str = "") -> ChapterReport:
         """Add a chapter to the report."""
@@ -129,10 +130,3 @@ def _replace(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)
-
-
-def _replace_link(link: Path, target: str) -> None:
-    part = link.with_name(f".{link.name}.part")
-    part.unlink(missing_ok=True)
-    part.symlink_to(target)
-    os.replace(part, link)
