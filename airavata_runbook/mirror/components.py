@@ -5,7 +5,7 @@ holds the versions here and there together. Raising a version means: change it h
 `go build -mod=mod` once there so that go.sum follows.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 GO_FOLDER = Path(__file__).parent / "go"
@@ -31,10 +31,10 @@ class Component:
     tags: tuple[str, ...] = ()
     cgo: bool = False
     keep: tuple[str, ...] = ("LICENSE",)
-    folder: Path = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", GO_FOLDER / self.name)
+    @property
+    def folder(self) -> Path:
+        return GO_FOLDER / self.name
 
 
 def _named(prefix: str, *names: str) -> dict[str, str]:
