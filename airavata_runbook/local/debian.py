@@ -44,6 +44,7 @@ MOUNT_CACHE = """mkdir -p "$1/var/cache/apt/archives" "$1/var/lib/apt/lists"
 mount --bind "{debs}" "$1/var/cache/apt/archives"
 mount --bind "{lists}" "$1/var/lib/apt/lists"
 """
+COPY_LOGINS = f'test ! -e {APT}/auth.conf || cp {APT}/auth.conf "$1/etc/apt/auth.conf"\n'  # this machine's, for apt
 INSTALL = """set -e
 mount -t proc proc "$1/proc"
 mount --bind /dev "$1/dev"
@@ -79,7 +80,7 @@ def bootstrap(target: Path, packages: list[str], suite: str = "bookworm") -> Non
     with _package_cache() as mount_cache, tempfile.TemporaryDirectory(prefix="airavata-runbook-apt-") as work:
         settings, hook = Path(work, "apt.conf"), Path(work, "mount-cache")
         settings.write_text(_settings())
-        hook.write_text(f"#!/bin/sh\nset -e\n{mount_cache}{_credentials('$1')}")
+        hook.write_text(f"#!/bin/sh\nset -e\n{mount_cache}{COPY_LOGINS}")
         hook.chmod(0o755)
         _run(
             [
@@ -207,11 +208,6 @@ DPkg::Chroot-Directory "{root}";
 DPkg::Options {{ "--force-unsafe-io"; }};
 APT::Sandbox::User "root";
 """
-
-
-def _credentials(root: str) -> str:
-    """A shell command that copies apt's logins of this machine, if it has any."""
-    return f'test ! -e {APT}/auth.conf || cp {APT}/auth.conf "{root}/etc/apt/auth.conf"\n'
 
 
 @contextmanager
