@@ -1,6 +1,5 @@
 """LabHost: one systemd-nspawn container on this machine, from nothing to SSH and back to nothing."""
 
-import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 from airavata_runbook.errors import CannotBuild
 from airavata_runbook.lab import cgroups, image, keys, network, processes, rootfs
 from airavata_runbook.lab.container import Container
+from airavata_runbook.local.once import remove
 from airavata_runbook.local.paths import state_dir
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Lab, Node
@@ -133,8 +133,7 @@ class LabHost:
         supervisor = self.pid
         self.crash()
         self._delete_disk()
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+        remove(self.folder)
         if supervisor:  # it has ended; its entry remains until its parent, PID 1 by now, has reaped it
             processes.wait_until(lambda: not Path(f"/proc/{supervisor}").exists(), 10.0)
 
@@ -206,8 +205,7 @@ class LabHost:
     def _delete_disk(self) -> None:
         self._image_file.unlink(missing_ok=True)
         for name in ("root", "upper", "work", *BIND_FOLDERS):
-            if (self.folder / name).exists():
-                shutil.rmtree(self.folder / name)
+            remove(self.folder / name)
 
     def _image(self) -> Path:
         base = Path(self._image_file.read_text().strip())

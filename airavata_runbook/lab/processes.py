@@ -1,6 +1,5 @@
 """The processes of a host, found by PID files and cgroups, never by name, so that any later command can end them."""
 
-import ctypes
 import os
 import signal
 import time
@@ -8,9 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-# systemd(1): SIGRTMIN+4 powers the machine off. glibc keeps the first two real-time signals for itself, and its
-# SIGRTMIN is the one that systemd counts from.
-SIGPOWEROFF = ctypes.CDLL(None).__libc_current_sigrtmin() + 4
+SIGPOWEROFF = signal.SIGRTMIN + 4  # systemd(1)
 
 
 def write_pid_file(file: Path, pid: int) -> None:

@@ -100,7 +100,7 @@ def configure(root: Path, node: Node, lab: Lab, authorized_key: str, host_key: P
 
 def unmount(folder: Path) -> None:
     """Unmount everything that is mounted in `folder`, the deepest first. Raises CannotBuild when it is busy."""
-    mounts = [_unescape(line.split()[4]) for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    mounts = [line.split()[4].encode().decode("unicode_escape") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     for point in sorted((point for point in mounts if Path(point).is_relative_to(folder)), reverse=True):
         run(
             *("umount", point),
@@ -108,7 +108,3 @@ def unmount(folder: Path) -> None:
             where=point,
             remedy="end the process that uses it (fuser -vm shows it), then airavata-runbook lab down",
         )
-
-
-def _unescape(path: str) -> str:
-    return path.encode().decode("unicode_escape")
