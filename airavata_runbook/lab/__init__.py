@@ -6,7 +6,7 @@ is the same lab. Nothing outside this package knows whether a host is a lab's.
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from airavata_runbook.errors import CannotBuild, HostUnreachable
 from airavata_runbook.lab import image, keys, network, preflight
@@ -50,7 +50,7 @@ def down(site: Site) -> None:
         network.remove_bridge(lab_settings(site).bridge)
         for name in ("id_ed25519", "id_ed25519.pub", "known_hosts"):
             (folder / name).unlink(missing_ok=True)
-        if folder.is_dir() and not any(folder.iterdir()):
+        with suppress(OSError):  # it is not there, or not empty
             folder.rmdir()
 
 

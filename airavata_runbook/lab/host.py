@@ -226,7 +226,6 @@ class LabHost:
 
 def lab_hosts(site: Site) -> list[LabHost]:
     """The hosts of a lab site, in the order of its nodes; raises CannotBuild for a site without a lab."""
-    lab_settings(site)
     return [LabHost(site, node) for node in site.nodes]
 
 

@@ -20,7 +20,6 @@ from airavata_runbook.local.once import build_once
 from airavata_runbook.local.terminal import progress
 from airavata_runbook.mirror import build as component_builds
 from airavata_runbook.mirror import image_steps, oci_writer
-from airavata_runbook.mirror.build import folder as component_folder
 from airavata_runbook.mirror.components import BY_NAME as COMPONENTS
 from airavata_runbook.mirror.oci_writer import Layer
 from airavata_runbook.mirror.recipes import BY_NAME, DEBIAN, RECIPES, SUITE, Recipe
@@ -102,7 +101,7 @@ def key(recipe: Recipe) -> str:
         recipe.version,
         key(BY_NAME[recipe.parent]) if recipe.parent else "",
     ]
-    parts += [component_folder(COMPONENTS[component]).name for _, component, _ in recipe.programs]
+    parts += [component_builds.folder(COMPONENTS[component]).name for _, component, _ in recipe.programs]
     for path, source, mode in recipe.files:
         parts += [path, mode, _content(source)]
     parts.append(_content(recipe.requirements) if recipe.requirements else "")

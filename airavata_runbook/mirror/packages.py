@@ -21,7 +21,6 @@ from airavata_runbook.local import paths
 from airavata_runbook.local.files import digest
 from airavata_runbook.local.once import build_once
 from airavata_runbook.mirror import build as component_builds
-from airavata_runbook.mirror.build import build
 from airavata_runbook.mirror.catalogue import EPOCH, INDEX, PACKAGE, RELEASE, Package, architecture, description, recipe
 from airavata_runbook.mirror.components import BY_NAME
 
@@ -102,12 +101,12 @@ def _sha256(file: Path, size: int, modified: int) -> str:
 
 
 def _pack(package: Package, kind: str, target: Path) -> None:
-    nfpm = build(BY_NAME["nfpm"]) / "nfpm"
+    nfpm = component_builds.build(BY_NAME["nfpm"]) / "nfpm"
     with tempfile.TemporaryDirectory() as work:
         binaries = Path(work) / "binaries"
         binaries.mkdir()
         for component in package.components:
-            (binaries / component).symlink_to(build(BY_NAME[component]))
+            (binaries / component).symlink_to(component_builds.build(BY_NAME[component]))
         config = Path(work) / "nfpm.yaml"
         config.write_text(yaml.safe_dump(description(package, binaries), sort_keys=False))
         done = subprocess.run(
