@@ -7,6 +7,7 @@ import stat
 import subprocess
 import tempfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from airavata_runbook.errors import RunbookError
@@ -19,6 +20,7 @@ from airavata_runbook.images.registry import Registry
 from airavata_runbook.local import paths
 from airavata_runbook.local.files import digest
 from airavata_runbook.local.once import build_once
+from airavata_runbook.local.process import run
 from airavata_runbook.site.parts import ImageSource
 
 LOOKUP_TIMEOUT = (5, 10)  # seconds to connect to a registry in which an image is only looked up, and for its response
@@ -143,11 +145,12 @@ def _build(context: Path) -> Layout:
 def _run_engine(context: Path, archive: Path) -> None:
     engine = _engine(context)
     build, save = ENGINES[engine]
+    call = partial(run, engine, failure="an image could not be built", remedy="run the command yourself to see more")
     with tempfile.TemporaryDirectory() as work:
         values = {"context": str(context), "archive": str(archive), "id_file": f"{work}/id"}
-        _run([engine, *(word.format(**values) for word in build)])
+        call(*(word.format(**values) for word in build))
         values["id"] = Path(work, "id").read_text().strip()
-        _run([engine, *(word.format(**values) for word in save)])
+        call(*(word.format(**values) for word in save))
     open_archive(archive)  # for this platform
 
 
@@ -169,17 +172,6 @@ def _engine(context: Path) -> str:
         needed=f"one of {', '.join(ENGINES)}",
         remedy="install one, or build elsewhere and name the archive (archive:) or reference (pull:)",
     )
-
-
-def _run(command: list[str]) -> None:
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-    if result.returncode:
-        raise RunbookError(
-            "an image could not be built",
-            where=" ".join(command),
-            found=result.stdout.strip()[-1500:],
-            remedy="run the command yourself to see more",
-        )
 
 
 def _content_digest(context: Path) -> str:

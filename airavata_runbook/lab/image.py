@@ -9,11 +9,11 @@ import json
 import shutil
 from pathlib import Path
 
-from airavata_runbook.lab.system import run
 from airavata_runbook.local import debian
 from airavata_runbook.local.files import write_file
 from airavata_runbook.local.once import build_once
 from airavata_runbook.local.paths import cache_dir
+from airavata_runbook.local.process import run
 from airavata_runbook.local.terminal import progress
 
 SUITE = "bookworm"

@@ -10,7 +10,7 @@ from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild
-from airavata_runbook.lab.system import run
+from airavata_runbook.local.process import run
 from airavata_runbook.site.parts import Lab
 
 ALIAS = "airavata-lab"  # the alias by which a lab's bridge is recognised

@@ -4,8 +4,8 @@ import os
 import uuid
 from pathlib import Path
 
-from airavata_runbook.lab.system import run
 from airavata_runbook.local.files import write_file
+from airavata_runbook.local.process import run
 from airavata_runbook.site.parts import Lab, Node
 
 

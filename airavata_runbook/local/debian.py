@@ -19,6 +19,7 @@ from pathlib import Path
 from airavata_runbook.errors import CannotBuild
 from airavata_runbook.local.once import locked
 from airavata_runbook.local.paths import cache_dir
+from airavata_runbook.local.process import run
 
 APT = Path("/etc/apt")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -193,8 +194,7 @@ def _sources_of(suite: str) -> str:
 
 def _settings() -> str:
     """apt's settings of this machine that say how to download (proxies, authorities), and SETTINGS."""
-    said = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=True).stdout
-    return said + SETTINGS
+    return run("apt-config", "dump", "Acquire", failure="apt's settings could not be read") + SETTINGS
 
 
 def _outside(root: Path, work: Path) -> str:

@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import os
-import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterable
@@ -20,6 +19,7 @@ from airavata_runbook.errors import CannotBuild, NotYet
 from airavata_runbook.local import paths
 from airavata_runbook.local.files import digest
 from airavata_runbook.local.once import build_once
+from airavata_runbook.local.process import run
 from airavata_runbook.mirror import build as component_builds
 from airavata_runbook.mirror.catalogue import EPOCH, INDEX, PACKAGE, RELEASE, Package, architecture, description, recipe
 from airavata_runbook.mirror.components import BY_NAME
@@ -109,17 +109,11 @@ def _pack(package: Package, kind: str, target: Path) -> None:
             (binaries / component).symlink_to(component_builds.build(BY_NAME[component]))
         config = Path(work) / "nfpm.yaml"
         config.write_text(yaml.safe_dump(description(package, binaries), sort_keys=False))
-        done = subprocess.run(
-            [nfpm, "package", "--config", config, "--packager", kind, "--target", target],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH},
-        )
-    if done.returncode:
-        raise CannotBuild(
-            f"the package {package.name} could not be built",
-            found=(done.stderr or done.stdout).strip(),
+        run(
+            *(str(nfpm), "package", "--config", str(config), "--packager", kind, "--target", str(target)),
+            failure=f"the package {package.name} could not be built",
             remedy="if the disk is full, free space on it; else report this",
+            env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH},
         )
 
 

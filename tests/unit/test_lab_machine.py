@@ -13,9 +13,9 @@ import pytest
 
 from airavata_runbook import lab
 from airavata_runbook.errors import CannotBuild, SiteError
-from airavata_runbook.lab import cgroups, host, image, keys, network, preflight, processes, rootfs, system
+from airavata_runbook.lab import cgroups, host, image, keys, network, preflight, processes, rootfs
 from airavata_runbook.lab.container import Container
-from airavata_runbook.local import files
+from airavata_runbook.local import files, process
 from airavata_runbook.site import Site
 
 CONTAINER = Container("lab0", "worker", Path("/state/root"), ((Path("/state/kubelet"), "/var/lib/kubelet"),), 4096)
@@ -175,9 +175,9 @@ def test_a_machine_without_ip_is_told_what_to_install(monkeypatch, tmp_path):
 
 def test_a_command_that_fails_is_reported_with_its_error_output():
     with pytest.raises(CannotBuild, match="(?s)not removed.*ran: +rm /nowhere/file.*No such file"):
-        system.run("rm", "/nowhere/file", failure="not removed", where="here")
+        process.run("rm", "/nowhere/file", failure="not removed", where="here")
     with pytest.raises(CannotBuild, match="no-such-program is not installed"):
-        system.run("no-such-program", failure="not done")
+        process.run("no-such-program", failure="not done")
 
 
 def test_a_file_is_replaced_with_its_mode_and_a_link_is_not_followed(tmp_path):
