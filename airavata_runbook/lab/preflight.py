@@ -4,8 +4,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from ipaddress import IPv4Network
+from dataclasses import dataclass
 from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild
@@ -13,6 +12,7 @@ from airavata_runbook.lab import cgroups, network
 from airavata_runbook.lab.host import lab_settings
 from airavata_runbook.local.paths import state_dir
 from airavata_runbook.site import Site
+from airavata_runbook.site.parts import Lab
 
 MEMORY = 1536  # MiB a host: an idle cluster of two was measured to take 1.4 GB, Airavata's services about as much
 DISK = 3072  # MiB a host, with images and databases
@@ -30,25 +30,6 @@ TOOLS = {  # program → Debian package
 
 
 @dataclass(frozen=True)
-class Facts:
-    """The facts of this machine. missing_tools: of TOOLS. memory, disk: MiB available. inotify: instances left for root.
-    forward_drops: packets between hosts would be dropped. modules: kernel modules that hosts need and cannot load.
-    """
-
-    system: str
-    uid: int
-    driver: cgroups.Driver
-    missing_tools: list[str]
-    memory: int
-    disk: int
-    inotify: int
-    links: list[network.Link]
-    routes: list[tuple[IPv4Network, str]]
-    forward_drops: bool
-    modules: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class Problem:
     """What is wrong with this machine, and how to fix it."""
 
@@ -56,40 +37,23 @@ class Problem:
     remedy: str
 
 
-def gather(site: Site) -> Facts:
-    """The facts of this machine. What cannot be found out (no Linux, no iproute2) is left empty."""
-    linux, missing = platform.system() == "Linux", [program for program in TOOLS if not shutil.which(program)]
-    has_network_tools = linux and not {"ip", "iptables"} & set(missing)
-    return Facts(
-        system=platform.system(),
-        uid=os.geteuid(),
-        driver=cgroups.detect_driver(),
-        missing_tools=missing,
-        memory=_available_memory() if linux else 0,
-        disk=shutil.disk_usage(state_dir()).free >> 20,
-        inotify=_free_inotify_instances() if linux else 0,
-        links=network.links() if has_network_tools else [],
-        routes=network.routes() if has_network_tools else [],
-        forward_drops=has_network_tools and network.forward_drops(lab_settings(site).bridge),
-        modules=_missing_modules() if linux else [],
-    )
-
-
-def problems(facts: Facts, site: Site, starting: int) -> list[Problem]:
-    """All problems; empty when the lab can be created. starting: how many hosts are not running yet and need room."""
-    if facts.system != "Linux":
+def problems(site: Site, starting: int) -> list[Problem]:
+    """All problems of this machine; empty when the lab can be created. starting: how many hosts are not running yet."""
+    if platform.system() != "Linux":
         return [
             Problem(
-                f"this machine runs {facts.system}; lab hosts are Linux containers",
+                f"this machine runs {platform.system()}; lab hosts are Linux containers",
                 "use a Linux machine or a Linux virtual machine, or a site with real hosts",
             )
         ]
-    return [*_system_problems(facts), *_capacity_problems(facts, starting), *_network_problems(facts, site)]
+    missing = [program for program in TOOLS if not shutil.which(program)]
+    found = [*_system_problems(missing), *_capacity_problems(starting), *_interface_problems(site)]
+    return found if {"ip", "iptables"} & set(missing) else [*found, *_network_problems(lab_settings(site))]
 
 
 def check(site: Site, starting: int) -> None:
     """Raise CannotBuild with every problem at once; return when there is none. starting: as in `problems`."""
-    found = problems(gather(site), site, starting)
+    found = problems(site, starting)
     if found:
         raise CannotBuild(
             f"the lab cannot run on this machine ({len(found)} problem{'s' * (len(found) > 1)})",
@@ -98,43 +62,52 @@ def check(site: Site, starting: int) -> None:
         )
 
 
-def _system_problems(facts: Facts) -> Iterator[Problem]:
-    if facts.uid != 0:
+def _system_problems(missing_tools: list[str]) -> Iterator[Problem]:
+    if os.geteuid():
         yield Problem("only root can create lab hosts", "run the same command with sudo")
-    if facts.driver is cgroups.Driver.UNSUPPORTED:
+    if cgroups.detect_driver() is cgroups.Driver.UNSUPPORTED:
         yield Problem(
             "the machine has neither systemd with cgroup v2 nor cgroup v1 without systemd",
             "boot with systemd.unified_cgroup_hierarchy=1 on the kernel's command line",
         )
-    if facts.missing_tools:
-        packages = " ".join(TOOLS[program] for program in facts.missing_tools)
-        yield Problem(f"missing tools: {', '.join(facts.missing_tools)}", f"apt-get install {packages}")
-    if facts.modules:
+    if missing_tools:
+        packages = " ".join(TOOLS[program] for program in missing_tools)
+        yield Problem(f"missing tools: {', '.join(missing_tools)}", f"apt-get install {packages}")
+    if modules := _missing_modules():
         yield Problem(
-            f"kernel modules that hosts need are not loaded: {', '.join(facts.modules)}",
+            f"kernel modules that hosts need are not loaded: {', '.join(modules)}",
             "modprobe -a overlay br_netfilter vxlan nf_conntrack",
         )
 
 
-def _capacity_problems(facts: Facts, starting: int) -> Iterator[Problem]:
+def _capacity_problems(starting: int) -> Iterator[Problem]:
     room = "free some, or use fewer nodes"
-    if facts.memory < (needed := starting * MEMORY):
-        yield Problem(f"{starting} hosts need {needed} MiB of memory, {facts.memory} MiB are available", room)
-    if facts.disk < (needed := starting * DISK + IMAGE):
+    memory, disk, inotify = _available_memory(), shutil.disk_usage(state_dir()).free >> 20, _free_inotify_instances()
+    if memory < (needed := starting * MEMORY):
+        yield Problem(f"{starting} hosts need {needed} MiB of memory, {memory} MiB are available", room)
+    if disk < (needed := starting * DISK + IMAGE):
         yield Problem(
-            f"{starting} hosts need {needed} MiB of disk space, {facts.disk} MiB are available",
+            f"{starting} hosts need {needed} MiB of disk space, {disk} MiB are available",
             f"{room}, or set AIRAVATA_RUNBOOK_STATE to a folder on a larger disk",
         )
-    if facts.inotify < (needed := starting * INOTIFY):
+    if inotify < (needed := starting * INOTIFY):
         yield Problem(
-            f"{starting} hosts need {needed} inotify instances, {facts.inotify} are available",
+            f"{starting} hosts need {needed} inotify instances, {inotify} are available",
             "sysctl -w fs.inotify.max_user_instances=1024, or take another lab down",
         )
 
 
-def _network_problems(facts: Facts, site: Site) -> Iterator[Problem]:
-    lab = lab_settings(site)
-    bridge = next((link for link in facts.links if link.name == lab.bridge), None)
+def _interface_problems(site: Site) -> Iterator[Problem]:
+    for node in site.nodes:
+        if node.interface != "host0":
+            yield Problem(
+                f"node {node.name} has interface {node.interface}; a lab host's is host0",
+                f"set interface: host0 for {node.name} in the site file",
+            )
+
+
+def _network_problems(lab: Lab) -> Iterator[Problem]:
+    bridge = next((link for link in network.links() if link.name == lab.bridge), None)
     own = bridge is not None and bridge.alias == network.ALIAS
     if bridge and not own:
         yield Problem(f"interface {lab.bridge} exists and is not a lab's", "set another lab.bridge in the site file")
@@ -145,7 +118,7 @@ def _network_problems(facts: Facts, site: Site) -> Iterator[Problem]:
         )
     overlaps = [
         f"{target} on {device}"
-        for target, device in facts.routes
+        for target, device in network.routes()
         if target.overlaps(lab.network) and not (own and device == lab.bridge)
     ]
     if overlaps:
@@ -153,17 +126,11 @@ def _network_problems(facts: Facts, site: Site) -> Iterator[Problem]:
             f"lab.network {lab.network} overlaps a network that this machine has a route to: " + ", ".join(overlaps),
             "choose another lab.network, and addresses in it, in the site file",
         )
-    if facts.forward_drops:
+    if network.forward_drops(lab.bridge):
         yield Problem(
             "this machine's FORWARD policy is DROP and bridged packets pass it: the hosts could not reach each other",
             f"iptables -I FORWARD -i {lab.bridge} -o {lab.bridge} -j ACCEPT",
         )
-    for node in site.nodes:
-        if node.interface != "host0":
-            yield Problem(
-                f"node {node.name} has interface {node.interface}; a lab host's is host0",
-                f"set interface: host0 for {node.name} in the site file",
-            )
 
 
 def _missing_modules() -> list[str]:

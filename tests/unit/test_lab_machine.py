@@ -5,9 +5,9 @@ import os
 import re
 import signal
 import subprocess
-from dataclasses import replace
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -34,20 +34,28 @@ def site(**lab_fields) -> Site:
     )
 
 
-def facts(**changes) -> preflight.Facts:
-    good = preflight.Facts(
-        "Linux",
-        0,
-        cgroups.Driver.CGROUPFS,
-        [],
-        8000,
-        20000,
-        100,
-        [network.Link("eth0", "", (IPv4Interface("192.0.2.7/24"),))],
-        [(IPv4Network("192.0.2.0/24"), "eth0")],
-        False,
-    )
-    return replace(good, **changes)
+@pytest.fixture
+def machine(monkeypatch):
+    """Makes this machine one that can run a lab, but for the changes given."""
+
+    def make(**changes) -> None:
+        missing = changes.get("missing_tools", [])
+        for owner, name, value in (
+            (preflight.platform, "system", changes.get("system", "Linux")),
+            (preflight.os, "geteuid", changes.get("uid", 0)),
+            (cgroups, "detect_driver", changes.get("driver", cgroups.Driver.CGROUPFS)),
+            (preflight, "_available_memory", changes.get("memory", 8000)),
+            (preflight, "_free_inotify_instances", changes.get("inotify", 100)),
+            (preflight, "_missing_modules", changes.get("modules", [])),
+            (network, "links", changes.get("links", [network.Link("eth0", "", (IPv4Interface("192.0.2.7/24"),))])),
+            (network, "routes", changes.get("routes", [(IPv4Network("192.0.2.0/24"), "eth0")])),
+        ):
+            monkeypatch.setattr(owner, name, lambda value=value: value)
+        monkeypatch.setattr(network, "forward_drops", lambda bridge: changes.get("forward_drops", False))
+        monkeypatch.setattr(preflight.shutil, "which", lambda program: program not in missing)
+        monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: SimpleNamespace(free=changes.get("disk", 20000) << 20))
+
+    return make
 
 
 @pytest.fixture(autouse=True)
@@ -118,8 +126,9 @@ def test_cgroups_of_a_host_are_below_the_labs_bridge_and_inherit_cpusets(tmp_pat
     assert (tmp_path / "memory/airavata-lab/lab0/worker/memory.soft_limit_in_bytes").read_text() == str(4096 << 20)
 
 
-def test_a_good_machine_has_no_problem():
-    assert preflight.problems(facts(), site(), 2) == []
+def test_a_good_machine_has_no_problem(machine):
+    machine()
+    assert preflight.problems(site(), 2) == []
 
 
 @pytest.mark.parametrize(
@@ -144,21 +153,23 @@ def test_a_good_machine_has_no_problem():
         ({"forward_drops": True}, {}, "FORWARD policy is DROP", "iptables -I FORWARD -i lab0 -o lab0 -j ACCEPT"),
     ],
 )
-def test_each_problem_says_what_and_how_to_fix_it(changes, lab_fields, what, remedy):
-    found = preflight.problems(facts(**changes), site(**lab_fields), 2)
+def test_each_problem_says_what_and_how_to_fix_it(machine, changes, lab_fields, what, remedy):
+    machine(**changes)
+    found = preflight.problems(site(**lab_fields), 2)
     assert len(found) == 1
     assert re.search(what, found[0].what) and remedy in found[0].remedy
 
 
-def test_a_node_on_another_interface_than_a_lab_host_s_is_refused():
+def test_a_node_on_another_interface_than_a_lab_host_s_is_refused(machine):
+    machine()
     wrong = Site.load(
         {"name": "lab", "nodes": [{"name": "master", "address": "10.98.0.11", "interface": "eth0", "role": "master"}], "lab": {}}
     )
-    assert ["interface" in problem.what for problem in preflight.problems(facts(), wrong, 1)] == [True]
+    assert ["interface" in problem.what for problem in preflight.problems(wrong, 1)] == [True]
 
 
-def test_all_problems_are_reported_at_once(monkeypatch):
-    monkeypatch.setattr(preflight, "gather", lambda site: facts(uid=1000, memory=10, forward_drops=True))
+def test_all_problems_are_reported_at_once(machine):
+    machine(uid=1000, memory=10, forward_drops=True)
     with pytest.raises(CannotBuild) as caught:
         preflight.check(site(), 2)
     message = str(caught.value)
@@ -188,13 +199,15 @@ def test_a_file_is_replaced_with_its_mode_and_a_link_is_not_followed(tmp_path):
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640 and len(list(tmp_path.iterdir())) == 2
 
 
-def test_the_labs_own_bridge_does_not_overlap():
+def test_the_labs_own_bridge_does_not_overlap(machine):
     ours = [network.Link("lab0", network.ALIAS, (IPv4Interface("10.98.0.1/24"),))]
-    assert preflight.problems(facts(links=ours, routes=[(IPv4Network("10.98.0.0/24"), "lab0")]), site(), 2) == []
+    machine(links=ours, routes=[(IPv4Network("10.98.0.0/24"), "lab0")])
+    assert preflight.problems(site(), 2) == []
 
 
-def test_hosts_that_run_already_need_no_more_room():
-    assert preflight.problems(facts(memory=1600), site(), 1) == []
+def test_hosts_that_run_already_need_no_more_room(machine):
+    machine(memory=1600)
+    assert preflight.problems(site(), 1) == []
 
 
 def test_links_are_parsed_from_ip():
