@@ -1,4 +1,7 @@
-"""LabHost: one systemd-nspawn container on this machine, from nothing to SSH and back to nothing."""
+"""LabHost: one systemd-nspawn container on this machine, from nothing to SSH and back to nothing.
+
+Source of facts: systemd-nspawn(1) of systemd 252, systemd-run(1).
+"""
 
 import signal
 import socket
@@ -9,7 +12,7 @@ from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild
 from airavata_runbook.lab import cgroups, image, keys, network, processes, rootfs
-from airavata_runbook.lab.container import Container
+from airavata_runbook.lab.cgroups import Driver
 from airavata_runbook.local.once import remove
 from airavata_runbook.local.paths import state_dir
 from airavata_runbook.site import Site
@@ -21,6 +24,9 @@ POWEROFF_TIMEOUT = 60.0  # seconds; etcd alone may take 20
 KILL_TIMEOUT = 5.0  # seconds
 # Bound from this machine's file system: containerd's snapshots are overlays, which cannot be stacked on the root's overlay.
 BIND_FOLDERS = {"containerd": "/var/lib/containerd", "kubelet": "/var/lib/kubelet"}
+UNIT_PREFIX = "airavata-lab"
+# The shell joins the host's cgroups before it becomes systemd-nspawn: they are then the root of what the host sees.
+JOIN_CGROUPS = 'while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit 70; shift; done; shift; exec "$@"'
 
 
 def lab_settings(site: Site) -> Lab:
@@ -43,11 +49,12 @@ class LabHost:
     """A node of a lab site. All its state is on disk, in cgroups and in processes, so that any later command finds it."""
 
     def __init__(self, site: Site, node: Node):
-        lab = lab_settings(site)
         self.site, self.node, self.name, self.address = site, node, node.name, str(node.address)
+        self.lab = lab_settings(site)
         self.folder = lab_folder(site) / node.name
-        binds = tuple((self.folder / name, target) for name, target in BIND_FOLDERS.items())
-        self.container = Container(lab.bridge, node.name, self.folder / "root", binds, lab.memory)
+        self.root = self.folder / "root"
+        self.machine = f"{self.lab.bridge}-{node.name}"  # systemd-nspawn's name of the container
+        self.scope = f"{UNIT_PREFIX}-{self.machine}.scope"  # the systemd unit that it runs in (Driver.SYSTEMD)
         self.driver = cgroups.detect_driver()
 
     @property
@@ -63,9 +70,9 @@ class LabHost:
     @property
     def foreign_state_dir(self) -> Path | None:
         """The state folder of another lab that has a running host of this one's bridge and name."""
-        for words in processes.command_lines(self.container.machine):
-            root = Path(words[words.index("-D") + 1]) if "-D" in words else self.container.root
-            if root != self.container.root and root.is_dir():
+        for words in processes.command_lines(self.machine):
+            root = Path(words[words.index("-D") + 1]) if "-D" in words else self.root
+            if root != self.root and root.is_dir():
                 return root.parents[3]
         return None
 
@@ -146,18 +153,54 @@ class LabHost:
         self._delete_disk()
         base = image.ensure()
         root = rootfs.mount(base, self.folder)
-        rootfs.configure(root, self.node, lab_settings(self.site), authorized_key, self.folder / "ssh_host_ed25519_key")
+        rootfs.configure(root, self.node, self.lab, authorized_key, self.folder / "ssh_host_ed25519_key")
         for name in BIND_FOLDERS:
             (self.folder / name).mkdir(exist_ok=True)
         self._image_file.write_text(f"{base}\n")
 
+    def nspawn_command(self) -> list[str]:
+        """The command line of systemd-nspawn alone, the same on every machine."""
+        return [
+            "systemd-nspawn",
+            "--quiet",
+            "-D",
+            str(self.root),
+            "-b",
+            "--register=no",
+            "--keep-unit",
+            f"--network-bridge={self.lab.bridge}",
+            "-M",
+            self.machine,
+            f"--hostname={self.name}",
+            "--link-journal=no",
+            "--system-call-filter=add_key keyctl",
+            "--resolv-conf=off",
+            "--timezone=off",
+            "--console=pipe",
+            *(f"--bind={self.folder / name}:{target}" for name, target in BIND_FOLDERS.items()),
+        ]
+
+    def boot_command(self, groups: list[Path]) -> list[str]:
+        """The whole command line; its process becomes systemd-nspawn. groups: the host's cgroups (Driver.CGROUPFS)."""
+        if self.driver is Driver.SYSTEMD:
+            scope = ["systemd-run", "--scope", "--quiet", "--collect", f"--unit={self.scope}", "--property=Delegate=yes"]
+            limit = [f"--property=MemoryHigh={self.lab.memory}M"] if self.lab.memory else []
+            return [*scope, *limit, *self.nspawn_command()]
+        return ["sh", "-c", JOIN_CGROUPS, UNIT_PREFIX, *map(str, groups), "--", *self.nspawn_command()]
+
+    def _cgroups(self) -> list[Path]:
+        """The cgroups that hold its processes, whether they exist or not."""
+        if self.driver is Driver.SYSTEMD:
+            return [cgroups.CGROUPS / "system.slice" / self.scope]
+        return cgroups.paths(self.lab.bridge, self.name)
+
     def _boot(self) -> None:
         groups = []
-        if self.driver is cgroups.Driver.CGROUPFS:
-            groups = cgroups.create(self.container.bridge, self.name, self.container.memory)
+        if self.driver is Driver.CGROUPFS:
+            groups = cgroups.create(self.lab.bridge, self.name, self.lab.memory)
         with (self.folder / "console").open("wb") as console:
             process = subprocess.Popen(
-                self.container.boot_command(self.driver, groups),
+                self.boot_command(groups),
                 stdout=console,
                 stderr=console,
                 stdin=subprocess.DEVNULL,
@@ -178,7 +221,7 @@ class LabHost:
 
     def _clean_up(self) -> None:
         """Remove all that a host which ended or was killed may have left, except its disk."""
-        groups = self.container.cgroups(self.driver)
+        groups = self._cgroups()
         if not processes.kill_all(lambda: cgroups.members(groups)):
             raise CannotBuild(
                 "processes of a lab host cannot be killed",
@@ -186,20 +229,20 @@ class LabHost:
                 found=", ".join(map(str, sorted(cgroups.members(groups)))),
                 remedy="see what they wait for in /proc/PID/stack",
             )
-        if self.driver is cgroups.Driver.CGROUPFS:
+        if self.driver is Driver.CGROUPFS:
             cgroups.remove(groups)
-        network.remove_host_interface(self.container.machine)
+        network.remove_host_interface(self.machine)
         self._remove_nspawn_lock()
         rootfs.unmount(self.folder)
         (self.folder / "pid").unlink(missing_ok=True)
-        for leftover in (NSPAWN / "propagate" / self.container.machine, NSPAWN / "unix-export" / self.container.machine):
+        for leftover in (NSPAWN / "propagate" / self.machine, NSPAWN / "unix-export" / self.machine):
             with suppress(FileNotFoundError):
                 leftover.rmdir()
 
     def _remove_nspawn_lock(self) -> None:
         """Remove the lock that a killed systemd-nspawn leaves, named by the root's device and inode."""
-        if self.container.root.is_mount():
-            found = self.container.root.stat()
+        if self.root.is_mount():
+            found = self.root.stat()
             (NSPAWN / "locks" / f"inode-{found.st_dev}:{found.st_ino}").unlink(missing_ok=True)
 
     def _delete_disk(self) -> None:

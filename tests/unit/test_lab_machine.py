@@ -14,11 +14,8 @@ import pytest
 from airavata_runbook import lab
 from airavata_runbook.errors import CannotBuild, SiteError
 from airavata_runbook.lab import cgroups, host, image, keys, network, preflight, processes, rootfs
-from airavata_runbook.lab.container import Container
 from airavata_runbook.local import files, process
 from airavata_runbook.site import Site
-
-CONTAINER = Container("lab0", "worker", Path("/state/root"), ((Path("/state/kubelet"), "/var/lib/kubelet"),), 4096)
 
 
 def site(**lab_fields) -> Site:
@@ -64,12 +61,19 @@ def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("AIRAVATA_RUNBOOK_CACHE", str(tmp_path / "cache"))
 
 
-def test_nspawn_starts_the_host_under_its_own_name():
-    assert CONTAINER.nspawn_command() == [
+def worker(driver: cgroups.Driver) -> host.LabHost:
+    made = host.LabHost(site(memory=4096), site().node("worker"))
+    made.driver = driver
+    return made
+
+
+def test_nspawn_starts_the_host_under_its_own_name(tmp_path):
+    folder = tmp_path / "state/labs/lab0/worker"
+    assert worker(cgroups.Driver.CGROUPFS).nspawn_command() == [
         "systemd-nspawn",
         "--quiet",
         "-D",
-        "/state/root",
+        f"{folder}/root",
         "-b",
         "--register=no",
         "--keep-unit",
@@ -82,20 +86,23 @@ def test_nspawn_starts_the_host_under_its_own_name():
         "--resolv-conf=off",
         "--timezone=off",
         "--console=pipe",
-        "--bind=/state/kubelet:/var/lib/kubelet",
+        f"--bind={folder}/containerd:/var/lib/containerd",
+        f"--bind={folder}/kubelet:/var/lib/kubelet",
     ]
 
 
 def test_on_cgroup_v1_the_launcher_joins_the_hosts_cgroups_first():
     groups = [Path("/sys/fs/cgroup/cpu/airavata-lab/lab0/worker"), Path("/sys/fs/cgroup/pids/airavata-lab/lab0/worker")]
-    command = CONTAINER.boot_command(cgroups.Driver.CGROUPFS, groups)
+    host = worker(cgroups.Driver.CGROUPFS)
+    command = host.boot_command(groups)
     assert command[:2] == ["sh", "-c"] and 'echo $$ > "$1/cgroup.procs"' in command[2]
     assert command[4:7] == [*map(str, groups), "--"]
-    assert command[7:] == CONTAINER.nspawn_command()
+    assert command[7:] == host.nspawn_command()
 
 
 def test_with_systemd_the_host_gets_a_delegated_scope():
-    command = CONTAINER.boot_command(cgroups.Driver.SYSTEMD)
+    host = worker(cgroups.Driver.SYSTEMD)
+    command = host.boot_command([])
     nspawn = command.index("systemd-nspawn")
     assert command[:nspawn] == [
         "systemd-run",
@@ -106,7 +113,7 @@ def test_with_systemd_the_host_gets_a_delegated_scope():
         "--property=Delegate=yes",
         "--property=MemoryHigh=4096M",
     ]
-    assert command[nspawn:] == CONTAINER.nspawn_command()
+    assert command[nspawn:] == host.nspawn_command()
 
 
 def test_cgroups_of_a_host_are_below_the_labs_bridge_and_inherit_cpusets(tmp_path):
