@@ -4,13 +4,13 @@ The official client is imported where it is used: it takes a while to load, and 
 """
 
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, BinaryIO
+from typing import Any
 
+from airavata_runbook.cluster.memory_file import MemoryFile
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.pki.types import Pair
 
@@ -42,10 +42,10 @@ class Kube:
         from kubernetes import client
 
         self.port, self.admin, self.master = port, admin, master
-        self._files = [_in_memory(content) for content in (authority, admin.cert, admin.key)]
+        self._files = [MemoryFile(content) for content in (authority, admin.cert, admin.key)]
         configuration = client.Configuration(host=f"https://127.0.0.1:{port}")
         configuration.proxy = None
-        configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file = map(_path, self._files)
+        configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file = (file.path for file in self._files)
         configuration.retries = _retries()
         self.api = client.ApiClient(configuration)
         rest = self.api.rest_client
@@ -139,21 +139,6 @@ def _with_timeout(request: Callable) -> Callable:
         return request(*args, _request_timeout=_request_timeout or TIMEOUT, **options)
 
     return bounded
-
-
-def _in_memory(content: bytes) -> BinaryIO:
-    """An anonymous file of this process, which ends with it (memfd_create(2)).
-
-    The client needs paths. With a kubeconfig it would store the admin's key in /tmp, and leave it there when it is killed.
-    """
-    file = os.fdopen(os.memfd_create("airavata-runbook"), "wb")
-    file.write(content)
-    file.flush()
-    return file
-
-
-def _path(file: BinaryIO) -> str:
-    return f"/proc/self/fd/{file.fileno()}"
 
 
 def _message(error: Any) -> str:
