@@ -42,6 +42,7 @@ class Remembers:
         return SimpleNamespace(
             settimeout=lambda seconds: None,
             sendall=lambda data: None,
+            recv=lambda size: b"",
             makefile=lambda mode: lines,
             shutdown_write=lambda: None,
             close=lambda: None,
