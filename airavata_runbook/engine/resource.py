@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.errors import NotYet
+from airavata_runbook.hosts.batch import Answer
 from airavata_runbook.hosts.host import Host
 
 __all__ = ["ABSENT", "ApiResource", "Awaited", "Change", "Context", "Found", "NotYet", "Resource", "quote"]
@@ -48,16 +49,10 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Found:
+class Found(Answer):
     """A probe's standard output (bytes) and exit status; or answer: what `ask` returned, or the exception that it raised."""
 
-    stdout: bytes = b""
-    status: int = 0
     answer: object = None
-
-    @property
-    def text(self) -> str:
-        return self.stdout.decode(errors="replace")
 
     @property
     def absent(self) -> bool:

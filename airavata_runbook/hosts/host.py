@@ -22,16 +22,10 @@ SESSIONS = 7  # commands at a time; sshd takes 10 on a connection (MaxSessions),
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Answer):
     """Exit status and complete output (bytes) of a script on a host."""
 
-    status: int
-    stdout: bytes
-    stderr: bytes
-
-    @property
-    def text(self) -> str:
-        return self.stdout.decode(errors="replace")
+    stderr: bytes = b""
 
     @property
     def last_lines(self) -> str:
@@ -238,7 +232,7 @@ def _run_on(transport: paramiko.Transport, command: str, data, timeout: float, p
         status = channel.recv_exit_status()
         if status == -1 and not transport.is_active():
             raise EOFError("it was closed before the command ended")
-        return Result(status, output, b"".join(errors))
+        return Result(output, status, b"".join(errors))
     finally:
         channel.close()
 

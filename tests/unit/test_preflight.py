@@ -440,7 +440,7 @@ def test_facts_of_a_host_that_is_gone_are_not_kept(site, monkeypatch):
 )
 def test_a_user_who_cannot_become_root_is_told_as_that(monkeypatch, status, said):
     site = Site.load("lab-three")
-    monkeypatch.setattr(Host, "run", lambda host, script: Result(status, b"", said.encode()))
+    monkeypatch.setattr(Host, "run", lambda host, script: Result(b"", status, said.encode()))
     findings = preflight.preflight(site)
     assert [(one.check, one.host) for one in findings] == [("sudo", "head"), ("sudo", "node-a"), ("sudo", "node-b")]
     assert said in findings[0].found and findings[0].needed == "root, or sudo without a password"

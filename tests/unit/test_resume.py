@@ -95,7 +95,7 @@ class Connected(StandIn):
         done = subprocess.run(["sh"], input=script.encode(), capture_output=True, env=environment, start_new_session=True)
         if done.returncode == -signal.SIGKILL and self.die.startswith("after"):  # the whole host went
             raise HostUnreachable("the connection to the host was lost", where=f"host {self.name}")
-        return Result(137 if done.returncode < 0 else done.returncode, done.stdout, done.stderr)
+        return Result(done.stdout, 137 if done.returncode < 0 else done.returncode, done.stderr)
 
     def pause(self, seconds: float) -> None:
         if self.stopped.wait(seconds):
