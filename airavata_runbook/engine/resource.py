@@ -20,7 +20,7 @@ class Change:
     """One action that brings a resource to its desired state; the same in a plan and in a run.
 
     summary: a few words. detail: a readable diff, without secrets. script: POSIX shell run as root on the host; or call: a
-    function that makes the change through an API, and may return a remark when it was made in another way than shown.
+    function that makes the change through an API; text that it returns is a remark, that it was made in another way than shown.
     shown: the command for the report (default: the script). touches: the paths and units that it modifies, so that services
     that read them restart. waits: it only waits for a condition and changes nothing.
     """
@@ -28,7 +28,7 @@ class Change:
     summary: str
     detail: str = ""
     script: str = ""
-    call: Callable[[], str | None] | None = None
+    call: Callable[[], object] | None = None
     shown: str = ""
     touches: frozenset[str] = frozenset()
     waits: bool = False
@@ -84,6 +84,9 @@ class Resource(Protocol):
 @runtime_checkable
 class ApiResource(Protocol):
     """A resource whose state is read from an API; those of a step are read in parallel."""
+
+    def probe(self) -> str:
+        return ""
 
     def ask(self, context: Context) -> object:
         """The current state; it, or the exception that is raised, becomes Found.answer."""

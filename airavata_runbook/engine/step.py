@@ -93,7 +93,7 @@ class Step:
         """
         session = session_of(site)
         session.vault.forget()
-        hosts = session.hosts_of(node for node in self.on(site) if node.name not in leave_out)
+        hosts = [session.hosts[node.name] for node in self.on(site) if node.name not in leave_out]
         if plan or os.environ.get(PLAN):
             return self._on_all_hosts(session, hosts, plan=True)
         for host in hosts:
@@ -149,7 +149,7 @@ class Check:
         errors: dict[str, Exception] = {}
         if plan and not self.before:
             report.rows = [["in a run"], ["checked after the steps before it"]]
-            return finish(report)
+            return finish(report, errors, session.vault.mask)
         lock = nullcontext() if self.before else session.lock.held(f"check {self.title!r} of chapter {self.chapter}")
         with lock, StepProgress(self.title, []):
             try:
@@ -167,14 +167,11 @@ def check(title: str, before: bool = False) -> Callable[[Callable[[Session], Row
     return lambda look: Check(title, look, before)
 
 
-def finish(
-    report: Report, errors: Mapping[str, Exception] | None = None, mask: Callable[[str], str] = lambda text: text
-) -> Report:
+def finish(report: Report, errors: Mapping[str, Exception], mask: Callable[[str], str] = lambda text: text) -> Report:
     """Record the report for the runner; if there are errors (host → its error), show it and raise StepFailed.
 
     mask: removes known secrets from a text before it is recorded or shown.
     """
-    errors = errors or {}
     report.failures += [_failure(host, error, mask) for host, error in errors.items()]
     for item in chain.from_iterable(report.hosts.values()):
         item.summary, item.detail, item.command = map(mask, (item.summary, item.detail, item.command))
