@@ -2,10 +2,9 @@
 
 import base64
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from airavata_runbook.engine.resource import ABSENT, Change, Context, Found, NotYet, quote
+from airavata_runbook.engine.resource import ABSENT, Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.pki.types import Pair, Subject
 from airavata_runbook.resources.file import File
@@ -13,6 +12,7 @@ from airavata_runbook.wellknown import PKI
 
 KEY_LOST = "key-lost"  # printed by a probe
 LOST = "the private key is missing"
+GUARD = "stat -c '%a %U:%G'"  # of a key: the last line of a probe
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class SigningKey:
 
     def probe(self) -> str:
         stem = f"{PKI}/{self.name}"
-        return f"{_lost_key(stem, 'pub')}test -s {stem}.pub && test -s {stem}.key || exit {ABSENT}; {_guard(f'{stem}.key')}"
+        return f"{_lost_key(stem, 'pub')}test -s {stem}.pub && test -s {stem}.key || exit {ABSENT}; {GUARD} {stem}.key"
 
     def change(self, found: Found, context: Context) -> Change | None:
         if not found.absent:
@@ -115,19 +115,15 @@ class Certificate:
         return _look(self.stem)
 
     def change(self, found: Found, context: Context) -> Change | None:
-        authority = _or_none(lambda: context.session.vault.authority(self.authority))
+        why = ["create"]
         # A plan knows that a missing certificate will be issued even before its authority exists.
-        if found.absent and context.planning:
-            why = ["create"]
-        elif authority is None:
-            raise NotYet(f"the certificate authority {self.authority} is made")
-        elif found.absent:
-            why = ["create"]
-        else:
-            from airavata_runbook.pki import issue as pki
+        if not (found.absent and context.planning):
+            authority = context.session.vault.authority(self.authority)
+            if not found.absent:
+                from airavata_runbook.pki import issue as pki
 
-            cert, key = _pair(found)
-            why = pki.problems(cert, key_pem=key, ca_pem=authority.cert, subject=self.subject)
+                cert, key = _pair(found)
+                why = pki.problems(cert, key_pem=key, ca_pem=authority.cert, subject=self.subject)
         if not why:
             return _guard_key(found, f"{self.stem}.key", self.owner)
         return Change(
@@ -144,9 +140,8 @@ class Certificate:
 
         authority = context.session.vault.authority(self.authority)
         pair = pki.issue(authority, self.subject)
-        if self.chain:
-            pair = Pair(bundle(pair.cert, authority.cert), pair.key)
-        _write_pair(context, self.stem, pair, self.owner)
+        cert = bundle(pair.cert, authority.cert) if self.chain else pair.cert
+        _write_pair(context, self.stem, Pair(cert, pair.key), self.owner)
 
 
 def _lost_key(stem: str, end: str) -> str:
@@ -162,7 +157,7 @@ def _look(stem: str) -> str:
     stem = quote(stem)
     return (
         f"test -s {stem}.crt && test -s {stem}.key || exit {ABSENT}; "
-        f"base64 -w0 {stem}.crt && echo && base64 -w0 {stem}.key && echo && " + _guard(f"{stem}.key")
+        f"base64 -w0 {stem}.crt && echo && base64 -w0 {stem}.key && echo && {GUARD} {stem}.key"
     )
 
 
@@ -182,10 +177,6 @@ def _unusable(found: Found) -> list[str]:
     return pki.problems(cert, key_pem=key, renew_within_days=0)
 
 
-def _guard(path: str) -> str:
-    return f"stat -c '%a %U:%G' {path}"
-
-
 def _guard_key(found: Found, path: str, owner: str = "root:root") -> Change | None:
     """A change when others can access a private key; the last line of the probe's output is its mode and owner."""
     state = found.text.splitlines()[-1]
@@ -200,13 +191,6 @@ def _guard_key(found: Found, path: str, owner: str = "root:root") -> Change | No
 
 def _paths(stem: str) -> frozenset[str]:
     return frozenset({f"{stem}.crt", f"{stem}.key"})
-
-
-def _or_none(make: Callable[[], Pair]) -> Pair | None:
-    try:
-        return make()
-    except NotYet:
-        return None
 
 
 def _write_pair(context: Context, stem: str, pair: Pair, owner: str = "root:root") -> None:
