@@ -35,12 +35,18 @@ def kubeconfig(server: str, ca: bytes, pair: Pair, user: str, cluster: str) -> s
     )
 
 
+def site_folder(name: str) -> Path:
+    """The folder for a site's kubeconfig and forward on this machine, mode 700."""
+    folder = paths.state_dir() / "sites" / name
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
 def write_kubeconfig(session: Session, server: str) -> Path:
     """Write the kubeconfig of the site's admin, mode 600, in the state folder; returns its path."""
     name = session.site.name
     text = kubeconfig(server, session.vault.authority().cert, session.vault.admin(), "admin", name)
-    folder = paths.state_dir() / "sites" / name
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = site_folder(name)
     with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:  # mode 600 from the start
         file.write(text)
     path = folder / "kubeconfig.yaml"
