@@ -154,11 +154,8 @@ class HostRun:
 
     def report_end(self) -> None:
         total = len(self.tasks)
-        if self.error:
-            done = sum(task.item.status in (Status.OK, Status.CHANGED) for task in self.tasks)
-            self.progress(self.host.name, "failed", done, total)
-        else:
-            self.progress(self.host.name, "done", total, total)
+        done = sum(task.item.status in (Status.OK, Status.CHANGED) for task in self.tasks) if self.error else total
+        self.progress(self.host.name, "failed" if self.error else "done", done, total)
 
     def _apply(self, tasks: Sequence[Task], done: int) -> None:
         """Change what differs in these tasks, after the `done` ones before them."""

@@ -102,7 +102,7 @@ class Step:
             return self._on_all_hosts(session, hosts, plan=False)
 
     def _on_all_hosts(self, session: Session, hosts: list[Host], plan: bool) -> Report:
-        started = time.time()
+        report = Report(chapter=self.chapter, step=self.name, title=self.title, plan=plan, hosts={}, started=time.time())
         with (
             StepProgress(self.title, [host.name for host in hosts]) as progress,
             FanOut(session.registry_host, hosts, session.site.registry.port) as fan_out,
@@ -113,8 +113,7 @@ class Step:
                 return fan_out.watch(host, lambda: converge(session, host, lambda: list(self.resources(target)), plan, progress))
 
             results = run_parallel(fan_out.first(hosts), work)
-        report = Report(chapter=self.chapter, step=self.name, title=self.title, plan=plan, hosts={}, started=started)
-        report.seconds = time.time() - started
+        report.seconds = time.time() - report.started
         errors = {}
         for host in hosts:
             outcome = results[host.name]
