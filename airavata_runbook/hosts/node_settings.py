@@ -75,13 +75,12 @@ def derive_node_settings(host: HostSnapshot) -> NodeSettings:
         restrict_oom_score_adj=not can_raise,
         max_open_files=files,
         conntrack=dict(CONNTRACK_UNCHANGED) if conntrack_fixed else {},
-        system_reserved=_system_reserved(host),
+        # A tenth of the host, at most half a CPU and 1 GiB.
+        system_reserved={
+            "cpu": f"{min(500, host[facts.Cpus] * 100)}m",
+            "memory": f"{min(1024, (host[facts.Memory].total >> 20) // 10)}Mi",
+        },
         image_gc=(100, 99) if container else IMAGE_GC,
         resolv_conf="/run/systemd/resolve/resolv.conf" if resolved else "",
         reasons={key: why for key, (departs, why) in departures.items() if departs},
     )
-
-
-def _system_reserved(host: HostSnapshot) -> dict[str, str]:
-    """A tenth of the host, at most half a CPU and 1 GiB."""
-    return {"cpu": f"{min(500, host[facts.Cpus] * 100)}m", "memory": f"{min(1024, (host[facts.Memory].total >> 20) // 10)}Mi"}
