@@ -64,7 +64,7 @@ class StandIn(FakeHost):
     trips: int = 0
     node: object = field(default_factory=lambda: SimpleNamespace(ssh=SimpleNamespace(user="root")))
 
-    def run(self, script: str, data: bytes | None = None, timeout: float = 600.0) -> Result:
+    def run(self, script: str, timeout: float = 600.0) -> Result:
         return self._trip(lambda text: self._shell(text), script)
 
     def send(self, source: Path, target: str) -> None:
