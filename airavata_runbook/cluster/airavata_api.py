@@ -61,6 +61,6 @@ def connected(host: str, port: int, ca: bytes) -> Iterator[Airavata.Client]:
         client.close()
 
 
-def token(value: str, gateway: str = "", user: str = "runbook") -> AuthzToken:
+def token(value: str, gateway: str = "") -> AuthzToken:
     """The SDK's authorization token with an access token."""
-    return AuthzToken(accessToken=value, claimsMap={"userName": user, "gatewayID": gateway})
+    return AuthzToken(accessToken=value, claimsMap={"userName": "runbook", "gatewayID": gateway})

@@ -25,14 +25,9 @@ class ApiError(StepFailed):
         super().__init__("the request to the API server failed", found=found, remedy=remedy, retryable=True)
         self.status = status
 
-    @property
-    def refused(self) -> bool:
-        """Whether the API server works and refused the request."""
-        return 400 <= self.status < 500
-
 
 class Kube:
-    """`core`, `apps`, `policy`: the official typed clients; `resource`: any kind. All their calls raise ApiError.
+    """`core`, `apps`: the official typed clients; `resource`: any kind. All their calls raise ApiError.
 
     port: of the forward, on 127.0.0.1. authority: PEM of the certificate authority. admin: the client certificate. master:
     name of the control plane's host, for messages.
@@ -52,7 +47,6 @@ class Kube:
         vars(rest)["request"] = _with_timeout(rest.request)
         self.core: Any = _WithApiErrors(client.CoreV1Api(self.api), self)
         self.apps: Any = _WithApiErrors(client.AppsV1Api(self.api), self)
-        self.policy: Any = _WithApiErrors(client.PolicyV1Api(self.api), self)
         self._dynamic: Any = None
         self._loading = threading.Lock()
 

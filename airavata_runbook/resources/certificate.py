@@ -103,7 +103,6 @@ class Certificate:
     stem: str
     subject: Subject
     authority: str = "ca"
-    owner: str = "root:root"
     chain: bool = False
     secret = True  # the probe's output is never shown
 
@@ -125,7 +124,7 @@ class Certificate:
                 cert, key = _pair(found)
                 why = pki.problems(cert, key_pem=key, ca_pem=authority.cert, subject=self.subject)
         if not why:
-            return _guard_key(found, f"{self.stem}.key", self.owner)
+            return _guard_key(found, f"{self.stem}.key")
         return Change(
             "; ".join(why),
             _describe(self.subject),
@@ -141,7 +140,7 @@ class Certificate:
         authority = context.session.vault.authority(self.authority)
         pair = pki.issue(authority, self.subject)
         cert = bundle(pair.cert, authority.cert) if self.chain else pair.cert
-        _write_pair(context, self.stem, Pair(cert, pair.key), self.owner)
+        _write_pair(context, self.stem, Pair(cert, pair.key))
 
 
 def _lost_key(stem: str, end: str) -> str:
@@ -177,29 +176,28 @@ def _unusable(found: Found) -> list[str]:
     return pki.problems(cert, key_pem=key, renew_within_days=0)
 
 
-def _guard_key(found: Found, path: str, owner: str = "root:root") -> Change | None:
+def _guard_key(found: Found, path: str) -> Change | None:
     """A change when others can access a private key; the last line of the probe's output is its mode and owner."""
     state = found.text.splitlines()[-1]
     if not re.fullmatch(r"[0-7]+ [\w.$-]+:[\w.$-]+", state):
         raise ValueError("no mode and owner")
-    if state == f"600 {owner}":
+    if state == "600 root:root":
         return None
-    return Change(
-        f"{state} → 600 {owner}", script=f"chown {owner} {quote(path)} && chmod 600 {quote(path)}\n", touches=frozenset({path})
-    )
+    script = f"chown root:root {quote(path)} && chmod 600 {quote(path)}\n"
+    return Change(f"{state} → 600 root:root", script=script, touches=frozenset({path}))
 
 
 def _paths(stem: str) -> frozenset[str]:
     return frozenset({f"{stem}.crt", f"{stem}.key"})
 
 
-def _write_pair(context: Context, stem: str, pair: Pair, owner: str = "root:root") -> None:
-    _write(context, (f"{stem}.key", pair.key, "0600"), (f"{stem}.crt", pair.cert, "0644"), owner=owner)
+def _write_pair(context: Context, stem: str, pair: Pair) -> None:
+    _write(context, (f"{stem}.key", pair.key, "0600"), (f"{stem}.crt", pair.cert, "0644"))
 
 
-def _write(context: Context, *files: tuple[str, bytes, str], owner: str = "root:root") -> None:
+def _write(context: Context, *files: tuple[str, bytes, str]) -> None:
     # In one script, so that an interruption rarely leaves a key without its public half.
-    script = "".join(File(path, content, mode, owner, secret=True).write_script() for path, content, mode in files)
+    script = "".join(File(path, content, mode, secret=True).write_script() for path, content, mode in files)
     result = context.host.run("set -e\n" + script)
     if result.status:
         raise StepFailed("files could not be written", found=result.last_lines)

@@ -71,7 +71,7 @@ class KubeObject(ApiResource):
                 apply = kube.resource(self.manifest).server_side_apply
                 return apply(body=self.manifest, name=self.name, namespace=self.namespace, **options).to_dict()
         except ApiError as error:
-            if not error.refused:  # an error of the server itself, not of the object
+            if not 400 <= error.status < 500:  # an error of the server itself, not of the object
                 raise
             found = "its content is not shown" if self.manifest["kind"] == "Secret" else error.found
             raise StepFailed("the API server refused the object", where=self.label, found=found) from None
