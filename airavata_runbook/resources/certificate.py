@@ -3,10 +3,11 @@
 import base64
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from airavata_runbook.engine.resource import ABSENT, Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.pki.types import Pair, Subject
+from airavata_runbook.pki.types import Subject
 from airavata_runbook.resources.file import File
 from airavata_runbook.wellknown import PKI
 
@@ -32,7 +33,7 @@ class Authority:
 
     def change(self, found: Found, context: Context) -> Change | None:
         if not found.absent:
-            if why := _unusable(found):
+            if why := [LOST] if found.text.strip() == KEY_LOST else _problems(found, renew_within_days=0):
                 raise StepFailed(
                     "a certificate authority is unusable, and an existing one is never replaced",
                     where=f"{PKI}/{self.name}.crt and .key",
@@ -51,7 +52,8 @@ class Authority:
     def _make(self, context: Context) -> None:
         from airavata_runbook.pki import issue as pki
 
-        _write_pair(context, f"{PKI}/{self.name}", pki.new_ca(self.common_name))
+        pair = pki.new_ca(self.common_name)
+        _write(context, f"{PKI}/{self.name}", pair.key, "crt", pair.cert)
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,14 @@ class SigningKey:
             "create",
             call=lambda: self._make(context),
             shown=f"make {PKI}/{self.name}.key and .pub",
-            touches=frozenset({f"{PKI}/{self.name}.key", f"{PKI}/{self.name}.pub"}),
+            touches=_paths(f"{PKI}/{self.name}", "pub"),
         )
 
     def _make(self, context: Context) -> None:
         from airavata_runbook.pki import issue as pki
 
-        key, stem = pki.new_signing_key(), f"{PKI}/{self.name}"
-        _write(context, (f"{stem}.key", key.private, "0600"), (f"{stem}.pub", key.public, "0644"))
+        key = pki.new_signing_key()
+        _write(context, f"{PKI}/{self.name}", key.private, "pub", key.public)
 
 
 @dataclass(frozen=True)
@@ -119,10 +121,7 @@ class Certificate:
         if not (found.absent and context.planning):
             authority = context.session.vault.authority(self.authority)
             if not found.absent:
-                from airavata_runbook.pki import issue as pki
-
-                cert, key = _pair(found)
-                why = pki.problems(cert, key_pem=key, ca_pem=authority.cert, subject=self.subject)
+                why = _problems(found, ca_pem=authority.cert, subject=self.subject)
         if not why:
             return _guard_key(found, f"{self.stem}.key")
         return Change(
@@ -140,7 +139,7 @@ class Certificate:
         authority = context.session.vault.authority(self.authority)
         pair = pki.issue(authority, self.subject)
         cert = bundle(pair.cert, authority.cert) if self.chain else pair.cert
-        _write_pair(context, self.stem, Pair(cert, pair.key))
+        _write(context, self.stem, pair.key, "crt", cert)
 
 
 def _lost_key(stem: str, end: str) -> str:
@@ -160,20 +159,12 @@ def _look(stem: str) -> str:
     )
 
 
-def _pair(found: Found) -> tuple[bytes, bytes]:
-    """Certificate and key as `_look` prints them. Raises ValueError."""
-    cert, key, _ = found.stdout.splitlines()
-    return base64.b64decode(cert, validate=True), base64.b64decode(key, validate=True)
-
-
-def _unusable(found: Found) -> list[str]:
-    """Why an authority cannot issue certificates; empty if it can."""
-    if found.text.strip() == KEY_LOST:
-        return [LOST]
+def _problems(found: Found, **checks: Any) -> list[str]:
+    """What pki.problems finds wrong with the certificate and key that `_look` printed. Raises ValueError."""
     from airavata_runbook.pki import issue as pki
 
-    cert, key = _pair(found)
-    return pki.problems(cert, key_pem=key, renew_within_days=0)
+    cert, key, _ = found.stdout.splitlines()
+    return pki.problems(base64.b64decode(cert, validate=True), key_pem=base64.b64decode(key, validate=True), **checks)
 
 
 def _guard_key(found: Found, path: str) -> Change | None:
@@ -187,18 +178,14 @@ def _guard_key(found: Found, path: str) -> Change | None:
     return Change(f"{state} → 600 root:root", script=script, touches=frozenset({path}))
 
 
-def _paths(stem: str) -> frozenset[str]:
-    return frozenset({f"{stem}.crt", f"{stem}.key"})
+def _paths(stem: str, end: str = "crt") -> frozenset[str]:
+    return frozenset({f"{stem}.{end}", f"{stem}.key"})
 
 
-def _write_pair(context: Context, stem: str, pair: Pair) -> None:
-    _write(context, (f"{stem}.key", pair.key, "0600"), (f"{stem}.crt", pair.cert, "0644"))
-
-
-def _write(context: Context, *files: tuple[str, bytes, str]) -> None:
-    # In one script, so that an interruption rarely leaves a key without its public half.
-    script = "".join(File(path, content, mode, secret=True).write_script() for path, content, mode in files)
-    result = context.host.run("set -e\n" + script)
+def _write(context: Context, stem: str, key: bytes, end: str, public: bytes) -> None:
+    # In one script, so that an interruption rarely leaves a key without its public half, STEM.END.
+    files = File(f"{stem}.key", key, "0600", secret=True), File(f"{stem}.{end}", public)
+    result = context.host.run("set -e\n" + "".join(file.write_script() for file in files))
     if result.status:
         raise StepFailed("files could not be written", found=result.last_lines)
 
