@@ -22,7 +22,7 @@ PEM = re.compile(r"(-----BEGIN CERTIFICATE-----)\n[A-Za-z0-9+/=\n]+\n(-----END C
 
 @dataclass(frozen=True)
 class File:
-    """A whole file. content: text, bytes, or a function that returns it (it may raise NotYet).
+    """A whole file, root's. content: text, bytes, or a function that returns it (it may raise NotYet).
 
     secret: the probe reads only its digest, and no content is ever shown. Missing parent folders are created, mode 755.
     """
@@ -30,7 +30,6 @@ class File:
     path: str
     content: Content
     mode: str = "0644"
-    owner: str = "root:root"
     secret: bool = False
 
     @property
@@ -43,7 +42,7 @@ class File:
         return f"test -e {path} || exit {ABSENT}; stat -c '%a %U:%G %F' {path}; test ! -f {path} || {look}"
 
     def write_script(self) -> str:
-        """Shell that writes the whole file, with its mode and owner."""
+        """Shell that writes the whole file, with its mode, root's."""
         return self._write(self._bytes())
 
     def _write(self, content: bytes) -> str:
@@ -52,8 +51,7 @@ class File:
         return _feed(f"umask 077; {self._install(part)}", content) + f"mv -fT {quote(part)} {quote(self.path)}\n"
 
     def _install(self, path: str) -> str:
-        user, group = self.owner.split(":")
-        return f"install -D -m {self.mode} -o {user} -g {group} /dev/stdin {quote(path)}"
+        return f"install -D -m {self.mode} -o root -g root /dev/stdin {quote(path)}"
 
     def change(self, found: Found, context: Context) -> Change | None:
         wanted = self._bytes()
@@ -96,7 +94,7 @@ class File:
             return "new content"
         if int(mode, 8) != int(self.mode, 8):
             return f"mode {mode} → {self.mode.lstrip('0')}"
-        return f"owner {owner} → {self.owner}" if owner != self.owner else ""
+        return f"owner {owner} → root:root" if owner != "root:root" else ""
 
     def _look(self, found: Found) -> tuple[str, str, str, bytes]:
         """Mode, owner, kind and content (of a secret: its digest) in the probe's output. Raises ValueError."""
