@@ -6,11 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from airavata_runbook.cluster.session import Session
-from airavata_runbook.errors import NotYet
 from airavata_runbook.hosts.batch import Answer
 from airavata_runbook.hosts.host import Host
-
-__all__ = ["ABSENT", "ApiResource", "Awaited", "Change", "Context", "Found", "NotYet", "Resource", "quote"]
 
 ABSENT = 44  # exit status of a probe that found nothing; any other than 0 means that the probe failed
 
