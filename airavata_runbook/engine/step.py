@@ -148,7 +148,7 @@ class Check:
         errors: dict[str, Exception] = {}
         if plan and not self.before:
             report.rows = [["in a run"], ["checked after the steps before it"]]
-            return finish(report, errors, session.vault.mask)
+            return finish(report)
         lock = nullcontext() if self.before else session.lock.held(f"check {self.title!r} of chapter {self.chapter}")
         with lock, StepProgress(self.title, []):
             try:
@@ -166,7 +166,7 @@ def check(title: str, before: bool = False) -> Callable[[Callable[[Session], Row
     return lambda look: Check(title, look, before)
 
 
-def finish(report: Report, errors: Mapping[str, Exception], mask: Callable[[str], str] = lambda text: text) -> Report:
+def finish(report: Report, errors: Mapping[str, Exception] = {}, mask: Callable[[str], str] = lambda text: text) -> Report:
     """Record the report for the runner; if there are errors (host → its error), show it and raise StepFailed.
 
     mask: removes known secrets from a text before it is recorded or shown.
