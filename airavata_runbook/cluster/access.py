@@ -1,7 +1,7 @@
 """A kubeconfig for kubectl on this machine: direct to the API server, or through an SSH forward that stays open.
 
-The forward is a process of its own, one for each site. It locks its record file while it runs, so that neither the record of
-a crashed one nor a reused process id is taken for a running forward.
+The forward is a process of its own, one for each site. It inherits a lock on its record file and has it while it runs, so that
+neither the record of a crashed one nor a reused process id is taken for a running forward.
 """
 
 import fcntl
@@ -18,10 +18,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from airavata_runbook.cluster.kubeconfig import write_kubeconfig
+from airavata_runbook.cluster.kubeconfig import site_folder, write_kubeconfig
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed
-from airavata_runbook.local import paths
 from airavata_runbook.site import Site
 from airavata_runbook.wellknown import API_PORT
 
@@ -72,57 +71,49 @@ def stop(site: Site) -> bool:
 def _forward(site: Site) -> int:
     """The local port of the site's forward, which is started unless it runs already."""
     with _record(site).open("a+") as file:
-        if not _lock(file):
-            record = _read_record(file, site)
-            if record["route"] != _route(site):
-                raise StepFailed(
-                    "an SSH forward of another site with the same name is open",
-                    where=f"site {site.name}",
-                    found=record["route"],
-                    needed=_route(site),
-                    remedy=f"airavata-runbook kubeconfig {site.name} --stop",
-                )
-            return record["port"]
-        file.truncate(0)
-    return _start(site)
+        record = _start(site, file) if _lock(file) else _read_record(file, site)
+    if record["route"] != _route(site):
+        raise StepFailed(
+            "an SSH forward of another site with the same name is open",
+            where=f"site {site.name}",
+            found=record["route"],
+            needed=_route(site),
+            remedy=f"airavata-runbook kubeconfig {site.name} --stop",
+        )
+    return record["port"]
 
 
-def _start(site: Site) -> int:
-    record = _record(site)
-    log = record.with_suffix(".log")
+def _start(site: Site, file: IO) -> dict:
+    """Start the forward process; returns its record. file: the record file, which is locked."""
+    file.truncate(0)
+    log = _record(site).with_suffix(".log")
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "airavata_runbook.cluster.access", str(record)],
+            [sys.executable, "-m", "airavata_runbook.cluster.access", str(file.fileno())],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=errors,
+            pass_fds=[file.fileno()],
             start_new_session=True,
         )
     assert process.stdin is not None  # it is a pipe
     process.stdin.write(site.model_dump_json(exclude_unset=True).encode())
     process.stdin.close()
-    # If another caller started one at the same time, ours exits with 0, and the record is that of the other.
     try:
-        _wait(lambda: process.poll() or record.read_text().endswith("\n"), "the SSH forward did not start", site)
-        if process.returncode:
-            raise StepFailed("the SSH forward did not start", where=f"site {site.name}")
+        return _read_record(file, site, process)
     except StepFailed as error:
         process.kill()
         error.found = "\n".join(log.read_text().strip().splitlines()[-4:])
         raise
-    return json.loads(record.read_text())["port"]
 
 
-def _serve(record: Path) -> None:
+def _serve(file: IO) -> None:
     """The forward process: opens the forward, records its port, and runs until it gets a signal."""
     site = Site.load(json.load(sys.stdin))
-    with record.open("a+") as file:
-        if not _lock(file):
-            return  # another one is running
-        port = session_of(site).master.forward(API_PORT)  # reconnects when the SSH connection is lost
-        file.write(json.dumps({"pid": os.getpid(), "port": port, "route": _route(site)}) + "\n")
-        file.flush()
-        signal.pause()
+    port = session_of(site).master.forward(API_PORT)  # reconnects when the SSH connection is lost
+    file.write(json.dumps({"pid": os.getpid(), "port": port, "route": _route(site)}) + "\n")
+    file.flush()
+    signal.pause()
 
 
 def _answers(address: str, port: int, authority: bytes) -> bool:
@@ -139,9 +130,7 @@ def _answers(address: str, port: int, authority: bytes) -> bool:
 
 
 def _record(site: Site) -> Path:
-    folder = paths.state_dir() / "sites" / site.name
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder / "forward.json"
+    return site_folder(site.name) / "forward.json"
 
 
 def _route(site: Site) -> str:
@@ -158,18 +147,23 @@ def _lock(file: IO) -> bool:
     return True
 
 
-def _read_record(file: IO, site: Site) -> dict:
-    """The record of the process that holds the lock; waits for it if that process has just started."""
-    text = ""
+def _read_record(file: IO, site: Site, started: subprocess.Popen | None = None) -> dict:
+    """The record of the process that holds the lock; waits for it if that process has just started.
+
+    started: that process, if this one has started it. Raises StepFailed when it ends instead.
+    """
+    message = "the SSH forward did not start" if started else "an SSH forward is starting but does not record its port"
+    content = b""
 
     def written() -> bool:
-        nonlocal text
-        file.seek(0)
-        text = file.read()
-        return text.endswith("\n")
+        nonlocal content
+        if started and started.poll() is not None:
+            raise StepFailed("the SSH forward did not start", where=f"site {site.name}")
+        content = os.pread(file.fileno(), 1 << 16, 0)
+        return content.endswith(b"\n")
 
-    _wait(written, "an SSH forward is starting but does not record its port", site)
-    return json.loads(text)
+    _wait(written, message, site)
+    return json.loads(content)
 
 
 def _wait(done: Callable[[], object], message: str, site: Site) -> None:
@@ -183,6 +177,7 @@ def _wait(done: Callable[[], object], message: str, site: Site) -> None:
 if __name__ == "__main__":
     with suppress(KeyboardInterrupt):
         try:
-            _serve(Path(sys.argv[1]))
+            with open(int(sys.argv[1]), "a") as inherited:
+                _serve(inherited)
         except RunbookError as problem:
             sys.exit(str(problem))

@@ -5,7 +5,6 @@ transport, which is the only difference.
 """
 
 import ssl
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +13,7 @@ from airavata.model.security.ttypes import AuthzToken
 from airavata_sdk.transport.utils import ThriftClient
 from thrift.transport import TSSLSocket, TTransport
 
+from airavata_runbook.cluster.memory_file import MemoryFile
 from airavata_runbook.errors import StepFailed
 
 
@@ -36,19 +36,17 @@ def connected(host: str, port: int, ca: bytes) -> Iterator[Airavata.Client]:
 
     Raises StepFailed when the connection cannot be made, or is lost in the block.
     """
-    with tempfile.NamedTemporaryFile(suffix=".crt") as file:  # a public certificate; the SDK reads files only
-        file.write(ca)
-        file.flush()
-        try:
-            client = SiteClient(host, port, file.name)
-        except Exception as error:  # the SDK raises plain Exception for every cause
-            raise StepFailed(
-                "the Airavata API does not answer the SDK",
-                where=f"{host}:{port}",
-                found=str(error),
-                remedy="run again if the SSH connection was lost; else check the logs of api-server's pods",
-                retryable=True,
-            ) from None
+    file = MemoryFile(ca)  # the SDK reads files only
+    try:
+        client = SiteClient(host, port, file.path)
+    except Exception as error:  # the SDK raises plain Exception for every cause
+        raise StepFailed(
+            "the Airavata API does not answer the SDK",
+            where=f"{host}:{port}",
+            found=str(error),
+            remedy="run again if the SSH connection was lost; else check the logs of api-server's pods",
+            retryable=True,
+        ) from None
     try:
         yield client.client
     except (OSError, TTransport.TTransportException) as error:
@@ -63,6 +61,6 @@ def connected(host: str, port: int, ca: bytes) -> Iterator[Airavata.Client]:
         client.close()
 
 
-def token(value: str, gateway: str = "", user: str = "runbook") -> AuthzToken:
+def token(value: str, gateway: str = "") -> AuthzToken:
     """The SDK's authorization token with an access token."""
-    return AuthzToken(accessToken=value, claimsMap={"userName": user, "gatewayID": gateway})
+    return AuthzToken(accessToken=value, claimsMap={"userName": "runbook", "gatewayID": gateway})

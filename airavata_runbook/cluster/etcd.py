@@ -1,14 +1,12 @@
 """The site's etcd, through python-etcd3 and an SSH forward, with the client certificate on the master."""
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airavata_runbook.cluster.memory_file import MemoryFile
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.wellknown import ETCD_PORT, PKI
@@ -31,13 +29,11 @@ def client(session: Session) -> "Iterator[etcd3.Etcd3Client]":
     vault, master = session.vault, session.master
     pair = vault.pair(f"{PKI}/etcd-client", "etcd's client certificate is issued")
     port = master.forward(ETCD_PORT)
-    # python-etcd3 reads certificates from files only; they live in a folder of mode 700 while it does.
-    with tempfile.TemporaryDirectory(prefix="airavata-runbook-") as folder:
-        files = {"ca_cert": vault.authority().cert, "cert_cert": pair.cert, "cert_key": pair.key}
-        paths = {name: str(_write(Path(folder) / name, content)) for name, content in files.items()}
-        etcd = etcd3.client(host="127.0.0.1", port=port, timeout=TIMEOUT, **paths)
+    files = [MemoryFile(content) for content in (vault.authority().cert, pair.cert, pair.key)]
+    ca, cert, key = (file.path for file in files)
     try:
-        yield etcd
+        with etcd3.client("127.0.0.1", port, ca_cert=ca, cert_cert=cert, cert_key=key, timeout=TIMEOUT) as etcd:
+            yield etcd
     except (etcd3.exceptions.ConnectionFailedError, etcd3.exceptions.ConnectionTimeoutError):
         raise NoAnswer(
             "etcd does not answer",
@@ -52,8 +48,6 @@ def client(session: Session) -> "Iterator[etcd3.Etcd3Client]":
             retryable=True,
             remedy=f"on {master.name}: journalctl -u etcd",
         ) from None
-    finally:
-        etcd.close()
 
 
 def leases(session: Session) -> dict[str, str]:
@@ -79,9 +73,3 @@ def parse_leases(entries: Iterable[tuple[bytes, bytes]], prefix: str) -> dict[st
                 remedy="run the same version of flannel on all hosts; delete the key if it is unknown",
             ) from error
     return found
-
-
-def _write(path: Path, content: bytes) -> Path:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-    return path

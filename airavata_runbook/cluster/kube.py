@@ -4,13 +4,13 @@ The official client is imported where it is used: it takes a while to load, and 
 """
 
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, BinaryIO
+from typing import Any
 
+from airavata_runbook.cluster.memory_file import MemoryFile
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.pki.types import Pair
 
@@ -25,14 +25,9 @@ class ApiError(StepFailed):
         super().__init__("the request to the API server failed", found=found, remedy=remedy, retryable=True)
         self.status = status
 
-    @property
-    def refused(self) -> bool:
-        """Whether the API server works and refused the request."""
-        return 400 <= self.status < 500
-
 
 class Kube:
-    """`core`, `apps`, `policy`: the official typed clients; `resource`: any kind. All their calls raise ApiError.
+    """`core`, `apps`: the official typed clients; `resource`: any kind. All their calls raise ApiError.
 
     port: of the forward, on 127.0.0.1. authority: PEM of the certificate authority. admin: the client certificate. master:
     name of the control plane's host, for messages.
@@ -42,17 +37,16 @@ class Kube:
         from kubernetes import client
 
         self.port, self.admin, self.master = port, admin, master
-        self._files = [_in_memory(content) for content in (authority, admin.cert, admin.key)]
+        self._files = [MemoryFile(content) for content in (authority, admin.cert, admin.key)]
         configuration = client.Configuration(host=f"https://127.0.0.1:{port}")
         configuration.proxy = None
-        configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file = map(_path, self._files)
+        configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file = (file.path for file in self._files)
         configuration.retries = _retries()
         self.api = client.ApiClient(configuration)
         rest = self.api.rest_client
         vars(rest)["request"] = _with_timeout(rest.request)
         self.core: Any = _WithApiErrors(client.CoreV1Api(self.api), self)
         self.apps: Any = _WithApiErrors(client.AppsV1Api(self.api), self)
-        self.policy: Any = _WithApiErrors(client.PolicyV1Api(self.api), self)
         self._dynamic: Any = None
         self._loading = threading.Lock()
 
@@ -139,21 +133,6 @@ def _with_timeout(request: Callable) -> Callable:
         return request(*args, _request_timeout=_request_timeout or TIMEOUT, **options)
 
     return bounded
-
-
-def _in_memory(content: bytes) -> BinaryIO:
-    """An anonymous file of this process, which ends with it (memfd_create(2)).
-
-    The client needs paths. With a kubeconfig it would store the admin's key in /tmp, and leave it there when it is killed.
-    """
-    file = os.fdopen(os.memfd_create("airavata-runbook"), "wb")
-    file.write(content)
-    file.flush()
-    return file
-
-
-def _path(file: BinaryIO) -> str:
-    return f"/proc/self/fd/{file.fileno()}"
 
 
 def _message(error: Any) -> str:

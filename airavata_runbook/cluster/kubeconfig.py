@@ -34,11 +34,17 @@ def kubeconfig(server: str, ca: bytes, pair: Pair, user: str, cluster: str) -> s
     )
 
 
+def site_folder(name: str) -> Path:
+    """The folder for a site's kubeconfig and forward on this machine, mode 700."""
+    folder = paths.state_dir() / "sites" / name
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
 def write_kubeconfig(session: Session, server: str) -> Path:
     """Write the kubeconfig of the site's admin, mode 600, in the state folder; returns its path."""
     name = session.site.name
     text = kubeconfig(server, session.vault.authority().cert, session.vault.admin(), "admin", name)
-    path = paths.state_dir() / "sites" / name / "kubeconfig.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = site_folder(name) / "kubeconfig.yaml"
     write_file(path, text.encode(), 0o600)
     return path

@@ -1,7 +1,6 @@
 """Session: everything that this process has open towards one site."""
 
 import threading
-from collections.abc import Iterable
 
 from airavata_runbook.cluster.kube import Kube
 from airavata_runbook.hosts.host import Host
@@ -9,7 +8,6 @@ from airavata_runbook.hosts.lock import SiteLock
 from airavata_runbook.hosts.snapshot import HostSnapshot
 from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Node
 from airavata_runbook.wellknown import API_PORT
 
 _open: list["Session"] = []
@@ -57,10 +55,6 @@ class Session:
     def registry_host(self) -> Host:
         """The host of the private registry."""
         return self.hosts[self.site.registry_node.name]
-
-    def hosts_of(self, nodes: Iterable[Node]) -> list[Host]:
-        """The hosts of some nodes, in their order."""
-        return [self.hosts[node.name] for node in nodes]
 
     def kube(self) -> Kube:
         """A client of the API server, as its admin, through an SSH forward. Raises NotYet when there is no API server yet."""

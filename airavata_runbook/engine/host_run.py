@@ -63,8 +63,8 @@ class Task:
     missing: NotYet | None = None
 
     def fail(self, error: Exception) -> Exception:
-        """Mark the item as failed; returns the error as `locate` does."""
-        self.item.status = Status.FAILED
+        """Mark the item as failed, or as skipped if the user stopped it; returns the error as `locate` does."""
+        self.item.status = Status.SKIPPED if isinstance(error, StoppedByUser) else Status.FAILED
         return self.locate(error)
 
     def locate(self, error: Exception) -> Exception:
@@ -154,11 +154,8 @@ class HostRun:
 
     def report_end(self) -> None:
         total = len(self.tasks)
-        if self.error:
-            done = sum(task.item.status in (Status.OK, Status.CHANGED) for task in self.tasks)
-            self.progress(self.host.name, "failed", done, total)
-        else:
-            self.progress(self.host.name, "done", total, total)
+        done = sum(task.item.status in (Status.OK, Status.CHANGED) for task in self.tasks) if self.error else total
+        self.progress(self.host.name, "failed" if self.error else "done", done, total)
 
     def _apply(self, tasks: Sequence[Task], done: int) -> None:
         """Change what differs in these tasks, after the `done` ones before them."""
@@ -184,15 +181,12 @@ class HostRun:
         for task in changing:
             task.item.seconds = (time.monotonic() - started) / len(changing)
 
-    def _call(self, task: Task, call: Callable[[], str | None]) -> None:
+    def _call(self, task: Task, call: Callable[[], object]) -> None:
         try:
             remark = call()
-        except StoppedByUser as error:
-            task.item.status = Status.SKIPPED
-            raise task.locate(error) from None
         except Exception as error:
             raise task.fail(error) from None
-        if remark:
+        if isinstance(remark, str) and remark:
             task.item.summary += f", {remark}"
 
     def _run_scripts(self, tasks: Sequence[Task]) -> None:
@@ -222,7 +216,8 @@ class HostRun:
                 raise task.fail(StepFailed(message, found=still.summary, retryable=True))
             if task.change:
                 task.item.status = Status.OK if task.change.waits else Status.CHANGED
-                planned.forget(self.session, self.host.name, task.change.touches)
+                # A later plan of this process finds it unchanged.
+                self.session.planned.get(self.host.name, set()).difference_update(task.change.touches)
 
 
 def compare(resource: Resource, found: Found, context: Context) -> Change | None:
@@ -242,24 +237,14 @@ def compare(resource: Resource, found: Found, context: Context) -> Change | None
 
 def probe(resources: Sequence[Resource], context: Context) -> list[Found]:
     """The output of the resources' probes, in one round trip; API requests are sent in parallel meanwhile."""
-    asking = {position: one for position, one in enumerate(resources) if isinstance(one, ApiResource)}
-    if not asking:
-        return _probe_host(resources, context.host)
-    with ThreadPoolExecutor(min(API_REQUESTS, len(asking))) as threads:
-        answers = {position: threads.submit(_ask, resource, context) for position, resource in asking.items()}
-        found = _probe_host(resources, context.host)
-    return [Found(answer=answers[position].result()) if position in answers else one for position, one in enumerate(found)]
-
-
-def _ask(resource: ApiResource, context: Context) -> object:
-    try:
-        return resource.ask(context)
-    except Exception as error:  # raised when the resource is compared, so that it is reported for it
-        return error
-
-
-def _probe_host(resources: Sequence[Resource], host: Host) -> list[Found]:
-    fragments = {str(position): script for position, one in enumerate(resources) if (script := one.probe())}
-    answers = host.run_batch(fragments) if fragments else {}
-    found = [answers.get(str(position)) for position in range(len(resources))]
-    return [Found(answer.stdout, answer.status) if answer else Found() for answer in found]
+    found = [Found()] * len(resources)
+    with ThreadPoolExecutor(API_REQUESTS) as threads:  # it starts no more of them than there are requests
+        asked = {
+            position: threads.submit(one.ask, context) for position, one in enumerate(resources) if isinstance(one, ApiResource)
+        }
+        fragments = {str(position): script for position, one in enumerate(resources) if (script := one.probe())}
+        for name, answer in (context.host.run_batch(fragments) if fragments else {}).items():
+            found[int(name)] = Found(answer.stdout, answer.status)
+    for position, request in asked.items():  # an exception is raised when its resource is compared, and reported for it
+        found[position] = Found(answer=request.exception() or request.result())
+    return found

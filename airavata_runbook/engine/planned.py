@@ -25,11 +25,6 @@ def share(host: str, touched: set[str]) -> None:
             file.write(json.dumps({"host": host, "touched": sorted(touched)}) + "\n")
 
 
-def forget(session: Session, host: str, touched: frozenset[str]) -> None:
-    """Remove what a run has changed: a later plan of this process finds it unchanged."""
-    session.planned.get(host, set()).difference_update(touched)
-
-
 def _of_other_kernels(host: str) -> set[str]:
     path = os.environ.get(PLANNED)
     lines = Path(path).read_text(encoding="utf-8").splitlines() if path and Path(path).is_file() else []

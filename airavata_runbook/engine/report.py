@@ -8,7 +8,7 @@ import html
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, computed_field
 
 from airavata_runbook.errors import printable
 
@@ -64,16 +64,19 @@ class Report(BaseModel):
         """How many resources on all hosts have that status."""
         return sum(item.status == status for items in self.hosts.values() for item in items)
 
+    @computed_field  # type: ignore[prop-decorator]  # report.json carries the counts too
     @property
     def changed(self) -> int:
         """How many resources were changed."""
         return self.count(Status.CHANGED)
 
+    @computed_field  # type: ignore[prop-decorator]  # report.json carries the counts too
     @property
     def would_change(self) -> int:
         """How many resources a run would change."""
         return self.count(Status.WOULD_CHANGE)
 
+    @computed_field  # type: ignore[prop-decorator]  # report.json carries the counts too
     @property
     def failed(self) -> int:
         """How many resources failed. A host that failed without one (its connection was lost) counts as one more.
@@ -87,6 +90,7 @@ class Report(BaseModel):
         lost = sum(failure.kind == "failed" and not found.get(failure.host) for failure in self.failures)
         return sum(found.values()) + lost
 
+    @computed_field  # type: ignore[prop-decorator]  # report.json carries the counts too
     @property
     def stopped(self) -> int:
         """On how many hosts the user stopped the step."""
@@ -101,12 +105,6 @@ class Report(BaseModel):
         counts = [f"{number} {status}" for status, number in found.items() if number]
         hosts = f"{len(self.hosts)} host" + ("s" if len(self.hosts) != 1 else "")
         return f"{hosts}: {', '.join(counts) or 'nothing to do'}"
-
-    @model_serializer(mode="wrap")
-    def _with_counts(self, fields: SerializerFunctionWrapHandler) -> dict[str, object]:
-        """report.json carries the counts too."""
-        counts = {"changed": self.changed, "would_change": self.would_change, "failed": self.failed, "stopped": self.stopped}
-        return fields(self) | counts
 
     def without_ok(self) -> "Report":
         """The same report with only those hosts and resources that are not simply as they should be."""

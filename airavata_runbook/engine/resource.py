@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from airavata_runbook.cluster.session import Session
-from airavata_runbook.errors import NotYet
+from airavata_runbook.hosts.batch import Answer
 from airavata_runbook.hosts.host import Host
-
-__all__ = ["ABSENT", "ApiResource", "Awaited", "Change", "Context", "Found", "NotYet", "Resource", "quote"]
 
 ABSENT = 44  # exit status of a probe that found nothing; any other than 0 means that the probe failed
 
@@ -19,7 +17,7 @@ class Change:
     """One action that brings a resource to its desired state; the same in a plan and in a run.
 
     summary: a few words. detail: a readable diff, without secrets. script: POSIX shell run as root on the host; or call: a
-    function that makes the change through an API, and may return a remark when it was made in another way than shown.
+    function that makes the change through an API; text that it returns is a remark, that it was made in another way than shown.
     shown: the command for the report (default: the script). touches: the paths and units that it modifies, so that services
     that read them restart. waits: it only waits for a condition and changes nothing.
     """
@@ -27,7 +25,7 @@ class Change:
     summary: str
     detail: str = ""
     script: str = ""
-    call: Callable[[], str | None] | None = None
+    call: Callable[[], object] | None = None
     shown: str = ""
     touches: frozenset[str] = frozenset()
     waits: bool = False
@@ -48,16 +46,10 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Found:
+class Found(Answer):
     """A probe's standard output (bytes) and exit status; or answer: what `ask` returned, or the exception that it raised."""
 
-    stdout: bytes = b""
-    status: int = 0
     answer: object = None
-
-    @property
-    def text(self) -> str:
-        return self.stdout.decode(errors="replace")
 
     @property
     def absent(self) -> bool:
@@ -89,6 +81,9 @@ class Resource(Protocol):
 @runtime_checkable
 class ApiResource(Protocol):
     """A resource whose state is read from an API; those of a step are read in parallel."""
+
+    def probe(self) -> str:
+        return ""
 
     def ask(self, context: Context) -> object:
         """The current state; it, or the exception that is raised, becomes Found.answer."""

@@ -93,7 +93,7 @@ class Step:
         """
         session = session_of(site)
         session.vault.forget()
-        hosts = session.hosts_of(node for node in self.on(site) if node.name not in leave_out)
+        hosts = [session.hosts[node.name] for node in self.on(site) if node.name not in leave_out]
         if plan or os.environ.get(PLAN):
             return self._on_all_hosts(session, hosts, plan=True)
         for host in hosts:
@@ -102,7 +102,7 @@ class Step:
             return self._on_all_hosts(session, hosts, plan=False)
 
     def _on_all_hosts(self, session: Session, hosts: list[Host], plan: bool) -> Report:
-        started = time.time()
+        report = Report(chapter=self.chapter, step=self.name, title=self.title, plan=plan, hosts={}, started=time.time())
         with (
             step_progress(self.title, [host.name for host in hosts]) as progress,
             FanOut(session.registry_host, hosts, session.site.registry.port) as fan_out,
@@ -113,8 +113,7 @@ class Step:
                 return fan_out.watch(host, lambda: converge(session, host, lambda: list(self.resources(target)), plan, progress))
 
             results = run_parallel(fan_out.first(hosts), work)
-        report = Report(chapter=self.chapter, step=self.name, title=self.title, plan=plan, hosts={}, started=started)
-        report.seconds = time.time() - started
+        report.seconds = time.time() - report.started
         errors = {}
         for host in hosts:
             outcome = results[host.name]
@@ -167,14 +166,11 @@ def check(title: str, before: bool = False) -> Callable[[Callable[[Session], Row
     return lambda look: Check(title, look, before)
 
 
-def finish(
-    report: Report, errors: Mapping[str, Exception] | None = None, mask: Callable[[str], str] = lambda text: text
-) -> Report:
+def finish(report: Report, errors: Mapping[str, Exception] = {}, mask: Callable[[str], str] = lambda text: text) -> Report:
     """Record the report for the runner; if there are errors (host → its error), show it and raise StepFailed.
 
     mask: removes known secrets from a text before it is recorded or shown.
     """
-    errors = errors or {}
     report.failures += [_failure(host, error, mask) for host, error in errors.items()]
     for item in chain.from_iterable(report.hosts.values()):
         item.summary, item.detail, item.command = map(mask, (item.summary, item.detail, item.command))

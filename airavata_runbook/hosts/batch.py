@@ -15,10 +15,10 @@ from airavata_runbook.errors import StepFailed
 
 @dataclass(frozen=True)
 class Answer:
-    """The complete standard output of one fragment, and its exit status."""
+    """The complete standard output of a script (bytes), and its exit status."""
 
-    stdout: bytes
-    status: int
+    stdout: bytes = b""
+    status: int = 0
 
     @property
     def text(self) -> str:

@@ -26,12 +26,10 @@ def open_client(where: str, ssh: Ssh, address: str, sock=None) -> paramiko.SSHCl
     client = paramiko.SSHClient()
     known_hosts = paths.resolve_path(ssh.known_hosts or "~/.ssh/known_hosts")
     key = str(paths.resolve_path(ssh.key)) if ssh.key else None
-    if ssh.fingerprint:
-        client.set_missing_host_key_policy(_Pinned(ssh.fingerprint))
-    else:
-        client.set_missing_host_key_policy(_RefuseUnknown())
-        if known_hosts.is_file():
-            _load_known_hosts(client, known_hosts, where, address)
+    if not ssh.fingerprint and known_hosts.is_file():
+        _load_known_hosts(client, known_hosts, where, address)
+    where = f"{where}, {ssh.user}@{address}:{ssh.port}"
+    client.set_missing_host_key_policy(_UnknownKey(where, ssh.fingerprint, known_hosts))
     try:
         client.connect(
             address,
@@ -47,7 +45,10 @@ def open_client(where: str, ssh: Ssh, address: str, sock=None) -> paramiko.SSHCl
         )
     except (OSError, ValueError, paramiko.SSHException) as error:
         client.close()
-        raise _unreachable(where, ssh, address, known_hosts, error) from None
+        raise _unreachable(where, ssh, known_hosts, error) from None
+    except HostKeyRefused:
+        client.close()
+        raise
     return client
 
 
@@ -58,31 +59,29 @@ def parse_jump(jump: str, ssh: Ssh) -> tuple[str, Ssh]:
     return host, Ssh(host=host, port=int(port or 22), user=user or ssh.user, key=ssh.key, known_hosts=ssh.known_hosts)
 
 
-class UnknownHostKey(paramiko.SSHException):
-    """known_hosts has no key of the host."""
+class _UnknownKey(paramiko.MissingHostKeyPolicy):
+    """What a key that is not in known_hosts means: it must have the fingerprint in the site file, or it is refused."""
 
-
-class WrongFingerprint(paramiko.SSHException):
-    """The host key's fingerprint is not the one in the site file."""
-
-
-class _RefuseUnknown(paramiko.MissingHostKeyPolicy):
-    """Refuses a key that is not in known_hosts."""
+    def __init__(self, where: str, fingerprint: str | None, known_hosts: Path):
+        self.where, self.fingerprint, self.known_hosts = where, (fingerprint or "").rstrip("="), known_hosts
 
     def missing_host_key(self, client, hostname, key):
-        raise UnknownHostKey(hostname)
-
-
-class _Pinned(paramiko.MissingHostKeyPolicy):
-    """Accepts only the key with the fingerprint in the site file."""
-
-    def __init__(self, fingerprint: str):
-        self.fingerprint = fingerprint.rstrip("=")
-
-    def missing_host_key(self, client, hostname, key):
+        if not self.fingerprint:
+            raise HostKeyRefused(
+                "the host key is unknown",
+                where=self.where,
+                found=f"no key of this host in {self.known_hosts}",
+                needed="a verified host key; none is ever accepted automatically",
+                remedy="set ssh.fingerprint in the site file, or connect once with ssh and verify the key",
+            )
         found = "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
         if found != self.fingerprint:
-            raise WrongFingerprint(f"host key has fingerprint {found}, the site file says {self.fingerprint}")
+            raise HostKeyRefused(
+                "the host key does not match the fingerprint in the site file",
+                where=self.where,
+                found=f"host key has fingerprint {found}, the site file says {self.fingerprint}",
+                remedy="compare it with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host",
+            )
 
 
 def _load_known_hosts(client: paramiko.SSHClient, known_hosts: Path, where: str, address: str) -> None:
@@ -124,8 +123,7 @@ def _prompt_socket(address: str, port: int) -> socket.socket:
     return sock
 
 
-def _unreachable(where: str, ssh: Ssh, address: str, known_hosts: Path, error: Exception) -> HostUnreachable:
-    where = f"{where}, {ssh.user}@{address}:{ssh.port}"
+def _unreachable(where: str, ssh: Ssh, known_hosts: Path, error: Exception) -> HostUnreachable:
     if isinstance(error, paramiko.BadHostKeyException):
         return HostKeyRefused(
             "the host key has changed: another machine may be answering",
@@ -140,21 +138,6 @@ def _unreachable(where: str, ssh: Ssh, address: str, known_hosts: Path, error: E
             found=str(error),
             needed=f"the key {ssh.key}" if ssh.key else "a key in ~/.ssh or the agent",
             remedy="add the public key to the user's ~/.ssh/authorized_keys, or correct ssh.user or ssh.key",
-        )
-    if isinstance(error, WrongFingerprint):
-        return HostKeyRefused(
-            "the host key does not match the fingerprint in the site file",
-            where=where,
-            found=str(error),
-            remedy="compare it with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host",
-        )
-    if isinstance(error, UnknownHostKey):
-        return HostKeyRefused(
-            "the host key is unknown",
-            where=where,
-            found=f"no key of this host in {known_hosts}",
-            needed="a verified host key; none is ever accepted automatically",
-            remedy="set ssh.fingerprint in the site file, or connect once with ssh and verify the key",
         )
     if isinstance(error, FileNotFoundError):
         return HostUnreachable(
@@ -171,10 +154,9 @@ def _unreachable(where: str, ssh: Ssh, address: str, known_hosts: Path, error: E
             needed="a private key in a readable file",
             remedy="correct ssh.key",
         )
-    found = "no answer" if isinstance(error, socket.timeout) else str(error)
     return HostUnreachable(
         "the host does not answer",
         where=where,
-        found=found,
+        found="no answer" if isinstance(error, TimeoutError) else str(error),
         remedy="check that it is up and that ssh.host, ssh.port and ssh.jump are right",
     )

@@ -1,7 +1,7 @@
 """One SSH connection to a node, through its jump host if it has one, closed when keepalives stay unanswered."""
 
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from airavata_runbook.errors import HostUnreachable
 from airavata_runbook.hosts.client import CONNECT_TIMEOUT, open_client, parse_jump
@@ -17,33 +17,28 @@ class Connection:
 
     def __init__(self, name: str, node: Node):
         ssh, address, sock = node.ssh, node.ssh.host or str(node.address), None
-        self._jump: paramiko.SSHClient | None = None
-        if ssh.jump:
-            jump_address, jump = parse_jump(ssh.jump, ssh)
-            self._jump = open_client(f"jump host {jump_address}", jump, jump_address)
-            try:
-                sock = self._jump.get_transport().open_channel(
-                    "direct-tcpip", (address, ssh.port), ("127.0.0.1", 0), timeout=CONNECT_TIMEOUT
-                )
-            except paramiko.SSHException as error:  # unreachable from the jump host, or forwarding is off
-                self._jump.close()
-                raise HostUnreachable(
-                    "the jump host cannot reach the host",
-                    where=f"host {name}, {address}:{ssh.port} through {jump.user}@{jump_address}:{jump.port}",
-                    found=str(error),
-                    remedy="check that the host is up, that ssh.host is its address as seen from the jump host, and that "
-                    "the jump host's sshd has AllowTcpForwarding yes",
-                ) from None
-        try:
-            self._client = open_client(f"host {name}", ssh, address, sock)
-        except BaseException:
-            if self._jump:
-                self._jump.close()
-            raise
-        self.transport: paramiko.Transport = self._client.get_transport()
+        self._threads: list[threading.Thread] = []  # a transport is one, which its client's close() does not wait for
+        with ExitStack() as clients:  # closes the jump host's if the host's cannot be opened
+            if ssh.jump:
+                jump_address, jump = parse_jump(ssh.jump, ssh)
+                transport = clients.enter_context(open_client(f"jump host {jump_address}", jump, jump_address)).get_transport()
+                self._threads.append(transport)
+                try:
+                    sock = transport.open_channel("direct-tcpip", (address, ssh.port), ("127.0.0.1", 0), timeout=CONNECT_TIMEOUT)
+                except paramiko.SSHException as error:  # unreachable from the jump host, or forwarding is off
+                    raise HostUnreachable(
+                        "the jump host cannot reach the host",
+                        where=f"host {name}, {address}:{ssh.port} through {jump.user}@{jump_address}:{jump.port}",
+                        found=str(error),
+                        remedy="check that the host is up, that ssh.host is its address as seen from the jump host, and that "
+                        "the jump host's sshd has AllowTcpForwarding yes",
+                    ) from None
+            self.transport = clients.enter_context(open_client(f"host {name}", ssh, address, sock)).get_transport()
+            self._clients = clients.pop_all()
         self._closed = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, name=f"keepalive of {name}", daemon=True)
-        self._watcher.start()
+        watcher = threading.Thread(target=self._watch, name=f"keepalive of {name}", daemon=True)
+        watcher.start()
+        self._threads += [self.transport, watcher]
 
     @property
     def active(self) -> bool:
@@ -52,13 +47,9 @@ class Connection:
     def close(self) -> None:
         """Close it and the jump host's connection; their threads end."""
         self._closed.set()
-        clients = [client for client in (self._client, self._jump) if client]
-        transports = [client.get_transport() for client in clients]
-        for client in clients:
-            client.close()
-        for thread in (*transports, self._watcher):  # a transport is a thread of its own, which close() does not wait for
-            if thread:
-                thread.join(CLOSE_TIMEOUT)
+        self._clients.close()
+        for thread in self._threads:
+            thread.join(CLOSE_TIMEOUT)
 
     def _watch(self) -> None:
         """Close the connection when a keepalive is not answered: a host that lost power sends no FIN."""

@@ -199,7 +199,7 @@ class _Server:
         self.host_key, self.user_key = _KeyPair.new(), _KeyPair.new()
         self.channel: paramiko.Channel | None = None
         self.heartbeats: threading.Thread | None = None
-        self.done = threading.Event()
+        answer = ""
         try:
             self.channel = source.start(self._script(ports))
             self.channel.settimeout(ANSWER_TIMEOUT)
@@ -207,22 +207,20 @@ class _Server:
             answer = self.channel.makefile("rb").readline().decode(errors="replace").strip()
         except HostUnreachable as error:
             self.failure = error.message
-            return
         except OSError:
-            self.failure = "no answer"
-            return
+            pass  # no answer
         if listening := re.fullmatch("port ([0-9]{1,5})", answer):
             self.port = int(listening[1])
-            self.heartbeats = threading.Thread(target=heartbeat.send_heartbeats, args=(self.channel, self.done), daemon=True)
+            self.heartbeats = threading.Thread(target=heartbeat.send_heartbeats, args=(self.channel,), daemon=True)
             self.heartbeats.start()
         else:
-            self.failure = answer or "no answer"
+            self.failure = self.failure or answer or "no answer"
 
     def close(self) -> None:
         """Stop it, and wait until it has ended."""
-        self.done.set()
         if not self.channel:
             return
+        self.channel.settimeout(ANSWER_TIMEOUT)
         with suppress(OSError, EOFError, paramiko.SSHException):  # the connection is lost, and the server ended with it
             self.channel.shutdown_write()
             self.channel.makefile("rb").read()

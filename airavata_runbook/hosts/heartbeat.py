@@ -1,6 +1,5 @@
 """Heartbeats to a script on a host, which ends when they stop."""
 
-import threading
 from contextlib import suppress
 
 from airavata_runbook.hosts.ssh_library import paramiko
@@ -14,8 +13,13 @@ def listener() -> str:
     return f'while [ "$(timeout {TIMEOUT} dd bs=1 count=1 2>/dev/null 9>&-)" = . ]; do :; done'
 
 
-def send_heartbeats(channel: paramiko.Channel, done: threading.Event) -> None:
-    """Send heartbeats to the `listener` behind a channel, until `done` or the connection ends."""
+def send_heartbeats(channel: paramiko.Channel) -> None:
+    """Send heartbeats to the `listener` behind a channel, until the channel is closed or the connection ends."""
+    channel.settimeout(INTERVAL)
     with suppress(OSError):  # a lost connection is reported by the step that uses it
-        while not done.wait(INTERVAL):
-            channel.sendall(b".")
+        while True:
+            try:
+                if not channel.recv(1):
+                    return
+            except TimeoutError:
+                channel.sendall(b".")

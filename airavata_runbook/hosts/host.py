@@ -4,10 +4,12 @@ import hashlib
 import secrets
 import shlex
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 from airavata_runbook.errors import STOPPED_BY_USER, HostUnreachable, NotRoot, StoppedByUser
 from airavata_runbook.hosts.batch import Answer, batch, split
@@ -22,16 +24,10 @@ SESSIONS = 7  # commands at a time; sshd takes 10 on a connection (MaxSessions),
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Answer):
     """Exit status and complete output (bytes) of a script on a host."""
 
-    status: int
-    stdout: bytes
-    stderr: bytes
-
-    @property
-    def text(self) -> str:
-        return self.stdout.decode(errors="replace")
+    stderr: bytes = b""
 
     @property
     def last_lines(self) -> str:
@@ -52,17 +48,14 @@ class Host:
         self._stop = threading.Event()
         self._sessions = threading.BoundedSemaphore(SESSIONS)
 
-    def run(self, script: str, data: bytes | None = None, timeout: float = TIMEOUT) -> Result:
+    def run(self, script: str, timeout: float = TIMEOUT) -> Result:
         """Run a POSIX shell script as root; returns its Result whatever its exit status.
 
-        Without `data` the script is sent on standard input, so that nothing of it is in the host's process list. With
-        `data` the script is an argument (it must not contain secrets) and reads `data` from standard input. timeout:
-        seconds without any output. Raises HostUnreachable when the connection fails.
+        The script is sent on standard input, so that nothing of it is in the host's process list. timeout: seconds without
+        any output. Raises HostUnreachable when the connection fails.
         """
-        if data is not None:
-            return self._exchange(self._shell(script), data, timeout)
         # One compound command: the shell reads it whole before any command in it can read standard input.
-        return self._exchange(self._shell(), ("{\n" + script + "\n} </dev/null\n").encode(), timeout)
+        return self._exchange(self._shell(), BytesIO(("{\n" + script + "\n} </dev/null\n").encode()), timeout)
 
     def connect_in_background(self) -> None:
         """Start connecting and return; the next use of the host waits for it, and raises its error."""
@@ -107,8 +100,8 @@ class Host:
             raise self._lost(error, connection) from None
         return channel
 
-    def send(self, source: Path, target: str, progress: Callable[[int], None] = lambda sent: None) -> None:
-        """Copy a local file to `target` on the host, as root, mode 644. progress gets the bytes sent so far."""
+    def send(self, source: Path, target: str) -> None:
+        """Copy a local file to `target` on the host, as root, mode 644."""
         with source.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
             stream.seek(0)
@@ -117,7 +110,7 @@ class Host:
                 f"set -e; umask 022; mkdir -p $(dirname {quoted}); cat > {quoted}.part; "
                 f"echo {digest} {quoted}.part | sha256sum -c --quiet; mv -f {quoted}.part {quoted}"
             )
-            result = self._exchange(self._shell(script), stream, progress=progress)
+            result = self._exchange(self._shell(script), stream)
         if result.status:
             raise HostUnreachable(
                 "a file was not copied completely",
@@ -197,11 +190,11 @@ class Host:
         shell = "sh" if self.node.ssh.user == "root" else "sudo -n sh"
         return shell if script is None else f"{shell} -c {shlex.quote(script)}"
 
-    def _exchange(self, command: str, data, timeout: float = TIMEOUT, progress=lambda sent: None) -> Result:
+    def _exchange(self, command: str, data: BinaryIO, timeout: float = TIMEOUT) -> Result:
         with self._sessions:
             connection = self._open()
             try:
-                return _run_on(connection.transport, command, data, timeout, progress)
+                return _run_on(connection.transport, command, data, timeout)
             except TimeoutError:
                 if self._stop.is_set():
                     raise self._stopped() from None
@@ -222,12 +215,12 @@ class Host:
             return self._connection
 
 
-def _run_on(transport: paramiko.Transport, command: str, data, timeout: float, progress: Callable[[int], None]) -> Result:
+def _run_on(transport: paramiko.Transport, command: str, data: BinaryIO, timeout: float) -> Result:
     channel = transport.open_session(timeout=CONNECT_TIMEOUT)
     try:
         channel.settimeout(timeout)
         channel.exec_command(command)
-        feeder = threading.Thread(target=_feed, args=(channel, data, progress), daemon=True)
+        feeder = threading.Thread(target=_feed, args=(channel, data), daemon=True)
         errors: list[bytes] = []
         reader = threading.Thread(target=_read_errors, args=(channel, errors), daemon=True)
         feeder.start()
@@ -238,7 +231,7 @@ def _run_on(transport: paramiko.Transport, command: str, data, timeout: float, p
         status = channel.recv_exit_status()
         if status == -1 and not transport.is_active():
             raise EOFError("it was closed before the command ended")
-        return Result(status, output, b"".join(errors))
+        return Result(output, status, b"".join(errors))
     finally:
         channel.close()
 
@@ -248,13 +241,8 @@ def _read_errors(channel: paramiko.Channel, errors: list[bytes]) -> None:
         errors.append(channel.makefile_stderr("rb").read())
 
 
-def _feed(channel: paramiko.Channel, data, progress: Callable[[int], None]) -> None:
-    sent = 0
-    try:
-        for chunk in [data] if isinstance(data, bytes) else iter(lambda: data.read(1 << 18), b""):
+def _feed(channel: paramiko.Channel, data: BinaryIO) -> None:
+    with suppress(OSError):  # the command ended without reading it all; its exit status says whether it failed
+        while chunk := data.read(1 << 18):
             channel.sendall(chunk)
-            sent += len(chunk)
-            progress(sent)
         channel.shutdown_write()
-    except OSError:
-        pass  # the command ended without reading it all; its exit status says whether it failed

@@ -69,33 +69,20 @@ class _Keeper:
     def __init__(self, host: Host, purpose: str, channel: paramiko.Channel):
         self.host, self.purpose, self.channel = host, purpose, channel
         self.lost: StepFailed | None = None
-        self._done, self._changing = threading.Event(), threading.Lock()
+        self._done = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="site lock", daemon=True)
         self._thread.start()
 
     def release(self) -> None:
         """Release the lock."""
         self._done.set()
-        with self._changing:
-            self.channel.close()
+        self.channel.close()
         self._thread.join(ANSWER_TIMEOUT)
 
     def _keep(self) -> None:
         while not self._done.is_set() and not self.lost:
-            self._send_heartbeats()
-            if not self._done.is_set():
-                self._take_again()
-
-    def _send_heartbeats(self) -> None:
-        """Send heartbeats until the connection ends."""
-        self.channel.settimeout(heartbeat.INTERVAL)
-        with suppress(OSError):
-            while True:
-                try:
-                    if not self.channel.recv(1):
-                        return
-                except TimeoutError:
-                    self.channel.sendall(b".")
+            heartbeat.send_heartbeats(self.channel)
+            self._take_again()
 
     def _take_again(self) -> None:
         while not self._done.wait(RETRY_INTERVAL):
@@ -103,16 +90,13 @@ class _Keeper:
                 channel = _take(self.host, self.purpose)
             except (HostUnreachable, _NoAnswer):
                 continue  # reported by the work itself, or by the next attempt
-            except _Taken as error:
-                if error.holder == _holder(self.purpose):
+            except StepFailed as error:
+                if isinstance(error, _Taken) and error.holder == _holder(self.purpose):
                     continue  # our own shell on the host, which has not ended yet
                 return self._lose(error)
-            except StepFailed as error:
-                return self._lose(error)
-            with self._changing:
-                self.channel = channel
-                if self._done.is_set():
-                    channel.close()
+            self.channel = channel  # first: either `release` sees it, or it has told us to close it
+            if self._done.is_set():
+                channel.close()
             return
 
     def _lose(self, error: StepFailed) -> None:

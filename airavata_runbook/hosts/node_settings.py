@@ -12,6 +12,7 @@ MAX_OPEN_FILES = 1_000_000  # the kubelet's default
 OOM_SCORE_ADJ = -999  # the kubelet's and kube-proxy's default
 IMAGE_GC = (85, 80)  # the kubelet's defaults: percent of the disk at which unused images are deleted, and where that ends
 RESOLVED = "/etc/resolv.conf names systemd-resolved on this host's loopback, which pods cannot reach"
+NO_CAPABILITY = "this host has no CAP_SYS_RESOURCE: a score below its own cannot be set"
 CONNTRACK_UNCHANGED: dict[str, object] = {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"}
 
 
@@ -42,35 +43,29 @@ def derive_node_settings(host: HostSnapshot) -> NodeSettings:
 
     Raises StepFailed when a fact that they follow from could not be parsed.
     """
-    reasons = {"systemReserved": "a tenth of the host is reserved for its own services, within limits"}
     cgroup, systemd, can_raise = host[facts.CgroupVersion], host[facts.Systemd], host[facts.CanRaiseLimits]
     container, swap, resolved = host[facts.Container], host[facts.Memory].swap, host[facts.Resolved]
     modern = cgroup == 2 and systemd > 0
-    if not modern:
-        lack = f"cgroup version {cgroup}" if systemd else "no systemd as PID 1"
-        reasons["cgroupDriver"] = f"this host has {lack}: the kubelet manages cgroups by itself"
-        reasons["systemd_cgroup"] = f"this host has {lack}; must agree with the kubelet's cgroupDriver"
-    if cgroup == 1:
-        reasons["failCgroupV1"] = "this host has cgroup version 1, which the kubelet refuses by default"
-    if swap:
-        reasons["failSwapOn"] = f"this host has {swap >> 20} MiB of swap; pods do not use it"
-    if not can_raise:
-        reasons["oomScoreAdj"] = "this host has no CAP_SYS_RESOURCE: a score below its own cannot be set"
-        reasons["restrict_oom_score_adj"] = reasons["oomScoreAdj"]
-    limits = host[facts.OpenFiles]
+    lack = f"cgroup version {cgroup}" if systemd else "no systemd as PID 1"
+    limits, conntrack_fixed = host[facts.OpenFiles], not host[facts.ConntrackWritable]
     files = min(MAX_OPEN_FILES, limits.nr_open if can_raise else limits.hard)
-    if files < MAX_OPEN_FILES:
-        reasons["maxOpenFiles"] = f"this host limits a process to {files} open files"
-    conntrack_fixed = not host[facts.ConntrackWritable]
-    if conntrack_fixed:
-        reasons["conntrack"] = "nf_conntrack_max is read-only on this host: 0 leaves it unchanged"
-    if container:
-        reasons["imageGCHighThresholdPercent"] = (
+    departures = {  # key: (whether its value is not the default, why)
+        "systemReserved": (True, "a tenth of the host is reserved for its own services, within limits"),
+        "cgroupDriver": (not modern, f"this host has {lack}: the kubelet manages cgroups by itself"),
+        "systemd_cgroup": (not modern, f"this host has {lack}; must agree with the kubelet's cgroupDriver"),
+        "failCgroupV1": (cgroup == 1, "this host has cgroup version 1, which the kubelet refuses by default"),
+        "failSwapOn": (swap > 0, f"this host has {swap >> 20} MiB of swap; pods do not use it"),
+        "oomScoreAdj": (not can_raise, NO_CAPABILITY),
+        "restrict_oom_score_adj": (not can_raise, NO_CAPABILITY),
+        "maxOpenFiles": (files < MAX_OPEN_FILES, f"this host limits a process to {files} open files"),
+        "conntrack": (conntrack_fixed, "nf_conntrack_max is read-only on this host: 0 leaves it unchanged"),
+        "imageGCHighThresholdPercent": (
+            container != "",
             f"this host is a container ({container}): its disk is shared, and other users' data on it must not cause its "
-            "images to be deleted"
-        )
-    if resolved:
-        reasons["resolvConf"] = RESOLVED
+            "images to be deleted",
+        ),
+        "resolvConf": (resolved, RESOLVED),
+    }
     return NodeSettings(
         cgroup_driver="systemd" if modern else "cgroupfs",
         systemd_cgroup=modern,
@@ -80,13 +75,12 @@ def derive_node_settings(host: HostSnapshot) -> NodeSettings:
         restrict_oom_score_adj=not can_raise,
         max_open_files=files,
         conntrack=dict(CONNTRACK_UNCHANGED) if conntrack_fixed else {},
-        system_reserved=_system_reserved(host),
+        # A tenth of the host, at most half a CPU and 1 GiB.
+        system_reserved={
+            "cpu": f"{min(500, host[facts.Cpus] * 100)}m",
+            "memory": f"{min(1024, (host[facts.Memory].total >> 20) // 10)}Mi",
+        },
         image_gc=(100, 99) if container else IMAGE_GC,
         resolv_conf="/run/systemd/resolve/resolv.conf" if resolved else "",
-        reasons=reasons,
+        reasons={key: why for key, (departs, why) in departures.items() if departs},
     )
-
-
-def _system_reserved(host: HostSnapshot) -> dict[str, str]:
-    """A tenth of the host, at most half a CPU and 1 GiB."""
-    return {"cpu": f"{min(500, host[facts.Cpus] * 100)}m", "memory": f"{min(1024, (host[facts.Memory].total >> 20) // 10)}Mi"}

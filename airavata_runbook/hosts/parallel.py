@@ -23,9 +23,7 @@ def run_parallel(hosts: Iterable[Host], work: Callable[[Host], T]) -> dict[str, 
         except Exception as error:  # returned to the caller, which reports it for this host
             return error
 
-    if not hosts:
-        return {}
-    with ThreadPoolExecutor(max_workers=min(THREADS, len(hosts))) as threads:
+    with ThreadPoolExecutor(THREADS) as threads:  # it starts no more of them than there are hosts
         results = {host.name: threads.submit(guarded, host) for host in hosts}
         try:
             wait(results.values())

@@ -1,6 +1,7 @@
 """The kinds of resources on a host or in the cluster: each has a probe, a comparison and a change."""
 
-from airavata_runbook.engine.resource import Change, Context, NotYet, Resource
+from airavata_runbook.engine.resource import Change, Context, Resource
+from airavata_runbook.errors import NotYet
 from airavata_runbook.resources.absent import Absent, Cleared, Removed, Stopped
 from airavata_runbook.resources.build import Build
 from airavata_runbook.resources.certificate import Authority, Certificate, SigningKey

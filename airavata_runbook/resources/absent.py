@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from airavata_runbook.engine.resource import Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.resources import service
 from airavata_runbook.resources.package import APT_GET, RECOVERY, parse_installed, with_apt_recovery
 
 PURGE = (
@@ -27,11 +28,9 @@ class Stopped:
         return f"systemctl show -p LoadState,ActiveState,UnitFileState {quote(self.name)}.service"
 
     def change(self, found: Found, context: Context) -> Change | None:
-        state = dict(line.split("=", 1) for line in found.text.splitlines() if "=" in line)
-        if not {"ActiveState", "UnitFileState"} <= set(state):
-            raise StepFailed("systemd did not report the service's state", where=self.label, found=found.text[:200] or "nothing")
+        state, _ = service.parse(found.text, self.label)
         what = ["stop"] if state["ActiveState"] not in ("inactive", "failed") else []
-        what += ["disable"] if state.get("UnitFileState") == "enabled" else []
+        what += ["disable"] if state["UnitFileState"] == "enabled" else []
         if not what:
             return None
         kill = f"systemctl kill --signal=KILL {self.name}\n" if "stop" in what else ""
@@ -72,16 +71,14 @@ else echo rpm; rpm -q --qf 'ii %{{NAME}} package\\n' {names} 2>/dev/null | grep 
         if not here:
             return None
         names = quote(*here)
-        remove = f"{PURGE} {names}" if manager == "deb" else f"dnf -y -q remove {names}"
-        # When dpkg fails, apt-get resets the selections, but does not mark automatically installed packages again.
-        note = (
-            (
+        remove, note = f"dnf -y -q remove {names}", ""
+        if manager == "deb":
+            remove = f"{PURGE} {names}"
+            # When dpkg fails, apt-get resets the selections, but does not mark automatically installed packages again.
+            note = (
                 f"note() {{ test $? = 0 || dpkg -s {names} > /dev/null 2>&1 || printf '%s purge\\n' {names} "
                 "| dpkg --set-selections; }\ntrap note EXIT\n"
             )
-            if manager == "deb"
-            else ""
-        )
         detail = "".join(f"{name}{' (came along)' * (how != 'package')}\n" for name, how in here.items())
         return Change(
             f"remove {len(here)}",

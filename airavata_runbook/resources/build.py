@@ -31,9 +31,6 @@ class Build:
         return Change(
             f"build, {about(sum(pending.values()))}",
             detail="".join(f"{name}, {about(seconds)}\n" for name, seconds in pending.items()),
-            call=self._build,
+            call=self.build,
             shown="airavata-runbook mirror   # on this machine; the times are for 2 cores, without downloads",
         )
-
-    def _build(self) -> None:
-        self.build()

@@ -2,17 +2,18 @@
 
 import base64
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from airavata_runbook.engine.resource import ABSENT, Change, Context, Found, NotYet, quote
+from airavata_runbook.engine.resource import ABSENT, Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.pki.types import Pair, Subject
+from airavata_runbook.pki.types import Subject
 from airavata_runbook.resources.file import File
 from airavata_runbook.wellknown import PKI
 
 KEY_LOST = "key-lost"  # printed by a probe
 LOST = "the private key is missing"
+GUARD = "stat -c '%a %U:%G'"  # of a key: the last line of a probe
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Authority:
 
     def change(self, found: Found, context: Context) -> Change | None:
         if not found.absent:
-            if why := _unusable(found):
+            if why := [LOST] if found.text.strip() == KEY_LOST else _problems(found, renew_within_days=0):
                 raise StepFailed(
                     "a certificate authority is unusable, and an existing one is never replaced",
                     where=f"{PKI}/{self.name}.crt and .key",
@@ -51,7 +52,8 @@ class Authority:
     def _make(self, context: Context) -> None:
         from airavata_runbook.pki import issue as pki
 
-        _write_pair(context, f"{PKI}/{self.name}", pki.new_ca(self.common_name))
+        pair = pki.new_ca(self.common_name)
+        _write(context, f"{PKI}/{self.name}", pair.key, "crt", pair.cert)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class SigningKey:
 
     def probe(self) -> str:
         stem = f"{PKI}/{self.name}"
-        return f"{_lost_key(stem, 'pub')}test -s {stem}.pub && test -s {stem}.key || exit {ABSENT}; {_guard(f'{stem}.key')}"
+        return f"{_lost_key(stem, 'pub')}test -s {stem}.pub && test -s {stem}.key || exit {ABSENT}; {GUARD} {stem}.key"
 
     def change(self, found: Found, context: Context) -> Change | None:
         if not found.absent:
@@ -82,14 +84,14 @@ class SigningKey:
             "create",
             call=lambda: self._make(context),
             shown=f"make {PKI}/{self.name}.key and .pub",
-            touches=frozenset({f"{PKI}/{self.name}.key", f"{PKI}/{self.name}.pub"}),
+            touches=_paths(f"{PKI}/{self.name}", "pub"),
         )
 
     def _make(self, context: Context) -> None:
         from airavata_runbook.pki import issue as pki
 
-        key, stem = pki.new_signing_key(), f"{PKI}/{self.name}"
-        _write(context, (f"{stem}.key", key.private, "0600"), (f"{stem}.pub", key.public, "0644"))
+        key = pki.new_signing_key()
+        _write(context, f"{PKI}/{self.name}", key.private, "pub", key.public)
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,6 @@ class Certificate:
     stem: str
     subject: Subject
     authority: str = "ca"
-    owner: str = "root:root"
     chain: bool = False
     secret = True  # the probe's output is never shown
 
@@ -115,21 +116,14 @@ class Certificate:
         return _look(self.stem)
 
     def change(self, found: Found, context: Context) -> Change | None:
-        authority = _or_none(lambda: context.session.vault.authority(self.authority))
+        why = ["create"]
         # A plan knows that a missing certificate will be issued even before its authority exists.
-        if found.absent and context.planning:
-            why = ["create"]
-        elif authority is None:
-            raise NotYet(f"the certificate authority {self.authority} is made")
-        elif found.absent:
-            why = ["create"]
-        else:
-            from airavata_runbook.pki import issue as pki
-
-            cert, key = _pair(found)
-            why = pki.problems(cert, key_pem=key, ca_pem=authority.cert, subject=self.subject)
+        if not (found.absent and context.planning):
+            authority = context.session.vault.authority(self.authority)
+            if not found.absent:
+                why = _problems(found, ca_pem=authority.cert, subject=self.subject)
         if not why:
-            return _guard_key(found, f"{self.stem}.key", self.owner)
+            return _guard_key(found, f"{self.stem}.key")
         return Change(
             "; ".join(why),
             _describe(self.subject),
@@ -144,9 +138,8 @@ class Certificate:
 
         authority = context.session.vault.authority(self.authority)
         pair = pki.issue(authority, self.subject)
-        if self.chain:
-            pair = Pair(bundle(pair.cert, authority.cert), pair.key)
-        _write_pair(context, self.stem, pair, self.owner)
+        cert = bundle(pair.cert, authority.cert) if self.chain else pair.cert
+        _write(context, self.stem, pair.key, "crt", cert)
 
 
 def _lost_key(stem: str, end: str) -> str:
@@ -162,61 +155,37 @@ def _look(stem: str) -> str:
     stem = quote(stem)
     return (
         f"test -s {stem}.crt && test -s {stem}.key || exit {ABSENT}; "
-        f"base64 -w0 {stem}.crt && echo && base64 -w0 {stem}.key && echo && " + _guard(f"{stem}.key")
+        f"base64 -w0 {stem}.crt && echo && base64 -w0 {stem}.key && echo && {GUARD} {stem}.key"
     )
 
 
-def _pair(found: Found) -> tuple[bytes, bytes]:
-    """Certificate and key as `_look` prints them. Raises ValueError."""
-    cert, key, _ = found.stdout.splitlines()
-    return base64.b64decode(cert, validate=True), base64.b64decode(key, validate=True)
-
-
-def _unusable(found: Found) -> list[str]:
-    """Why an authority cannot issue certificates; empty if it can."""
-    if found.text.strip() == KEY_LOST:
-        return [LOST]
+def _problems(found: Found, **checks: Any) -> list[str]:
+    """What pki.problems finds wrong with the certificate and key that `_look` printed. Raises ValueError."""
     from airavata_runbook.pki import issue as pki
 
-    cert, key = _pair(found)
-    return pki.problems(cert, key_pem=key, renew_within_days=0)
+    cert, key, _ = found.stdout.splitlines()
+    return pki.problems(base64.b64decode(cert, validate=True), key_pem=base64.b64decode(key, validate=True), **checks)
 
 
-def _guard(path: str) -> str:
-    return f"stat -c '%a %U:%G' {path}"
-
-
-def _guard_key(found: Found, path: str, owner: str = "root:root") -> Change | None:
+def _guard_key(found: Found, path: str) -> Change | None:
     """A change when others can access a private key; the last line of the probe's output is its mode and owner."""
     state = found.text.splitlines()[-1]
     if not re.fullmatch(r"[0-7]+ [\w.$-]+:[\w.$-]+", state):
         raise ValueError("no mode and owner")
-    if state == f"600 {owner}":
+    if state == "600 root:root":
         return None
-    return Change(
-        f"{state} → 600 {owner}", script=f"chown {owner} {quote(path)} && chmod 600 {quote(path)}\n", touches=frozenset({path})
-    )
+    script = f"chown root:root {quote(path)} && chmod 600 {quote(path)}\n"
+    return Change(f"{state} → 600 root:root", script=script, touches=frozenset({path}))
 
 
-def _paths(stem: str) -> frozenset[str]:
-    return frozenset({f"{stem}.crt", f"{stem}.key"})
+def _paths(stem: str, end: str = "crt") -> frozenset[str]:
+    return frozenset({f"{stem}.{end}", f"{stem}.key"})
 
 
-def _or_none(make: Callable[[], Pair]) -> Pair | None:
-    try:
-        return make()
-    except NotYet:
-        return None
-
-
-def _write_pair(context: Context, stem: str, pair: Pair, owner: str = "root:root") -> None:
-    _write(context, (f"{stem}.key", pair.key, "0600"), (f"{stem}.crt", pair.cert, "0644"), owner=owner)
-
-
-def _write(context: Context, *files: tuple[str, bytes, str], owner: str = "root:root") -> None:
-    # In one script, so that an interruption rarely leaves a key without its public half.
-    script = "".join(File(path, content, mode, owner, secret=True).write_script() for path, content, mode in files)
-    result = context.host.run("set -e\n" + script)
+def _write(context: Context, stem: str, key: bytes, end: str, public: bytes) -> None:
+    # In one script, so that an interruption rarely leaves a key without its public half, STEM.END.
+    files = File(f"{stem}.key", key, "0600", secret=True), File(f"{stem}.{end}", public)
+    result = context.host.run("set -e\n" + "".join(file.write_script() for file in files))
     if result.status:
         raise StepFailed("files could not be written", found=result.last_lines)
 

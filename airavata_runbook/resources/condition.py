@@ -33,13 +33,10 @@ class Condition:
 
     def change(self, found: Found, context: Context) -> Change | None:
         if self.script:
-            return (
-                Change("wait", call=lambda: self._poll_on(context.host), shown=self.script, waits=True) if found.status else None
-            )
-        if context.planning:
-            return Change("wait", waits=True)
-        wait = Change("wait", call=lambda: self._poll(context.host), waits=True)
-        return wait if context.touched or self.check() else None  # its answer is outdated after a change
+            poll, wait = self._poll_on, bool(found.status)
+        else:  # its answer is outdated after a change
+            poll, wait = self._poll, context.planning or bool(context.touched) or bool(self.check())
+        return Change("wait", call=lambda: poll(context.host), shown=self.script, waits=True) if wait else None
 
     def _poll_on(self, host: Host) -> None:
         # The host polls, so that the latency of the connection does not add to the wait.

@@ -4,12 +4,12 @@ import json
 from dataclasses import dataclass
 
 from airavata_runbook.cluster import etcd
-from airavata_runbook.engine.resource import Change, Context, Found
+from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet, StepFailed
 
 
 @dataclass(frozen=True)
-class EtcdKey:
+class EtcdKey(ApiResource):
     """key and its JSON value. Another value under the key is an error: pods may already depend on it."""
 
     key: str
@@ -18,9 +18,6 @@ class EtcdKey:
     @property
     def label(self) -> str:
         return f"etcd key {self.key}"
-
-    def probe(self) -> str:
-        return ""
 
     def ask(self, context: Context) -> bytes | None:
         """The value under the key, or None."""

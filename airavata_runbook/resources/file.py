@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from airavata_runbook.engine.resource import ABSENT, Change, Context, Found, quote
@@ -23,7 +22,7 @@ PEM = re.compile(r"(-----BEGIN CERTIFICATE-----)\n[A-Za-z0-9+/=\n]+\n(-----END C
 
 @dataclass(frozen=True)
 class File:
-    """A whole file. content: text, bytes, or a function that returns it (it may raise NotYet).
+    """A whole file, root's. content: text, bytes, or a function that returns it (it may raise NotYet).
 
     secret: the probe reads only its digest, and no content is ever shown. Missing parent folders are created, mode 755.
     """
@@ -31,7 +30,6 @@ class File:
     path: str
     content: Content
     mode: str = "0644"
-    owner: str = "root:root"
     secret: bool = False
 
     @property
@@ -44,45 +42,45 @@ class File:
         return f"test -e {path} || exit {ABSENT}; stat -c '%a %U:%G %F' {path}; test ! -f {path} || {look}"
 
     def write_script(self) -> str:
-        """Shell that writes the whole file, with its mode and owner."""
-        return _write(self._install(), self.path, self._bytes())
+        """Shell that writes the whole file, with its mode, root's."""
+        return self._write(self._bytes())
 
-    def _install(self) -> str:
-        user, group = self.owner.split(":")
-        return f"install -D -m {self.mode} -o {user} -g {group} /dev/stdin {quote(self.path)}"
+    def _write(self, content: bytes) -> str:
+        # The new file is complete before it replaces the old one, which an interrupted run leaves in place.
+        part = self.path + ".new"
+        return _feed(f"umask 077; {self._install(part)}", content) + f"mv -fT {quote(part)} {quote(self.path)}\n"
+
+    def _install(self, path: str) -> str:
+        return f"install -D -m {self.mode} -o root -g root /dev/stdin {quote(path)}"
 
     def change(self, found: Found, context: Context) -> Change | None:
         wanted = self._bytes()
-        summary = self._difference(found, wanted)
+        old = None if found.absent else self._look(found)
+        summary = self._difference(*old, wanted) if old else "create"
         if not summary:
             return None
+        remark = "   # a secret" if self.secret else "   # with the content above on its standard input"
         return Change(
             summary,
-            self._detail(found, wanted),
-            script=self.write_script(),
-            shown=self._install() + ("   # a secret" if self.secret else "   # with the content above on its standard input"),
+            self._detail(old, wanted),
+            script=self._write(wanted),
+            shown=self._install(self.path) + remark,
             touches=frozenset({self.path}),
         )
 
-    def _detail(self, found: Found, wanted: bytes) -> str:
+    def _detail(self, old: tuple[str, str, str, bytes] | None, wanted: bytes) -> str:
         """The diff to show. Content that is not world-readable on the host is left out: it may contain a key."""
         if self.secret:
             return ""
-        if found.absent:
-            return text_diff(None, wanted, self.path)
-        mode, _, _, old = self._look(found)
-        if old != wanted and not int(mode, 8) & 0o044:
-            return f"(the old content is not shown: mode {mode})\n" + text_diff(None, wanted, self.path)
-        return text_diff(old, wanted, self.path)
+        if old is None or old[-1] == wanted or int(old[0], 8) & 0o044:
+            return text_diff(old and old[-1], wanted, self.path)
+        return f"(the old content is not shown: mode {old[0]})\n" + text_diff(None, wanted, self.path)
 
     def _bytes(self) -> bytes:
         content = self.content() if callable(self.content) else self.content
         return content.encode() if isinstance(content, str) else content
 
-    def _difference(self, found: Found, wanted: bytes) -> str:
-        if found.absent:
-            return "create"
-        mode, owner, kind, content = self._look(found)
+    def _difference(self, mode: str, owner: str, kind: str, content: bytes, wanted: bytes) -> str:
         if kind == "directory":
             raise StepFailed(
                 "a folder is in the place of a file",
@@ -96,7 +94,7 @@ class File:
             return "new content"
         if int(mode, 8) != int(self.mode, 8):
             return f"mode {mode} → {self.mode.lstrip('0')}"
-        return f"owner {owner} → {self.owner}" if owner != self.owner else ""
+        return f"owner {owner} → root:root" if owner != "root:root" else ""
 
     def _look(self, found: Found) -> tuple[str, str, str, bytes]:
         """Mode, owner, kind and content (of a secret: its digest) in the probe's output. Raises ValueError."""
@@ -208,27 +206,22 @@ class Upload:
         if there:
             return None
         size = f"{self.source.stat().st_size / 1e6:.1f} MB"
+        fan_out, shown = None, f"scp {Path(self.path).name} {context.host.name}:{self.path}   # {size}"
         if self.fan_out and context.host is not self.fan_out.source:
-            shown = f"sftp {self.fan_out.source.name}:{self.path} {self.path}   # {size}, inside the private network"
-            copy: Callable[[], str | None] = partial(self._fetch, self.fan_out, context.host, sha256)
-        else:
-            shown = f"scp {Path(self.path).name} {context.host.name}:{self.path}   # {size}"
-            copy = partial(self._send, context.host)
+            fan_out = self.fan_out
+            shown = f"sftp {fan_out.source.name}:{self.path} {self.path}   # {size}, inside the private network"
         return Change(
             "create" if found.status else "replace",
             detail=f"sha256 {sha256}",
             shown=shown,
-            call=copy,
+            call=lambda: self._copy(context.host, sha256, fan_out),
             touches=frozenset({self.path}),
         )
 
-    def _send(self, host: Host) -> None:
-        host.send(self.source, self.path)
-
-    def _fetch(self, fan_out: FanOut, host: Host, sha256: str) -> str:
-        failure = fan_out.fetch(host, Shared(self.path, sha256))
-        if failure:
-            self._send(host)
+    def _copy(self, host: Host, sha256: str, fan_out: FanOut | None) -> str:
+        failure = fan_out.fetch(host, Shared(self.path, sha256)) if fan_out else ""
+        if failure or not fan_out:
+            host.send(self.source, self.path)
         return failure and f"sent from this machine ({failure})"
 
 
@@ -257,12 +250,6 @@ def text_diff(old: bytes | None, new: bytes, path: str) -> str:
 def _readable(content: bytes) -> str:
     """Text with the body of certificates replaced by one line: it is not readable, and differs from site to site."""
     return PEM.sub(r"\1\n(base64)\n\2", content.decode())
-
-
-def _write(install: str, path: str, content: bytes) -> str:
-    # The new file is complete before it replaces the old one, which an interrupted run leaves in place.
-    part = quote(path + ".new")
-    return _feed(f"umask 077; {install.removesuffix(quote(path))}{part}", content) + f"mv -fT {part} {quote(path)}\n"
 
 
 def _feed(command: str, content: bytes) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from airavata_runbook.engine.resource import Change, Context, Found
+from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet
 
 if TYPE_CHECKING:  # the registry's client takes a while to load, and only one chapter in six needs it
@@ -16,7 +16,7 @@ TROUBLES = '[^"]{0,200}(no space left|denied|read-only|input/output|quota|too ma
 
 
 @dataclass(frozen=True)
-class Image:
+class Image(ApiResource):
     """repository, tag: its name in the registry. layout: fetches or builds it on this machine when it is to be pushed.
 
     registry: a client with credentials; one for all images of a step, so that layers they share are sent once. digest: of the
@@ -33,9 +33,6 @@ class Image:
     @property
     def label(self) -> str:
         return f"image {self.repository}"
-
-    def probe(self) -> str:
-        return ""
 
     def ask(self, context: Context) -> str | None:
         """The digest of the manifest that the registry has under the tag, None when it has none."""

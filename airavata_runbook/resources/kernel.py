@@ -18,18 +18,15 @@ class Sysctls:
         return "kernel settings " + " ".join(sorted(self.values))
 
     def probe(self) -> str:
-        return "".join(f"echo {name}=$(cat {_path(name)} 2>/dev/null)\n" for name in sorted(self.values))
+        return "".join(f"echo {name}=$(cat /proc/sys/{name.replace('.', '/')} 2>/dev/null)\n" for name in sorted(self.values))
 
     def change(self, found: Found, context: Context) -> Change | None:
         present = dict(line.split("=", 1) for line in found.text.splitlines())
         wrong = {name: value for name, value in sorted(self.values.items()) if present.get(name) != str(value)}
         if not wrong:
             return None
-        load = (
-            "".join(f"modprobe {quote(module)}\n" for module in self.modules)
-            if any(not present.get(name) for name in wrong)
-            else ""
-        )
+        undefined = any(not present.get(name) for name in wrong)
+        load = "".join(f"modprobe {quote(module)}\n" for module in self.modules) if undefined else ""
         detail = "".join(f"{name} {present.get(name) or 'absent'} → {value}\n" for name, value in wrong.items())
         return Change(
             f"set {len(wrong)}",
@@ -37,7 +34,3 @@ class Sysctls:
             touches=frozenset(wrong),
             script=load + "".join(f"sysctl -q -w {name}={value}\n" for name, value in wrong.items()),
         )
-
-
-def _path(name: str) -> str:
-    return "/proc/sys/" + name.replace(".", "/")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import yaml
 
 from airavata_runbook.cluster.kube import FIELD_MANAGER, ApiError
-from airavata_runbook.engine.resource import Change, Context, Found
+from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.resources.file import text_diff
 
@@ -14,7 +14,7 @@ SERVER_MADE = ("managedFields", "resourceVersion", "generation", "creationTimest
 
 
 @dataclass(frozen=True)
-class KubeObject:
+class KubeObject(ApiResource):
     """manifest: one Kubernetes object, as parsed YAML. A Secret's data is never shown."""
 
     manifest: dict
@@ -30,9 +30,6 @@ class KubeObject:
     @property
     def label(self) -> str:
         return f"{self.manifest['kind']} {self.namespace + '/' if self.namespace else ''}{self.name}"
-
-    def probe(self) -> str:
-        return ""
 
     def ask(self, context: Context) -> tuple[dict | None, dict]:
         """The live object (None if it does not exist), and the object as it would be after applying the manifest."""
@@ -58,41 +55,23 @@ class KubeObject:
         live, wanted = found.answered()
         if live is not None and _plain(wanted) == _plain(live):
             return None
-        return self._apply("create" if live is None else "change", live, wanted, context)
-
-    def _apply(self, summary: str, live: dict | None, wanted: dict, context: Context) -> Change:
-        old = _readable(live).encode() if live else None
-        detail = text_diff(old, _readable(wanted).encode(), self.label)
         return Change(
-            summary,
-            detail,
-            call=lambda: self._do(context),
+            "create" if live is None else "change",
+            text_diff(_readable(live).encode() if live else None, _readable(wanted).encode(), self.label),
+            call=lambda: self._send(context),
             shown=f"kubectl apply --server-side --field-manager={FIELD_MANAGER} -f -   # {self.label}",
             touches=frozenset({self.label}),
         )
 
-    def _do(self, context: Context) -> None:
-        self._send(context)
-
     def _send(self, context: Context, dry_run: bool = False) -> dict:
         kube = context.session.kube()
-        options = {"dry_run": "All"} if dry_run else {}
+        options = {"field_manager": FIELD_MANAGER, "force_conflicts": True} | ({"dry_run": "All"} if dry_run else {})
         try:
             with kube.errors():
-                return (
-                    kube.resource(self.manifest)
-                    .server_side_apply(
-                        body=self.manifest,
-                        name=self.name,
-                        namespace=self.namespace,
-                        field_manager=FIELD_MANAGER,
-                        force_conflicts=True,
-                        **options,
-                    )
-                    .to_dict()
-                )
+                apply = kube.resource(self.manifest).server_side_apply
+                return apply(body=self.manifest, name=self.name, namespace=self.namespace, **options).to_dict()
         except ApiError as error:
-            if not error.refused:  # an error of the server itself, not of the object
+            if not 400 <= error.status < 500:  # an error of the server itself, not of the object
                 raise
             found = "its content is not shown" if self.manifest["kind"] == "Secret" else error.found
             raise StepFailed("the API server refused the object", where=self.label, found=found) from None

@@ -38,24 +38,22 @@ class Service:
         return f"systemctl show --timestamp=us+utc -p {PROPERTIES} {quote(self.name)}.service; {times}true"
 
     def change(self, found: Found, context: Context) -> Change | None:
-        state, times = parse(found.text)
-        if not {"LoadState", "ActiveState", "UnitFileState"} <= set(state):
-            raise StepFailed("systemd did not report the service's state", where=self.label, found=found.text[:200] or "nothing")
-        if state.get("LoadState") == "not-found" and not context.planning:
+        state, times = parse(found.text, self.label)
+        if state["LoadState"] == "not-found" and not context.planning:
             raise NotYet(f"the service {self.name} is installed")
         started = started_at(state)
         newer = [name for name, changed in times.items() if started and changed > started]
         package = f"package {self.package}"
         touched = [name for name in [*self.reads, package] if name in context.touched]
         verb, reasons = "", []
-        if state.get("ActiveState") != "active":
+        if state["ActiveState"] != "active":
             verb, reasons = "start", ["start"]
         elif newer or touched:
             names = sorted(set(newer) | {"package" if name == package else name for name in touched})
             verb, reasons = "restart", ["restart: newer " + ", ".join(names)]
         elif state.get("NeedDaemonReload") == "yes":
             verb, reasons = "restart", ["restart: unit file changed"]
-        enable = state.get("UnitFileState") != "enabled"
+        enable = state["UnitFileState"] != "enabled"
         reasons += ["enable"] if enable else []
         if not reasons:
             return None
@@ -73,8 +71,8 @@ class Service:
         )
 
 
-def parse(text: str) -> tuple[dict[str, str], dict[str, float]]:
-    """(systemd properties, file → time of change in seconds since the epoch) from the probe's output."""
+def parse(text: str, where: str) -> tuple[dict[str, str], dict[str, float]]:
+    """(systemd properties, file → time of change in seconds since the epoch) from a probe's output. Raises StepFailed."""
     state, times = {}, {}
     for line in text.splitlines():
         key, separator, value = line.partition("=")
@@ -83,6 +81,8 @@ def parse(text: str) -> tuple[dict[str, str], dict[str, float]]:
             state[key] = value
         elif stamp.replace(".", "").isdigit() and name:
             times[name] = float(stamp)
+    if not {"LoadState", "ActiveState", "UnitFileState"} <= set(state):
+        raise StepFailed("systemd did not report the service's state", where=where, found=text[:200] or "nothing")
     return state, times
 
 

@@ -26,7 +26,7 @@ def answer_batch(script: str, texts: Mapping[str, str]) -> Result:
     """What a host answers to a batch of commands (hosts/batch.py); texts: a command's name → what it prints."""
     nonce = re.search("^echo ([0-9a-f]{16}) ", script, re.MULTILINE)[1]
     names = re.findall(rf"^echo {nonce} (\S+);", script, re.MULTILINE)
-    return Result(0, "".join(f"{nonce} {name}\n{texts[name]}\n{nonce} {name} 0 .\n" for name in names).encode(), b"")
+    return Result("".join(f"{nonce} {name}\n{texts[name]}\n{nonce} {name} 0 .\n" for name in names).encode())
 
 
 def open_session(monkeypatch: pytest.MonkeyPatch, site: Site, hosts: Mapping[str, object]) -> session.Session:

@@ -55,5 +55,5 @@ def test_a_connection_that_is_lost_in_a_call_is_explained(tmp_path):
 
 
 def test_a_token_carries_the_claims_that_airavata_wants():
-    made = token("value", gateway="default", user="someone")
-    assert (made.accessToken, made.claimsMap) == ("value", {"userName": "someone", "gatewayID": "default"})
+    made = token("value", gateway="default")
+    assert (made.accessToken, made.claimsMap) == ("value", {"userName": "runbook", "gatewayID": "default"})

@@ -31,7 +31,7 @@ class ThisMachine(FakeHost):
     def run(self, script: str, **_) -> Result:
         self.trips += 1
         done = subprocess.run(["sh"], input=script.encode(), capture_output=True)
-        return Result(done.returncode, done.stdout, done.stderr)
+        return Result(done.stdout, done.returncode, done.stderr)
 
 
 def work(host, *resources, planning=False):

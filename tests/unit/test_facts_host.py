@@ -166,7 +166,7 @@ def test_this_machine_can_be_looked_at_and_stays_as_it_is(shell):
 
     def run(script: str) -> Result:
         done = subprocess.run([shell], input=script.encode(), capture_output=True, check=True)
-        return Result(0, done.stdout, done.stderr)
+        return Result(done.stdout, 0, done.stderr)
 
     def size() -> str:
         return table.read_text() if table.exists() else ""

@@ -25,7 +25,7 @@ class Remembers:
     """Stands in for a host: what it was asked to run and what was sent to it."""
 
     def __init__(self, name: str, answer: Result | None = None):
-        self.name, self.answer = name, answer or Result(0, b"", b"")
+        self.name, self.answer = name, answer or Result()
         self.node = SimpleNamespace(address="10.0.0.2")
         self.ran, self.sent, self.serves = [], [], 0
 
@@ -42,6 +42,7 @@ class Remembers:
         return SimpleNamespace(
             settimeout=lambda seconds: None,
             sendall=lambda data: None,
+            recv=lambda size: b"",
             makefile=lambda mode: lines,
             shutdown_write=lambda: None,
             close=lambda: None,
@@ -101,7 +102,7 @@ def test_a_step_without_the_source_waits_for_nobody(hosts):
 
 
 def test_a_host_that_cannot_fetch_tries_once_and_does_not_keep_another_from_it(hosts, way):
-    hosts.one.answer = Result(255, b"", b"ssh: connect to host 10.0.0.2 port 5000: Connection timed out\nConnection closed.\n")
+    hosts.one.answer = Result(b"", 255, b"ssh: connect to host 10.0.0.2 port 5000: Connection timed out\nConnection closed.\n")
     for host in (hosts.one, hosts.two):
         for file in (FIRST, SECOND):
             way.note(host, file, False)
@@ -146,7 +147,7 @@ def test_an_upload_says_which_way_it_goes_and_what_went_otherwise(hosts, way, tm
     assert upload.change(there, Context(hosts.source, None)) is None
     assert not change.call() and hosts.one.sent == []
 
-    hosts.two.answer = Result(1, b"it has no sftp\n", b"")
+    hosts.two.answer = Result(b"it has no sftp\n", 1)
     assert upload.change(missing, Context(hosts.two, None)).call() == "sent from this machine (from source: it has no sftp)"
     assert hosts.two.sent == [FIRST.path]
 

@@ -64,7 +64,7 @@ class StandIn(FakeHost):
     trips: int = 0
     node: object = field(default_factory=lambda: SimpleNamespace(ssh=SimpleNamespace(user="root")))
 
-    def run(self, script: str, data: bytes | None = None, timeout: float = 600.0) -> Result:
+    def run(self, script: str, timeout: float = 600.0) -> Result:
         return self._trip(lambda text: self._shell(text), script)
 
     def send(self, source: Path, target: str) -> None:
@@ -74,7 +74,7 @@ class StandIn(FakeHost):
             part.write_bytes(source.read_bytes())
             if "kill" not in script:
                 part.rename(target)
-            return Result(0, b"", b"")
+            return Result()
 
         self._trip(carry, "mv -f")
 
@@ -92,18 +92,18 @@ class StandIn(FakeHost):
             work(script.replace("mv -f", "kill -9 0; mv -f", 1))
             raise HostUnreachable("the connection to the host was lost", where="host here")
         if kind == "command failed":
-            return Result(1, b"", b"it did not work")
+            return Result(b"", 1, b"it did not work")
         result = work(script)
         if kind == "killed after":
             raise Killed
         if kind == "answer lost":
             raise HostUnreachable("the connection to the host was lost", where="host here")
-        return Result(result.status, result.stdout[: len(result.stdout) // 2], b"") if kind == "answer cut short" else result
+        return Result(result.stdout[: len(result.stdout) // 2], result.status) if kind == "answer cut short" else result
 
     def _shell(self, script: str) -> Result:
         environment = {**os.environ, "PATH": f"{self.root}/bin:{os.environ['PATH']}", "UNITS": f"{self.root}/units"}
         done = subprocess.run(["sh"], input=script.encode(), capture_output=True, env=environment, start_new_session=True)
-        return Result(done.returncode, done.stdout, done.stderr)
+        return Result(done.stdout, done.returncode, done.stderr)
 
 
 def steps(root: Path) -> list:

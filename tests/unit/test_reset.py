@@ -29,10 +29,10 @@ class Machine(StandIn):
 
     gone = False
 
-    def run(self, script, data=None, timeout=600.0):
+    def run(self, script, timeout=600.0):
         if self.gone:
             raise HostUnreachable("the host does not answer", where=f"host {self.name}")
-        return super().run(script, data, timeout)
+        return super().run(script, timeout)
 
 
 @pytest.fixture

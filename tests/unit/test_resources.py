@@ -409,7 +409,7 @@ def test_a_registry_in_trouble_is_asked_for_its_own_log():
 
         def run(self, script):
             assert "journalctl -u docker-distribution" in script
-            return Result(0, b"write: no space left on device\n", b"")
+            return Result(b"write: no space left on device\n")
 
     class Troubled(Answers):
         def push(self, repository, tag, layout):

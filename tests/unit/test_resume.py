@@ -76,13 +76,13 @@ class Connected(StandIn):
     def __post_init__(self):
         self.name = self.node.name
 
-    def run(self, script: str, data: bytes | None = None, timeout: float = 600.0) -> Result:
+    def run(self, script: str, timeout: float = 600.0) -> Result:
         starts = [match.start() for match in FRAGMENT.finditer(script)] or [0]
         self.fragments.append(len(starts))
         if self.fragment and self.fragment[0] == len(self.fragments) and self.fragment[1] < len(starts):
             at = starts[self.fragment[1]]
             script = f"{script[:at]}exit {self.fragment[2]}\n{script[at:]}"
-        return super().run(script, data, timeout)
+        return super().run(script, timeout)
 
     def _shell(self, script: str) -> Result:
         environment = {
@@ -95,7 +95,7 @@ class Connected(StandIn):
         done = subprocess.run(["sh"], input=script.encode(), capture_output=True, env=environment, start_new_session=True)
         if done.returncode == -signal.SIGKILL and self.die.startswith("after"):  # the whole host went
             raise HostUnreachable("the connection to the host was lost", where=f"host {self.name}")
-        return Result(137 if done.returncode < 0 else done.returncode, done.stdout, done.stderr)
+        return Result(done.stdout, 137 if done.returncode < 0 else done.returncode, done.stderr)
 
     def pause(self, seconds: float) -> None:
         if self.stopped.wait(seconds):

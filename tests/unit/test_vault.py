@@ -35,7 +35,7 @@ class Master(FakeHost):
 
     def run(self, script: str, **_) -> Result:
         content = self.files.get(script.removeprefix("cat "))
-        return Result(1, b"", b"No such file") if content is None else Result(0, content, b"")
+        return Result(b"", 1, b"No such file") if content is None else Result(content)
 
 
 @pytest.fixture
