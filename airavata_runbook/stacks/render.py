@@ -10,9 +10,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from airavata_runbook.site import Site
 from airavata_runbook.site.stack_file import StackError, shown
-from airavata_runbook.stacks.check import WORKLOADS, Manifest
 
 FILES = ("deploy.yaml", "service.yaml")
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 CLUSTER_WIDE = ("ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass")
 MARK = "airavata-runbook/stand-in"  # label and annotation of the stand-in's objects
 MARK_TEXT = "STAND-IN: this is not Apache Airavata's own server, it answers in its place"
@@ -28,27 +28,29 @@ class Values:
     image: Callable[[str], str]
 
 
-def render(root: Path, component: str, values: Values) -> list[Manifest]:
+def render(root: Path, component: str, values: Values) -> list[dict]:
     """The objects in the component's two files, each with its namespace and, if the stand-in serves it, marked as such.
 
     root: the stack's folder. Raises StackError.
     """
     folder = root / component
     jinja = Environment(loader=FileSystemLoader(folder), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    manifests = [
-        Manifest(component, shown(path, root), data)
-        for path in (folder / name for name in FILES)
-        for data in _objects(root, path, jinja, values)
-    ]
-    settings = [one.data.get("data", {}) for one in manifests if one.data["kind"] == "ConfigMap"]
-    for manifest in manifests:
-        if manifest.data["kind"] not in CLUSTER_WIDE:
-            manifest.data["metadata"]["namespace"] = values.namespace
+    objects = [one for name in FILES for one in _objects(root, folder / name, jinja, values)]
+    settings = [one.get("data", {}) for one in objects if one["kind"] == "ConfigMap"]
+    for one in objects:
+        pod = pod_of(one)
+        if one["kind"] not in CLUSTER_WIDE:
+            one["metadata"]["namespace"] = values.namespace
         if values.stand_in:
-            _mark(manifest.data, manifest.pod)
-        if manifest.pod and settings:
-            _stamp(manifest.pod, settings)
-    return manifests
+            _mark(one, pod)
+        if pod and settings:
+            _stamp(pod, settings)
+    return objects
+
+
+def pod_of(manifest: dict) -> dict | None:
+    """The pod template of a workload, else None."""
+    return manifest["spec"]["template"] if manifest["kind"] in WORKLOADS else None
 
 
 def _objects(root: Path, path: Path, jinja: Environment, values: Values) -> list[dict]:
