@@ -7,7 +7,7 @@ from airavata_runbook.checks.table import CHECKS
 from airavata_runbook.checks.types import Finding
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine.step import Rows, Target, check, everywhere
-from airavata_runbook.errors import StepFailed
+from airavata_runbook.errors import StepFailed, counted
 from airavata_runbook.hosts.facts import Architecture, CgroupVersion, Mtus, Os
 from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.hosts.snapshot import HostSnapshot
@@ -32,7 +32,7 @@ def refuse(findings: list[Finding]) -> None:
     count = sum(not one.ignored for one in findings)
     if count:
         raise StepFailed(
-            f"the preflight checks found {count} problem{'s' * (count > 1)}",
+            f"the preflight checks found {counted(count, 'problem')}",
             found=checks.format_findings(findings),
             rows=[
                 ["check", "host", "found", "needed", "remedy"],

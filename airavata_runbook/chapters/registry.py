@@ -220,7 +220,7 @@ def _authentication_missing(session: Session) -> str:
     try:
         status = registry_client(session, None).ping()
     except RegistryError as error:
-        return error.message + (f": {error.found}" if error.found else "")
+        return error.summary
     return "" if status == 401 else f"it answered HTTP {status}"
 
 

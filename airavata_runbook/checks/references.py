@@ -157,8 +157,7 @@ def _checked(field: str, target: str, state: str, check: Callable[..., object], 
     try:
         check(*arguments)
     except RunbookError as error:
-        problem = error.message + (f": {error.found}" if error.found else "")
-        return CheckedReference(field, target, "unusable", problem, error.needed, error.remedy)
+        return CheckedReference(field, target, "unusable", error.summary, error.needed, error.remedy)
     except OSError as error:
         return CheckedReference(field, target, "unusable", str(error))
     return CheckedReference(field, target, state)

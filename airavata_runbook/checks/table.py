@@ -267,7 +267,7 @@ def _stack(site: Site, query: bool) -> Iterator[Problem]:
     try:
         stacks.load(site, {name: f"{site.registry_address}/{name}:any" for name in (*SYSTEM, *stacks.image_names(site))})
     except StackError as error:
-        for problem in error.problems or (f"{error.message}: {error.found}" if error.found else error.message,):
+        for problem in error.problems or (error.summary,):
             yield Problem(problem, "a consistent stack that fits the site", "correct the site file or the stack")
 
 

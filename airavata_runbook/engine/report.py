@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 
-from airavata_runbook.errors import printable
+from airavata_runbook.errors import counted, printable
 
 
 class Status(StrEnum):
@@ -99,8 +99,7 @@ class Report(BaseModel):
             return "would be checked" if self.plan else "checked"
         found = {status: self.count(status) for status in Status} | {Status.FAILED: self.failed, "stopped": self.stopped}
         counts = [f"{number} {status}" for status, number in found.items() if number]
-        hosts = f"{len(self.hosts)} host" + ("s" if len(self.hosts) != 1 else "")
-        return f"{hosts}: {', '.join(counts) or 'nothing to do'}"
+        return f"{counted(len(self.hosts), 'host')}: {', '.join(counts) or 'nothing to do'}"
 
     @model_serializer(mode="wrap")
     def _with_counts(self, fields: SerializerFunctionWrapHandler) -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from airavata_runbook.errors import SiteError
+from airavata_runbook.errors import SiteError, counted
 from airavata_runbook.site.fields import Model, Name
 from airavata_runbook.site.messages import nearest
 from airavata_runbook.site.parts import Airavata
@@ -20,11 +20,7 @@ OTHER_IMAGES = (*SYSTEM, STAND_IN)  # images that a site can replace though no c
 
 
 class StackError(SiteError):
-    """A stack that is invalid, or does not fit the site. problems: one line each."""
-
-    def __init__(self, message: str, problems: Sequence[str] = (), **parts: str):
-        lines = [message + ":" * bool(problems), *(f"  - {line}" for line in problems)]
-        super().__init__("\n".join(lines), problems=problems, **parts)
+    """A stack that is invalid, or does not fit the site."""
 
 
 class Part(Model):
@@ -84,10 +80,11 @@ def read(root: Path) -> Contents:
 
 def invalid(root: Path, problems: Sequence[str]) -> StackError:
     """The error with all `problems` of the stack in the folder `root`."""
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    message, where = f"the stack {root.name} has {count}", shown(root, root)
     return StackError(
-        message, problems, where=where, remedy="correct the stack or the site file; nothing was sent to the cluster"
+        f"the stack {root.name} has {counted(len(problems), 'problem')}",
+        problems=problems,
+        where=shown(root, root),
+        remedy="correct the stack or the site file; nothing was sent to the cluster",
     )
 
 
