@@ -4,7 +4,6 @@ A run's folder has the executed notebooks, report.json for machines and report.h
 points to the newest run. No secret is written there: a site holds references only, and the kernels resolve them.
 """
 
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -13,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airavata_runbook.cluster.session import session_of
-from airavata_runbook.engine.report import Report
 from airavata_runbook.errors import STOPPED_BY_USER, SiteError, StepFailed
 from airavata_runbook.kernel_env import LOCK_HELD, PLAN, PLANNED, REPORT_FILE, SITE
 from airavata_runbook.run import notebook, page, record
 from airavata_runbook.run.progress import ChapterProgress
-from airavata_runbook.run.report import ChapterError, ChapterReport, RunReport
+from airavata_runbook.run.report import ChapterError, ChapterReport, RunReport, read_steps
 from airavata_runbook.site import Site
 from airavata_runbook.site.yaml_reader import parse
 
@@ -161,12 +159,6 @@ class _Run:
                 hosts = "".join(f"\n    {host}: {page.host_line(step, host)}" for host in sorted(step.hosts))
                 print(f"  {step.title}{hosts}")
         print(self.record.verdict, flush=True)
-
-
-def read_steps(steps: Path) -> list[Report]:
-    """The reports that a chapter's steps wrote, in order; a line that was cut off when the kernel died is left out."""
-    lines = steps.read_text(encoding="utf-8").splitlines(keepends=True) if steps.is_file() else []
-    return [Report.model_validate(json.loads(line)) for line in lines if line.endswith("\n")]
 
 
 def _print_changes(chapter: ChapterReport) -> None:
