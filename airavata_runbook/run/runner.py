@@ -14,6 +14,7 @@ from pathlib import Path
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.errors import STOPPED_BY_USER, SiteError, StepFailed
 from airavata_runbook.kernel_env import LOCK_HELD, PLAN, PLANNED, REPORT_FILE, SITE
+from airavata_runbook.local import paths
 from airavata_runbook.run import notebook, page, record
 from airavata_runbook.run.progress import ChapterProgress
 from airavata_runbook.run.report import ChapterError, ChapterReport, RunReport, read_steps
@@ -39,7 +40,7 @@ def run(
     KeyboardInterrupt when the user stops it, after printing how far each host got.
     """
     site = Site.load(source, overrides)
-    project = record.project()
+    project = paths.project_dir()
     chapters = choose(sorted((project / "notebooks").glob("[0-9][0-9]-*.ipynb")), start, to, only)
     names = [path.stem for path in chapters]
     with nullcontext(False) if plan else session_of(site).lock.held("airavata-runbook run") as locked:
