@@ -10,6 +10,7 @@ from airavata_runbook import lab
 from airavata_runbook.errors import RunbookError, SiteError
 from airavata_runbook.local import interrupts
 from airavata_runbook.site import Site
+from airavata_runbook.site.file import parse_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -126,22 +127,21 @@ def _run(options: argparse.Namespace) -> None:
 
     if options.only is not None and (options.start is not None or options.to is not None):
         raise SiteError("--only cannot be combined with --from or --to")
-    settings = runner.parse_settings(options.settings)
+    settings = parse_settings(options.settings)
     runner.run(options.site, settings, start=options.start, to=options.to, only=options.only, plan=options.plan)
 
 
 def _reset(options: argparse.Namespace) -> None:
-    from airavata_runbook.run import reset, runner
+    from airavata_runbook.run import reset
 
-    settings = runner.parse_settings(options.settings)
+    settings = parse_settings(options.settings)
     reset.reset(Site.load(options.site, settings), options.data, options.yes, settings)
 
 
 def _check(options: argparse.Namespace) -> int:
     from airavata_runbook.checks import preflight
-    from airavata_runbook.run import runner
 
-    site = Site.load(options.site, runner.parse_settings(options.settings))
+    site = Site.load(options.site, parse_settings(options.settings))
     findings = preflight.offline(site) if options.offline else preflight.preflight(site)
     failed = [finding for finding in findings if not finding.ignored]
     if findings:

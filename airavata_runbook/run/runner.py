@@ -19,7 +19,6 @@ from airavata_runbook.run import notebook, page, record
 from airavata_runbook.run.progress import ChapterProgress
 from airavata_runbook.run.report import ChapterError, ChapterReport, RunReport, read_steps
 from airavata_runbook.site import Site
-from airavata_runbook.site.yaml_reader import parse
 
 
 def run(
@@ -59,17 +58,6 @@ def choose(notebooks: list[Path], start: str | None = None, to: str | None = Non
     if last < first:
         raise SiteError("the first chapter is after the last", where=f"--from {start} --to {to}", remedy="swap them")
     return notebooks[first : last + 1]
-
-
-def parse_settings(settings: list[str]) -> dict[str, object]:
-    """The `--set a.b=c` options as Site.load's overrides; values are YAML, so 3 is a number and [a, b] a list."""
-    overrides: dict[str, object] = {}
-    for setting in settings:
-        field, equals, value = setting.partition("=")
-        if not equals or not all(field.split(".")):
-            raise SiteError("--set needs FIELD=VALUE", found=field, remedy="for example --set airavata.api_replicas=3")
-        overrides[field] = parse(value, f"--set {field}")
-    return overrides
 
 
 @dataclass
