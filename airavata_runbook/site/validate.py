@@ -17,16 +17,7 @@ from airavata_runbook.site.parts import (
     storage_node_name,
 )
 from airavata_runbook.site.stack_file import FOLDER, unknown_names
-
-# TCP ports that a site cannot choose, and who listens there (Kubernetes' "Ports and Protocols", etcd's guide).
-CONTROL_PLANE_PORTS = {
-    6443: "the API server",
-    2379: "etcd",
-    2380: "etcd",
-    10257: "the controller manager",
-    10259: "the scheduler",
-}
-NODE_PORTS = {10250: "the kubelet", 10248: "the kubelet", 10256: "kube-proxy", 10249: "kube-proxy"}
+from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, NODE_PORTS
 
 
 def validate(
