@@ -12,7 +12,7 @@ from pathlib import Path
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.site import Site
 from airavata_runbook.site.stack_file import FOLDER, STAND_IN, Contents, Part, invalid, read
-from airavata_runbook.stacks.render import WORKLOADS, Values, pod_of, render
+from airavata_runbook.stacks.render import WORKLOADS, pod_of, render
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,7 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
     if missing := _missing(parts, site, images, left_out):
         raise invalid(root, missing)
 
-    components = tuple(
-        Component(
-            part.name,
-            _replaced(part, site),
-            tuple(render(root, part.name, _values(part, site, namespace, images))),
-            part.kind == "airavata",
-        )
-        for part in parts
-    )
+    components = tuple(_component(root, part, site, namespace, images) for part in parts)
     secrets = {name: _references(keys, site) for name, keys in contents.secrets.items()}
     if problems := _not_given(components, secrets):
         raise invalid(root, problems)
@@ -125,11 +117,12 @@ def _replaced(part: Part, site: Site) -> bool:
     return part.stand_in and site.airavata.stand_in and part.image not in site.airavata.images
 
 
-def _values(part: Part, site: Site, namespace: str, images: Mapping[str, str]) -> Values:
-    """What a component's templates are rendered with; where the stand-in serves it, its own image is the stand-in's."""
+def _component(root: Path, part: Part, site: Site, namespace: str, images: Mapping[str, str]) -> Component:
+    """A component with its manifests; where the stand-in serves it, its own image is the stand-in's."""
     replaced = _replaced(part, site)
-    own = {part.image: images[STAND_IN]} if replaced else {}
-    return Values(site, namespace, replaced, lambda name: {**images, **own}[name])
+    usable = {**images, part.image: images[STAND_IN]} if replaced else images
+    objects = render(root, part.name, site, namespace, replaced, usable.__getitem__)
+    return Component(part.name, replaced, tuple(objects), part.kind == "airavata")
 
 
 def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out: tuple[LeftOut, ...]) -> list[str]:
