@@ -79,10 +79,6 @@ class Site(Model):
         return next(node for node in self.nodes if node.role == "master")
 
     @property
-    def workers(self) -> list[Node]:
-        return [node for node in self.nodes if node.role == "worker"]
-
-    @property
     def registry_node(self) -> Node:
         """The node that runs the private registry (default: the master, as in the POC)."""
         return self.node(registry_node_name(self.nodes, self.registry))
