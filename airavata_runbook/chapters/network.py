@@ -100,15 +100,11 @@ def picture(site: Site, plan: bool = False) -> Picture:
 
 def facts_of(session: Session) -> dict[str, HostSnapshot]:
     """Facts of all hosts by name, gathered in parallel. Raises StepFailed with every host that cannot be reached."""
-    facts, problems = {}, []
-    for name, result in sorted(run_parallel(session.hosts.values(), lambda host: Target(session, host).facts).items()):
-        if isinstance(result, Exception):
-            problems.append(f"{name}: {result}")
-        else:
-            facts[name] = result
+    results = run_parallel(session.hosts.values(), lambda host: Target(session, host).facts)
+    problems = [f"{name}: {error}" for name, error in sorted(results.items()) if isinstance(error, Exception)]
     if problems:
         raise StepFailed("the facts of the hosts could not be gathered", found="\n".join(problems), retryable=True)
-    return facts
+    return {name: facts for name, facts in results.items() if not isinstance(facts, Exception)}
 
 
 STEPS = [

@@ -30,14 +30,10 @@ def preflight(site: Site) -> list[Finding]:
     """
     refuse_unknown_checks(site)
     session = session_of(site)
-    results = run_parallel(session.hosts.values(), lambda host: _snapshot(session, host))
-    snapshots, findings = [], []
-    for name, result in sorted(results.items()):
-        if isinstance(result, Exception):
-            findings.append(_unreachable(name, result))
-        else:
-            snapshots.append(result)
-    return _mark_ignored(site, [*findings, *_host_findings(site, snapshots), *_site_findings(site, query=True)])
+    results = sorted(run_parallel(session.hosts.values(), lambda host: _snapshot(session, host)).items())
+    unreachable = [_unreachable(name, error) for name, error in results if isinstance(error, Exception)]
+    snapshots = [result for _, result in results if not isinstance(result, Exception)]
+    return _mark_ignored(site, [*unreachable, *_host_findings(site, snapshots), *_site_findings(site, query=True)])
 
 
 def offline(site: Site) -> list[Finding]:
