@@ -52,8 +52,6 @@ class Contents(Model):
 def read(root: Path) -> Contents:
     """stack.yaml in the folder `root`, its components sorted so that each starts after those it needs. Raises StackError."""
     path = root / "stack.yaml"
-    if not path.is_file():
-        raise StackError(f"there is no stack {root.name}", where=shown(path, root))
     try:
         contents = Contents.model_validate(yaml.safe_load(path.read_text()))
     except yaml.YAMLError as error:
