@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 
@@ -10,6 +11,7 @@ from airavata_runbook import lab
 from airavata_runbook.errors import RunbookError, SiteError
 from airavata_runbook.local import interrupts
 from airavata_runbook.site import Site
+from airavata_runbook.site.file import parse_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,52 +57,41 @@ def _parser() -> argparse.ArgumentParser:
             action.add_argument("host")
             action.add_argument("words", nargs="*", metavar="COMMAND")
 
-    for name, text in (
-        ("run", "execute a site's notebooks in order"),
-        ("plan", "show what a run would change; change nothing"),
-    ):
-        run = commands.add_parser(name, help=text)
-        _add_site(run)
-        run.add_argument("--from", metavar="CHAPTER", dest="start", help="the first chapter to execute, for example 03")
-        run.add_argument("--to", metavar="CHAPTER", help="the last chapter to execute")
-        run.add_argument("--only", metavar="CHAPTER", help="execute this chapter only")
-        run.set_defaults(command=_run, plan=name == "plan")
+    def command(name: str, function: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
+        """A command for one site."""
+        added = commands.add_parser(name, help=text)
+        added.add_argument("site", help="a name in parameters/ or the path of a site file")
+        added.set_defaults(command=function)
+        return added
 
-    reset = commands.add_parser("reset", help="remove from the hosts what the runbook made; shows it and asks first")
-    _add_site(reset)
+    run = command("run", _run, "execute a site's notebooks in order")
+    plan = command("plan", _run, "show what a run would change; change nothing")
+    reset = command("reset", _reset, "remove from the hosts what the runbook made; shows it and asks first")
+    check = command("check", _check, "run the preflight checks on a site; change nothing")
+    command("runs", _runs, "list a site's runs, plans and resets that are kept on this machine")
+    kubeconfig = command("kubeconfig", _kubeconfig, "print the path of a kubeconfig that works from this machine")
+    for added in (run, plan, reset, check):
+        added.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="FIELD=VALUE",
+            dest="settings",
+            help="override a field of the site file; may be repeated",
+        )
+    for added in (run, plan):
+        added.add_argument("--from", metavar="CHAPTER", dest="start", help="the first chapter to execute, for example 03")
+        added.add_argument("--to", metavar="CHAPTER", help="the last chapter to execute")
+        added.add_argument("--only", metavar="CHAPTER", help="execute this chapter only")
+        added.set_defaults(plan=added is plan)
     reset.add_argument("--data", action="store_true", help="also remove the registry's images, the databases and their secrets")
     reset.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-    reset.set_defaults(command=_reset)
-
-    check = commands.add_parser("check", help="run the preflight checks on a site; change nothing")
-    _add_site(check)
     check.add_argument("--offline", action="store_true", help="check the site file only; connect to no host")
-    check.set_defaults(command=_check)
-
-    runs = commands.add_parser("runs", help="list a site's runs, plans and resets that are kept on this machine")
-    runs.add_argument("site")
-    runs.set_defaults(command=_runs)
-
-    kubeconfig = commands.add_parser("kubeconfig", help="print the path of a kubeconfig that works from this machine")
-    kubeconfig.add_argument("site")
     kubeconfig.add_argument("--stop", action="store_true", help="stop the SSH forward that an earlier call left open")
-    kubeconfig.set_defaults(command=_kubeconfig)
 
     commands.add_parser("schema", help="print the JSON Schema of site files").set_defaults(command=_schema)
     commands.add_parser("mirror", help="build and pack all components and images").set_defaults(command=_mirror)
     return parser
-
-
-def _add_site(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("site", help="a name in parameters/ or the path of a site file")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        dest="settings",
-        help="override a field of the site file; may be repeated",
-    )
 
 
 def _lab_up(options: argparse.Namespace) -> None:
@@ -126,22 +117,21 @@ def _run(options: argparse.Namespace) -> None:
 
     if options.only is not None and (options.start is not None or options.to is not None):
         raise SiteError("--only cannot be combined with --from or --to")
-    settings = runner.parse_settings(options.settings)
+    settings = parse_settings(options.settings)
     runner.run(options.site, settings, start=options.start, to=options.to, only=options.only, plan=options.plan)
 
 
 def _reset(options: argparse.Namespace) -> None:
-    from airavata_runbook.run import reset, runner
+    from airavata_runbook.run import reset
 
-    settings = runner.parse_settings(options.settings)
+    settings = parse_settings(options.settings)
     reset.reset(Site.load(options.site, settings), options.data, options.yes, settings)
 
 
 def _check(options: argparse.Namespace) -> int:
     from airavata_runbook.checks import preflight
-    from airavata_runbook.run import runner
 
-    site = Site.load(options.site, runner.parse_settings(options.settings))
+    site = Site.load(options.site, parse_settings(options.settings))
     findings = preflight.offline(site) if options.offline else preflight.preflight(site)
     failed = [finding for finding in findings if not finding.ignored]
     if findings:

@@ -18,6 +18,11 @@ def printable(text: str) -> str:
     )
 
 
+def counted(number: int, thing: str) -> str:
+    """ "1 problem", "2 problems" """
+    return f"{number} {thing}{'s' if number != 1 else ''}"
+
+
 class RunbookError(Exception):
     """An expected failure; `str()` is the whole message for the user.
 
@@ -46,6 +51,11 @@ class RunbookError(Exception):
         lines = [self.message, *(f"  {name + ':':8}" + text.replace("\n", "\n" + " " * 10) for name, text in parts if text)]
         return printable("\n".join(lines))
 
+    @property
+    def summary(self) -> str:
+        """One line: what went wrong, and what was found."""
+        return f"{self.message}: {self.found}" if self.found else self.message
+
     def _render_traceback_(self) -> list[str]:
         # IPython calls this instead of printing a traceback: an admin needs the message, not our call stack.
         return [f"{type(self).__name__}: {self}"]
@@ -54,11 +64,11 @@ class RunbookError(Exception):
 class SiteError(RunbookError):
     """An invalid site file, or an invalid reference in it; raised before any host is changed.
 
-    problems: a line for each, where there are several; the message contains them all.
+    problems: a line for each, where there are several; the message ends with them all.
     """
 
     def __init__(self, message: str, *, problems: Sequence[str] = (), **parts: str):
-        super().__init__(message, **parts)
+        super().__init__("\n".join([message + ":" * bool(problems), *(f"  - {line}" for line in problems)]), **parts)
         self.problems = tuple(problems)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from airavata_runbook.chapters.registry import pull_secret, wait_for_workloads
+from airavata_runbook.chapters.registry import deploy, pull_secret
 from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine.step import Rows, Target, check, master, step
@@ -66,22 +66,14 @@ def namespace(target: Target) -> Iterator[Resource]:
 
 @step("Databases and brokers", on=master)
 def backing(target: Target) -> Iterator[Resource]:
-    yield from _deploy(target, airavata=False)
+    stack = stack_of(target.site)
+    yield from deploy(target.session, stack.namespace, [one for one in stack.components if not one.airavata])
 
 
 @step("API server and portal", on=master)
 def servers(target: Target) -> Iterator[Resource]:
-    yield from _deploy(target, airavata=True)
-
-
-def _deploy(target: Target, airavata: bool) -> Iterator[Resource]:
-    """The objects of the components of Airavata, or of all others; then waits for their workloads, which start at once."""
     stack = stack_of(target.site)
-    components = [component for component in stack.components if component.airavata == airavata]
-    for component in components:
-        yield from map(KubeObject, component.objects)
-    for component in components:
-        yield from wait_for_workloads(target.session, component, stack.namespace)
+    yield from deploy(target.session, stack.namespace, [one for one in stack.components if one.airavata])
 
 
 STEPS = [

@@ -7,7 +7,7 @@ from airavata_runbook.checks.table import CHECKS
 from airavata_runbook.checks.types import Finding
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine.step import Rows, Target, check, everywhere
-from airavata_runbook.errors import StepFailed
+from airavata_runbook.errors import StepFailed, counted
 from airavata_runbook.hosts.facts import Architecture, CgroupVersion, Mtus, Os
 from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.hosts.snapshot import HostSnapshot
@@ -32,7 +32,7 @@ def refuse(findings: list[Finding]) -> None:
     count = sum(not one.ignored for one in findings)
     if count:
         raise StepFailed(
-            f"the preflight checks found {count} problem{'s' * (count > 1)}",
+            f"the preflight checks found {counted(count, 'problem')}",
             found=checks.format_findings(findings),
             rows=[
                 ["check", "host", "found", "needed", "remedy"],
@@ -100,15 +100,11 @@ def picture(site: Site, plan: bool = False) -> Picture:
 
 def facts_of(session: Session) -> dict[str, HostSnapshot]:
     """Facts of all hosts by name, gathered in parallel. Raises StepFailed with every host that cannot be reached."""
-    facts, problems = {}, []
-    for name, result in sorted(run_parallel(session.hosts.values(), lambda host: Target(session, host).facts).items()):
-        if isinstance(result, Exception):
-            problems.append(f"{name}: {result}")
-        else:
-            facts[name] = result
+    results = run_parallel(session.hosts.values(), lambda host: Target(session, host).facts)
+    problems = [f"{name}: {error}" for name, error in sorted(results.items()) if isinstance(error, Exception)]
     if problems:
         raise StepFailed("the facts of the hosts could not be gathered", found="\n".join(problems), retryable=True)
-    return facts
+    return {name: facts for name, facts in results.items() if not isinstance(facts, Exception)}
 
 
 STEPS = [

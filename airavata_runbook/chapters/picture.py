@@ -35,27 +35,14 @@ def network_picture(site: Site) -> Picture:
     """The hosts on the host network, the pod network below them, the service network above."""
     nodes = sorted(site.nodes, key=lambda node: (node.role != "master", node.name))
     width = len(nodes) * (WIDTH + GAP) + GAP
+    network = site.network
+    dns = f"API server {network.api_address}, DNS {network.dns_address}"
+    leases = f"one /{network.subnet_length} a host, leased by flannel, carried by {network.backend}"
     parts = [
-        _band(
-            GAP,
-            14,
-            width - 2 * GAP,
-            BLUE,
-            f"services {site.network.services}",
-            f"API server {site.network.api_address}, DNS {site.network.dns_address}",
-        )
+        _band(14, width, BLUE, f"services {network.services}", dns),
+        *(_host(site, node, GAP + number * (WIDTH + GAP)) for number, node in enumerate(nodes)),
+        _band(TOP + 170, width, GREEN, f"pods {network.pods}", leases),
     ]
-    parts += [_host(site, node, GAP + number * (WIDTH + GAP)) for number, node in enumerate(nodes)]
-    parts.append(
-        _band(
-            GAP,
-            TOP + 170,
-            width - 2 * GAP,
-            GREEN,
-            f"pods {site.network.pods}",
-            f"one /{site.network.subnet_length} a host, leased by flannel, carried by {site.network.backend}",
-        )
-    )
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {TOP + 240}" width="{width}" role="img" '
         f'aria-label="Networks of site {escape(site.name)}" font-family="sans-serif" font-size="13">{"".join(parts)}</svg>'
@@ -63,11 +50,12 @@ def network_picture(site: Site) -> Picture:
     return Picture(svg, _text(site, nodes))
 
 
-def _band(x: int, y: int, width: int, colour: str, title: str, note: str) -> str:
+def _band(y: int, width: int, colour: str, title: str, note: str) -> str:
+    """A network, over the whole width of the picture."""
     return (
-        f'<rect x="{x}" y="{y}" width="{width}" height="54" rx="6" fill="{colour}" stroke="{PALE}"/>'
-        + _line(x + 12, y + 22, title, bold=True)
-        + _line(x + 12, y + 42, note)
+        f'<rect x="{GAP}" y="{y}" width="{width - 2 * GAP}" height="54" rx="6" fill="{colour}" stroke="{PALE}"/>'
+        + _line(GAP + 12, y + 22, title, bold=True)
+        + _line(GAP + 12, y + 42, note)
     )
 
 

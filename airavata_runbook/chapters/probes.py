@@ -8,7 +8,6 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
 
 from airavata.api import Airavata
 from kubernetes.stream import stream
@@ -36,26 +35,19 @@ def call_api(session: Session) -> None:
         pass  # the SDK calls getAPIVersion on every new connection
 
 
-@dataclass
-class Calls:
-    """Calls of the Airavata API so far: how many, and the error of each that failed."""
-
-    count: int = 0
-    errors: list[str] = field(default_factory=list)
-
-
 @contextmanager
-def calling_api(session: Session) -> Iterator[Calls]:
-    """Two threads call the API without a pause until the block ends."""
-    calls, done = Calls(), threading.Event()
+def calling_api(session: Session) -> Iterator[list[str]]:
+    """Two threads call the API without a pause until the block ends. Yields, for each call so far, its error or ""."""
+    calls: list[str] = []
+    done = threading.Event()
 
     def call_repeatedly() -> None:
         while not done.is_set():
             try:
                 call_api(session)
+                calls.append("")
             except StepFailed as error:
-                calls.errors.append(error.found or error.message)
-            calls.count += 1
+                calls.append(error.found or error.message)
 
     with ThreadPoolExecutor(2) as pool:
         callers = [pool.submit(call_repeatedly) for _ in range(2)]

@@ -2,8 +2,8 @@
 
 import base64
 import json
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
 
 from airavata_runbook import stacks
 from airavata_runbook.chapters.site_stack import references, site_images
@@ -79,25 +79,20 @@ def service(target: Target) -> Iterator[Resource]:
 
 @step("Pull access on every host: certificate authority and credentials")
 def pull_settings(target: Target) -> Iterator[Resource]:
-    site = target.site
-
-    def hosts_toml() -> str:
-        return node.registry_hosts(site, f"Basic {_basic(target.session)}")
-
-    yield File(f"{CERTS}/registry-ca.crt", lambda: trusted(target.session))
+    site, session = target.site, target.session
+    yield File(f"{CERTS}/registry-ca.crt", lambda: trusted(session))
     # _default: a pull from any other registry is sent to this one, which answers "not found". No image comes from elsewhere.
     for name in (site.registry_address, "_default"):
-        yield File(f"{CERTS}/{name}/hosts.toml", hosts_toml, "0600", secret=True)
+        yield File(
+            f"{CERTS}/{name}/hosts.toml", lambda: node.registry_hosts(site, f"Basic {_basic(session)}"), "0600", secret=True
+        )
 
 
 @step("Images", on=registry_node)
 def images(target: Target) -> Iterator[Resource]:
-    client: list[Registry] = []
-
+    @cache
     def registry() -> Registry:
-        if not client:
-            client.append(registry_client(target.session, site_password(target.session)))
-        return client[0]
+        return registry_client(target.session, site_password(target.session))
 
     found = site_images(target.site)
     own = [name for name, image in found.items() if not image.source]
@@ -121,10 +116,7 @@ def images(target: Target) -> Iterator[Resource]:
 def system_pods(target: Target) -> Iterator[Resource]:
     stack = stacks.load(target.site, references(target.site), "system")
     yield pull_secret(target.session, stack.namespace)
-    for component in stack.components:
-        yield from map(KubeObject, component.objects)
-    for component in stack.components:
-        yield from wait_for_workloads(target.session, component, stack.namespace)
+    yield from deploy(target.session, stack.namespace, stack.components)
 
 
 @check("Registry certificate and authentication")
@@ -183,9 +175,11 @@ def _basic(session: Session) -> str:
     return base64.b64encode(f"{session.site.registry.user}:{site_password(session)}".encode()).decode()
 
 
-def wait_for_workloads(session: Session, component: stacks.Component, namespace: str) -> Iterator[Resource]:
-    """Conditions that wait for a component's workloads."""
-    for kind, name in component.waits_for:
+def deploy(session: Session, namespace: str, components: Sequence[stacks.Component]) -> Iterator[Resource]:
+    """The objects of all components; then waits for their workloads, which start at once."""
+    for component in components:
+        yield from map(KubeObject, component.objects)
+    for kind, name in (workload for component in components for workload in component.waits_for):
         yield Condition(
             f"{kind} {name}",
             deadline=180,
@@ -215,7 +209,7 @@ def _authentication_missing(session: Session) -> str:
     try:
         status = registry_client(session, None).ping()
     except RegistryError as error:
-        return error.message + (f": {error.found}" if error.found else "")
+        return error.summary
     return "" if status == 401 else f"it answered HTTP {status}"
 
 

@@ -72,18 +72,21 @@ def network(target: Target) -> Iterator[Resource]:
 @step("Configuration files")
 def files(target: Target) -> Iterator[Resource]:
     site = target.site
-    yield Absent("/etc/kubernetes")
-    yield Absent("/etc/etcd")
-    yield Absent("/etc/containerd/config.toml")
-    yield Absent(f"{CERTS}/registry-ca.crt")
-    yield Absent(f"{CERTS}/_default")
+    for path in (
+        "/etc/kubernetes",
+        "/etc/etcd",
+        "/etc/containerd/config.toml",
+        f"{CERTS}/registry-ca.crt",
+        f"{CERTS}/_default",
+        "/etc/sysconfig/docker-distribution",
+        "/etc/systemd/system/flanneld.service.d",
+        "/etc/modules-load.d/airavata-runbook.conf",
+        "/etc/sysctl.d/90-airavata-runbook.conf",
+    ):
+        yield Absent(path)
     yield Absent(f"{CERTS}/{site.registry_address}", parents=(CERTS, "/etc/containerd"))
     yield Absent("/etc/cni/net.d/10-airavata.conflist", parents=("/etc/cni/net.d", "/etc/cni"))
-    yield Absent("/etc/sysconfig/docker-distribution")
     yield Absent("/etc/sysconfig/flanneld", parents=("/etc/sysconfig",))
-    yield Absent("/etc/systemd/system/flanneld.service.d")
-    yield Absent("/etc/modules-load.d/airavata-runbook.conf")
-    yield Absent("/etc/sysctl.d/90-airavata-runbook.conf")
     yield Absent("/etc/airavata-runbook/pod-network.sh", parents=("/etc/airavata-runbook",))
     block = f"/^# BEGIN airavata-runbook {site.name}$/,/^# END airavata-runbook {site.name}$/"
     # Written in place: /etc/hosts may be a bind mount, which cannot be replaced by a rename.

@@ -242,11 +242,12 @@ def replica_killed(session: Session) -> Rows:
         session.kube().core.delete_namespaced_pod(pod, session.site.airavata.namespace)
         missing = await_replacement(session, pod)
     _fail_on("the API server is not ready with all its replicas again", [missing] if missing else [])
+    errors = [error for error in calls if error]
     _fail_on(
         "calls failed while a replica was deleted",
-        [f"{len(calls.errors)} of {calls.count}: {'; '.join(sorted(set(calls.errors)))}"] if calls.errors else [],
+        [f"{len(errors)} of {len(calls)}: {'; '.join(sorted(set(errors)))}"] if errors else [],
     )
-    _fail_on("too few calls for a result", [f"{calls.count} calls"] if calls.count < MIN_CALLS else [])
+    _fail_on("too few calls for a result", [f"{len(calls)} calls"] if len(calls) < MIN_CALLS else [])
     return [
         ["event", "result"],
         ["one pod of the API server deleted", "replaced, all replicas ready"],

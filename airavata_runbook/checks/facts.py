@@ -131,11 +131,7 @@ echo "$output" | grep -v '^W:' | head -n 1; rm -rf $dir"""
 
 def filled_folders(site: Site, node: Node) -> list[str]:
     """The folders of a host that the runbook fills."""
-    folders = [PROGRAMS, STATE, CONTAINERS]
-    folders += [site.repository.folder] if site.repository.folder else []
-    folders += [site.registry.root] if node == site.registry_node else []
-    folders += [site.airavata.storage_path] if node == site.storage_node else []
-    return folders
+    return [PROGRAMS, STATE, CONTAINERS, *site.folders_on(node).values()]
 
 
 def preflight_facts(site: Site, node: Node) -> list[Fact[Any]]:

@@ -12,7 +12,7 @@ from airavata_runbook.checks.facts import preflight_facts
 from airavata_runbook.checks.table import CHECKS
 from airavata_runbook.checks.types import Finding, HostCheck, PeerCheck, Problem, SessionCheck, SiteCheck
 from airavata_runbook.cluster.session import Session, session_of
-from airavata_runbook.errors import HostUnreachable, RunbookError, StepFailed, printable
+from airavata_runbook.errors import RunbookError, StepFailed, printable
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.hosts.snapshot import HostSnapshot, gather
@@ -30,14 +30,10 @@ def preflight(site: Site) -> list[Finding]:
     """
     refuse_unknown_checks(site)
     session = session_of(site)
-    results = run_parallel(session.hosts.values(), lambda host: _snapshot(session, host))
-    snapshots, findings = [], []
-    for name, result in sorted(results.items()):
-        if isinstance(result, Exception):
-            findings.append(_unreachable(name, result))
-        else:
-            snapshots.append(result)
-    return _mark_ignored(site, [*findings, *_host_findings(site, snapshots), *_site_findings(site, query=True)])
+    results = sorted(run_parallel(session.hosts.values(), lambda host: _snapshot(session, host)).items())
+    unreachable = [_unreachable(name, error) for name, error in results if isinstance(error, Exception)]
+    snapshots = [result for _, result in results if not isinstance(result, Exception)]
+    return _mark_ignored(site, [*unreachable, *_host_findings(site, snapshots), *_site_findings(site, query=True)])
 
 
 def offline(site: Site) -> list[Finding]:
@@ -126,6 +122,5 @@ def _unreachable(name: str, error: Exception) -> Finding:
     check = [one for one in CHECKS if isinstance(one, SessionCheck) and isinstance(error, one.error)][-1]
     if not isinstance(error, RunbookError):
         return Finding(check.name, name, f"{type(error).__name__}: {error}", check.requirement, "report this as a bug")
-    where = f" ({error.where.removeprefix(f'host {name}, ')})" if isinstance(error, HostUnreachable) else ""
-    found = error.message + where + (f": {error.found}" if error.found else "")
+    found = f"{error.summary} ({error.where})" if error.where else error.summary
     return Finding(check.name, name, found, error.needed or check.requirement, error.remedy)

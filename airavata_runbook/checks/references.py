@@ -19,7 +19,6 @@ from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Certificate, ImageSource
 
 PARALLEL = 8  # registries contacted at a time
-READABLE = ("env", "file", "keyring")  # kinds of secret references that can be read now, without asking anybody
 
 
 @dataclass(frozen=True)
@@ -96,19 +95,19 @@ def _ssh_files(site: Site) -> Iterator[CheckedReference]:
 
 def _certificate(site: Site, own: Certificate) -> Iterator[CheckedReference]:
     field = "registry.certificate"
-    if _kind(own.key) in READABLE:
+    if _kind(own.key) != "prompt":  # else the key would have to be typed in now
         yield _checked(field, own.certificate, "valid: chain, dates and key", registry_certificate, site, own)
     else:
         yield _checked(field, own.certificate, "found", _with_chain, own)
-        yield _given_secret(site, f"{field}.key", own.key)
+        yield _secret(site, f"{field}.key", own.key)
 
 
 def _image(site: Site, name: str, source: ImageSource, registries: bool) -> list[CheckedReference]:
     field, auth = f"airavata.images.{name}", []
     if source.auth:
-        auth = [_given_secret(site, f"{field}.auth", source.auth)]
+        auth = [_secret(site, f"{field}.auth", source.auth)]
         # A password that is prompted for is needed only once, at the pull; a missing one is a problem of its own.
-        registries = registries and _kind(source.auth) in READABLE and not auth[0].problem
+        registries = registries and _kind(source.auth) != "prompt" and not auth[0].problem
     target = source.archive or source.build or source.pull or ""
     state = "pulled by its digest" if source.pull else "found"
     return [*auth, _checked(field, target, state, _check_image, site, source, registries)]
@@ -123,20 +122,6 @@ def _check_image(site: Site, source: ImageSource, registries: bool) -> None:
         Reference.parse(source.pull or "")
         if registries:
             images.check_pull(source, session_of(site).vault.secret(source.auth) if source.auth else None)
-
-
-def _given_secret(site: Site, field: str, reference: str) -> CheckedReference:
-    """A secret that has to come from elsewhere: a generated one is unknown there."""
-    if _kind(reference) == "generated":
-        return CheckedReference(
-            field,
-            reference,
-            "unusable",
-            "a generated secret is unknown outside the cluster",
-            f"{', '.join(f'{kind}:NAME' for kind in READABLE)} or prompt:NAME",
-            "refer to your own secret",
-        )
-    return _secret(site, field, reference)
 
 
 def _secret(site: Site, field: str, reference: str, validate: Callable[[str], object] = lambda value: None) -> CheckedReference:
@@ -157,8 +142,7 @@ def _checked(field: str, target: str, state: str, check: Callable[..., object], 
     try:
         check(*arguments)
     except RunbookError as error:
-        problem = error.message + (f": {error.found}" if error.found else "")
-        return CheckedReference(field, target, "unusable", problem, error.needed, error.remedy)
+        return CheckedReference(field, target, "unusable", error.summary, error.needed, error.remedy)
     except OSError as error:
         return CheckedReference(field, target, "unusable", str(error))
     return CheckedReference(field, target, state)

@@ -29,6 +29,7 @@ from airavata_runbook.mirror.catalogue import PACKAGE, check_versions, of_host
 from airavata_runbook.site import Site
 from airavata_runbook.site.fields import without_login
 from airavata_runbook.site.stack_file import SYSTEM, StackError
+from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, FLANNEL_PORT, KUBELET_PORT, NODE_PORTS
 
 SYSTEMS = {"debian": (12,), "ubuntu": (24, 4)}  # os-release's id → the oldest supported version
 SUPPORTED = "Debian 12, Ubuntu 24.04, or later"
@@ -42,16 +43,7 @@ DISK_ELSEWHERE = 2 << 30
 CLOCK_SKEW = 30.0  # seconds; a certificate is valid from its making on, and leases end by the clock
 MTU = 1330  # bytes; IPv4 needs 1280 in practice, and vxlan takes 50 of each packet (RFC 7348)
 OWN_INTERFACES = ("cni0", "flannel.1")  # of an earlier run; their addresses are the pods'
-# Port → the program of the runbook's own that may already listen there (as ss shows it: 15 characters).
-MASTER_PORTS = {
-    ("tcp", 6443): "kube-apiserver",
-    ("tcp", 2379): "etcd",
-    ("tcp", 2380): "etcd",
-    ("tcp", 10257): "kube-controller",
-    ("tcp", 10259): "kube-scheduler",
-}
-KUBELET = ("tcp", 10250)
-NODE_PORTS = {KUBELET: "kubelet", ("tcp", 10256): "kube-proxy", ("udp", 8472): ""}  # vxlan has no program
+COMM = 15  # characters of a program's name that ss shows (proc_pid_comm(5))
 FEATURES = ("overlay", "br_netfilter", "vxlan", "nf_conntrack")
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids")  # by which the kubelet limits pods
 
@@ -88,7 +80,7 @@ def _memory(site: Site, host: HostSnapshot) -> Iterator[Problem]:
 
 
 def _disk(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    is_node = "kubelet" in (host.get(Listening) or {}).get(KUBELET, ())
+    is_node = "kubelet" in (host.get(Listening) or {}).get(("tcp", KUBELET_PORT), ())
     for mount in sorted({system.mount for system in host[FreeSpace].values()}):
         free = {folder: system.free for folder, system in host[FreeSpace].items() if system.mount == mount}
         needed = DISK if CONTAINERS in free and not is_node else DISK_ELSEWHERE
@@ -136,9 +128,10 @@ def _mtu(host: HostSnapshot, others: Sequence[HostSnapshot]) -> Iterator[Problem
 
 
 def _ports(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    wanted = {("tcp", site.registry.port): "registry"} if host.node == site.registry_node else {}
-    wanted |= MASTER_PORTS if host.node == site.master else {}
-    wanted |= NODE_PORTS
+    programs = {site.registry.port: "registry"} if host.node == site.registry_node else {}
+    programs |= CONTROL_PLANE_PORTS if host.node == site.master else {}
+    programs |= NODE_PORTS
+    wanted = {("tcp", port): program[:COMM] for port, program in programs.items()} | {("udp", FLANNEL_PORT): ""}
     for (protocol, port), program in wanted.items():
         for other in sorted(host[Listening].get((protocol, port), frozenset()) - {program}):
             yield Problem(f"{other or 'something'} listens on {port}/{protocol}", "a free port", "stop it, or change its port")
@@ -267,7 +260,7 @@ def _stack(site: Site, query: bool) -> Iterator[Problem]:
     try:
         stacks.load(site, {name: f"{site.registry_address}/{name}:any" for name in (*SYSTEM, *stacks.image_names(site))})
     except StackError as error:
-        for problem in error.problems or (f"{error.message}: {error.found}" if error.found else error.message,):
+        for problem in error.problems or (error.summary,):
             yield Problem(problem, "a consistent stack that fits the site", "correct the site file or the stack")
 
 

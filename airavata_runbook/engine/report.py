@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, computed_field
 
-from airavata_runbook.errors import printable
+from airavata_runbook.errors import counted, printable
 
 
 class Status(StrEnum):
@@ -103,8 +103,7 @@ class Report(BaseModel):
             return "would be checked" if self.plan else "checked"
         found = {status: self.count(status) for status in Status} | {Status.FAILED: self.failed, "stopped": self.stopped}
         counts = [f"{number} {status}" for status, number in found.items() if number]
-        hosts = f"{len(self.hosts)} host" + ("s" if len(self.hosts) != 1 else "")
-        return f"{hosts}: {', '.join(counts) or 'nothing to do'}"
+        return f"{counted(len(self.hosts), 'host')}: {', '.join(counts) or 'nothing to do'}"
 
     def without_ok(self) -> "Report":
         """The same report with only those hosts and resources that are not simply as they should be."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from airavata_runbook.errors import CannotBuild
+from airavata_runbook.errors import CannotBuild, counted
 from airavata_runbook.lab import cgroups, network
 from airavata_runbook.lab.host import lab_settings
 from airavata_runbook.local.paths import state_dir
@@ -56,7 +56,7 @@ def check(site: Site, starting: int) -> None:
     found = problems(site, starting)
     if found:
         raise CannotBuild(
-            f"the lab cannot run on this machine ({len(found)} problem{'s' * (len(found) > 1)})",
+            f"the lab cannot run on this machine ({counted(len(found), 'problem')})",
             found="\n".join(f"{number}. {problem.what}" for number, problem in enumerate(found, 1)),
             remedy="\n".join(f"{number}. {problem.remedy}" for number, problem in enumerate(found, 1)),
         )

@@ -16,23 +16,27 @@ def state_dir() -> Path:
     return _folder("AIRAVATA_RUNBOOK_STATE", "~/.local/state/airavata-runbook", mode=0o700)
 
 
-def project_dir(start: Path | None = None) -> Path:
-    """The nearest folder from `start` (default: the working directory) upwards that holds parameters/.
+def project_dir() -> Path:
+    """The project: the nearest folder from the working directory upwards that holds parameters/.
 
-    Raises FileNotFoundError when there is none.
+    Raises SiteError when there is none.
     """
-    start = (start or Path.cwd()).resolve()
+    start = Path.cwd()
     for folder in (start, *start.parents):
         if (folder / "parameters").is_dir():
             return folder
-    raise FileNotFoundError(f"no parameters/ folder in {start} or above it")
+    raise SiteError(
+        "no project in the working directory",
+        found=f"no parameters/ folder in {start} or above it",
+        remedy="start in the folder that contains notebooks/",
+    )
 
 
 def base_dir() -> Path:
     """The base of relative paths in a site file: the project's folder, or without a project the working directory."""
     try:
         return project_dir()
-    except FileNotFoundError:
+    except SiteError:
         return Path.cwd()
 
 

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 from airavata_runbook.errors import printable
+from airavata_runbook.local import paths
 from airavata_runbook.local.terminal import text_table
-from airavata_runbook.run import page, record
+from airavata_runbook.run import page
 from airavata_runbook.run.report import RunReport
 from airavata_runbook.site import Site
 
@@ -17,7 +18,7 @@ def table(site: Site) -> str:
 
     Raises SiteError outside a project.
     """
-    outputs = record.project() / "outputs" / site.name
+    outputs = paths.project_dir() / "outputs" / site.name
     rows = [_row(folder) for folder in sorted(outputs.glob("2*/"), reverse=True)]
     return text_table([HEAD, *rows]) if rows else f"site {site.name}: no runs are kept on this machine"
 

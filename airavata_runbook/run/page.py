@@ -8,7 +8,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
 from airavata_runbook.engine.report import Item, Report, Status
-from airavata_runbook.errors import printable
+from airavata_runbook.errors import counted, printable
 from airavata_runbook.run.report import ChapterReport, RunReport
 
 
@@ -51,7 +51,7 @@ def timeline(report: RunReport) -> list[Bar]:
 def verdict(report: RunReport) -> str:
     """One line: "6 chapters in 1 min 35 s: 120 changed, 0 failed"."""
     changed = f"{report.would_change} would change" if report.plan else f"{report.changed} changed"
-    return f"{_number(len(report.chapters), 'chapter')} in {duration(report.seconds)}: {changed}, {report.failed} failed"
+    return f"{counted(len(report.chapters), 'chapter')} in {duration(report.seconds)}: {changed}, {report.failed} failed"
 
 
 def chapter_line(chapter: ChapterReport) -> str:
@@ -59,7 +59,7 @@ def chapter_line(chapter: ChapterReport) -> str:
     outcome = "FAILED" if chapter.outcome == "failed" else chapter.outcome
     planned = f", {chapter.would_change} would change" if chapter.would_change else ""
     return (
-        f"{chapter.chapter:<18} {chapter.seconds:7.1f} s  {outcome:<6}  {_number(len(chapter.steps), 'step')}, "
+        f"{chapter.chapter:<18} {chapter.seconds:7.1f} s  {outcome:<6}  {counted(len(chapter.steps), 'step')}, "
         f"{chapter.changed} changed{planned}, {chapter.failed} failed"
     )
 
@@ -121,10 +121,6 @@ def _summary(outcome: str, items: list[Item]) -> str:
     found = [(sum(item.status == status for item in items), status) for status in Status]
     counts = ", ".join(f"{number} {status}" for number, status in found if number)
     return ": ".join(text for text in (outcome, counts) if text)
-
-
-def _number(number: int, thing: str) -> str:
-    return f"{number} {thing}" + ("s" if number != 1 else "")
 
 
 @cache

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import Self, TextIO
 
-from airavata_runbook.engine.report import Report
 from airavata_runbook.local.terminal import ProgressLine
 from airavata_runbook.run import page
+from airavata_runbook.run.report import read_steps
 
 INTERVAL = 0.2  # seconds between two looks at the chapter's record
 
@@ -19,7 +19,7 @@ class ChapterProgress:
     def __init__(self, chapter: str, record: Path, stream: TextIO | None = None):
         self.chapter, self.record = chapter, record
         self.line = ProgressLine(stream or sys.stdout)
-        self.offset = 0  # bytes of the record that were shown
+        self.shown = 0  # steps
         self.started = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name=f"progress of {chapter}", daemon=True)
@@ -38,15 +38,9 @@ class ChapterProgress:
 
     def _print_steps(self) -> None:
         """Print a line for each step that has ended since the last call."""
-        if not self.record.is_file():
-            return
-        with self.record.open("rb") as file:
-            file.seek(self.offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return  # still being written
-                self.offset += len(line)
-                self.line.print(f"  {page.step_line(Report.model_validate_json(line))}")
+        for step in read_steps(self.record, after=self.shown):
+            self.shown += 1
+            self.line.print(f"  {page.step_line(step)}")
 
     def _watch(self) -> None:
         while not self._stop.wait(INTERVAL):

@@ -11,7 +11,6 @@ from pathlib import Path
 from airavata_runbook.chapters import steps_of
 from airavata_runbook.engine.report import Report
 from airavata_runbook.errors import SiteError
-from airavata_runbook.local import paths
 from airavata_runbook.local.files import replace_link
 from airavata_runbook.run import page
 from airavata_runbook.run.report import ChapterReport, Outcome, RunKind, RunReport
@@ -89,16 +88,6 @@ class RunRecord:
     def short(self, path: Path) -> str:
         """A path relative to the project's folder."""
         return str(path.relative_to(self.project))
-
-
-def project() -> Path:
-    """The project's folder, in which the runs are kept. Raises SiteError outside a project."""
-    try:
-        return paths.project_dir()
-    except FileNotFoundError as error:
-        raise SiteError(
-            "no project in the working directory", found=str(error), remedy="start in the folder that contains notebooks/"
-        ) from None
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """What report.json holds: a RunReport with a ChapterReport for each chapter and an engine Report for each step."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, FiniteFloat
@@ -71,3 +73,13 @@ class RunReport(Counts):
     outcome: Outcome = "running"
     seconds: FiniteFloat = 0.0
     chapters: list[ChapterReport] = []
+
+
+def read_steps(steps: Path, after: int = 0) -> list[Report]:
+    """The reports in the JSON-lines file that a chapter's steps write, in order. after: how many to skip.
+
+    The last line is left out when it has no end yet: it is being written, or the kernel died.
+    """
+    lines = steps.read_text(encoding="utf-8").splitlines(keepends=True)[after:] if steps.is_file() else []
+    # Not model_validate_json: it refuses lone surrogates, which an error's text may hold.
+    return [Report.model_validate(json.loads(line)) for line in lines if line.endswith("\n")]

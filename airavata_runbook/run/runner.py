@@ -4,7 +4,6 @@ A run's folder has the executed notebooks, report.json for machines and report.h
 points to the newest run. No secret is written there: a site holds references only, and the kernels resolve them.
 """
 
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -13,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airavata_runbook.cluster.session import session_of
-from airavata_runbook.engine.report import Report
 from airavata_runbook.errors import STOPPED_BY_USER, SiteError, StepFailed
 from airavata_runbook.kernel_env import LOCK_HELD, PLAN, PLANNED, REPORT_FILE, SITE
+from airavata_runbook.local import paths
 from airavata_runbook.run import notebook, page, record
 from airavata_runbook.run.progress import ChapterProgress
-from airavata_runbook.run.report import ChapterError, ChapterReport, RunReport
+from airavata_runbook.run.report import ChapterError, ChapterReport, RunReport, read_steps
 from airavata_runbook.site import Site
-from airavata_runbook.site.yaml_reader import parse
 
 
 def run(
@@ -41,7 +39,7 @@ def run(
     KeyboardInterrupt when the user stops it, after printing how far each host got.
     """
     site = Site.load(source, overrides)
-    project = record.project()
+    project = paths.project_dir()
     chapters = choose(sorted((project / "notebooks").glob("[0-9][0-9]-*.ipynb")), start, to, only)
     names = [path.stem for path in chapters]
     with nullcontext(False) if plan else session_of(site).lock.held("airavata-runbook run") as locked:
@@ -60,17 +58,6 @@ def choose(notebooks: list[Path], start: str | None = None, to: str | None = Non
     if last < first:
         raise SiteError("the first chapter is after the last", where=f"--from {start} --to {to}", remedy="swap them")
     return notebooks[first : last + 1]
-
-
-def parse_settings(settings: list[str]) -> dict[str, object]:
-    """The `--set a.b=c` options as Site.load's overrides; values are YAML, so 3 is a number and [a, b] a list."""
-    overrides: dict[str, object] = {}
-    for setting in settings:
-        field, equals, value = setting.partition("=")
-        if not equals or not all(field.split(".")):
-            raise SiteError("--set needs FIELD=VALUE", found=field, remedy="for example --set airavata.api_replicas=3")
-        overrides[field] = parse(value, f"--set {field}")
-    return overrides
 
 
 @dataclass
@@ -161,12 +148,6 @@ class _Run:
                 hosts = "".join(f"\n    {host}: {page.host_line(step, host)}" for host in sorted(step.hosts))
                 print(f"  {step.title}{hosts}")
         print(self.record.verdict, flush=True)
-
-
-def read_steps(steps: Path) -> list[Report]:
-    """The reports that a chapter's steps wrote, in order; a line that was cut off when the kernel died is left out."""
-    lines = steps.read_text(encoding="utf-8").splitlines(keepends=True) if steps.is_file() else []
-    return [Report.model_validate(json.loads(line)) for line in lines if line.endswith("\n")]
 
 
 def _print_changes(chapter: ChapterReport) -> None:

@@ -21,6 +21,17 @@ def whole(least: int, most: int | None = None) -> Any:
     return Field(strict=True, ge=least, le=most)
 
 
+def not_matching(pattern: str, words: str) -> AfterValidator:
+    """Constraint: no part of a text matches `pattern`. words: what is needed instead, and why, after "needs"."""
+
+    def check(value: str) -> str:
+        if re.search(pattern, value):
+            raise ValueError(f"needs {words}")
+        return value
+
+    return AfterValidator(check)
+
+
 def without_login(text: str) -> str:
     """`text` with … for the part of an address before its @ and after its ?: either may hold a password."""
     return re.sub(r"\?\S*", "?…", re.sub(r"(//|:)(?!//).*@", r"\1…@", text, flags=re.DOTALL))
@@ -33,12 +44,6 @@ RESERVED_NETWORKS = {
     IPv4Network("169.254.0.0/16"): "link-local",
     IPv4Network("224.0.0.0/4"): "multicast",
     IPv4Network("240.0.0.0/4"): "reserved",
-}
-# Interfaces that every host has, or gets, and that do not connect it to the others.
-OTHER_INTERFACES = {
-    "lo": "the loopback interface",
-    "cni0": "the pods' bridge",
-    "flannel.1": "the VXLAN interface that flannel makes",
 }
 # Folders that, with everything below them, are not the site's to choose.
 RESERVED_FOLDERS = {
@@ -91,33 +96,6 @@ def _dedicated_folder(path: str) -> str:
     return path
 
 
-def _cluster_interface(interface: str) -> str:
-    if interface in OTHER_INTERFACES:
-        raise ValueError(f"needs the interface that connects the hosts; {interface} is {OTHER_INTERFACES[interface]}")
-    return interface
-
-
-def _host_name(name: str) -> str:
-    """A name that identifies one host, and that a line of /etc/hosts can give it."""
-    if name == "localhost":
-        raise ValueError("needs another name; localhost is every host's own loopback name")
-    if name.rpartition(".")[2].isdigit():  # no top-level domain is all digits, so that the two can be told apart (RFC 3696)
-        raise ValueError("needs a name, not an address")
-    return name
-
-
-def _own_namespace(name: str) -> str:
-    if name.startswith("kube-"):  # Kubernetes' documentation, "Namespaces"
-        raise ValueError("needs a namespace of its own; the prefix kube- is reserved for Kubernetes")
-    return name
-
-
-def _own_key(prefix: str) -> str:
-    if f"{prefix}/".startswith("/registry/"):  # kube-apiserver's --etcd-prefix
-        raise ValueError("needs a key of its own; below /registry the API server keeps Kubernetes' objects")
-    return prefix
-
-
 NAME = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = rf"^{NAME}(\.{NAME})*$"
 LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"  # of a host's name, between two dots
@@ -132,14 +110,20 @@ EXTERNAL = f"env:[A-Za-z_][A-Za-z0-9_]*|(file|prompt|keyring):{PRINTABLE}+"
 Name = Annotated[str, text(f"^{NAME}$", "lower-case letters, digits and hyphens, at most 63")]
 # The common names of its certificate authorities are made from it, and have at most 64 characters (RFC 5280).
 SiteName = Annotated[str, text("^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", "lower-case letters, digits and hyphens, at most 40")]
-NodeName = Annotated[Name, AfterValidator(_host_name)]
-Namespace = Annotated[Name, AfterValidator(_own_namespace)]
+# A host's name identifies one host. No top-level domain is all digits, so that it differs from an address (RFC 3696).
+NO_LOCALHOST = not_matching("^localhost$", "another name; localhost is every host's own loopback name")
+NO_ADDRESS = not_matching(r"(^|\.)[0-9]+$", "a name, not an address")
+NodeName = Annotated[Name, NO_LOCALHOST, NO_ADDRESS]
+Namespace = Annotated[  # Kubernetes' documentation, "Namespaces"
+    Name, not_matching("^kube-", "a namespace of its own; the prefix kube- is reserved for Kubernetes")
+]
 Domain = Annotated[
     str,
     text(DOMAIN, "a domain name such as registry.internal, at most 63 characters between two dots", 253),
-    AfterValidator(_host_name),
+    NO_LOCALHOST,
+    NO_ADDRESS,
 ]
-CommonName = Annotated[str, text(DOMAIN, PATTERNS[DOMAIN], 64), AfterValidator(_host_name)]  # a certificate's subject (RFC 5280)
+CommonName = Annotated[str, text(DOMAIN, PATTERNS[DOMAIN], 64), NO_LOCALHOST, NO_ADDRESS]  # a certificate's subject (RFC 5280)
 Host = Annotated[str, text(f"^({HOST}|{IPV6})$", "a host's name or address, without user and port", 253)]
 Jump = Annotated[str, text(f"^({USER}@)?{HOST}(:{TCP_PORT})?$", "[user@]host[:port], a port from 1 to 65535")]
 Version = Annotated[str, text(r"^[0-9]+\.[0-9]+(\.[0-9]+)?$", "a version such as 1.36.3")]
@@ -148,11 +132,17 @@ Line = Annotated[str, text(f"^{PRINTABLE}*$", "one line of text")]
 Interface = Annotated[
     str,
     text(r"^[A-Za-z0-9._-]{1,15}$", "the name of a network interface, at most 15 characters"),
-    AfterValidator(_cluster_interface),
+    not_matching("^lo$", "the interface that connects the hosts; lo is the loopback interface"),
+    not_matching("^cni0$", "the interface that connects the hosts; cni0 is the pods' bridge"),
+    not_matching(r"^flannel\.1$", "the interface that connects the hosts; flannel.1 is the VXLAN interface that flannel makes"),
 ]
 Digest = Annotated[str, text(r"^sha256:[0-9a-f]{64}$", "a digest: sha256: and 64 hexadecimal digits")]
 Fingerprint = Annotated[str, text(r"^SHA256:[A-Za-z0-9+/]{43}=?$", "a fingerprint as ssh-keygen -lf prints it: SHA256:…")]
-Prefix = Annotated[str, text(r"^(/[a-z0-9-]+)+$", "a key such as /kube-centos/network"), AfterValidator(_own_key)]
+Prefix = Annotated[  # kube-apiserver's --etcd-prefix
+    str,
+    text(r"^(/[a-z0-9-]+)+$", "a key such as /kube-centos/network"),
+    not_matching("^/registry(/|$)", "a key of its own; below /registry the API server keeps Kubernetes' objects"),
+]
 Bridge = Annotated[str, text(r"^[a-z][a-z0-9]{0,9}$", "a letter and at most nine letters and digits")]
 ImageReference = Annotated[
     str,

@@ -93,6 +93,17 @@ def _copy(value):
     return [_copy(item) for item in value] if isinstance(value, list) else value
 
 
+def parse_settings(settings: list[str]) -> dict[str, object]:
+    """The `--set a.b=c` options as Site.load's overrides; values are YAML, so 3 is a number and [a, b] a list."""
+    overrides: dict[str, object] = {}
+    for setting in settings:
+        field, equals, value = setting.partition("=")
+        if not equals or not all(field.split(".")):
+            raise SiteError("--set needs FIELD=VALUE", found=field, remedy="for example --set airavata.api_replicas=3")
+        overrides[field] = parse(value, f"--set {field}")
+    return overrides
+
+
 def set_field(data: dict, dotted: str, value: object) -> None:
     """Set one field of a site file's content. A node is given by its name or by its number, from 0. Raises SiteError."""
     *parents, last = dotted.split(".")

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from airavata_runbook.errors import SiteError
+from airavata_runbook.errors import SiteError, counted
 from airavata_runbook.site.fields import PATTERNS, without_login
 
 LONGEST = 80  # characters of a value that are shown
@@ -36,9 +36,8 @@ NEEDED = {
 
 def invalid_site(problems: Sequence[str], where: str) -> SiteError:
     """The error for all problems of a site file. where: its path."""
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     return SiteError(
-        f"the site file has {count}:\n" + "\n".join(f"  - {problem}" for problem in problems),
+        f"the site file has {counted(len(problems), 'problem')}",
         problems=problems,
         where=where,
         remedy="parameters/lab.yaml shows a complete site; no host was changed",

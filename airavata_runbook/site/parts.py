@@ -3,8 +3,11 @@
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Literal
 
+from pydantic import Field, GetPydanticSchema
+
 from airavata_runbook.site.fields import (
     Bridge,
+    CheckName,
     CommonName,
     Digest,
     Domain,
@@ -28,6 +31,7 @@ from airavata_runbook.site.fields import (
     Port,
     Prefix,
     SecretRef,
+    SiteName,
     Url,
     Version,
     Word,
@@ -146,11 +150,6 @@ class ImageSource(Model):
     auth: ExternalSecret | None = None
 
 
-def registry_node_name(nodes: list[Node], registry: Registry) -> str:
-    """The name of the node that runs the private registry: registry.node, else the master; "" when there is none."""
-    return registry.node or next((node.name for node in nodes if node.role == "master"), "")
-
-
 class Airavata(Model):
     """What runs on the cluster: a stack (data under stacks/), its images and its secrets.
 
@@ -173,11 +172,6 @@ class Airavata(Model):
     secrets: dict[Name, SecretRef] = {}
 
 
-def storage_node_name(nodes: list[Node], airavata: Airavata) -> str:
-    """The name of the node that holds volumes: airavata.storage_node, else the first worker, else the only node."""
-    return airavata.storage_node or next((node.name for node in nodes if node.role == "worker"), nodes[0].name)
-
-
 class Lab(Model):
     """Only for hosts that `airavata-runbook lab up` creates on this machine. memory: MiB a host, a soft limit.
 
@@ -193,3 +187,37 @@ class Lab(Model):
     def gateway(self) -> IPv4Address:
         """This machine's own address in the network."""
         return self.network.network_address + 1
+
+
+class Sections(Model):
+    """All that a site file has. What follows from several sections is defined for invalid combinations too."""
+
+    name: SiteName
+    ssh: Ssh = Ssh()
+    nodes: Annotated[list[Node], Field(min_length=1)]
+    network: Network = Network()
+    repository: Repository = Repository()
+    versions: Versions = Versions()
+    registry: Registry = Registry()
+    airavata: Airavata = Airavata()
+    ignore_checks: list[CheckName] = []
+    lab: Annotated[Lab | None, GetPydanticSchema(lambda _, schema_of: schema_of(Lab))] = None
+
+    @property
+    def registry_node_name(self) -> str:
+        """The node that runs the private registry: registry.node, else the master; "" when there is none."""
+        return self.registry.node or next((node.name for node in self.nodes if node.role == "master"), "")
+
+    @property
+    def storage_node_name(self) -> str:
+        """The node that holds volumes: airavata.storage_node, else the first worker, else the only node."""
+        return self.airavata.storage_node or next((node.name for node in self.nodes if node.role == "worker"), self.nodes[0].name)
+
+    def folders_on(self, node: Node) -> dict[str, str]:
+        """The folders on a host that the site chooses: field → path."""
+        folders = {"repository.baseurl": self.repository.folder} if self.repository.folder else {}
+        if node.name == self.registry_node_name:
+            folders["registry.root"] = self.registry.root
+        if node.name == self.storage_node_name:
+            folders["airavata.storage_path"] = self.airavata.storage_path
+        return folders

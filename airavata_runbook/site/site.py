@@ -6,46 +6,22 @@ conflicting values are reported before any host is touched, with the field's pat
 
 import os
 from collections.abc import Mapping
-from typing import Annotated
 
-from pydantic import Field, GetPydanticSchema, ValidationError
+from pydantic import ValidationError
 
 from airavata_runbook.errors import SiteError
 from airavata_runbook.site import file as site_file
-from airavata_runbook.site.fields import CheckName, Model, SiteName
 from airavata_runbook.site.messages import describe_errors, invalid_site
-from airavata_runbook.site.parts import (
-    Airavata,
-    Lab,
-    Network,
-    Node,
-    Registry,
-    Repository,
-    Ssh,
-    Versions,
-    registry_node_name,
-    storage_node_name,
-)
+from airavata_runbook.site.parts import Node, Sections
 from airavata_runbook.site.validate import validate
 
 
-class Site(Model):
+class Site(Sections):
     """One site, returned by `Site.load`; every notebook and command starts with it.
 
     ignore_checks: names of preflight checks whose findings do not stop a run. lab: omitted for a site of real hosts; null is
     rejected, because it could mean either kind of hosts.
     """
-
-    name: SiteName
-    ssh: Ssh = Ssh()
-    nodes: Annotated[list[Node], Field(min_length=1)]
-    network: Network = Network()
-    repository: Repository = Repository()
-    versions: Versions = Versions()
-    registry: Registry = Registry()
-    airavata: Airavata = Airavata()
-    ignore_checks: list[CheckName] = []
-    lab: Annotated[Lab | None, GetPydanticSchema(lambda _, schema_of: schema_of(Lab))] = None
 
     @classmethod
     def load(
@@ -68,8 +44,7 @@ class Site(Model):
             site = cls.model_validate(site_file.with_defaults(data))
         except ValidationError as error:
             raise invalid_site(describe_errors(error, data, cls), where) from None
-        problems = validate(site.nodes, site.ssh, site.network, site.repository, site.registry, site.airavata, site.lab)
-        if problems:
+        if problems := validate(site):
             raise invalid_site(problems, where)
         return site
 
@@ -79,18 +54,14 @@ class Site(Model):
         return next(node for node in self.nodes if node.role == "master")
 
     @property
-    def workers(self) -> list[Node]:
-        return [node for node in self.nodes if node.role == "worker"]
-
-    @property
     def registry_node(self) -> Node:
         """The node that runs the private registry (default: the master, as in the POC)."""
-        return self.node(registry_node_name(self.nodes, self.registry))
+        return self.node(self.registry_node_name)
 
     @property
     def storage_node(self) -> Node:
         """The node whose disk holds the volumes of the stack's databases (default: the first worker)."""
-        return self.node(storage_node_name(self.nodes, self.airavata))
+        return self.node(self.storage_node_name)
 
     @property
     def registry_address(self) -> str:

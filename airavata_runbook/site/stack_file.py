@@ -8,8 +8,8 @@ from typing import Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from airavata_runbook.errors import SiteError
-from airavata_runbook.site.fields import Model, Name, Port
+from airavata_runbook.errors import SiteError, counted
+from airavata_runbook.site.fields import Model, Name
 from airavata_runbook.site.messages import nearest
 from airavata_runbook.site.parts import Airavata
 
@@ -20,18 +20,14 @@ OTHER_IMAGES = (*SYSTEM, STAND_IN)  # images that a site can replace though no c
 
 
 class StackError(SiteError):
-    """A stack that is invalid, or does not fit the site. problems: one line each."""
-
-    def __init__(self, message: str, problems: Sequence[str] = (), **parts: str):
-        lines = [message + ":" * bool(problems), *(f"  - {line}" for line in problems)]
-        super().__init__("\n".join(lines), problems=problems, **parts)
+    """A stack that is invalid, or does not fit the site."""
 
 
 class Part(Model):
     """A component in stack.yaml.
 
     kind: `backing` (real in every site) or `airavata` (the site names an image, or the stand-in serves it where
-    stand_in is true). ports: those of its Service. certificate: the Services it serves with TLS, for the Secret NAME-tls;
+    stand_in is true). certificate: the Services it serves with TLS, for the Secret NAME-tls;
     outside: clients outside the cluster connect to it too. storage_uid: the owner of its folder on the storage node.
     """
 
@@ -39,7 +35,6 @@ class Part(Model):
     kind: Literal["backing", "airavata"]
     image: Name
     needs: list[Name] = []
-    ports: list[Port]
     certificate: list[Name] = []
     outside: bool = False
     storage_uid: int | None = None
@@ -49,8 +44,6 @@ class Part(Model):
 class Contents(Model):
     """stack.yaml. secrets: Secret → key → `generated:NAME`, which a site can override, or `site:NAME`, which it has to set."""
 
-    name: Name
-    title: str
     namespace: Name | None = None
     secrets: dict[Name, dict[str, str]] = {}
     components: list[Part] = Field(min_length=1)
@@ -59,8 +52,6 @@ class Contents(Model):
 def read(root: Path) -> Contents:
     """stack.yaml in the folder `root`, its components sorted so that each starts after those it needs. Raises StackError."""
     path = root / "stack.yaml"
-    if not path.is_file():
-        raise StackError(f"there is no stack {root.name}", where=shown(path, root))
     try:
         contents = Contents.model_validate(yaml.safe_load(path.read_text()))
     except yaml.YAMLError as error:
@@ -87,10 +78,11 @@ def read(root: Path) -> Contents:
 
 def invalid(root: Path, problems: Sequence[str]) -> StackError:
     """The error with all `problems` of the stack in the folder `root`."""
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    message, where = f"the stack {root.name} has {count}", shown(root, root)
     return StackError(
-        message, problems, where=where, remedy="correct the stack or the site file; nothing was sent to the cluster"
+        f"the stack {root.name} has {counted(len(problems), 'problem')}",
+        problems=problems,
+        where=shown(root, root),
+        remedy="correct the stack or the site file; nothing was sent to the cluster",
     )
 
 
@@ -99,13 +91,13 @@ def shown(path: Path, root: Path) -> str:
     return str(path.relative_to(root.parent.parent))
 
 
-def unknown_names(airavata: Airavata, folder: Path = FOLDER) -> list[str]:
+def unknown_names(airavata: Airavata) -> list[str]:
     """Names under the site's airavata.images and airavata.secrets that nothing in its stack uses: typing errors."""
-    contents = read(folder / airavata.stack)
+    contents = read(FOLDER / airavata.stack)
     images = {part.image for part in contents.components} | set(OTHER_IMAGES)
     secrets = {reference.partition(":")[2] for keys in contents.secrets.values() for reference in keys.values()}
     return [
-        f"{field}.{name}: unknown in the stack {contents.name}; {nearest(name, sorted(known))}"
+        f"{field}.{name}: unknown in the stack {airavata.stack}; {nearest(name, sorted(known))}"
         for field, names, known in (("airavata.images", airavata.images, images), ("airavata.secrets", airavata.secrets, secrets))
         for name in names
         if name not in known

@@ -5,45 +5,24 @@ from collections.abc import Iterable, Iterator
 from itertools import permutations
 
 from airavata_runbook.site.messages import nearest
-from airavata_runbook.site.parts import (
-    Airavata,
-    Lab,
-    Network,
-    Node,
-    Registry,
-    Repository,
-    Ssh,
-    registry_node_name,
-    storage_node_name,
-)
+from airavata_runbook.site.parts import Airavata, Lab, Node, Repository, Sections
 from airavata_runbook.site.stack_file import FOLDER, unknown_names
-
-# TCP ports that a site cannot choose, and who listens there (Kubernetes' "Ports and Protocols", etcd's guide).
-CONTROL_PLANE_PORTS = {
-    6443: "the API server",
-    2379: "etcd",
-    2380: "etcd",
-    10257: "the controller manager",
-    10259: "the scheduler",
-}
-NODE_PORTS = {10250: "the kubelet", 10248: "the kubelet", 10256: "kube-proxy", 10249: "kube-proxy"}
+from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, NODE_PORTS
 
 
-def validate(
-    nodes: list[Node], ssh: Ssh, network: Network, repository: Repository, registry: Registry, airavata: Airavata, lab: Lab | None
-) -> list[str]:
+def validate(site: Sections) -> list[str]:
     """A line for each problem, `FIELD: problem`; an empty list for a valid site."""
     return [
-        *_nodes(nodes),
-        *_connections(nodes, ssh),
-        *_node_names(nodes, registry, airavata),
-        *_networks(nodes, network),
-        *(_lab(nodes, network, lab) if lab else ()),
-        *_ports(nodes, registry, airavata),
-        *_folders(nodes, repository, registry, airavata),
-        *_repository(repository),
-        *_images(airavata),
-        *_stack(airavata),
+        *_nodes(site.nodes),
+        *_connections(site),
+        *_node_names(site),
+        *_networks(site),
+        *(_lab(site, site.lab) if site.lab else ()),
+        *_ports(site),
+        *_folders(site),
+        *_repository(site.repository),
+        *_images(site.airavata),
+        *_stack(site.airavata),
     ]
 
 
@@ -57,40 +36,41 @@ def _nodes(nodes: list[Node]) -> Iterator[str]:
                 yield f"nodes: {field} {value} is used by more than one node"
 
 
-def _connections(nodes: list[Node], ssh: Ssh) -> Iterator[str]:
+def _connections(site: Sections) -> Iterator[str]:
     targets = defaultdict(list)
-    for node in nodes:
+    for node in site.nodes:
         targets[node.ssh.host or str(node.address), node.ssh.port, node.ssh.jump].append(node)
     for (host, port, jump), reached in targets.items():
         if len({node.address for node in reached}) > 1:
             through = f" through {jump}" if jump else ""
             yield f"nodes: {_listed(reached)} all connect to {host}:{port}{through}; give each its own ssh.host or ssh.port"
-    alike = [node for node in nodes if node.ssh.fingerprint == ssh.fingerprint]
-    if ssh.fingerprint and len(alike) > 1:
+    alike = [node for node in site.nodes if node.ssh.fingerprint == site.ssh.fingerprint]
+    if site.ssh.fingerprint and len(alike) > 1:
         yield f"ssh.fingerprint: {_listed(alike)} cannot have the same host key; give each node its own ssh.fingerprint"
 
 
-def _node_names(nodes: list[Node], registry: Registry, airavata: Airavata) -> Iterator[str]:
-    names = {node.name for node in nodes}
-    for field, name in (("registry.node", registry.node), ("airavata.storage_node", airavata.storage_node)):
+def _node_names(site: Sections) -> Iterator[str]:
+    names = {node.name for node in site.nodes}
+    for field, name in (("registry.node", site.registry.node), ("airavata.storage_node", site.airavata.storage_node)):
         if name and name not in names:
             yield f"{field}: needs the name of a node: {', '.join(sorted(names))} (found {name!r})"
-    if registry.name in names - {registry_node_name(nodes, registry)}:
-        yield f"registry.name: {registry.name} is the name of a node that does not run the registry"
+    if site.registry.name in names - {site.registry_node_name}:
+        yield f"registry.name: {site.registry.name} is the name of a node that does not run the registry"
 
 
-def _networks(nodes: list[Node], network: Network) -> Iterator[str]:
+def _networks(site: Sections) -> Iterator[str]:
+    network = site.network
     if network.pods.overlaps(network.services):
         yield f"network: pods {network.pods} and services {network.services} overlap"
-    for node in nodes:
+    for node in site.nodes:
         for field in ("pods", "services"):
             if node.address in getattr(network, field):
                 yield f"nodes: {node.name}'s address {node.address} is inside network.{field} {getattr(network, field)}"
     if not network.pods.prefixlen < network.subnet_length:
         yield f"network.subnet_length: /{network.subnet_length} does not fit into pods {network.pods}"
-    elif 2 ** (network.subnet_length - network.pods.prefixlen) < len(nodes) + 1:
+    elif 2 ** (network.subnet_length - network.pods.prefixlen) < len(site.nodes) + 1:
         yield (
-            f"network: pods {network.pods} has too few /{network.subnet_length} leases for {len(nodes)} nodes "
+            f"network: pods {network.pods} has too few /{network.subnet_length} leases for {len(site.nodes)} nodes "
             "(flannel leaves the first one unused)"
         )
     if network.services.num_addresses < 256:
@@ -99,46 +79,42 @@ def _networks(nodes: list[Node], network: Network) -> Iterator[str]:
         yield f"network.services: {network.services} is larger than /12, the API server's limit"
 
 
-def _lab(nodes: list[Node], network: Network, lab: Lab) -> Iterator[str]:
+def _lab(site: Sections, lab: Lab) -> Iterator[str]:
     reserved = {
         lab.network.network_address: "the network address",
         lab.network.broadcast_address: "the broadcast address",
         lab.network.network_address + 1: "this machine's address on the bridge",
     }
-    for node in nodes:
+    for node in site.nodes:
         if node.address not in lab.network:
             yield f"nodes: {node.name}'s address {node.address} is not in lab.network {lab.network}"
         elif node.address in reserved:
             yield f"nodes: {node.name}'s address {node.address} is {reserved[node.address]} in lab.network {lab.network}"
     for field in ("pods", "services"):
-        if lab.network.overlaps(getattr(network, field)):
-            yield f"network: {field} {getattr(network, field)} and lab.network {lab.network} overlap"
+        if lab.network.overlaps(getattr(site.network, field)):
+            yield f"network: {field} {getattr(site.network, field)} and lab.network {lab.network} overlap"
 
 
-def _ports(nodes: list[Node], registry: Registry, airavata: Airavata) -> Iterator[str]:
+def _ports(site: Sections) -> Iterator[str]:
+    airavata = site.airavata
     if airavata.portal_node_port == airavata.api_node_port:
         yield f"airavata: portal_node_port and api_node_port are both {airavata.api_node_port}"
-    for node in nodes:
+    for node in site.nodes:
         used = NODE_PORTS | (CONTROL_PLANE_PORTS if node.role == "master" else {})
         used |= {airavata.api_node_port: "airavata.api_node_port", airavata.portal_node_port: "airavata.portal_node_port"}
         chosen = {"ssh.port": node.ssh.port} if node.ssh.host in (None, str(node.address)) else {}
-        if node.name == registry_node_name(nodes, registry):
-            chosen["registry.port"] = registry.port
+        if node.name == site.registry_node_name:
+            chosen["registry.port"] = site.registry.port
         for field, port in chosen.items():
             if port in used:
                 yield f"{field}: {port} is used on {node.name} by {used[port]}"
             used[port] = field
 
 
-def _folders(nodes: list[Node], repository: Repository, registry: Registry, airavata: Airavata) -> Iterator[str]:
+def _folders(site: Sections) -> Iterator[str]:
     """No folder of a host is inside another one: deleting the outer folder would delete the inner one too."""
-    for node in nodes:
-        folders = {"repository.baseurl": repository.folder} if repository.folder else {}
-        if node.name == registry_node_name(nodes, registry):
-            folders["registry.root"] = registry.root
-        if node.name == storage_node_name(nodes, airavata):
-            folders["airavata.storage_path"] = airavata.storage_path
-        for (field, folder), (other, outer) in permutations(folders.items(), 2):
+    for node in site.nodes:
+        for (field, folder), (other, outer) in permutations(site.folders_on(node).items(), 2):
             if folder.startswith(f"{outer}/"):
                 yield f"{field}: {folder} is inside {other} {outer} on {node.name}; give each a folder of its own"
             elif folder == outer and field < other:

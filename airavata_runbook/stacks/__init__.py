@@ -1,4 +1,4 @@
-"""Airavata stacks: each a folder with stack.yaml and one folder a component; load.py reads, check.py lints them."""
+"""Airavata stacks: each a folder with stack.yaml and one folder a component; load.py reads them."""
 
 from airavata_runbook.stacks.load import Component, LeftOut, Stack, image_names, load, storage_folders
 

@@ -5,17 +5,14 @@ deploy.yaml and service.yaml, as the POC had them. These are Kubernetes' own YAM
 the site's: site, namespace, stand_in (true or false), and image("NAME"), a reference in the registry.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.site import Site
 from airavata_runbook.site.stack_file import FOLDER, STAND_IN, Contents, Part, invalid, read
-from airavata_runbook.stacks.check import WORKLOADS, Manifest, lint, ports_of, secrets_of
-from airavata_runbook.stacks.render import Values, render
-
-TLS_FILES = ("tls.crt", "tls.key", "ca.crt")
+from airavata_runbook.stacks.render import WORKLOADS, pod_of, render
 
 
 @dataclass(frozen=True)
@@ -51,8 +48,6 @@ class Stack:
     certificates, Secret → subject (keys tls.crt, tls.key, ca.crt); and a Secret `registry` to pull images with.
     """
 
-    name: str
-    title: str
     namespace: str
     components: tuple[Component, ...]
     left_out: tuple[LeftOut, ...]
@@ -61,14 +56,11 @@ class Stack:
     certificates: Mapping[str, Subject]
 
 
-def load(
-    site: Site, images: Mapping[str, str], name: str | None = None, folder: Path = FOLDER, check: bool | None = None
-) -> Stack:
+def load(site: Site, images: Mapping[str, str], name: str | None = None, folder: Path = FOLDER) -> Stack:
     """The stack `name` (default: the site's own; `system` for DNS and the network check) with the site's values.
 
-    images: image name → full reference in the private registry. folder: where the stacks are. check: lint the manifests;
-    default: in other folders than the runbook's own, whose stacks the unit tests lint. Raises StackError with every
-    problem of the stack, or with what the site lacks for it.
+    images: image name → full reference in the private registry. folder: where the stacks are. Raises StackError with every
+    problem of the stack, or with what the site lacks for it. The unit tests lint the manifests.
     """
     root = folder / (name or site.airavata.stack)
     contents = read(root)
@@ -77,44 +69,31 @@ def load(
     if missing := _missing(parts, site, images, left_out):
         raise invalid(root, missing)
 
-    manifests = {part.name: render(root, part.name, _values(part, site, namespace, images)) for part in parts}
-    rendered = [manifest for part in parts for manifest in manifests[part.name]]
+    components = tuple(_component(root, part, site, namespace, images) for part in parts)
     secrets = {name: _references(keys, site) for name, keys in contents.secrets.items()}
-    certificates = {f"{part.name}-tls": _subject(part, site, namespace) for part in parts if part.certificate}
-    folders = _folders(parts, site)
-    problems = _not_given(rendered, secrets)
-    if check or (check is None and folder != FOLDER):
-        keys = {**secrets, **dict.fromkeys(certificates, TLS_FILES), "registry": (".dockerconfigjson",)}
-        problems = [*lint(rendered, site, namespace, keys, folders), *problems, *_wrong_ports(parts, manifests)]
-    if problems:
+    if problems := _not_given(components, secrets):
         raise invalid(root, problems)
-
-    used = {name for manifest in rendered for name in secrets_of(manifest)}
-    components = tuple(
-        Component(part.name, _replaced(part, site), tuple(one.data for one in manifests[part.name]), part.kind == "airavata")
-        for part in parts
-    )
+    used = {name for component in components for name in _secrets_of(component)}
     return Stack(
-        contents.name,
-        contents.title,
         namespace,
         components,
         left_out,
-        tuple(folders.items()),
+        tuple(_folders(parts, site).items()),
         {name: keys for name, keys in secrets.items() if name in used},
-        certificates,
+        {f"{part.name}-tls": _subject(part, site, namespace) for part in parts if part.certificate},
     )
 
 
-def image_names(site: Site, folder: Path = FOLDER) -> set[str]:
+def image_names(site: Site) -> set[str]:
     """The images that the site's own stack needs. Raises StackError."""
-    parts, _ = _choose(read(folder / site.airavata.stack), site)
+    parts, _ = _choose(read(FOLDER / site.airavata.stack), site)
     return {STAND_IN if _replaced(part, site) else part.image for part in parts}
 
 
-def storage_folders(site: Site, folder: Path = FOLDER) -> list[str]:
+def storage_folders(site: Site) -> list[str]:
     """The folders on the storage node with the data of the site's own stack. Raises StackError."""
-    return list(_folders(_choose(read(folder / site.airavata.stack), site)[0], site))
+    parts, _ = _choose(read(FOLDER / site.airavata.stack), site)
+    return list(_folders(parts, site))
 
 
 def _folders(parts: list[Part], site: Site) -> dict[str, int]:
@@ -138,11 +117,12 @@ def _replaced(part: Part, site: Site) -> bool:
     return part.stand_in and site.airavata.stand_in and part.image not in site.airavata.images
 
 
-def _values(part: Part, site: Site, namespace: str, images: Mapping[str, str]) -> Values:
-    """What a component's templates are rendered with; where the stand-in serves it, its own image is the stand-in's."""
+def _component(root: Path, part: Part, site: Site, namespace: str, images: Mapping[str, str]) -> Component:
+    """A component with its manifests; where the stand-in serves it, its own image is the stand-in's."""
     replaced = _replaced(part, site)
-    own = {part.image: images[STAND_IN]} if replaced else {}
-    return Values(site, namespace, replaced, lambda name: {**images, **own}[name])
+    usable = {**images, part.image: images[STAND_IN]} if replaced else images
+    objects = render(root, part.name, site, namespace, replaced, usable.__getitem__)
+    return Component(part.name, replaced, tuple(objects), part.kind == "airavata")
 
 
 def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out: tuple[LeftOut, ...]) -> list[str]:
@@ -166,25 +146,26 @@ def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out:
     return found
 
 
-def _wrong_ports(parts: list[Part], manifests: Mapping[str, list[Manifest]]) -> list[str]:
-    """Components whose Services have other ports than stack.yaml."""
-    found = []
-    for part in parts:
-        offered = sorted({port["port"] for one in manifests[part.name] for port in ports_of(one)})
-        if offered != sorted(part.ports):
-            found.append(f"{part.name}/service.yaml: found ports {offered}; needed: {sorted(part.ports)}, as stack.yaml has them")
-    return found
-
-
-def _not_given(manifests: list[Manifest], made: Mapping[str, Mapping[str, str]]) -> list[str]:
+def _not_given(components: Sequence[Component], made: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Secrets that a component uses, that the site has to set and does not."""
     return [
-        f"{manifest.label}: found no {key} of Secret {name}; needed: airavata.secrets.{reference[5:]}: file:PATH"
-        for manifest in manifests
-        for name in sorted(filter(None, secrets_of(manifest)))
+        f"{component.name}: found no {key} of Secret {name}; needed: airavata.secrets.{reference[5:]}: file:PATH"
+        for component in components
+        for name in sorted(_secrets_of(component))
         for key, reference in made.get(name, {}).items()
         if reference.startswith("site:")
     ]
+
+
+def _secrets_of(component: Component) -> set[str]:
+    """The names of the Secrets that a component's pods use, as volumes or in their environment."""
+    found = set()
+    for pod in (template["spec"] for template in map(pod_of, component.objects) if template):
+        found |= {volume["secret"].get("secretName", "") for volume in pod.get("volumes", []) if "secret" in volume}
+        for box in [*pod.get("initContainers", []), *pod["containers"]]:
+            sources = [entry.get("valueFrom", {}) for entry in box.get("env", [])]
+            found |= {source["secretKeyRef"]["name"] for source in sources if "secretKeyRef" in source}
+    return found
 
 
 def _references(keys: Mapping[str, str], site: Site) -> dict[str, str]:

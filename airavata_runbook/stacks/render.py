@@ -1,8 +1,7 @@
 """A component's manifests, rendered with a site's values: Kubernetes' own YAML with `{{ }}` of Jinja2."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import yaml
@@ -10,50 +9,43 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from airavata_runbook.site import Site
 from airavata_runbook.site.stack_file import StackError, shown
-from airavata_runbook.stacks.check import WORKLOADS, Manifest
 
 FILES = ("deploy.yaml", "service.yaml")
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 CLUSTER_WIDE = ("ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass")
 MARK = "airavata-runbook/stand-in"  # label and annotation of the stand-in's objects
 MARK_TEXT = "STAND-IN: this is not Apache Airavata's own server, it answers in its place"
 
 
-@dataclass(frozen=True)
-class Values:
-    """What templates can use. stand_in: whether the stand-in serves the component. image: name → full reference."""
-
-    site: Site
-    namespace: str
-    stand_in: bool
-    image: Callable[[str], str]
-
-
-def render(root: Path, component: str, values: Values) -> list[Manifest]:
+def render(root: Path, component: str, site: Site, namespace: str, stand_in: bool, image: Callable[[str], str]) -> list[dict]:
     """The objects in the component's two files, each with its namespace and, if the stand-in serves it, marked as such.
 
-    root: the stack's folder. Raises StackError.
+    root: the stack's folder. The templates can use the other arguments. image: name → full reference. Raises StackError.
     """
     folder = root / component
     jinja = Environment(loader=FileSystemLoader(folder), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    manifests = [
-        Manifest(component, shown(path, root), data)
-        for path in (folder / name for name in FILES)
-        for data in _objects(root, path, jinja, values)
-    ]
-    settings = [one.data.get("data", {}) for one in manifests if one.data["kind"] == "ConfigMap"]
-    for manifest in manifests:
-        if manifest.data["kind"] not in CLUSTER_WIDE:
-            manifest.data["metadata"]["namespace"] = values.namespace
-        if values.stand_in:
-            _mark(manifest.data, manifest.pod)
-        if manifest.pod and settings:
-            _stamp(manifest.pod, settings)
-    return manifests
+    values = {"site": site, "namespace": namespace, "stand_in": stand_in, "image": image}
+    objects = [one for name in FILES for one in _objects(root, folder / name, jinja, values)]
+    settings = [one.get("data", {}) for one in objects if one["kind"] == "ConfigMap"]
+    for one in objects:
+        pod = pod_of(one)
+        if one["kind"] not in CLUSTER_WIDE:
+            one["metadata"]["namespace"] = namespace
+        if stand_in:
+            _mark(one, pod)
+        if pod and settings:
+            _stamp(pod, settings)
+    return objects
 
 
-def _objects(root: Path, path: Path, jinja: Environment, values: Values) -> list[dict]:
+def pod_of(manifest: dict) -> dict | None:
+    """The pod template of a workload, else None."""
+    return manifest["spec"]["template"] if manifest["kind"] in WORKLOADS else None
+
+
+def _objects(root: Path, path: Path, jinja: Environment, values: Mapping[str, object]) -> list[dict]:
     try:
-        objects = [one for one in yaml.safe_load_all(jinja.get_template(path.name).render(vars(values))) if one is not None]
+        objects = [one for one in yaml.safe_load_all(jinja.get_template(path.name).render(values)) if one is not None]
     except (TemplateError, yaml.YAMLError, KeyError) as error:
         line = getattr(error, "lineno", None) or _line(error, path)
         raise StackError(

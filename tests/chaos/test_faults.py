@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from airavata_runbook.run.runner import read_steps
+from airavata_runbook.run.report import read_steps
 from airavata_runbook.site import Site
 from tests.chaos.faults import Fault, Target
 from tests.full_picture import Picture, difference, left_by_reset, pictures

@@ -55,7 +55,7 @@ def test_the_api_server_lets_nobody_in_unnamed_and_shares_etcds_address(site):
 
 
 def test_flannel_reads_the_prefix_that_the_key_is_written_under(site):
-    assert f'FLANNEL_ETCD_PREFIX="{site.network.etcd_prefix}"' in node.flannel(site, site.workers[0])
+    assert f'FLANNEL_ETCD_PREFIX="{site.network.etcd_prefix}"' in node.flannel(site, site.node("worker"))
     assert node.flannel_network(site) == {"Network": "10.244.0.0/16", "SubnetLen": 24, "Backend": {"Type": "vxlan"}}
 
 
@@ -119,9 +119,9 @@ def test_pods_get_addresses_of_the_hosts_lease(site, tmp_path, lease, subnet):
 
 
 def test_a_kubelets_certificate_names_its_host_by_address(site):
-    subject = node.certificates(site, site.workers[0])["kubelet"]
+    subject = node.certificates(site, site.node("worker"))["kubelet"]
     assert subject.common_name == "system:node:10.98.0.12" and subject.organization == "system:nodes"
-    assert "--hostname-override=10.98.0.12" in words(node.kubelet_arguments(site, site.workers[0]))
+    assert "--hostname-override=10.98.0.12" in words(node.kubelet_arguments(site, site.node("worker")))
     assert str(site.network.api_address) in control_plane.certificates(site)["apiserver"].ips
 
 

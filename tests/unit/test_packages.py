@@ -130,13 +130,13 @@ def test_the_version_does_not_tell_the_machine_that_built_it(tmp_path):
 
 def test_a_host_gets_whole_versions_of_what_the_mirror_builds_and_the_sites_own_of_another_repository():
     site = Site.load("lab")
-    worker = catalogue.versions_of(site, site.workers[0])
-    assert sorted(worker) == catalogue.of_host(site, site.workers[0])
+    worker = catalogue.versions_of(site, site.node("worker"))
+    assert sorted(worker) == catalogue.of_host(site, site.node("worker"))
     assert worker["flannel"] == PACKAGE["flannel"].whole_version
     with pytest.raises(SiteError, match="does not build"):
-        catalogue.versions_of(Site.load("lab", {"versions.flannel": "0.27.0"}), site.workers[0])
+        catalogue.versions_of(Site.load("lab", {"versions.flannel": "0.27.0"}), site.node("worker"))
     own = Site.load("lab", {"versions.flannel": "0.27.0", "repository.baseurl": "https://packages.example.org/debian"})
-    assert catalogue.versions_of(own, own.workers[0])["flannel"] == "0.27.0"
+    assert catalogue.versions_of(own, own.node("worker"))["flannel"] == "0.27.0"
 
 
 def test_a_package_that_is_built_anew_takes_the_old_ones_place_in_the_folder():

@@ -348,7 +348,7 @@ DOWN = HostUnreachable(
 def test_a_host_that_cannot_be_reached_does_not_hide_the_others_trouble(site, monkeypatch):
     findings = of_site(monkeypatch, site, master=seen(site, Memory=SMALL), worker=DOWN)
     assert [(one.check, one.host) for one in findings] == [("reachable", "worker"), ("memory", "master")]
-    assert findings[0].found == "the host does not answer (root@10.98.0.12:22): no answer"
+    assert findings[0].found == "the host does not answer: no answer (host worker, root@10.98.0.12:22)"
 
 
 def test_a_check_is_left_out_by_its_name_and_still_reported(site, monkeypatch):

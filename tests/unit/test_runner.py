@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airavata_runbook import cli
-from airavata_runbook.engine.report import Item, Report
+from airavata_runbook.engine.report import Failure, Item, Report
 from airavata_runbook.errors import SiteError, StepFailed
 from airavata_runbook.run import runner
 from airavata_runbook.run.progress import ChapterProgress
@@ -244,10 +244,11 @@ def test_a_terminal_sees_each_step_as_it_ends(tmp_path):
     stream, record = Terminal(), tmp_path / "steps.jsonl"
     items = [Item(label="etcd", status="changed"), Item(label="containerd", status="ok")]
     step = Report(chapter="install", step="packages", title="Packages", plan=False, hosts={"one": items}, seconds=4.21)
+    step.failures = [Failure(host="two", message="a path that is no UTF-8: \udcff")]
     with ChapterProgress("02-install", record, stream):
-        record.write_text(step.model_dump_json() + "\n" + '{"title": "half')
+        record.write_text(json.dumps(step.model_dump(mode="json")) + "\n" + '{"title": "half')
         wait_for(lambda: "4.2 s" in stream.text)
-    assert "\n" in stream.text and "  Packages: 1 changed, 1 ok (4.2 s)\n" in stream.text
+    assert "\n" in stream.text and "  Packages: FAILED: 1 changed, 1 ok (4.2 s)\n" in stream.text
     assert "half" not in stream.text
 
 

@@ -26,7 +26,7 @@ def test_the_lab_site_is_good_by_name_path_mapping_and_environment(monkeypatch):
     by_path = Site.load(LAB)
     monkeypatch.setenv("AIRAVATA_RUNBOOK_SITE", str(LAB))
     assert by_path == Site.load("lab") == Site.load(good()) == Site.load() == Site.load(by_path)
-    assert by_path.master.name == "master" and [node.name for node in by_path.workers] == ["worker"]
+    assert by_path.master.name == "master" and [node.name for node in by_path.nodes if node.role == "worker"] == ["worker"]
 
 
 def test_no_site_is_ever_taken_by_default(monkeypatch):

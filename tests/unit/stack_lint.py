@@ -1,4 +1,4 @@
-"""Lint a stack's manifests before anything is sent to the API server.
+"""Lint the manifests of the runbook's stacks, as loaded for a site.
 
 Each check prevents a mistake that the POC's own manifests had. The etcd prefix and address are not checked: each comes
 from one field of the site, and no manifest has them.
@@ -9,9 +9,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from airavata_runbook.site import Site
+from airavata_runbook.stacks import Component, Stack
+from airavata_runbook.stacks.render import pod_of
 
+TLS_FILES = ("tls.crt", "tls.key", "ca.crt")  # of a certificate's Secret
 NODE_PORTS = range(30000, 32768)  # the API server's own default
-WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 # The key of a volume or of an environment entry that names an object, and that object's kind.
 VOLUME_SOURCES = {"configMap": ("ConfigMap", "name"), "secret": ("Secret", "secretName")}
 KEY_SOURCES = {"configMapKeyRef": "ConfigMap", "secretKeyRef": "Secret"}
@@ -21,24 +23,6 @@ _NUMERIC = re.compile(r"\d+(\.\d+){3}")
 _PATH = re.compile(r"(?<![\w.:/-])/[\w./@-]+")
 _SECRET_NAME = re.compile(r"password|passwd|secret|token|cookie", re.IGNORECASE)
 _SECRET_TEXT = re.compile(r"://[^/@\s:]+:[^/@\s$]+@|(password|passwd|secret|token)\s*[=:]\s*[^\s/$]", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """One object of a component. file: for messages. data: the parsed object."""
-
-    component: str
-    file: str
-    data: dict
-
-    @property
-    def label(self) -> str:
-        return f"{self.file}: {self.data['kind']} {self.data['metadata']['name']}"
-
-    @property
-    def pod(self) -> dict | None:
-        """The pod template of a workload, else None."""
-        return self.data["spec"]["template"] if self.data["kind"] in WORKLOADS else None
 
 
 @dataclass(frozen=True)
@@ -52,60 +36,37 @@ class _Known:
     folders: Collection[str]
 
 
-def lint(
-    manifests: Sequence[Manifest], site: Site, namespace: str, secrets: Mapping[str, Collection[str]], folders: Collection[str]
-) -> list[str]:
-    """All problems, one line each with file, object, field, what was found and what is needed.
-
-    secrets: the names of the Secrets that a step creates → their keys. folders: the paths on the storage node that a
-    step creates.
-    """
-    sources = {("Secret", name): keys for name, keys in secrets.items()}
+def lint(stack: Stack, site: Site) -> list[str]:
+    """All problems, one line each with component, object, field, what was found and what is needed."""
+    sources: dict[tuple[str, str], Collection[str]] = {("Secret", "registry"): (".dockerconfigjson",)}
+    sources |= {("Secret", name): keys for name, keys in stack.secrets.items()}
+    sources |= {("Secret", name): TLS_FILES for name in stack.certificates}
     services = {"kubernetes": {443}}
-    for manifest in manifests:
-        name, kind = manifest.data["metadata"]["name"], manifest.data["kind"]
+    objects = [(component, data) for component in stack.components for data in component.objects]
+    for _, data in objects:
+        name, kind = data["metadata"]["name"], data["kind"]
         if kind == "ConfigMap":
-            sources["ConfigMap", name] = list(manifest.data.get("data", {}))
+            sources["ConfigMap", name] = list(data.get("data", {}))
         elif kind == "Service":
-            services[name] = {port["port"] for port in ports_of(manifest)}
-    known = _Known(site, namespace, services, sources, folders)
-    found = []
-    for manifest in manifests:
-        try:
-            found += [f"{manifest.label}: {line}" for line in _object(manifest, manifests, known)]
-        except (KeyError, TypeError, AttributeError) as error:
-            found.append(
-                f"{manifest.label}: found a malformed object ({type(error).__name__}: {error}); "
-                f"needed: a valid {manifest.data['kind']}"
-            )
-    return found + list(_node_ports(manifests))
+            services[name] = {port["port"] for port in data["spec"]["ports"]}
+    known = _Known(site, stack.namespace, services, sources, [path for path, _ in stack.folders])
+    found = [f"{_label(component, data)}: {line}" for component, data in objects for line in _object(data, component, known)]
+    return found + list(_node_ports(objects))
 
 
-def ports_of(manifest: Manifest) -> list[dict]:
-    """The ports of a Service; none for other kinds."""
-    return manifest.data["spec"]["ports"] if manifest.data["kind"] == "Service" else []
+def _label(component: Component, data: dict) -> str:
+    return f"{component.name}: {data['kind']} {data['metadata']['name']}"
 
 
-def secrets_of(manifest: Manifest) -> set[str]:
-    """The names of the Secrets that a workload's pods use, as volumes or in their environment."""
-    pod = manifest.pod["spec"] if manifest.pod else {}
-    entries = [entry for box in [*pod.get("initContainers", []), *pod.get("containers", [])] for entry in box.get("env", [])]
-    return {volume["secret"].get("secretName") for volume in pod.get("volumes", []) if "secret" in volume} | {
-        entry["valueFrom"]["secretKeyRef"]["name"] for entry in entries if "secretKeyRef" in entry.get("valueFrom", {})
-    }
-
-
-def _object(manifest: Manifest, manifests: Sequence[Manifest], known: _Known) -> Iterator[str]:
-    data = manifest.data
+def _object(data: dict, component: Component, known: _Known) -> Iterator[str]:
     if data["kind"] == "Secret":
         yield "kind: found Secret; needed: none in a stack, a step creates them from references"
     elif data["kind"] == "ConfigMap":
         for key, text in data.get("data", {}).items():
             yield from _text(f"data.{key}", text, known)
     elif data["kind"] == "Service":
-        pods = [one.pod for one in manifests if one.component == manifest.component and one.pod]
-        yield from _service(data["spec"], pods)
-    elif manifest.pod:
+        yield from _service(data["spec"], [pod for pod in map(pod_of, component.objects) if pod])
+    elif pod_of(data):
         yield from _workload(data, known)
 
 
@@ -126,13 +87,13 @@ def _service(spec: dict, pods: list[dict]) -> Iterator[str]:
             yield f"{field}.nodePort: found {port['nodePort']}; needed: {NODE_PORTS[0]} to {NODE_PORTS[-1]}"
 
 
-def _node_ports(manifests: Sequence[Manifest]) -> Iterator[str]:
+def _node_ports(objects: Sequence[tuple[Component, dict]]) -> Iterator[str]:
     taken: dict[tuple, str] = {}
-    for manifest in manifests:
-        for port in ports_of(manifest):
-            key = (port.get("nodePort"), port.get("protocol", "TCP"))
-            if key[0] and taken.setdefault(key, manifest.label) != manifest.label:
-                yield f"{manifest.label}: nodePort: found {key[0]}; needed: one that {taken[key]} does not use"
+    for component, data in objects:
+        for port in data["spec"]["ports"] if data["kind"] == "Service" else ():
+            label, key = _label(component, data), (port.get("nodePort"), port.get("protocol", "TCP"))
+            if key[0] and taken.setdefault(key, label) != label:
+                yield f"{label}: nodePort: found {key[0]}; needed: one that {taken[key]} does not use"
 
 
 def _workload(data: dict, known: _Known) -> Iterator[str]:
