@@ -1,6 +1,11 @@
 """Ports, paths and names that several parts share."""
 
 PKI = "/etc/kubernetes/pki"
+# The authorities below PKI, one for each purpose: a certificate of one means nothing to the servers of another.
+CLUSTER_CA = "ca"  # the API server, its clients and the kubelets
+ETCD_CA = "etcd/ca"
+FRONT_PROXY_CA = "front-proxy-ca"
+SERVICES_CA = "services-ca"  # the registry and Airavata's servers
 SECRETS = "/etc/airavata-runbook/secrets"
 API_PORT = 6443
 ETCD_PORT = 2379

@@ -185,8 +185,8 @@ def etcdctl(site: Site, words: str) -> str:
     return over_ssh(
         site,
         site.master.name,
-        f"etcdctl --endpoints https://127.0.0.1:2379 --cacert {pki}/ca.crt "
-        f"--cert {pki}/etcd-client.crt --key {pki}/etcd-client.key {words}",
+        f"etcdctl --endpoints https://127.0.0.1:2379 --cacert {pki}/etcd/ca.crt "
+        f"--cert {pki}/etcd/root.crt --key {pki}/etcd/root.key {words}",
     )
 
 

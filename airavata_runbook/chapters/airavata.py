@@ -1,16 +1,23 @@
 """Chapter 05: Airavata's databases, brokers, API server and portal as pods (POC rows 13 to 15)."""
 
-from collections.abc import Iterator
+import copy
+import hmac
+import json
+from collections.abc import Iterator, Mapping
 
 from airavata_runbook.chapters.registry import deploy, pull_secret
 from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster.session import Session
+from airavata_runbook.engine.planned import planned_changes
 from airavata_runbook.engine.step import Rows, Target, check, master, step
+from airavata_runbook.errors import NotYet
+from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.resources import Certificate, Folder, Generated, KubeObject, Resource
 from airavata_runbook.resources.kube_object import secret_manifest
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
-from airavata_runbook.wellknown import PKI
+from airavata_runbook.stacks import Stack, secrets_of
+from airavata_runbook.wellknown import PKI, SERVICES_CA
 
 SERVICES = f"{PKI}/services"
 
@@ -35,7 +42,7 @@ def secrets(target: Target) -> Iterator[Resource]:
         if kind == "generated":
             yield Generated(name)
     for name, subject in stack.certificates.items():
-        yield Certificate(f"{SERVICES}/{name}", subject)
+        yield Certificate(f"{SERVICES}/{name}", subject, SERVICES_CA)
 
 
 @step("Storage folders of the databases", on=storage_node)
@@ -46,34 +53,68 @@ def storage(target: Target) -> Iterator[Resource]:
 
 @step("Namespace with its Secrets", on=master)
 def namespace(target: Target) -> Iterator[Resource]:
-    stack, vault = stack_of(target.site), target.vault
-    vault.fetch(
-        [f"{SERVICES}/{name}" for name in stack.certificates],
-        [reference for keys in stack.secrets.values() for reference in keys.values()],
-    )
+    stack = stack_of(target.site)
     yield KubeObject({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": stack.namespace}})
     yield pull_secret(target.session, stack.namespace)
-    for name, keys in stack.secrets.items():
-        yield KubeObject(
-            secret_manifest(name, stack.namespace, {key: vault.secret(reference).encode() for key, reference in keys.items()})
-        )
-    for name in stack.certificates:
-        pair = vault.pair(f"{SERVICES}/{name}")
-        yield KubeObject(
-            secret_manifest(name, stack.namespace, {"tls.crt": pair.cert, "tls.key": pair.key, "ca.crt": vault.authority().cert})
-        )
+    for name, data in _secret_data(target, stack).items():
+        yield KubeObject(secret_manifest(name, stack.namespace, data))
 
 
 @step("Databases and brokers", on=master)
 def backing(target: Target) -> Iterator[Resource]:
-    stack = stack_of(target.site)
-    yield from deploy(target.session, stack.namespace, [one for one in stack.components if not one.airavata])
+    yield from _deploy(target, airavata=False)
 
 
 @step("API server and portal", on=master)
 def servers(target: Target) -> Iterator[Resource]:
-    stack = stack_of(target.site)
-    yield from deploy(target.session, stack.namespace, [one for one in stack.components if one.airavata])
+    yield from _deploy(target, airavata=True)
+
+
+def _deploy(target: Target, airavata: bool) -> Iterator[Resource]:
+    """Airavata's own servers, or all other components. Their pods are replaced when a Secret that they use changes."""
+    stack, pending = stack_of(target.site), ""
+    secrets: dict[str, dict[str, bytes]] = {}
+    try:
+        secrets = _secret_data(target, stack)
+    except NotYet as missing:
+        pending = str(missing)
+    chosen = [one for one in stack.components if one.airavata == airavata]
+    yield from deploy(
+        target.session, stack.namespace, chosen, lambda manifest: KubeObject(_stamped(manifest, secrets, target.vault), pending)
+    )
+
+
+def _secret_data(target: Target, stack: Stack) -> dict[str, dict[str, bytes]]:
+    """Secret → key → value, of all that the stack's pods use, except for image pulls. Raises NotYet before they exist."""
+    vault, planned = target.vault, planned_changes(target.session, target.host.name)
+    vault.fetch(
+        [f"{SERVICES}/{name}" for name in stack.certificates],
+        [reference for keys in stack.secrets.values() for reference in keys.values()],
+    )
+    found = {
+        name: {key: vault.secret(reference).encode() for key, reference in keys.items()} for name, keys in stack.secrets.items()
+    }
+    for name in stack.certificates:
+        if f"{SERVICES}/{name}.crt" in planned:
+            raise NotYet(f"{SERVICES}/{name}.crt is issued")
+        pair = vault.pair(f"{SERVICES}/{name}")
+        found[name] = {"tls.crt": pair.cert, "tls.key": pair.key, "ca.crt": vault.authority(SERVICES_CA).cert}
+    return found
+
+
+def _stamped(manifest: dict, secrets: Mapping[str, Mapping[str, bytes]], vault: Vault) -> dict:
+    """A workload with a digest of the Secrets that its pods use: when one changes, these pods are replaced, and no others.
+
+    The digest is keyed (HMAC) with the key of the services' authority, so that no password can be guessed with it.
+    """
+    used = sorted(secrets_of(manifest) & set(secrets))
+    if not used:
+        return manifest
+    content = json.dumps([[name, key, value.hex()] for name in used for key, value in sorted(secrets[name].items())])
+    digest = hmac.new(vault.authority(SERVICES_CA).key, content.encode(), "sha256").hexdigest()[:16]
+    stamped = copy.deepcopy(manifest)
+    stamped["spec"]["template"]["metadata"].setdefault("annotations", {})["airavata-runbook/secrets"] = digest
+    return stamped
 
 
 STEPS = [

@@ -5,24 +5,30 @@ from ipaddress import ip_interface
 
 from airavata_runbook.cluster import etcd, readiness
 from airavata_runbook.cluster.session import Session
+from airavata_runbook.configs import control_plane as configs
 from airavata_runbook.configs import node
 from airavata_runbook.engine.step import Rows, Target, check, everywhere, master, step
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts.parallel import run_parallel
-from airavata_runbook.resources import Condition, EtcdKey, Resource, Service
-from airavata_runbook.wellknown import ETCD_PORT, PKI
+from airavata_runbook.resources import Cleared, Condition, EtcdAccess, EtcdKey, Resource, RoleBinding, Service
+from airavata_runbook.resources.role_binding import KUBECTL
+from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI
 
 
 @step("etcd", on=master)
 def etcd_service(target: Target) -> Iterator[Resource]:
-    yield Service("etcd", ["/etc/etcd/etcd.conf", *_pair("etcd"), f"{PKI}/ca.crt"], package="etcd")
+    yield Service("etcd", ["/etc/etcd/etcd.conf", *_pair("etcd/server"), f"{PKI}/{ETCD_CA}.crt"], package="etcd")
     # etcdctl retries for seconds when etcd does not run, so systemctl is asked first.
     yield Condition(
         "etcd to answer",
-        f"systemctl -q is-active etcd && etcdctl --endpoints https://127.0.0.1:{ETCD_PORT} "
-        f"--cacert {PKI}/ca.crt --cert {PKI}/etcd-client.crt --key {PKI}/etcd-client.key endpoint health",
+        f"systemctl -q is-active etcd && {etcd.ETCDCTL} endpoint health",
         remedy="journalctl -u etcd",
     )
+
+
+@step("Users and roles in etcd", on=master)
+def etcd_users(target: Target) -> Iterator[Resource]:
+    yield EtcdAccess(configs.etcd_users(target.site))
 
 
 @step("Pod network configuration in etcd", on=master)
@@ -39,8 +45,10 @@ def control_plane(target: Target) -> Iterator[Resource]:
             common,
             "/etc/kubernetes/apiserver",
             *_pair("apiserver"),
-            f"{PKI}/ca.crt",
-            *_pair("etcd-client"),
+            f"{PKI}/{CLUSTER_CA}.crt",
+            f"{PKI}/{ETCD_CA}.crt",
+            f"{PKI}/{FRONT_PROXY_CA}.crt",
+            *_pair("apiserver-etcd-client"),
             *_pair("apiserver-kubelet-client"),
             *_pair("front-proxy-client"),
             f"{PKI}/service-accounts.key",
@@ -50,9 +58,14 @@ def control_plane(target: Target) -> Iterator[Resource]:
     # After etcd was down for minutes, the API server's two clients reconnect within 120 s plus a fifth (gRPC's connection
     # backoff); 56 s were measured after 110 s of downtime.
     yield Condition(
+        "the API server to answer", f"{KUBECTL} get --raw /readyz", deadline=180, remedy="journalctl -u kube-apiserver"
+    )
+    for binding in configs.bindings():
+        yield RoleBinding(binding)
+    yield Condition(
         "the API server to be ready",
         check=lambda: readiness.api_server_missing(target.session),
-        deadline=180,
+        deadline=60,
         remedy="journalctl -u kube-apiserver",
     )
     for name in ("controller-manager", "scheduler"):
@@ -67,7 +80,9 @@ def control_plane(target: Target) -> Iterator[Resource]:
 def pod_network(target: Target) -> Iterator[Resource]:
     yield Service("containerd", ["/etc/containerd/config.toml"], package="containerd")
     yield Service(
-        "flanneld", ["/etc/sysconfig/flanneld", "/etc/airavata-runbook/pod-network.sh", *_pair("flannel")], package="flannel"
+        "flanneld",
+        ["/etc/sysconfig/flanneld", "/etc/airavata-runbook/pod-network.sh", *_pair("etcd/flannel"), f"{PKI}/{ETCD_CA}.crt"],
+        package="flannel",
     )
     yield Condition(
         "flannel's lease of a subnet",
@@ -96,6 +111,13 @@ def node_services(target: Target) -> Iterator[Resource]:
         deadline=120,
         remedy=f"journalctl -u kubelet on {target.node.name}",
     )
+
+
+@step("Certificates of earlier versions of the runbook")
+def superseded(target: Target) -> Iterator[Resource]:
+    # Until 2026-11 etcd had no authority of its own. These names are left on hosts whose services have the new files.
+    files = " ".join(f"{PKI}/{name}.crt {PKI}/{name}.key" for name in ("etcd", "etcd-client", "flannel"))
+    yield Cleared("superseded certificate", f"ls {files} 2> /dev/null || true", f"rm -f {files}\n")
 
 
 @check("Leases in etcd and subnets on the hosts")
@@ -141,9 +163,11 @@ def _pair(name: str) -> tuple[str, str]:
 
 STEPS = [
     etcd_service,
+    etcd_users,
     network_config,
     control_plane,
     pod_network,
     node_services,
+    superseded,
     leases,
 ]

@@ -10,7 +10,7 @@ from airavata_runbook.mirror import catalogue
 from airavata_runbook.mirror import packages as mirror
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.resources import Authority, Block, Build, Certificate, File, Packages, Resource, SigningKey, Sysctls, Upload
-from airavata_runbook.wellknown import PKI
+from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI, SERVICES_CA
 
 
 @step("Package repository")
@@ -52,8 +52,11 @@ def host_settings(target: Target) -> Iterator[Resource]:
 
 @step("Certificate authorities", on=master)
 def authorities(target: Target) -> Iterator[Resource]:
-    yield Authority("ca", f"{target.site.name} authority")
-    yield Authority("front-proxy-ca", f"{target.site.name} front proxy authority")
+    name = target.site.name
+    yield Authority(CLUSTER_CA, f"{name} authority")
+    yield Authority(ETCD_CA, f"{name} etcd authority")
+    yield Authority(FRONT_PROXY_CA, f"{name} front proxy authority")
+    yield Authority(SERVICES_CA, f"{name} services authority")
     yield SigningKey("service-accounts")
 
 
@@ -61,14 +64,19 @@ def authorities(target: Target) -> Iterator[Resource]:
 def control_plane_certificates(target: Target) -> Iterator[Resource]:
     for name, subject in control_plane.certificates(target.site).items():
         yield Certificate(f"{PKI}/{name}", subject)
-    yield Certificate(f"{PKI}/front-proxy-client", Subject("front-proxy-client", usages=("client",)), "front-proxy-ca")
+    for name, subject in control_plane.etcd_certificates(target.site).items():
+        yield Certificate(f"{PKI}/{name}", subject, ETCD_CA)
+    yield Certificate(f"{PKI}/front-proxy-client", Subject("front-proxy-client", usages=("client",)), FRONT_PROXY_CA)
 
 
 @step("Host certificates")
 def host_certificates(target: Target) -> Iterator[Resource]:
-    yield File(f"{PKI}/ca.crt", lambda: target.vault.authority().cert)
+    yield File(f"{PKI}/{CLUSTER_CA}.crt", lambda: target.vault.authority(CLUSTER_CA).cert)
     for name, subject in node.certificates(target.site, target.node).items():
         yield Certificate(f"{PKI}/{name}", subject)
+    yield File(f"{PKI}/{ETCD_CA}.crt", lambda: target.vault.authority(ETCD_CA).cert)
+    for name, subject in node.etcd_certificates().items():
+        yield Certificate(f"{PKI}/{name}", subject, ETCD_CA)
 
 
 @step("Control plane configuration under /etc", on=master)
@@ -78,7 +86,7 @@ def control_plane_files(target: Target) -> Iterator[Resource]:
     yield File("/etc/kubernetes/apiserver", control_plane.apiserver(site))
     yield File("/etc/kubernetes/controller-manager", control_plane.controller_manager(site))
     yield File("/etc/kubernetes/scheduler", control_plane.scheduler(site))
-    for name in ("controller-manager", "scheduler", "admin"):
+    for name in ("controller-manager", "scheduler", "admin", "super-admin"):
         yield File(f"/etc/kubernetes/{name}.conf", control_plane.kubeconfig(site, target.node, name, f"{PKI}/{name}"), "0600")
 
 

@@ -1,13 +1,14 @@
 """Access to a running site for 06-verify: from inside pods through the network check, and from here through SSH forwards."""
 
 import json
+import socket
 import ssl
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
+from http.client import HTTPConnection
 
 from airavata.api import Airavata
 from kubernetes.stream import stream
@@ -19,14 +20,16 @@ from airavata_runbook.cluster.readiness import READ, workload_missing
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine.step import everywhere
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.wellknown import SERVICES_CA
 
 SYSTEM = "kube-system"
 
 
 def api_client(session: Session) -> AbstractContextManager[Airavata.Client]:
     """The SDK's client through the master's node port."""
-    port = session.master.forward(session.site.airavata.api_node_port, str(session.site.master.address))
-    return airavata_api.connected("127.0.0.1", port, session.vault.authority().cert)
+    address = str(session.site.master.address)
+    port = session.master.forward(session.site.airavata.api_node_port, address)
+    return airavata_api.connected("127.0.0.1", port, session.vault.authority(SERVICES_CA).cert, address)
 
 
 def call_api(session: Session) -> None:
@@ -160,12 +163,18 @@ def answering_node(result: dict) -> str:
     return str(answer.get("node")) if isinstance(answer, dict) else str(answer)[:200]
 
 
-def fetch_page(url: str, ca: bytes) -> str:
-    """A page over verified TLS. Raises OSError."""
-    tls = urllib.request.HTTPSHandler(context=ssl.create_default_context(cadata=ca.decode()))
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), tls)  # a forward: no proxy
-    with opener.open(url, timeout=20) as answer:
-        return answer.read().decode()
+def fetch_page(port: int, name: str, ca: bytes) -> tuple[int, str]:
+    """Status and text of the page at a forward, from a server with a certificate for `name`. Raises OSError, HTTPException."""
+    context = ssl.create_default_context(cadata=ca.decode())
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname=name) as tls,
+        closing(HTTPConnection(name, port)) as connection,
+    ):
+        connection.sock = tls
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(errors="replace")
 
 
 def cluster_ip(session: Session, namespace: str, service: str) -> str:

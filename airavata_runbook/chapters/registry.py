@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 
 from airavata_runbook import stacks
@@ -33,6 +33,7 @@ from airavata_runbook.resources import (
     Service,
 )
 from airavata_runbook.resources.kube_object import secret_manifest
+from airavata_runbook.wellknown import SERVICES_CA
 
 CERTS = "/etc/containerd/certs.d"
 
@@ -159,7 +160,7 @@ def trusted(session: Session) -> bytes:
     """The certificate authority by which clients verify the registry, as PEM."""
     own = session.site.registry.certificate
     if own is None:
-        return session.vault.authority().cert
+        return session.vault.authority(SERVICES_CA).cert
     return read_file(own.chain or own.certificate, "registry.certificate")
 
 
@@ -175,10 +176,15 @@ def _basic(session: Session) -> str:
     return base64.b64encode(f"{session.site.registry.user}:{site_password(session)}".encode()).decode()
 
 
-def deploy(session: Session, namespace: str, components: Sequence[stacks.Component]) -> Iterator[Resource]:
-    """The objects of all components; then waits for their workloads, which start at once."""
+def deploy(
+    session: Session,
+    namespace: str,
+    components: Sequence[stacks.Component],
+    resource: Callable[[dict], KubeObject] = KubeObject,
+) -> Iterator[Resource]:
+    """The objects of all components; then waits for their workloads, which start at once. resource: of a manifest."""
     for component in components:
-        yield from map(KubeObject, component.objects)
+        yield from map(resource, component.objects)
     for kind, name in (workload for component in components for workload in component.waits_for):
         yield Condition(
             f"{kind} {name}",
@@ -192,10 +198,11 @@ def _certificate(target: Target) -> Iterator[Resource]:
     site, stem = target.site, f"{target.site.registry.root}/cert/registry-cert"
     if site.registry.certificate is None:
         here = site.registry_node
-        names = dict.fromkeys((site.registry.name, here.name, "localhost"))
+        names = dict.fromkeys((site.registry.name, here.name))
         yield Certificate(
             stem,
-            Subject(site.registry.name, dns=tuple(names), ips=(str(here.address), "127.0.0.1"), usages=("server",)),
+            Subject(site.registry.name, dns=tuple(names), ips=(str(here.address),), usages=("server",)),
+            SERVICES_CA,
             chain=True,
         )
         return

@@ -1,6 +1,7 @@
 """Chapter 06: the running site, verified from outside and from inside its pods; no step's word is relied on (row 16)."""
 
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 
 from airavata.model.workspace.ttypes import Gateway, GatewayApprovalStatus
 from thrift.Thrift import TException
@@ -31,7 +32,7 @@ from airavata_runbook.engine.step import Rows, check, everywhere
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.pki import issue as pki
-from airavata_runbook.wellknown import PKI
+from airavata_runbook.wellknown import PKI, SERVICES_CA
 
 REQUESTS = 100
 SHARE = 20  # of 100: what each of two replicas must at least have served; chance alone gives less in 1 of 10^9 runs
@@ -135,7 +136,7 @@ def registry_authentication(session: Session) -> Rows:
 def certificates(session: Session) -> Rows:
     """Rows of host, certificate and the last day that it is valid."""
     script = (
-        f"for file in {PKI}/*.crt {PKI}/services/*.crt {session.site.registry.root}/cert/*.crt; do "
+        f"for file in {PKI}/*.crt {PKI}/etcd/*.crt {PKI}/services/*.crt {session.site.registry.root}/cert/*.crt; do "
         "test -e $file && echo FILE $file && cat $file; done; true"
     )
     rows, problems = [], []
@@ -159,13 +160,14 @@ def portal(session: Session) -> Rows:
     if skipped := _skipped(session, "portal"):
         return skipped
     rows, problems, note = [], [], _stand_in_note(session, "portal")
-    site, authority = session.site, session.vault.authority().cert
+    site, authority = session.site, session.vault.authority(SERVICES_CA).cert
     for node in everywhere(site):
         port = session.hosts[node.name].forward(site.airavata.portal_node_port, str(node.address))
         try:
-            page = fetch_page(f"https://127.0.0.1:{port}/", authority)
-            problems += [] if site.airavata.gateway in page and note in page else [f"{node.name}: {page[:200]}"]
-        except OSError as error:
+            status, page = fetch_page(port, str(node.address), authority)
+            right = status == 200 and site.airavata.gateway in page and note in page
+            problems += [] if right else [f"{node.name}: HTTP {status}: {page[:200]}"]
+        except (OSError, HTTPException) as error:
             problems.append(f"{node.name}: no page received: {error}")
         rows.append([node.name, str(site.airavata.portal_node_port), f"HTTP 200, names gateway {site.airavata.gateway}", note])
     _fail_on("unexpected response of the portal", problems)

@@ -18,27 +18,34 @@ from airavata_runbook.errors import StepFailed
 
 
 class SiteClient(ThriftClient):
-    """The SDK's client for host:port, whose certificate must be from the authority in the file `ca`."""
+    """The SDK's client for host:port, whose certificate must be for `name` and from the authority in the file `ca`."""
 
-    def __init__(self, host: str, port: int, ca: str):
-        self._ca = ca
+    def __init__(self, host: str, port: int, ca: str, name: str):
+        self._ca, self._name = ca, name
         super().__init__(Airavata.Client, host, port, secure=True, max_retries=1, retry_delay=0.0)
 
     def _create_transport(self) -> TTransport.TTransportBase:
         return TTransport.TBufferedTransport(
-            TSSLSocket.TSSLSocket(self.host, self.port, cert_reqs=ssl.CERT_REQUIRED, ca_certs=self._ca, socket_keepalive=True)
+            TSSLSocket.TSSLSocket(
+                self.host,
+                self.port,
+                cert_reqs=ssl.CERT_REQUIRED,
+                ca_certs=self._ca,
+                server_hostname=self._name,
+                socket_keepalive=True,
+            )
         )
 
 
 @contextmanager
-def connected(host: str, port: int, ca: bytes) -> Iterator[Airavata.Client]:
-    """The API's client (all calls of airavata.api.Airavata). ca: PEM.
+def connected(host: str, port: int, ca: bytes, name: str = "") -> Iterator[Airavata.Client]:
+    """The API's client (all calls of airavata.api.Airavata). ca: PEM. name: in its certificate, where that is not `host`.
 
     Raises StepFailed when the connection cannot be made, or is lost in the block.
     """
     file = MemoryFile(ca)  # the SDK reads files only
     try:
-        client = SiteClient(host, port, file.path)
+        client = SiteClient(host, port, file.path, name or host)
     except Exception as error:  # the SDK raises plain Exception for every cause
         raise StepFailed(
             "the Airavata API does not answer the SDK",

@@ -1,4 +1,4 @@
-"""The site's etcd, through python-etcd3 and an SSH forward, with the client certificate on the master."""
+"""The site's etcd, through python-etcd3 and an SSH forward, as its root user, whose certificate is on the master."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 from airavata_runbook.cluster.memory_file import MemoryFile
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.wellknown import ETCD_PORT, PKI
+from airavata_runbook.wellknown import ETCD_CA, ETCD_PORT, PKI
 
 if TYPE_CHECKING:  # it and gRPC take a while to load
     import etcd3
 
 TIMEOUT = 10  # seconds for one request
+# On the master, as etcd's root user.
+ETCDCTL = (
+    f"etcdctl --endpoints https://127.0.0.1:{ETCD_PORT} "
+    f"--cacert {PKI}/{ETCD_CA}.crt --cert {PKI}/etcd/root.crt --key {PKI}/etcd/root.key"
+)
 
 
 class NoAnswer(StepFailed):
@@ -27,9 +32,9 @@ def client(session: Session) -> "Iterator[etcd3.Etcd3Client]":
     import etcd3  # it and gRPC take a while to load, and few steps use etcd
 
     vault, master = session.vault, session.master
-    pair = vault.pair(f"{PKI}/etcd-client", "etcd's client certificate is issued")
+    pair = vault.pair(f"{PKI}/etcd/root", "the certificate of etcd's root user is issued")
     port = master.forward(ETCD_PORT)
-    files = [MemoryFile(content) for content in (vault.authority().cert, pair.cert, pair.key)]
+    files = [MemoryFile(content) for content in (vault.authority(ETCD_CA).cert, pair.cert, pair.key)]
     ca, cert, key = (file.path for file in files)
     try:
         with etcd3.client("127.0.0.1", port, ca_cert=ca, cert_cert=cert, cert_key=key, timeout=TIMEOUT) as etcd:

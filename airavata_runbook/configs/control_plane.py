@@ -4,27 +4,71 @@ from airavata_runbook.configs.arguments import Argument, argument_file
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
-from airavata_runbook.wellknown import API_PORT, ETCD_PORT, PKI
+from airavata_runbook.wellknown import API_PORT, ETCD_CA, ETCD_PORT, FRONT_PROXY_CA, PKI
+
+ADMINS = "airavata-runbook:cluster-admins"  # the group of the admin's certificate
+KUBELET_CLIENT = "kube-apiserver-kubelet-client"
+API_SERVER_IN_ETCD = "kube-apiserver-etcd-client"  # users in etcd: the CN of their certificates
+FLANNEL_IN_ETCD = "flannel"
 
 
 def certificates(site: Site) -> dict[str, Subject]:
-    """The master's certificates, signed by the site's CA, by file stem below /etc/kubernetes/pki."""
+    """The master's certificates, signed by the cluster's CA, by file stem below /etc/kubernetes/pki.
+
+    Nobody is in the group system:masters, which no role binding limits, but super-admin: it is for emergencies and stays on
+    the master (as with kubeadm). What the others may do is said by role bindings: `bindings`, and those of Kubernetes itself.
+    """
     master, address = site.master.name, str(site.master.address)
     local = ("127.0.0.1",)
     kubernetes = tuple("kubernetes" + end for end in ("", ".default", ".default.svc", f".default.svc.{site.network.domain}"))
     return {
-        "etcd": Subject("etcd", dns=("localhost", master), ips=(address, *local)),
-        "etcd-client": Subject("etcd-client", usages=("client",)),
         "apiserver": Subject(
             "kube-apiserver",
             dns=(*kubernetes, "localhost", master),
             ips=(str(site.network.api_address), address, *local),
             usages=("server",),
         ),
-        "apiserver-kubelet-client": Subject("kube-apiserver-kubelet-client", "system:masters", usages=("client",)),
+        "apiserver-kubelet-client": Subject(KUBELET_CLIENT, usages=("client",)),
         "controller-manager": Subject("system:kube-controller-manager", usages=("client",)),
         "scheduler": Subject("system:kube-scheduler", usages=("client",)),
-        "admin": Subject("admin", "system:masters", usages=("client",)),
+        "admin": Subject("admin", ADMINS, usages=("client",)),
+        "super-admin": Subject("kubernetes-super-admin", "system:masters", usages=("client",)),
+    }
+
+
+def etcd_certificates(site: Site) -> dict[str, Subject]:
+    """The master's certificates signed by etcd's CA, by file stem below /etc/kubernetes/pki.
+
+    A client's CN is its user in etcd, whose role says what it may do: see `etcd_users`.
+    """
+    return {
+        "etcd/server": Subject("etcd", dns=("localhost", site.master.name), ips=(str(site.master.address), "127.0.0.1")),
+        "etcd/root": Subject("root", usages=("client",)),
+        "apiserver-etcd-client": Subject(API_SERVER_IN_ETCD, usages=("client",)),
+    }
+
+
+def bindings() -> list[dict]:
+    """The ClusterRoleBindings of the admin and of the API server as a client of the kubelets."""
+    return [
+        _binding(ADMINS, "cluster-admin", "Group", ADMINS),
+        _binding("airavata-runbook:kubelet-client", "system:kubelet-api-admin", "User", KUBELET_CLIENT),
+    ]
+
+
+def etcd_users(site: Site) -> dict[str, str]:
+    """User in etcd → the prefix of the keys that it may read and write. The root user, who may do everything, is not listed."""
+    return {API_SERVER_IN_ETCD: "/registry/", FLANNEL_IN_ETCD: f"{site.network.etcd_prefix}/"}
+
+
+def _binding(name: str, role: str, kind: str, subject: str) -> dict:
+    group = "rbac.authorization.k8s.io"
+    return {
+        "apiVersion": f"{group}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": group, "kind": kind, "name": subject}],
     }
 
 
@@ -33,26 +77,29 @@ def etcd(site: Site) -> str:
     address = site.master.address
     return f"""\
 # etcd of site {site.name}: the one store of the cluster's state and of flannel's leases.
-# Clients reach it with TLS, and only with a certificate of the site's own authority.
+# Clients reach it with TLS, and only with a certificate of etcd's own authority; its CN is their user, whose role in etcd
+# says which keys they may read and write.
 ETCD_NAME={site.master.name}
 ETCD_DATA_DIR=/var/lib/etcd
 ETCD_LISTEN_CLIENT_URLS=https://127.0.0.1:{ETCD_PORT},https://{address}:{ETCD_PORT}
 ETCD_ADVERTISE_CLIENT_URLS=https://{address}:{ETCD_PORT}
 # The server's own certificate, and the authority whose clients it lets in.
-ETCD_CERT_FILE={PKI}/etcd.crt
-ETCD_KEY_FILE={PKI}/etcd.key
-ETCD_TRUSTED_CA_FILE={PKI}/ca.crt
+ETCD_CERT_FILE={PKI}/etcd/server.crt
+ETCD_KEY_FILE={PKI}/etcd/server.key
+ETCD_TRUSTED_CA_FILE={PKI}/{ETCD_CA}.crt
 ETCD_CLIENT_CERT_AUTH=true
 # One member; it talks to no peers, so its peer port stays on the loopback address, with TLS all the same.
 ETCD_LISTEN_PEER_URLS=https://127.0.0.1:2380
 ETCD_INITIAL_ADVERTISE_PEER_URLS=https://127.0.0.1:2380
 ETCD_INITIAL_CLUSTER={site.master.name}=https://127.0.0.1:2380
-ETCD_PEER_CERT_FILE={PKI}/etcd.crt
-ETCD_PEER_KEY_FILE={PKI}/etcd.key
-ETCD_PEER_TRUSTED_CA_FILE={PKI}/ca.crt
+ETCD_PEER_CERT_FILE={PKI}/etcd/server.crt
+ETCD_PEER_KEY_FILE={PKI}/etcd/server.key
+ETCD_PEER_TRUSTED_CA_FILE={PKI}/{ETCD_CA}.crt
 ETCD_PEER_CLIENT_CERT_AUTH=true
-# Old revisions are dropped after an hour, or the store would only grow.
-ETCD_AUTO_COMPACTION_RETENTION=1
+# Revisions older than five minutes are dropped, or the store would only grow. The API server, which does that elsewhere,
+# may not do it here: etcd allows compaction to its root user only.
+ETCD_AUTO_COMPACTION_MODE=periodic
+ETCD_AUTO_COMPACTION_RETENTION=5m
 """
 
 
@@ -75,9 +122,10 @@ def apiserver(site: Site) -> str:
             Argument("advertise-address", site.master.address, "where the hosts reach it"),
             Argument("secure-port", API_PORT, "the one port, with TLS; there is no unencrypted one"),
             Argument("etcd-servers", f"https://127.0.0.1:{ETCD_PORT}", "where the state is kept"),
-            Argument("etcd-cafile", f"{PKI}/ca.crt", "the authority that etcd's certificate must come from"),
-            Argument("etcd-certfile", f"{PKI}/etcd-client.crt", "the certificate shown to etcd"),
-            Argument("etcd-keyfile", f"{PKI}/etcd-client.key", "and its key"),
+            Argument("etcd-cafile", f"{PKI}/{ETCD_CA}.crt", "the authority that etcd's certificate must come from"),
+            Argument("etcd-certfile", f"{PKI}/apiserver-etcd-client.crt", "the certificate shown to etcd"),
+            Argument("etcd-keyfile", f"{PKI}/apiserver-etcd-client.key", "and its key"),
+            Argument("etcd-compaction-interval", "0", "etcd drops old revisions itself"),
             Argument("service-cluster-ip-range", site.network.services, "where services get their addresses from"),
             Argument("tls-cert-file", f"{PKI}/apiserver.crt", "the server's certificate"),
             Argument("tls-private-key-file", f"{PKI}/apiserver.key", "and its key"),
@@ -100,7 +148,7 @@ def apiserver(site: Site) -> str:
             Argument("default-unreachable-toleration-seconds", 10, "and one that does not answer, likewise"),
             Argument(
                 "requestheader-client-ca-file",
-                f"{PKI}/front-proxy-ca.crt",
+                f"{PKI}/{FRONT_PROXY_CA}.crt",
                 "extension API servers know requests that come through here by this authority",
             ),
             Argument("requestheader-allowed-names", "front-proxy-client", "and by this name"),

@@ -4,11 +4,12 @@ import json
 from textwrap import indent
 
 from airavata_runbook.configs.arguments import Argument, argument_file
+from airavata_runbook.configs.control_plane import FLANNEL_IN_ETCD
 from airavata_runbook.hosts.node_settings import NodeSettings
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
-from airavata_runbook.wellknown import ETCD_PORT, FLANNEL_PORT, PAUSE_IMAGE, PKI
+from airavata_runbook.wellknown import ETCD_CA, ETCD_PORT, FLANNEL_PORT, PAUSE_IMAGE, PKI
 
 SYSCTLS = {"net.ipv4.ip_forward": 1, "net.bridge.bridge-nf-call-iptables": 1}
 MODULES = ("br_netfilter",)
@@ -20,8 +21,12 @@ def certificates(site: Site, node: Node) -> dict[str, Subject]:
     return {
         "kubelet": Subject(f"system:node:{address}", "system:nodes", dns=(node.name,), ips=(address,)),
         "kube-proxy": Subject("system:kube-proxy", usages=("client",)),
-        "flannel": Subject("flannel", usages=("client",)),
     }
+
+
+def etcd_certificates() -> dict[str, Subject]:
+    """A host's certificate signed by etcd's CA: flannel's, which may read and write below flannel's prefix only."""
+    return {"etcd/flannel": Subject(FLANNEL_IN_ETCD, usages=("client",))}
 
 
 def hosts(site: Site) -> tuple[str, ...]:
@@ -133,7 +138,7 @@ FLANNEL_ETCD_ENDPOINTS="https://{site.master.address}:{ETCD_PORT}"
 FLANNEL_ETCD_PREFIX="{site.network.etcd_prefix}"
 # The interface of the private network, the certificate shown to etcd, and masquerading of what leaves the pods.
 FLANNEL_OPTIONS="-iface={node.interface} -public-ip={node.address} -ip-masq \\
-    -etcd-cafile={PKI}/ca.crt -etcd-certfile={PKI}/flannel.crt -etcd-keyfile={PKI}/flannel.key"
+    -etcd-cafile={PKI}/{ETCD_CA}.crt -etcd-certfile={PKI}/etcd/flannel.crt -etcd-keyfile={PKI}/etcd/flannel.key"
 """
 
 

@@ -6,12 +6,14 @@ from airavata_runbook.resources.absent import Absent, Cleared, Removed, Stopped
 from airavata_runbook.resources.build import Build
 from airavata_runbook.resources.certificate import Authority, Certificate, SigningKey
 from airavata_runbook.resources.condition import Condition
+from airavata_runbook.resources.etcd_access import EtcdAccess
 from airavata_runbook.resources.etcd_key import EtcdKey
 from airavata_runbook.resources.file import Block, File, Folder, Upload
 from airavata_runbook.resources.image import Image
 from airavata_runbook.resources.kernel import Sysctls
 from airavata_runbook.resources.kube_object import KubeObject
 from airavata_runbook.resources.package import Packages
+from airavata_runbook.resources.role_binding import RoleBinding
 from airavata_runbook.resources.secret import Generated, Htpasswd
 from airavata_runbook.resources.service import Service
 
@@ -25,6 +27,7 @@ __all__ = [
     "Cleared",
     "Condition",
     "Context",
+    "EtcdAccess",
     "EtcdKey",
     "File",
     "Folder",
@@ -36,6 +39,7 @@ __all__ = [
     "Packages",
     "Removed",
     "Resource",
+    "RoleBinding",
     "Service",
     "SigningKey",
     "Stopped",

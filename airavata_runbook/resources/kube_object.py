@@ -15,9 +15,13 @@ SERVER_MADE = ("managedFields", "resourceVersion", "generation", "creationTimest
 
 @dataclass(frozen=True)
 class KubeObject(ApiResource):
-    """manifest: one Kubernetes object, as parsed YAML. A Secret's data is never shown."""
+    """manifest: one Kubernetes object, as parsed YAML. A Secret's data is never shown.
+
+    pending: what a part of the manifest is known after; until then it can be planned, but not applied.
+    """
 
     manifest: dict
+    pending: str = ""
 
     @property
     def name(self) -> str:
@@ -37,6 +41,8 @@ class KubeObject(ApiResource):
 
         if context.planning and "service kube-apiserver" in context.touched:
             raise NotYet("the API server runs")
+        if self.pending and not context.planning:
+            raise NotYet(self.pending)
         kube = context.session.kube()
         try:
             with kube.errors():

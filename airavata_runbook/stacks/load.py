@@ -73,7 +73,7 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
     secrets = {name: _references(keys, site) for name, keys in contents.secrets.items()}
     if problems := _not_given(components, secrets):
         raise invalid(root, problems)
-    used = {name for component in components for name in _secrets_of(component)}
+    used = {name for component in components for manifest in component.objects for name in secrets_of(manifest)}
     return Stack(
         namespace,
         components,
@@ -151,20 +151,22 @@ def _not_given(components: Sequence[Component], made: Mapping[str, Mapping[str, 
     return [
         f"{component.name}: found no {key} of Secret {name}; needed: airavata.secrets.{reference[5:]}: file:PATH"
         for component in components
-        for name in sorted(_secrets_of(component))
+        for name in sorted({name for manifest in component.objects for name in secrets_of(manifest)})
         for key, reference in made.get(name, {}).items()
         if reference.startswith("site:")
     ]
 
 
-def _secrets_of(component: Component) -> set[str]:
-    """The names of the Secrets that a component's pods use, as volumes or in their environment."""
-    found = set()
-    for pod in (template["spec"] for template in map(pod_of, component.objects) if template):
-        found |= {volume["secret"].get("secretName", "") for volume in pod.get("volumes", []) if "secret" in volume}
-        for box in [*pod.get("initContainers", []), *pod["containers"]]:
-            sources = [entry.get("valueFrom", {}) for entry in box.get("env", [])]
-            found |= {source["secretKeyRef"]["name"] for source in sources if "secretKeyRef" in source}
+def secrets_of(manifest: dict) -> set[str]:
+    """The names of the Secrets that a workload's pods use, as volumes or in their environment; none of other objects."""
+    template = pod_of(manifest)
+    if not template:
+        return set()
+    pod = template["spec"]
+    found = {volume["secret"].get("secretName", "") for volume in pod.get("volumes", []) if "secret" in volume}
+    for box in [*pod.get("initContainers", []), *pod["containers"]]:
+        sources = [entry.get("valueFrom", {}) for entry in box.get("env", [])]
+        found |= {source["secretKeyRef"]["name"] for source in sources if "secretKeyRef" in source}
     return found
 
 
@@ -174,13 +176,16 @@ def _references(keys: Mapping[str, str], site: Site) -> dict[str, str]:
 
 
 def _subject(part: Part, site: Site, namespace: str) -> Subject:
-    """A server's certificate: its Services' DNS names; if it is served to the outside, names and addresses of the hosts too."""
+    """A server's certificate: its Services' DNS names; if it is served to the outside, names and addresses of the hosts too.
+
+    The registry's name is never among them: a certificate of the same authority must not pass for the registry's.
+    """
     ends = ("", f".{namespace}", f".{namespace}.svc", f".{namespace}.svc.{site.network.domain}")
-    hosts = [node.name for node in site.nodes] if part.outside else []
+    hosts = [node.name for node in site.nodes if node.name != site.registry.name] if part.outside else []
     ips = [str(node.address) for node in site.nodes] if part.outside else []
     return Subject(
         part.name,
-        dns=(*(name + end for name in part.certificate for end in ends), *hosts, "localhost"),
-        ips=(*ips, "127.0.0.1"),
+        dns=(*(name + end for name in part.certificate for end in ends), *hosts),
+        ips=ips,
         usages=("server",),
     )

@@ -11,7 +11,7 @@ import pytest
 
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.mirror.kubectl import ensure_kubectl
-from airavata_runbook.wellknown import PKI
+from airavata_runbook.wellknown import CLUSTER_CA, PKI, SERVICES_CA
 from tests.site.conftest import runbook
 
 CLOSED = (3306, 5671, 5672, 2181, 9930)  # MariaDB, RabbitMQ with and without TLS, ZooKeeper, the API server's own port
@@ -32,9 +32,17 @@ def kubectl(site_file, first):
 
 @pytest.fixture(scope="module")
 def ca(site, hosts, tmp_path_factory) -> Path:
-    """The CA certificate of the site, as an admin would copy it."""
+    """The certificate of the services' authority, as an admin would copy it."""
     path = tmp_path_factory.mktemp("ca") / "ca.crt"
-    path.write_bytes(hosts[site.master.name].run(f"cat {PKI}/ca.crt").stdout)
+    path.write_bytes(hosts[site.master.name].run(f"cat {PKI}/{SERVICES_CA}.crt").stdout)
+    return path
+
+
+@pytest.fixture(scope="module")
+def cluster_ca(site, hosts, tmp_path_factory) -> Path:
+    """The certificate of the cluster's authority."""
+    path = tmp_path_factory.mktemp("ca") / "ca.crt"
+    path.write_bytes(hosts[site.master.name].run(f"cat {PKI}/{CLUSTER_CA}.crt").stdout)
     return path
 
 
@@ -98,29 +106,30 @@ def test_stand_ins_are_labelled_as_such(site, kubectl):
 
 def test_the_portal_answers_on_every_host_and_says_stand_in(site, hosts, ca):
     for host in hosts.values():
-        with forwarded(host, site.airavata.portal_node_port) as (address, port):
-            status, page = curl(ca, f"https://{address}:{port}/")
+        port = site.airavata.portal_node_port
+        with forwarded(host, port) as (address, local):
+            status, page = curl(ca, f"https://{host.node.address}:{port}/", "--connect-to", f"::{address}:{local}")
         assert status == 200 and site.airavata.gateway in page and "STAND-IN" in page
 
 
 def test_the_registry_requires_a_password_and_tls_with_the_sites_ca(site, hosts, ca):
     with forwarded(hosts[site.registry_node.name], site.registry.port) as (address, port):
-        assert curl(ca, f"https://{address}:{port}/v2/")[0] == 401
-        assert curl(ca, f"https://{address}:{port}/v2/", "-u", f"{site.registry.user}:not-it")[0] == 401
-        assert curl(ca, f"http://{address}:{port}/v2/")[0] in (0, 400)
-        public = Path("/etc/ssl/certs/ca-certificates.crt")
-        assert curl(public, f"https://{address}:{port}/v2/")[0] == 0
+        to, url = ("--connect-to", f"::{address}:{port}"), f"https://{site.registry_address}/v2/"
+        assert curl(ca, url, *to)[0] == 401
+        assert curl(ca, url, *to, "-u", f"{site.registry.user}:not-it")[0] == 401
+        assert curl(ca, url.replace("https", "http"), *to)[0] in (0, 400)
+        assert curl(Path("/etc/ssl/certs/ca-certificates.crt"), url, *to)[0] == 0
 
 
-def test_anonymous_requests_are_refused(site, hosts, ca):
+def test_anonymous_requests_are_refused(site, hosts, cluster_ca):
     for path in ("/api", "/version", "/readyz", "/metrics"):
         with forwarded(hosts[site.master.name], 6443) as (address, port):
-            assert curl(ca, f"https://{address}:{port}{path}")[0] == 401
+            assert curl(cluster_ca, f"https://{address}:{port}{path}")[0] == 401
     for host in hosts.values():
         with forwarded(host, 10250) as (address, port):
-            assert curl(ca, f"https://{address}:{port}/pods", "--insecure")[0] == 401
+            assert curl(cluster_ca, f"https://{address}:{port}/pods", "--insecure")[0] == 401
     with forwarded(hosts[site.master.name], 2379) as (address, port):
-        assert curl(ca, f"https://{address}:{port}/v3/kv/range", "-d", "{}")[0] == 0
+        assert curl(cluster_ca, f"https://{address}:{port}/v3/kv/range", "-d", "{}", "--insecure")[0] == 0
 
 
 def test_databases_and_brokers_are_not_reachable_from_outside(site, hosts):
@@ -154,7 +163,7 @@ def test_the_registrys_folders_are_those_of_the_proof_of_concept(site, hosts):
     root, host = site.registry.root, hosts[site.registry_node.name]
     assert set(output(host, f"ls {root}").split()) >= {"auth", "cert", "data", "docker-compose.yml"}
     assert output(host, f"cut -d: -f1,2 {root}/auth/htpasswd").startswith(f"{site.registry.user}:$2")
-    assert output(host, f"openssl verify -CAfile {PKI}/ca.crt {root}/cert/registry-cert.crt").endswith("OK")
+    assert output(host, f"openssl verify -CAfile {PKI}/{SERVICES_CA}.crt {root}/cert/registry-cert.crt").endswith("OK")
 
 
 def test_flannel_routes_pods_between_hosts_over_vxlan(site, hosts, kubectl):
@@ -173,8 +182,8 @@ def test_the_key_in_etcd_is_the_proof_of_concepts(site, hosts):
     key = f"{site.network.etcd_prefix}/config"
     value = output(
         hosts[site.master.name],
-        f"etcdctl --endpoints https://127.0.0.1:2379 --cacert {PKI}/ca.crt "
-        f"--cert {PKI}/etcd-client.crt --key {PKI}/etcd-client.key get --print-value-only {key}",
+        f"etcdctl --endpoints https://127.0.0.1:2379 --cacert {PKI}/etcd/ca.crt "
+        f"--cert {PKI}/etcd/root.crt --key {PKI}/etcd/root.key get --print-value-only {key}",
     )
     assert json.loads(value) == {
         "Network": str(site.network.pods),

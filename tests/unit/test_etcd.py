@@ -23,7 +23,7 @@ def session(monkeypatch):
     opened = Session(site)
     monkeypatch.setattr(opened.master, "forward", lambda _: port)
     monkeypatch.setattr(opened.vault, "pair", lambda *_: client)
-    monkeypatch.setattr(opened.vault, "authority", lambda: authority)
+    monkeypatch.setattr(opened.vault, "authority", lambda _: authority)
     return opened
 
 
