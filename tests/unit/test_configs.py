@@ -146,3 +146,12 @@ def test_apts_copies_of_the_repositorys_index_are_named_as_apt_names_them(tmp_pa
     names = [line.split()[1] for line in done.stdout.splitlines()]
     ours = apt_lists(Repository(baseurl=baseurl)).removeprefix("/var/lib/apt/lists/")
     assert len(names) > 1 and all(fnmatch(name, ours) for name in names), (ours, names)
+
+
+def test_the_admin_and_the_api_server_get_their_roles_by_bindings_only(site):
+    assert {one["metadata"]["name"]: one["roleRef"]["name"] for one in control_plane.bindings()} == {
+        "airavata-runbook:cluster-admins": "cluster-admin",
+        "airavata-runbook:kubelet-client": "system:kubelet-api-admin",
+    }
+    subjects = control_plane.certificates(site)
+    assert [name for name, one in subjects.items() if one.organization == "system:masters"] == ["super-admin"]
