@@ -8,7 +8,7 @@ from airavata_runbook.errors import NotYet
 
 PATH = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
 # With --raw kubectl neither asks for the API's resources nor leaves a cache of them in root's home.
-KUBECTL = "kubectl --request-timeout=10s --kubeconfig /etc/kubernetes/super-admin.conf"
+KUBECTL = "kubectl --request-timeout=5s --kubeconfig /etc/kubernetes/super-admin.conf"
 
 
 @dataclass(frozen=True)
