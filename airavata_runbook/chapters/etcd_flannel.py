@@ -10,19 +10,39 @@ from airavata_runbook.configs import node
 from airavata_runbook.engine.step import Rows, Target, check, everywhere, master, step
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts.parallel import run_parallel
-from airavata_runbook.resources import Cleared, Condition, EtcdAccess, EtcdKey, Resource, RoleBinding, Service
+from airavata_runbook.resources import (
+    Cleared,
+    Condition,
+    EtcdAccess,
+    EtcdKey,
+    EtcdStore,
+    File,
+    NodeObject,
+    PodNetwork,
+    Resource,
+    RoleBinding,
+    Service,
+)
+from airavata_runbook.resources.etcd_store import INITIALIZED
 from airavata_runbook.resources.role_binding import KUBECTL
 from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI
+
+COMMON = "/etc/kubernetes/config"  # read by all services of Kubernetes
 
 
 @step("etcd", on=master)
 def etcd_service(target: Target) -> Iterator[Resource]:
+    yield EtcdStore()
     yield Service("etcd", ["/etc/etcd/etcd.conf", *_pair("etcd/server"), f"{PKI}/{ETCD_CA}.crt"], package="etcd")
     # etcdctl retries for seconds when etcd does not run, so systemctl is asked first.
     yield Condition(
         "etcd to answer",
         f"systemctl -q is-active etcd && {etcd.ETCDCTL} endpoint health",
         remedy="journalctl -u etcd",
+    )
+    yield File(
+        INITIALIZED,
+        "# etcd has run. If its data in /var/lib/etcd is lost, the runbook does not start it with an empty store.\n",
     )
 
 
@@ -36,13 +56,12 @@ def network_config(target: Target) -> Iterator[Resource]:
     yield EtcdKey(f"{target.site.network.etcd_prefix}/config", node.flannel_network(target.site))
 
 
-@step("Control plane", on=master)
-def control_plane(target: Target) -> Iterator[Resource]:
-    common = "/etc/kubernetes/config"
+@step("API server", on=master)
+def api_server(target: Target) -> Iterator[Resource]:
     yield Service(
         "kube-apiserver",
         [
-            common,
+            COMMON,
             "/etc/kubernetes/apiserver",
             *_pair("apiserver"),
             f"{PKI}/{CLUSTER_CA}.crt",
@@ -60,8 +79,15 @@ def control_plane(target: Target) -> Iterator[Resource]:
     yield Condition(
         "the API server to answer", f"{KUBECTL} get --raw /readyz", deadline=180, remedy="journalctl -u kube-apiserver"
     )
-    for binding in configs.bindings():
-        yield RoleBinding(binding)
+
+
+@step("Role bindings of the admin and of the API server", on=master)
+def role_bindings(target: Target) -> Iterator[Resource]:
+    yield from map(RoleBinding, configs.bindings())
+
+
+@step("Controller manager and scheduler", on=master)
+def controllers(target: Target) -> Iterator[Resource]:
     yield Condition(
         "the API server to be ready",
         check=lambda: readiness.api_server_missing(target.session),
@@ -71,7 +97,7 @@ def control_plane(target: Target) -> Iterator[Resource]:
     for name in ("controller-manager", "scheduler"):
         yield Service(
             f"kube-{name}",
-            [common, f"/etc/kubernetes/{name}", f"/etc/kubernetes/{name}.conf", *_pair(name)],
+            [COMMON, f"/etc/kubernetes/{name}", f"/etc/kubernetes/{name}.conf", *_pair(name)],
             package="kubernetes-master",
         )
 
@@ -89,22 +115,23 @@ def pod_network(target: Target) -> Iterator[Resource]:
         "test -s /run/flannel/subnet.env && test -s /etc/cni/net.d/10-airavata.conflist",
         remedy="journalctl -u flanneld",
     )
+    yield PodNetwork(str(target.node.address))
 
 
 @step("kubelet and kube-proxy")
 def node_services(target: Target) -> Iterator[Resource]:
-    common = "/etc/kubernetes/config"
     yield Service(
         "kubelet",
-        [common, "/etc/kubernetes/kubelet", "/etc/kubernetes/kubelet.yaml", "/etc/kubernetes/kubelet.conf", *_pair("kubelet")],
+        [COMMON, "/etc/kubernetes/kubelet", "/etc/kubernetes/kubelet.yaml", "/etc/kubernetes/kubelet.conf", *_pair("kubelet")],
         package="kubernetes-node",
     )
     yield Service(
         "kube-proxy",
-        [common, "/etc/kubernetes/proxy", "/etc/kubernetes/proxy.yaml", "/etc/kubernetes/proxy.conf", *_pair("kube-proxy")],
+        [COMMON, "/etc/kubernetes/proxy", "/etc/kubernetes/proxy.yaml", "/etc/kubernetes/proxy.conf", *_pair("kube-proxy")],
         package="kubernetes-node",
     )
     address = str(target.node.address)
+    yield NodeObject(address)
     yield Condition(
         f"node {address} to be Ready",
         check=lambda: readiness.node_missing(target.session, address),
@@ -132,7 +159,7 @@ def leases(session: Session) -> Rows:
     )
     rows = [["host", "address", "lease in etcd", "subnet on the host", "equal"]]
     for one in everywhere(session.site):
-        lease, addresses = in_etcd.get(str(one.address), "none"), on_hosts[one.name]
+        lease, addresses = _subnet(in_etcd.get(str(one.address))), on_hosts[one.name]
         if isinstance(addresses, Exception):
             raise addresses
         subnets = {_network(address, one.name) for address in addresses}
@@ -146,6 +173,10 @@ def leases(session: Session) -> Rows:
             remedy="restart flanneld on that host, then delete its pods, so that they start with new addresses",
         )
     return rows
+
+
+def _subnet(lease: etcd.Lease | None) -> str:
+    return lease.subnet if lease else "none"
 
 
 def _network(address: str, host: str) -> str:
@@ -165,7 +196,9 @@ STEPS = [
     etcd_service,
     etcd_users,
     network_config,
-    control_plane,
+    api_server,
+    role_bindings,
+    controllers,
     pod_network,
     node_services,
     superseded,

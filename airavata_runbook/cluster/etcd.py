@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from airavata_runbook.cluster.memory_file import MemoryFile
 from airavata_runbook.cluster.session import Session
@@ -55,21 +55,30 @@ def client(session: Session) -> "Iterator[etcd3.Etcd3Client]":
         ) from None
 
 
-def leases(session: Session) -> dict[str, str]:
-    """flannel's leases in etcd: public address of a host → its pod subnet ("10.244.5.0/24")."""
+class Lease(NamedTuple):
+    """A host's lease. subnet: of its pods, "10.244.5.0/24". mac: of its interface flannel.1, "" where flannel does not say."""
+
+    subnet: str
+    mac: str
+
+
+def leases(session: Session) -> dict[str, Lease]:
+    """flannel's leases in etcd, by the public address of the host."""
     prefix = f"{session.site.network.etcd_prefix}/subnets/"
     with client(session) as etcd:
         return parse_leases([(value, meta.key) for value, meta in etcd.get_prefix(prefix)], prefix)
 
 
-def parse_leases(entries: Iterable[tuple[bytes, bytes]], prefix: str) -> dict[str, str]:
-    """Public address → pod subnet, from the (value, key) pairs in etcd. Raises StepFailed, which names the invalid key."""
+def parse_leases(entries: Iterable[tuple[bytes, bytes]], prefix: str) -> dict[str, Lease]:
+    """The leases from the (value, key) pairs in etcd. Raises StepFailed, which names the invalid key."""
     found = {}
     for value, key in entries:
         name = key.decode(errors="replace").removeprefix(prefix)
         try:
-            found[str(ip_address(json.loads(value)["PublicIP"]))] = str(ip_network(name.replace("-", "/")))
-        except (ValueError, LookupError, TypeError) as error:
+            data = json.loads(value)
+            mac = str((data.get("BackendData") or {}).get("VtepMAC", ""))
+            found[str(ip_address(data["PublicIP"]))] = Lease(str(ip_network(name.replace("-", "/"))), mac)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise StepFailed(
                 "invalid lease in etcd",
                 where=prefix + name[:100],

@@ -4,7 +4,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine import planned
@@ -246,5 +246,5 @@ def probe(resources: Sequence[Resource], context: Context) -> list[Found]:
         for name, answer in (context.host.run_batch(fragments) if fragments else {}).items():
             found[int(name)] = Found(answer.stdout, answer.status)
     for position, request in asked.items():  # an exception is raised when its resource is compared, and reported for it
-        found[position] = Found(answer=request.exception() or request.result())
+        found[position] = replace(found[position], answer=request.exception() or request.result())
     return found

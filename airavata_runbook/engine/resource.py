@@ -80,7 +80,7 @@ class Resource(Protocol):
 
 @runtime_checkable
 class ApiResource(Protocol):
-    """A resource whose state is read from an API; those of a step are read in parallel."""
+    """A resource whose state is read from an API, and from the host if it has a probe; those of a step in parallel."""
 
     def probe(self) -> str:
         return ""

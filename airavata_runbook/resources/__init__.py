@@ -8,11 +8,14 @@ from airavata_runbook.resources.certificate import Authority, Certificate, Signi
 from airavata_runbook.resources.condition import Condition
 from airavata_runbook.resources.etcd_access import EtcdAccess
 from airavata_runbook.resources.etcd_key import EtcdKey
+from airavata_runbook.resources.etcd_store import EtcdStore
 from airavata_runbook.resources.file import Block, File, Folder, Upload
 from airavata_runbook.resources.image import Image
 from airavata_runbook.resources.kernel import Sysctls
 from airavata_runbook.resources.kube_object import KubeObject
+from airavata_runbook.resources.node_object import NodeObject
 from airavata_runbook.resources.package import Packages
+from airavata_runbook.resources.pod_network import PodNetwork
 from airavata_runbook.resources.role_binding import RoleBinding
 from airavata_runbook.resources.secret import Generated, Htpasswd
 from airavata_runbook.resources.service import Service
@@ -29,14 +32,17 @@ __all__ = [
     "Context",
     "EtcdAccess",
     "EtcdKey",
+    "EtcdStore",
     "File",
     "Folder",
     "Generated",
     "Htpasswd",
     "Image",
     "KubeObject",
+    "NodeObject",
     "NotYet",
     "Packages",
+    "PodNetwork",
     "Removed",
     "Resource",
     "RoleBinding",

@@ -1,11 +1,15 @@
 """A key in etcd that is created but never overwritten, as by `etcdctl mk` in the POC (row 6)."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from airavata_runbook.cluster import etcd
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet, StepFailed
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -21,15 +25,12 @@ class EtcdKey(ApiResource):
 
     def ask(self, context: Context) -> bytes | None:
         """The value under the key, or None."""
-        if context.planning and "service etcd" in context.touched:
-            raise NotYet("etcd runs")
-        try:
+
+        def get() -> bytes | None:
             with etcd.client(context.session) as client:
                 return client.get(self.key)[0]
-        except etcd.NoAnswer:
-            if context.planning:
-                raise NotYet("etcd answers") from None
-            raise
+
+        return ask_etcd(context, get)
 
     def change(self, found: Found, context: Context) -> Change | None:
         present, wanted = found.answered(), json.dumps(self.value)
@@ -51,6 +52,18 @@ class EtcdKey(ApiResource):
         with etcd.client(context.session) as client:
             if not client.put_if_not_exists(self.key, wanted):
                 raise StepFailed("another client created the etcd key at the same time", where=self.key, retryable=True)
+
+
+def ask_etcd(context: Context, ask: Callable[[], T]) -> T:
+    """What `ask` returns. Raises NotYet in a plan when etcd is to be started first, or does not answer."""
+    if context.planning and "service etcd" in context.touched:
+        raise NotYet("etcd runs")
+    try:
+        return ask()
+    except etcd.NoAnswer:
+        if context.planning:
+            raise NotYet("etcd answers") from None
+        raise
 
 
 def _parsed(value: bytes) -> object:

@@ -40,11 +40,17 @@ def test_drift_is_listed_exactly_and_repaired_exactly(first, site_file, site):
     namespace, key = site.airavata.namespace, f"{site.network.etcd_prefix}/config"
     over_ssh(site, worker, "echo 'vm.swappiness = 1' >> /etc/sysctl.d/90-airavata-runbook.conf; systemctl stop kube-proxy")
     assert "deleted" in kubectl(site, f"-n {namespace} delete service portal")
+    # A kubelet registers only when it starts; flanneld makes a deleted interface anew with another MAC and without routes.
+    address = str(site.node(worker).address)
+    assert "deleted" in kubectl(site, f"delete node {address}")
+    over_ssh(site, worker, "ip link delete flannel.1")
     assert etcdctl(site, f"del {key}").strip() == "1"
     drift = {
         ("02-install", "host_settings", worker, "file /etc/sysctl.d/90-airavata-runbook.conf"): "new content",
         ("03-etcd-flannel", "network_config", site.master.name, f"etcd key {key}"): "create",
+        ("03-etcd-flannel", "pod_network", worker, "pod network: flannel.1 and its routes"): "restart flanneld",
         ("03-etcd-flannel", "node_services", worker, "service kube-proxy"): "start",
+        ("03-etcd-flannel", "node_services", worker, f"Node {address}"): "restart the kubelet",
         ("05-deploy-airavata", "servers", site.master.name, f"Service {namespace}/portal"): "create",
     }
 

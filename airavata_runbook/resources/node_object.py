@@ -1,0 +1,57 @@
+"""The Node object of a host in the cluster: a running kubelet registers only when it starts."""
+
+import time
+from dataclasses import dataclass
+
+from airavata_runbook.cluster.kube import ApiError
+from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
+from airavata_runbook.errors import NotYet, StepFailed
+
+DEADLINE = 60.0  # seconds for a kubelet to register after its start; 4 were measured
+
+
+@dataclass(frozen=True)
+class NodeObject(ApiResource):
+    """name: of the node. One that was deleted, or lost with etcd's data, is registered again by a restart of the kubelet."""
+
+    name: str
+
+    @property
+    def label(self) -> str:
+        return f"Node {self.name}"
+
+    def ask(self, context: Context) -> bool:
+        """Whether the API server has the object."""
+        try:
+            context.session.kube().core.read_node(self.name)
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            if context.planning:
+                raise NotYet("the API server answers") from None
+            raise
+        return True
+
+    def change(self, found: Found, context: Context) -> Change | None:
+        if "service kubelet" in context.touched or found.answered():
+            return None  # its start registers the node
+        return Change(
+            "restart the kubelet",
+            "the API server has no such node, and a kubelet registers only when it starts\n",
+            call=lambda: self._restart(context),
+            shown="systemctl restart kubelet",
+            touches=frozenset({"service kubelet"}),
+        )
+
+    def _restart(self, context: Context) -> None:
+        result = context.host.run("systemctl restart kubelet")
+        end = time.monotonic() + DEADLINE
+        while result.status or not self.ask(context):
+            if result.status or time.monotonic() > end:
+                raise StepFailed(
+                    "the kubelet did not register its node",
+                    found=result.last_lines if result.status else f"no node {self.name} after {DEADLINE:.0f} s",
+                    remedy="journalctl -u kubelet",
+                    retryable=True,
+                )
+            context.host.pause(0.2)

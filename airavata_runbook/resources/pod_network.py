@@ -1,0 +1,78 @@
+"""The pod network of a host as it is now: flannel's interface, and a route to the subnet of every other host."""
+
+import time
+from dataclasses import dataclass
+
+from airavata_runbook.cluster import etcd
+from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
+from airavata_runbook.errors import StepFailed
+from airavata_runbook.resources.etcd_key import ask_etcd
+
+DEADLINE = 30.0  # seconds for flanneld to set up the interface and its routes
+# A deleted flannel.1 is made anew by flanneld with another MAC and without routes; only a restart sets them up.
+LOOK = """ip -o link show flannel.1 2>/dev/null | sed -n 's#.*link/ether \\([0-9a-f:]*\\).*#mac \\1#p'
+ip -4 route show dev flannel.1 2>/dev/null | sed 's/^/route /'
+ip -4 neigh show dev flannel.1 2>/dev/null | sed 's/^/neighbour /'
+true"""
+
+
+@dataclass(frozen=True)
+class PodNetwork(ApiResource):
+    """flannel.1 with the MAC of the host's lease in etcd, and a route and a neighbour entry for every other lease.
+
+    address: the host's own in the site file.
+    """
+
+    address: str
+    label = "pod network: flannel.1 and its routes"
+
+    def probe(self) -> str:
+        return LOOK
+
+    def ask(self, context: Context) -> dict[str, etcd.Lease]:
+        return ask_etcd(context, lambda: etcd.leases(context.session))
+
+    def change(self, found: Found, context: Context) -> Change | None:
+        if "service flanneld" in context.touched:
+            return None  # its start sets up everything
+        missing = self._missing(found.text, found.answered())
+        if not missing:
+            return None
+        return Change(
+            "restart flanneld",
+            "".join(f"{line}\n" for line in missing),
+            call=lambda: self._restart(context),
+            shown="systemctl restart flanneld",
+            touches=frozenset({"service flanneld"}),
+        )
+
+    def _missing(self, printed: str, leases: dict[str, etcd.Lease]) -> list[str]:
+        lines = [line.split() for line in printed.splitlines()]
+        own, macs = leases.get(self.address), [line[1] for line in lines if line[0] == "mac"]
+        routes = {line[1] for line in lines if line[0] == "route"}
+        neighbours = {line[1] for line in lines if line[0] == "neighbour"}
+        if own is None:
+            return ["the host has no lease in etcd"]
+        if not macs:
+            return ["there is no interface flannel.1"]
+        missing = [f"flannel.1 has MAC {macs[0]}, its lease {own.mac}"] if own.mac not in ("", macs[0]) else []
+        for address, lease in sorted(leases.items()):
+            if address != self.address:
+                gateway = lease.subnet.partition("/")[0]
+                missing += [] if lease.subnet in routes else [f"no route to {lease.subnet} of {address}"]
+                missing += [] if gateway in neighbours else [f"no neighbour entry {gateway} of {address}"]
+        return missing
+
+    def _restart(self, context: Context) -> None:
+        result = context.host.run("systemctl restart flanneld")
+        end = time.monotonic() + DEADLINE
+        while result.status or (missing := self._missing(context.host.run(LOOK).text, etcd.leases(context.session))):
+            if result.status or time.monotonic() > end:
+                raise StepFailed(
+                    "flanneld did not set up the pod network",
+                    found=result.last_lines if result.status else "; ".join(missing),
+                    needed=f"within {DEADLINE:.0f} s",
+                    remedy="journalctl -u flanneld",
+                    retryable=True,
+                )
+            context.host.pause(0.2)
