@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     for added in (run, plan):
         added.add_argument("--from", metavar="CHAPTER", dest="start", help="the first chapter to execute, for example 03")
         added.add_argument("--to", metavar="CHAPTER", help="the last chapter to execute")
+        added.add_argument("--disruptive", action="store_true", help="let 06-verify delete a replica of the API server")
         added.add_argument("--only", metavar="CHAPTER", help="execute this chapter only")
         added.set_defaults(plan=added is plan)
     reset.add_argument("--data", action="store_true", help="also remove the registry's images, the databases and their secrets")
@@ -117,7 +118,7 @@ def _run(options: argparse.Namespace) -> None:
 
     if options.only is not None and (options.start is not None or options.to is not None):
         raise SiteError("--only cannot be combined with --from or --to")
-    settings = parse_settings(options.settings)
+    settings = parse_settings(options.settings) | ({"verify.disruptive": True} if options.disruptive else {})
     runner.run(options.site, settings, start=options.start, to=options.to, only=options.only, plan=options.plan)
 
 

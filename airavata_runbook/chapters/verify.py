@@ -8,6 +8,7 @@ from thrift.Thrift import TException
 from thrift.transport.TTransport import TTransportException
 
 from airavata_runbook.chapters import etcd_flannel, registry
+from airavata_runbook.chapters.health import hosts_health, restarting_pods, undecided
 from airavata_runbook.chapters.probes import (
     SYSTEM,
     answering_node,
@@ -46,11 +47,21 @@ def nodes(session: Session) -> Rows:
     names = {str(node.address): node.name for node in everywhere(session.site)}
     missing = {name: node_missing(session, address) for address, name in names.items()}
     _fail_on("nodes are not Ready", [f"{name}: {why}" for name, why in missing.items() if why])
+    listed = session.kube().core.list_node().items
+    _fail_on("nodes need a decision of yours", [line for one in listed for line in undecided(one, names)])
     read = session.kube().core.read_node
     return [
         ["node", "host", "kubelet", "state"],
         *([address, name, read(address).status.node_info.kubelet_version, "Ready"] for address, name in names.items()),
     ]
+
+
+@check("Failed units and disk space")
+def units(session: Session) -> Rows:
+    """Rows of host, failed units of systemd and disks. Units that are not the runbook's are only listed."""
+    rows, problems = hosts_health(session)
+    _fail_on("hosts need attention", problems)
+    return [["host", "failed units", "disks"], *rows]
 
 
 @check("Workloads and their pods")
@@ -61,6 +72,7 @@ def pods(session: Session) -> Rows:
     wanted += [(stack.namespace, kind, name) for component in stack.components for kind, name in component.waits_for]
     missing = {name: workload_missing(session, kind, namespace, name) for namespace, kind, name in wanted}
     _fail_on("workloads are not ready", [f"{name}: {why}" for name, why in missing.items() if why])
+    _fail_on("pods restart again and again", restarting_pods(session, [SYSTEM, stack.namespace]))
     stand_ins = {component.name for component in stack.components if component.stand_in}
     return [
         ["namespace", "workload", "pods", "note"],
@@ -239,6 +251,8 @@ def replica_killed(session: Session) -> Rows:
     """Rows of event and result. One pod of the API server is deleted while two threads call the API."""
     if skipped := _skipped(session, "api-server"):
         return skipped
+    if not session.site.verify.disruptive:
+        return [["not verified", "reason"], ["api-server", "it deletes a pod: set verify.disruptive, or run with --disruptive"]]
     pod = min(api_pods(session))
     with calling_api(session) as calls:
         session.kube().core.delete_namespaced_pod(pod, session.site.airavata.namespace)
@@ -283,6 +297,7 @@ def _fail_on(message: str, problems: list[str]) -> None:
 STEPS = [
     nodes,
     pods,
+    units,
     leases,
     pod_to_pod,
     services,

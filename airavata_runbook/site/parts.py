@@ -172,6 +172,12 @@ class Airavata(Model):
     secrets: dict[Name, SecretRef] = {}
 
 
+class Verify(Model):
+    """What 06-verify may do. disruptive: it deletes a replica of the API server and watches that no call fails."""
+
+    disruptive: YesNo = False
+
+
 class Lab(Model):
     """Only for hosts that `airavata-runbook lab up` creates on this machine. memory: MiB a host, a soft limit.
 
@@ -200,6 +206,7 @@ class Sections(Model):
     versions: Versions = Versions()
     registry: Registry = Registry()
     airavata: Airavata = Airavata()
+    verify: Verify = Verify()
     ignore_checks: list[CheckName] = []
     lab: Annotated[Lab | None, GetPydanticSchema(lambda _, schema_of: schema_of(Lab))] = None
 

@@ -85,6 +85,7 @@ FULL = {  # every key that a site file can have
         "secrets": {"airavata-server": "file:airavata-server.properties"},
     },
     "ignore_checks": ["swap", "machine-id"],
+    "verify": {"disruptive": True},
     "lab": {"bridge": "lab4", "network": "10.94.0.0/24", "firewall": "closed", "memory": 2048},
 }
 FREE = {("airavata", "images"), ("airavata", "secrets")}  # their keys are names that a site chooses
