@@ -67,10 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     run = command("run", _run, "execute a site's notebooks in order")
     plan = command("plan", _run, "show what a run would change; change nothing")
     reset = command("reset", _reset, "remove from the hosts what the runbook made; shows it and asks first")
+    remove = command("remove", _remove, "drain a host, take it out of the cluster, and remove what the runbook made on it")
     check = command("check", _check, "run the preflight checks on a site; change nothing")
     command("runs", _runs, "list a site's runs, plans and resets that are kept on this machine")
     kubeconfig = command("kubeconfig", _kubeconfig, "print the path of a kubeconfig that works from this machine")
-    for added in (run, plan, reset, check):
+    for added in (run, plan, reset, remove, check):
         added.add_argument(
             "--set",
             action="append",
@@ -86,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--only", metavar="CHAPTER", help="execute this chapter only")
         added.set_defaults(plan=added is plan)
     reset.add_argument("--data", action="store_true", help="also remove the registry's images, the databases and their secrets")
-    reset.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    remove.add_argument("host", help="the name of a worker in the site file; delete it there afterwards")
+    for added in (reset, remove):
+        added.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     check.add_argument("--offline", action="store_true", help="check the site file only; connect to no host")
     kubeconfig.add_argument("--stop", action="store_true", help="stop the SSH forward that an earlier call left open")
 
@@ -127,6 +130,13 @@ def _reset(options: argparse.Namespace) -> None:
 
     settings = parse_settings(options.settings)
     reset.reset(Site.load(options.site, settings), options.data, options.yes, settings)
+
+
+def _remove(options: argparse.Namespace) -> None:
+    from airavata_runbook.run import reset
+
+    settings = parse_settings(options.settings)
+    reset.remove(Site.load(options.site, settings), options.host, options.yes, settings)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -9,7 +9,19 @@ from airavata_runbook.engine.step import Target, master, step
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.mirror import packages as mirror
 from airavata_runbook.pki.types import Subject
-from airavata_runbook.resources import Authority, Block, Build, Certificate, File, Packages, Resource, SigningKey, Sysctls, Upload
+from airavata_runbook.resources import (
+    Authority,
+    Block,
+    Build,
+    Certificate,
+    File,
+    Packages,
+    Resource,
+    SigningKey,
+    SiteRecord,
+    Sysctls,
+    Upload,
+)
 from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI, SERVICES_CA
 
 
@@ -50,9 +62,10 @@ def host_settings(target: Target) -> Iterator[Resource]:
     yield Sysctls(node.SYSCTLS, modules=node.MODULES)
 
 
-@step("Certificate authorities", on=master)
+@step("Certificate authorities, and the record of the site", on=master)
 def authorities(target: Target) -> Iterator[Resource]:
     name = target.site.name
+    yield SiteRecord(target.site)
     yield Authority(CLUSTER_CA, f"{name} authority")
     yield Authority(ETCD_CA, f"{name} etcd authority")
     yield Authority(FRONT_PROXY_CA, f"{name} front proxy authority")

@@ -13,6 +13,7 @@ from airavata_runbook.configs.repository import apt_lists
 from airavata_runbook.engine.step import Target, registry_node, step
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.resources import Absent, Cleared, Removed, Resource, Stopped
+from airavata_runbook.site.life import RECORD
 from airavata_runbook.stacks import storage_folders
 from airavata_runbook.wellknown import SECRETS
 
@@ -157,6 +158,7 @@ def databases(target: Target) -> Iterator[Resource]:
 
 @step("Secrets of the databases")
 def secrets(target: Target) -> Iterator[Resource]:
+    yield Absent(RECORD, parents=("/etc/airavata-runbook",))
     yield Absent(SECRETS, parents=("/etc/airavata-runbook",))
 
 

@@ -8,6 +8,7 @@ from airavata_runbook.hosts.facts import HOST_FACTS
 from airavata_runbook.hosts.snapshot import Fact
 from airavata_runbook.mirror.catalogue import MAINTAINER, PACKAGES
 from airavata_runbook.site import Site
+from airavata_runbook.site.life import LOOK, parse_look
 from airavata_runbook.site.parts import Node
 
 PROGRAMS, STATE, CONTAINERS = "/usr", "/var/lib", "/var/lib/containerd"  # what packages, etcd and kubelet, and images fill
@@ -78,6 +79,15 @@ class RegistryAddresses(Fact[list[str]]):
         return sorted({line.split()[0] for line in text.splitlines() if line.strip()})
 
 
+class SiteRecord(Fact[tuple[bool, str]]):
+    """(whether the host is part of a cluster, the record of the site that it was made with, or "")."""
+
+    command = LOOK
+
+    def parse(self, text: str) -> tuple[bool, str]:
+        return parse_look(text)
+
+
 class FileSystem(NamedTuple):
     """mount: where it is mounted. free: bytes."""
 
@@ -143,6 +153,7 @@ def preflight_facts(site: Site, node: Node) -> list[Fact[Any]]:
         CgroupControllers(),
         ForeignPackages(),
         RegistryAddresses(site),
+        SiteRecord(),
         FreeSpace(filled_folders(site, node)),
     ]
     return facts if site.repository.folder else [*facts, PackageIndexError(site)]

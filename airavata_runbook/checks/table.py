@@ -18,6 +18,7 @@ from airavata_runbook.checks.facts import (
     Listening,
     PackageIndexError,
     RegistryAddresses,
+    SiteRecord,
 )
 from airavata_runbook.checks.references import check_references
 from airavata_runbook.checks.types import Check, HostCheck, PeerCheck, Problem, SessionCheck, SiteCheck
@@ -28,6 +29,7 @@ from airavata_runbook.hosts.snapshot import Fact, HostSnapshot
 from airavata_runbook.mirror.catalogue import PACKAGE, check_versions, of_host
 from airavata_runbook.site import Site
 from airavata_runbook.site.fields import without_login
+from airavata_runbook.site.life import departures
 from airavata_runbook.site.stack_file import SYSTEM, StackError
 from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, FLANNEL_PORT, KUBELET_PORT, NODE_PORTS
 
@@ -218,6 +220,12 @@ def _registry_name(site: Site, host: HostSnapshot) -> Iterator[Problem]:
         )
 
 
+def _fixed_fields(site: Site, host: HostSnapshot) -> Iterator[Problem]:
+    living, recorded = host[SiteRecord]
+    for one in departures(recorded, site, living) if recorded and host.node == site.master else ():
+        yield Problem(f"{one.field}: {one.found}", one.needed, one.remedy)
+
+
 def _settings(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     derive_node_settings(host)
     yield from ()
@@ -285,6 +293,7 @@ CHECKS: tuple[Check, ...] = (
     HostCheck("clock", f"within {CLOCK_SKEW:.0f} s of this machine's", _clock),
     HostCheck("networks", "of pods and services do not overlap a host's address", _networks),
     HostCheck("registry-name", "resolves to the registry's host, or not at all", _registry_name),
+    HostCheck("fixed-fields", "of the site file are as the site was made with, if it exists already", _fixed_fields),
     HostCheck("settings", "of the kubelet and kube-proxy can be derived from the host's facts", _settings),
     HostCheck("repository", "the hosts can download its package index, unless it is a folder of theirs", _repository),
     PeerCheck("hostname", "unique", partial(_unique, facts.Hostname, "hostnamectl set-hostname NAME")),

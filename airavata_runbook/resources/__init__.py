@@ -19,6 +19,7 @@ from airavata_runbook.resources.pod_network import PodNetwork
 from airavata_runbook.resources.role_binding import RoleBinding
 from airavata_runbook.resources.secret import Generated, Htpasswd
 from airavata_runbook.resources.service import Service
+from airavata_runbook.resources.site_record import SiteRecord
 
 __all__ = [
     "Absent",
@@ -48,6 +49,7 @@ __all__ = [
     "RoleBinding",
     "Service",
     "SigningKey",
+    "SiteRecord",
     "Stopped",
     "Sysctls",
     "Upload",

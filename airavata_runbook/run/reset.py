@@ -2,38 +2,45 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from airavata_runbook.chapters.reset import DATA_STEPS, STEPS
+from airavata_runbook.cluster import node_removal
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine.report import Report
 from airavata_runbook.engine.step import Step
 from airavata_runbook.errors import STOPPED_BY_USER, RunbookError, SiteError, StepFailed
 from airavata_runbook.local import paths
+from airavata_runbook.resources import File
 from airavata_runbook.run.page import step_line
 from airavata_runbook.run.record import RunRecord
 from airavata_runbook.run.report import ChapterError
 from airavata_runbook.site import Site
+from airavata_runbook.site.life import RECORD, record
 
 KEPT = "the registry's images, the databases' folders and their secrets (--data removes them too)"
 
 
-def reset(site: Site, data: bool = False, yes: bool = False, settings: Mapping[str, object] | None = None) -> None:
+def reset(
+    site: Site, data: bool = False, yes: bool = False, settings: Mapping[str, object] | None = None, leaving: str = ""
+) -> None:
     """Remove what the runbook made on the site's hosts.
 
     data: also images, databases and their secrets. yes: do not ask. settings: the site's fields that `--set` changed, for
-    its record. What stays in any case: chapters/reset.py.
+    its record. leaving: only from the host of this name, which is drained first and taken out of the cluster.
+    What stays in any case: chapters/reset.py.
     A host that fails is left as it is, and the others continue. Raises SiteError when there is no terminal to ask on,
     StepFailed at the end when a host did not complete.
     """
     if not yes and not sys.stdin.isatty():
         raise SiteError("a reset asks for confirmation, and standard input is no terminal", needed="a terminal, or --yes")
-    print(f"site {site.name}: what a reset removes")
+    hosts = [leaving] if leaving else [node.name for node in site.nodes]
+    print(f"site {site.name}: what a reset removes" + (f" from {leaving}" if leaving else ""))
     chosen = [*STEPS, *(DATA_STEPS if data else [])]
-    planned = _Progress()
+    planned = _Progress(others={node.name for node in site.nodes} - set(hosts))
     for step in chosen:
         planned.run(step, site, plan=True)
-    if len(planned.failed) == len(site.nodes):
+    if len(planned.failed) == len(hosts):
         raise planned.error()
     count = sum(report.would_change for report in planned.reports)
     print(
@@ -41,17 +48,47 @@ def reset(site: Site, data: bool = False, yes: bool = False, settings: Mapping[s
         + ("" if data else f"; kept: {KEPT}")
         + (f"; left out, see above: {', '.join(sorted(planned.failed))}" if planned.failed else "")
     )
-    if not count or not (yes or _confirmed(site)):
+    if not (count or leaving) or not (yes or _confirmed(site)):
         print("nothing was changed")
         return
-    with session_of(site).lock.held("airavata-runbook reset"):
+    session = session_of(site)
+    with session.lock.held("airavata-runbook " + (f"remove of {leaving}" if leaving else "reset")):
+        if leaving:
+            print(f"moving the pods of {leaving} to other hosts", flush=True)
+            node_removal.drain(session, str(site.node(leaving).address))
         _remove(site, chosen, planned, RunRecord(site.name, paths.base_dir(), "reset", settings=settings))
+        if leaving:
+            node_removal.forget(session, str(site.node(leaving).address))
+            session.master.run(File(RECORD, record(site, without=leaving)).write_script())
+
+
+def remove(site: Site, host: str, yes: bool = False, settings: Mapping[str, object] | None = None) -> None:
+    """Take a host out of the site: drain its node, remove what the runbook made on it, forget its node and lease.
+
+    Raises SiteError for a host that the others need, else as `reset`.
+    """
+    node = site.node(host)
+    needed = {"the master": site.master, "the registry's host": site.registry_node, "the databases' host": site.storage_node}
+    if roles := [role for role, one in needed.items() if one == node]:
+        raise SiteError(
+            "this host cannot be removed from the site",
+            where=f"host {host}",
+            found=", ".join(roles),
+            needed="a worker without the registry and the databases",
+            remedy=f"airavata-runbook reset {site.name} removes the runbook from all hosts",
+        )
+    reset(site, yes=yes, settings=settings, leaving=host)
+    print(f"now delete {host} from the site file, and run again: the other hosts then forget its name")
 
 
 class _Progress:
-    """The reports of a reset's steps so far. failed: the hosts that failed in one, or in `plan`; later steps leave them out."""
+    """The reports of a reset's steps so far. failed: the hosts that failed in one, or in `plan`; later steps leave them out.
 
-    def __init__(self, plan: "_Progress | None" = None):
+    others: hosts that are not reset.
+    """
+
+    def __init__(self, plan: "_Progress | None" = None, others: Collection[str] = ()):
+        self.others: frozenset[str] = plan.others if plan else frozenset(others)
         self.reports: list[Report] = []
         self.failed: set[str] = set(plan.failed) if plan else set()
         self.messages: list[str] = list(plan.messages) if plan else []
@@ -59,7 +96,7 @@ class _Progress:
     def run(self, step: Step, site: Site, plan: bool = False) -> None:
         """Run a step, or plan it. Raises KeyboardInterrupt when the user stopped it, after keeping its report."""
         try:
-            report = step(site, plan=plan, leave_out=frozenset(self.failed))
+            report = step(site, plan=plan, leave_out=self.others | self.failed)
         except StepFailed as error:  # the step has shown it
             if error.report is None:
                 raise
@@ -81,8 +118,8 @@ class _Progress:
         )
 
 
-def _remove(site: Site, chosen: list[Step], planned: _Progress, record: RunRecord) -> None:
-    chapter, done, started = record.begin("reset"), _Progress(planned), time.time()
+def _remove(site: Site, chosen: list[Step], planned: _Progress, run: RunRecord) -> None:
+    chapter, done, started = run.begin("reset"), _Progress(planned), time.time()
     chapter.error = ChapterError(kind="stopped", message=STOPPED_BY_USER)  # unless all steps run
     try:
         for step in chosen:
@@ -93,9 +130,9 @@ def _remove(site: Site, chosen: list[Step], planned: _Progress, record: RunRecor
         chapter.error = ChapterError(message=str(error))
         raise
     finally:
-        record.finish(chapter, done.reports, time.time() - started)
-        record.write(chapter.outcome)
-        print(record.verdict)
+        run.finish(chapter, done.reports, time.time() - started)
+        run.write(chapter.outcome)
+        print(run.verdict)
     if done.failed:
         raise done.error()
 

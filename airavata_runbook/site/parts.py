@@ -13,6 +13,7 @@ from airavata_runbook.site.fields import (
     Domain,
     ExternalSecret,
     Fingerprint,
+    Fixed,
     Folder,
     Host,
     HostAddress,
@@ -70,12 +71,12 @@ class Node(Model):
 class Network(Model):
     """Networks of pods and services, and how flannel assigns subnets to hosts (POC rows 2, 6 and 8)."""
 
-    pods: HostNetwork = IPv4Network("10.244.0.0/16")
-    services: HostNetwork = IPv4Network("10.254.0.0/16")
-    subnet_length: Annotated[int, whole(8, 28)] = 24
+    pods: Annotated[HostNetwork, Fixed("in which all pods have their addresses")] = IPv4Network("10.244.0.0/16")
+    services: Annotated[HostNetwork, Fixed("in which all services have their addresses")] = IPv4Network("10.254.0.0/16")
+    subnet_length: Annotated[int, whole(8, 28), Fixed("by which hosts have their leases")] = 24
     backend: Literal["vxlan"] = "vxlan"
-    etcd_prefix: Prefix = "/kube-centos/network"
-    domain: Domain = "cluster.local"
+    etcd_prefix: Annotated[Prefix, Fixed("below which the leases are")] = "/kube-centos/network"
+    domain: Annotated[Domain, Fixed("which pods know from their start")] = "cluster.local"
 
     @property
     def api_address(self) -> IPv4Address:
@@ -128,7 +129,7 @@ class Certificate(Model):
 class Registry(Model):
     """The private registry (POC rows 9 to 11). name: the host part of image references, NAME:PORT/image."""
 
-    node: Name | None = None
+    node: Annotated[Name | None, Fixed("whose disk has the images")] = None
     port: Port = 5000
     name: CommonName = "registry.internal"
     root: Folder = "/opt/registry"
@@ -160,13 +161,13 @@ class Airavata(Model):
     """
 
     stack: Name = "classic"
-    namespace: Namespace = "airavata"
+    namespace: Annotated[Namespace, Fixed("whose databases use the storage folders", data=True)] = "airavata"
     images: dict[Name, ImageSource] = {}
     stand_in: YesNo = False
     api_replicas: Annotated[int, whole(1, 50)] = 2
     gateway: Word = "default"
-    storage_node: Name | None = None
-    storage_path: Folder = "/var/lib/airavata"
+    storage_node: Annotated[Name | None, Fixed("whose disk has the databases", data=True)] = None
+    storage_path: Annotated[Folder, Fixed("which has the databases", data=True)] = "/var/lib/airavata"
     portal_node_port: NodePort = 30080
     api_node_port: NodePort = 30930
     secrets: dict[Name, SecretRef] = {}
