@@ -7,7 +7,7 @@ from functools import cache, partial
 
 from airavata_runbook import stacks
 from airavata_runbook.chapters.site_stack import references, site_images
-from airavata_runbook.checks.references import read_file, registry_certificate
+from airavata_runbook.checks.references import registry_certificate, trusted_certificates
 from airavata_runbook.cluster import readiness
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.configs import node
@@ -161,7 +161,7 @@ def trusted(session: Session) -> bytes:
     own = session.site.registry.certificate
     if own is None:
         return session.vault.authority(SERVICES_CA).cert
-    return read_file(own.chain or own.certificate, "registry.certificate")
+    return trusted_certificates(own)
 
 
 def pull_secret(session: Session, namespace: str) -> Resource:

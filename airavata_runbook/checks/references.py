@@ -3,7 +3,7 @@
 No host is contacted: secrets that are generated on the master are not read here.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,12 +13,16 @@ from airavata_runbook.hosts import vault
 from airavata_runbook.images import source as images
 from airavata_runbook.images.reference import Reference
 from airavata_runbook.local import paths
+from airavata_runbook.local.files import read_regular
+from airavata_runbook.pki import formats, pem
 from airavata_runbook.pki.chain import bundle, check_chain
 from airavata_runbook.pki.htpasswd import htpasswd_entry
+from airavata_runbook.pki.problem import Problem
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Certificate, ImageSource
 
 PARALLEL = 8  # registries contacted at a time
+LARGEST = 16 << 20  # bytes of a file that is read whole
 
 
 @dataclass(frozen=True)
@@ -56,27 +60,65 @@ def check_references(site: Site, registries: bool = False) -> Iterator[CheckedRe
 
 
 def registry_certificate(site: Site, own: Certificate) -> tuple[bytes, bytes]:
-    """The admin's own certificate for the registry with its chain, and its key (POC row 10). Raises SiteError."""
-    chain = _with_chain(own)
-    key = session_of(site).vault.secret(own.key).encode() + b"\n"
+    """The admin's own certificate for the registry with its chain, and its key (POC row 10). Raises SiteError.
+
+    Both are PEM without anything else: a byte order mark, indentation or an older label, for which Go's TLS would skip a
+    block, stay on this machine.
+    """
+    chain, key = _with_chain(own), _key(site, own)
     if problems := check_chain(chain, key, site.registry.name):
-        raise SiteError("invalid certificate of the registry", where="registry.certificate", found="; ".join(map(str, problems)))
+        raise _invalid(f"registry.certificate, {_files(own)}", problems)
     return chain, key
+
+
+def trusted_certificates(own: Certificate) -> bytes:
+    """The certificates by which clients verify the admin's own: its chain, else those in its file. Raises SiteError."""
+    return _with_chain(own.model_copy(update={"certificate": own.chain, "chain": None}) if own.chain else own)
 
 
 def read_file(path: str, field: str) -> bytes:
     """A file that a field of the site file names. Raises SiteError."""
     try:
-        return paths.resolve_path(path).read_bytes()
-    except OSError as error:
+        return read_regular(paths.resolve_path(path), LARGEST)
+    except (OSError, ValueError) as error:  # ValueError: an invalid file name
         raise SiteError("a file that the site file names is unreadable", where=field, found=str(error)) from None
 
 
 def _with_chain(own: Certificate) -> bytes:
     return bundle(
-        read_file(own.certificate, "registry.certificate.certificate"),
-        read_file(own.chain, "registry.certificate.chain") if own.chain else b"",
+        _certificates(own.certificate, "registry.certificate.certificate"),
+        _certificates(own.chain, "registry.certificate.chain") if own.chain else b"",
     )
+
+
+def _certificates(path: str, field: str) -> bytes:
+    content = read_file(path, field)
+    if problems := formats.certificate_file_problems(content, path):
+        raise _invalid(field, problems, path)
+    return pem.certificates(content)
+
+
+def _key(site: Site, own: Certificate) -> bytes:
+    kind, _, name = own.key.partition(":")
+    field = "registry.certificate.key"
+    try:
+        content = session_of(site).vault.secret(own.key).encode()
+    except SiteError:
+        if kind == "file" and (problems := formats.key_file_problems(read_file(name, field), name)):
+            raise _invalid(field, problems, name) from None  # it is not text
+        raise
+    if problems := formats.key_file_problems(content, name if kind == "file" else "FILE"):
+        raise _invalid(field, problems, own.key)
+    return pem.key(content)
+
+
+def _invalid(where: str, problems: Iterable[Problem], file: str = "") -> SiteError:
+    found = "; ".join(map(str, problems))
+    return SiteError("invalid certificate of the registry", where=where, found=f"{file}: {found}" if file else found)
+
+
+def _files(own: Certificate) -> str:
+    return " and ".join(filter(None, (own.certificate, own.chain)))
 
 
 def _ssh_files(site: Site) -> Iterator[CheckedReference]:
@@ -96,9 +138,9 @@ def _ssh_files(site: Site) -> Iterator[CheckedReference]:
 def _certificate(site: Site, own: Certificate) -> Iterator[CheckedReference]:
     field = "registry.certificate"
     if _kind(own.key) != "prompt":  # else the key would have to be typed in now
-        yield _checked(field, own.certificate, "valid: chain, dates and key", registry_certificate, site, own)
+        yield _checked(field, _files(own), "valid: chain, dates and key", registry_certificate, site, own)
     else:
-        yield _checked(field, own.certificate, "found", _with_chain, own)
+        yield _checked(field, _files(own), "found", _with_chain, own)
         yield _secret(site, f"{field}.key", own.key)
 
 

@@ -1,23 +1,25 @@
-"""The files of an image archive by name, read in place: of a folder, or of a tar without unpacking it.
+"""The files of an image archive by name, read in place: of a folder, or of a tar without unpacking it (tar.py).
 
-Nothing is ever written to a path that an archive names, and no path outside it is read.
+Nothing is ever written to a path that an archive names, no path outside it is read, and only regular files are opened.
 """
 
-import gzip
-import io
 import os
-import shutil
-import tarfile
-import tempfile
-import zlib
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
 from airavata_runbook.errors import RunbookError
-from airavata_runbook.local import paths
+from airavata_runbook.local.files import open_regular
 
 SMALL = 4 << 20  # bytes: the largest manifest, index or configuration that is read; registries have the same limit
+# First bytes → what a file is, where that is no tar.
+STARTS = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xfd7zXZ\0": "xz",
+    b"BZh": "bzip2",
+    b"\x04\x22\x4d\x18": "lz4",
+}
 
 
 class BadImage(RunbookError):
@@ -34,9 +36,9 @@ class Files(Protocol):
     def open(self, name: str) -> BinaryIO: ...
 
 
-def open_files(path: Path) -> Files:
-    """The files of a folder, a .tar or a .tar.gz. Raises BadImage."""
-    return Folder(path) if path.is_dir() else Tar(path)
+def compression(start: bytes) -> str:
+    """By what a file is compressed, of its first bytes; "" for nothing known."""
+    return next((name for magic, name in STARTS.items() if start.startswith(magic)), "")
 
 
 def read_small(files: Files, name: str) -> bytes:
@@ -61,103 +63,39 @@ class Folder:
 
     def size(self, name: str) -> int | None:
         path = self._inside(name)
-        return path.stat().st_size if path.is_file() else None
+        try:
+            return path.stat().st_size if path.is_file() else None
+        except OSError as error:
+            raise self._unreadable(name, error) from None
 
     def open(self, name: str) -> BinaryIO:
         try:
-            return self._inside(name).open("rb")
+            return open_regular(self._inside(name), follow=False)
         except OSError as error:
-            raise BadImage(
-                "a file of the image is unreadable", where=f"{self.where}, {name}", found=error.strerror or str(error)
-            ) from None
+            raise self._unreadable(name, error) from None
 
     def _inside(self, name: str) -> Path:
-        path = (self.where / _normal(name, self.where)).resolve()
+        try:
+            path = (self.where / normal(name, self.where)).resolve()
+        except (OSError, RuntimeError) as error:  # RuntimeError: symbolic links that lead to each other
+            raise self._unreadable(name, error) from None
         if not path.is_relative_to(self.where.resolve()):
-            raise _traversal(name, self.where)  # by a symbolic link
+            raise traversal(name, self.where)  # by a symbolic link
         return path
 
-
-class Tar:
-    """A tar archive: the offset of each file is looked up once; then files are read in parallel."""
-
-    def __init__(self, path: Path):
-        self.where = path
-        self._file = _uncompressed(path)
-        self._index: dict[str, tuple[int, int]] = {}
-        links: dict[str, str] = {}
-        try:
-            with tarfile.open(fileobj=self._file, mode="r:") as tar:
-                for member in tar:
-                    name = _normal(member.name, path)
-                    if member.isreg() and not member.issparse():
-                        self._index[name] = (member.offset_data, member.size)
-                    elif member.issym():
-                        links[name] = _normal(os.path.normpath(f"{PurePosixPath(name).parent}/{member.linkname}"), path)
-                    elif member.islnk():
-                        links[name] = _normal(member.linkname, path)
-        except (tarfile.TarError, EOFError) as error:
-            raise BadImage(
-                "an image archive is unreadable",
-                where=str(path),
-                found=str(error),
-                needed="an uncompressed tar, or one compressed by gzip",
-            ) from None
-        # `docker save` links equal layers to each other; it makes no link to a link.
-        self._index |= {name: self._index[target] for name, target in links.items() if target in self._index}
-
-    def size(self, name: str) -> int | None:
-        return self._index[name][1] if name in self._index else None
-
-    def open(self, name: str) -> BinaryIO:
-        if name not in self._index:
-            raise BadImage("a file of the archive is missing", where=f"{self.where}, {name}")
-        return io.BufferedReader(_Window(self._file, *self._index[name]), 1 << 18)
+    def _unreadable(self, name: str, error: Exception) -> BadImage:
+        found = getattr(error, "strerror", None) or str(error)
+        return BadImage("a file of the image is unreadable", where=f"{self.where}, {name}", found=found)
 
 
-class _Window(io.RawIOBase):
-    """Bytes [start, start + size) of a file, by pread: windows of one file can be read in parallel."""
-
-    def __init__(self, file: BinaryIO, start: int, size: int):
-        super().__init__()
-        self._file, self._position, self._end = file, start, start + size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int:
-        data = os.pread(self._file.fileno(), min(len(buffer), self._end - self._position), self._position)
-        self._position += len(data)
-        buffer[: len(data)] = data
-        return len(data)
-
-
-def _uncompressed(path: Path) -> BinaryIO:
-    """The archive itself or, where gzip compressed it, a decompressed temporary file without a name."""
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise BadImage("an image archive is unreadable", where=str(path), found=error.strerror or str(error)) from None
-    if os.pread(file.fileno(), 2, 0) != b"\x1f\x8b":
-        return file
-    unpacked = tempfile.TemporaryFile(dir=paths.cache_dir())  # noqa: SIM115 - the archive keeps it open
-    try:
-        with file, gzip.open(file) as stream:
-            shutil.copyfileobj(stream, unpacked, 1 << 20)
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadImage("a compressed image archive is unreadable", where=str(path), found=str(error)) from None
-    unpacked.seek(0)
-    return unpacked
-
-
-def _normal(name: str, where: Path) -> str:
+def normal(name: str, where: Path) -> str:
     """A name without `.` and doubled slashes. Raises BadImage for one that leads out of the archive."""
     if name.startswith("/") or ".." in PurePosixPath(name).parts or "\0" in name:
-        raise _traversal(name, where)
+        raise traversal(name, where)
     return os.path.normpath(name)
 
 
-def _traversal(name: str, where: Path) -> BadImage:
+def traversal(name: str, where: Path) -> BadImage:
     return BadImage(
         "path traversal in an image archive",
         where=str(where),

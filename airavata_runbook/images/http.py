@@ -5,7 +5,6 @@ its real name. Sources: OCI distribution-spec 1.1; the registry's token authenti
 """
 
 import base64
-import re
 import ssl
 import threading
 from collections.abc import Callable, Collection, Mapping
@@ -15,9 +14,11 @@ from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
 
 import requests
-from requests.adapters import HTTPAdapter
+import urllib3
 
-from airavata_runbook.errors import StepFailed
+from airavata_runbook.images.answer import RegistryError, errors_of, innermost, read_whole, reason
+from airavata_runbook.images.challenge import challenges
+from airavata_runbook.images.tls import TlsAdapter, context_of
 
 TIMEOUT = (10, 300)  # seconds to connect, and between two bytes (a registry hashes a large blob before it answers)
 BLOCK = 1 << 18  # bytes sent at a time
@@ -33,10 +34,6 @@ REMEDIES = {
 
 # A request's body, opened anew for each try and closed after it: bytes, or a stream of known length.
 Body = Callable[[], AbstractContextManager[Any]]
-
-
-class RegistryError(StepFailed):
-    """A registry is unreachable, refuses a request, or answers outside the specification."""
 
 
 class Connection:
@@ -72,7 +69,13 @@ class Connection:
         self._session = requests.Session()
         if name or ca is not None:
             self._session.trust_env = False  # a port forward and a private CA: no proxy, no other bundle
-            self._session.mount("https://", _NamedAdapter(urlsplit(f"//{self.name}").hostname, _context(ca)))
+            try:
+                context = context_of(ca)
+            except (ssl.SSLError, ValueError) as error:
+                raise RegistryError("a registry's CA is unreadable", found=str(error), needed="PEM") from None
+            self._session.mount("https://", TlsAdapter(context))  # a token service on another host has its own name
+            named = TlsAdapter(context, urlsplit(f"//{self.name}").hostname, BLOCK)
+            self._session.mount(f"https://{self.base.netloc}/", named)
 
     def __repr__(self) -> str:
         return f"Connection({self.name}, user={self.user})"
@@ -139,10 +142,16 @@ class Connection:
             return self._request(session, method, target, {"Accept-Encoding": "identity"}, data, stream)
 
     def _reachable(self, target: str) -> str | None:
-        """The URL by which this machine reaches a path or URL of this registry; None for a URL of another host."""
-        parts = urlsplit(target)
-        if parts.netloc and _endpoint(parts) not in {_endpoint(self.base), _endpoint(urlsplit(f"//{self.name}"))}:
-            return None
+        """The URL by which this machine reaches a path or URL of this registry; None for a URL of another host.
+
+        Raises RegistryError for an invalid URL.
+        """
+        try:
+            parts = urlsplit(target)
+            if parts.netloc and _endpoint(parts) not in {_endpoint(self.base), _endpoint(urlsplit(f"//{self.name}"))}:
+                return None
+        except ValueError as error:  # of the address or the port
+            raise RegistryError("a registry sent an invalid URL", where=self.name, found=str(error)[:200]) from None
         return urlunsplit((self.base.scheme, self.base.netloc, parts.path, parts.query, ""))
 
     def _request(
@@ -154,31 +163,35 @@ class Connection:
         data: Body = nullcontext,
         stream: bool = False,
     ) -> requests.Response:
+        where = self.name if self._reachable(url) else _host(urlsplit(url))
         try:
             with data() as body:
                 # An auth that does nothing keeps requests from using ~/.netrc.
-                return session.request(
+                response = session.request(
                     method,
                     url,
                     headers=dict(headers),
                     data=body,
-                    stream=stream,
+                    stream=True,
                     timeout=self.timeout,
                     allow_redirects=False,
                     auth=lambda request: request,
                 )
-        except requests.exceptions.RequestException as error:
+                if not stream or response.status_code >= 400:
+                    read_whole(response, where)
+                return response
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             # A connection that is lost within TLS is an SSLError too; only a refused certificate is not worth a retry.
-            if isinstance(_innermost(error), ssl.SSLCertVerificationError):
+            if isinstance(innermost(error), ssl.SSLCertVerificationError):
                 raise RegistryError(
                     "a registry's certificate is not trusted",
-                    where=self.name,
+                    where=where,
                     found=reason(error),
-                    needed=f"a certificate for {self.name}, signed by a trusted CA",
+                    needed=f"a certificate for {where}, signed by a trusted CA",
                 ) from None
             raise RegistryError(
                 "a registry is unreachable",
-                where=self.name,
+                where=where,
                 found=reason(error),
                 retryable=True,
                 remedy="is its service running, and the connection to it (SSH, network) up?",
@@ -192,97 +205,52 @@ class Connection:
             raise RegistryError(
                 "a registry refuses the credentials" if status == 401 else "a registry refuses a request",
                 where=f"{self.name}, {what}",
-                found=f"{status} {_errors(response)}".strip(),
+                found=f"{status} {errors_of(response)}".strip(),
                 remedy=REMEDIES.get(status, ""),
                 retryable=status >= 500 or status == 429,
             )
 
     def _authenticate(self, response: requests.Response, scope: str) -> bool:
         """Answer the challenge of a 401; False when there is nothing (more) to offer."""
-        challenge = response.headers.get("WWW-Authenticate", "")
-        scheme = challenge.partition(" ")[0].lower()
+        offered = challenges(response.headers.get("WWW-Authenticate", ""))
+        bearers = [one.parameters for one in offered if one.scheme == "bearer"]
+        bearer = next((one for one in bearers if one.get("realm", "").lower().startswith("https:")), None)
+        basic = any(one.scheme == "basic" for one in offered) and self._credentials
         rejected = response.request.headers.get("Authorization")
         with self._lock:
             if self._authorization.get(scope) != rejected:
                 return True  # another thread was quicker: its authorization is tried
-            if scheme == "basic" and self._credentials and rejected != self._credentials:
-                self._authorization[scope] = self._credentials
-            elif scheme == "bearer":
-                self._authorization[scope] = self._token(dict(re.findall(r'(\w+)="([^"]*)"', challenge)), scope)
+            if bearer is None and basic:
+                if rejected == basic:
+                    return False
+                self._authorization[scope] = basic
+            elif bearers:  # as containerd, a token rather than the password; without TLS it is an error
+                self._authorization[scope] = self._token(bearer or bearers[0], scope)
             else:
                 return False
         return True
 
     def _token(self, challenge: Mapping[str, str], scope: str) -> str:
         """The Authorization header with a bearer token of the challenge's realm. Raises RegistryError."""
+        self._reachable(challenge.get("realm", ""))  # a valid URL
         realm = urlsplit(challenge.get("realm", ""))
         if realm.scheme != "https":
             raise RegistryError("a token service without TLS", where=self.name, found=_host(realm), needed="https")
         query = {"service": challenge.get("service", ""), "scope": scope or challenge.get("scope", "")}
         parameters = urlencode({name: value for name, value in query.items() if value})
         url = realm._replace(query="&".join(filter(None, (realm.query, parameters))), fragment="").geturl()
-        headers = {"Authorization": self._credentials} if self._credentials else {}
+        headers = {"Accept-Encoding": "identity"} | ({"Authorization": self._credentials} if self._credentials else {})
         response = self._request(self._session, "GET", self._reachable(url) or url, headers)
         self._expect((200,), response, f"a token for {query['scope']}")
         try:
             answer = response.json()
             token = answer.get("token") or answer.get("access_token")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             token = None
-        if not isinstance(token, str):
+        if not isinstance(token, str) or not token.isascii() or not token.isprintable():  # else no header
             needed, remedy = "a JSON object with token", "check the address: is it a registry?"
             raise RegistryError("a token service sent no token", where=_host(realm), needed=needed, remedy=remedy)
         return f"Bearer {token}"
-
-
-class _NamedAdapter(HTTPAdapter):
-    """TLS for a given name, whatever the address connected to, with the given CAs only."""
-
-    def __init__(self, name: str | None, context: ssl.SSLContext):
-        self._tls: dict[str, Any] = {"ssl_context": context, "server_hostname": name, "blocksize": BLOCK}
-        super().__init__()
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
-        super().init_poolmanager(connections, maxsize, block, **options, **self._tls)
-
-    def cert_verify(self, conn, url, verify, cert):
-        # requests would add the public CAs to the context here.
-        conn.cert_reqs, conn.ca_certs, conn.ca_cert_dir = "CERT_REQUIRED", None, None
-
-
-def reason(error: Exception) -> str:
-    """The message of the innermost error in a requests or urllib3 error, without the URL (it can carry signatures)."""
-    error = _innermost(error)
-    text = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error)
-    return re.sub(r"(?:<[^>]*>: |\?\S+)", "", str(text))[:200]
-
-
-def _innermost(error: Exception) -> Exception:
-    """The error that requests and urllib3 wrapped, some layers deep."""
-    while wrapped := [part for part in (getattr(error, "reason", None), *error.args) if isinstance(part, Exception)]:
-        error = wrapped[0]
-    return error
-
-
-def _errors(response: requests.Response) -> str:
-    """The registry's own errors: `CODE message`, at most 200 characters."""
-    try:
-        entries = response.json()["errors"]
-        return "; ".join(f"{entry.get('code')} {entry.get('message', '')}" for entry in entries)[:200]
-    except (ValueError, KeyError, TypeError, AttributeError, requests.exceptions.RequestException):
-        return response.reason or ""
-
-
-def _context(ca: bytes | None) -> ssl.SSLContext:
-    if ca is None:
-        return ssl.create_default_context()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        context.load_verify_locations(cadata=ca.decode("ascii"))
-    except (ssl.SSLError, ValueError) as error:
-        raise RegistryError("a registry's CA is unreadable", found=str(error), needed="PEM") from None
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an intermediate can be the trust anchor, as in Go
-    return context
 
 
 def _basic(user: str, password: str) -> str:

@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
-from airavata_runbook.images.archive import SMALL, BadImage, Files, open_files, read_small
+from airavata_runbook.images.archive import SMALL, BadImage, Files, Folder, compression, read_small
 from airavata_runbook.images.manifest import (
     INDEXES,
     MANIFESTS,
@@ -22,11 +22,14 @@ from airavata_runbook.images.manifest import (
     PLATFORM,
     Descriptor,
     blobs_of,
+    check_layers,
     check_platform,
     choose,
     digest_of,
+    load,
     parse,
 )
+from airavata_runbook.images.tar import Tar
 
 CHUNK = 1 << 20  # bytes
 
@@ -126,8 +129,12 @@ class Layout:
     @property
     def config(self) -> dict:
         """The image's configuration (Entrypoint, Env, architecture …), parsed."""
-        with closing(self.open(self.blobs[0])) as reader:
-            return parse(reader.read(SMALL), self.where)
+        blob = self.blobs[0]
+        if blob.size > SMALL:
+            found, needed = f"{blob.size} bytes", f"at most {SMALL} bytes"
+            raise BadImage("an image's configuration is too large", where=str(self.where), found=found, needed=needed)
+        with closing(self.open(blob)) as reader:
+            return parse(reader.read(), self.where)
 
     def open(self, blob: Descriptor, stop: threading.Event | None = None) -> BlobReader:
         """A blob as a stream that verifies its digest; several can be read at once, from several threads."""
@@ -153,10 +160,13 @@ def open_archive(path: str | os.PathLike, platform: str = PLATFORM) -> Layout:
     path = Path(path)
     if not path.exists():
         raise BadImage("no such image archive", where=str(path), remedy="correct the path in the site file")
-    files = open_files(path)
+    files = Folder(path) if path.is_dir() else Tar(path)
+    has_list = files.size("manifest.json") is not None
     if files.size("index.json") is not None:
-        return _from_index(files, platform)
-    if files.size("manifest.json") is not None:
+        index = parse(read_small(files, "index.json"), path)
+        if index.get("manifests") or not has_list:  # some tools write an empty index beside manifest.json
+            return _from_index(files, index, platform)
+    if has_list:
         return _from_docker_archive(files, platform)
     raise BadImage(
         "not an image archive",
@@ -171,19 +181,22 @@ def blob_name(digest: str) -> str:
     return "blobs/" + digest.replace(":", "/")
 
 
-def _from_index(files: Files, platform: str) -> Layout:
-    content, digests, where = read_small(files, "index.json"), [], str(files.where)
+def _from_index(files: Files, index: dict, platform: str) -> Layout:
+    digests, where = [], str(files.where)
     for _ in range(4):  # an index can point to an index; nobody nests deeper
-        chosen = choose(parse(content, where), platform, where)
+        chosen = choose(index, platform, where)
         with closing(BlobReader(files.open(blob_name(chosen.digest)), chosen, where)) as reader:
             content = reader.read(SMALL)
         digests.append(chosen.digest)
         if chosen.media_type in MANIFESTS:
             layout = Layout(files, content, chosen.media_type, digests)
-            check_platform(layout.config, platform, where)
+            config = layout.config
+            check_platform(config, platform, where)
+            check_layers(config, content, where)
             return layout
         if chosen.media_type not in INDEXES:
             break
+        index = parse(content, where)
     raise BadImage("not an image", where=where, found=chosen.media_type, needed=" or ".join(MANIFESTS))
 
 
@@ -194,7 +207,7 @@ def _from_docker_archive(files: Files, platform: str) -> Layout:
     """
     where = str(files.where)
     try:
-        [entry] = json.loads(read_small(files, "manifest.json"))
+        [entry] = load(read_small(files, "manifest.json"), where)
         config_name, layer_names = str(entry["Config"]), [str(name) for name in entry["Layers"]]
     except (ValueError, TypeError, KeyError):
         raise BadImage(
@@ -204,30 +217,23 @@ def _from_docker_archive(files: Files, platform: str) -> Layout:
     check_platform(config, platform, where)
     config_blob = _describe(files, config_name, "application/vnd.oci.image.config.v1+json")
     layers = [_describe(files, name, "application/vnd.oci.image.layer.v1.tar") for name in layer_names]
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": config_blob.json(),
+            "layers": [layer.json() for layer in layers],
+        }
+    ).encode()
+    check_layers(config, manifest, where)
     _check_diff_ids(config, layers, where)
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "config": config_blob.json(),
-        "layers": [layer.json() for layer in layers],
-    }
     names = {blob.digest: name for blob, name in zip([config_blob, *layers], [config_name, *layer_names], strict=True)}
-    return Layout(files, json.dumps(manifest).encode(), OCI_MANIFEST, names=names)
+    return Layout(files, manifest, OCI_MANIFEST, names=names)
 
 
 def _check_diff_ids(config: dict, layers: list[Descriptor], where: str) -> None:
     """Compare the layers with the configuration, which has the digests of uncompressed layers. Raises BadImage."""
-    rootfs = config.get("rootfs")
-    diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
-    if not isinstance(diff_ids, list) or len(diff_ids) != len(layers):
-        raise BadImage(
-            "an image's layers do not match its configuration",
-            where=where,
-            found=f"{len(layers)} layers",
-            needed=f"rootfs.diff_ids: {diff_ids!r:.200}",
-            remedy="save the image again",
-        )
-    for diff_id, layer in zip(diff_ids, layers, strict=True):
+    for diff_id, layer in zip(config["rootfs"]["diff_ids"], layers, strict=True):
         if not layer.media_type.endswith("+gzip") and diff_id != layer.digest:
             raise BadImage(
                 "a layer does not match its digest",
@@ -239,11 +245,19 @@ def _check_diff_ids(config: dict, layers: list[Descriptor], where: str) -> None:
 
 
 def _describe(files: Files, name: str, media_type: str) -> Descriptor:
-    """The descriptor of a file; its media type says so where gzip compressed it."""
+    """The descriptor of a file; its media type says so where gzip compressed it. Raises BadImage."""
     with closing(files.open(name)) as stream:
-        start = stream.read(2)
+        start = stream.read(8)
+        if (how := compression(start)) not in ("", "gzip"):
+            raise BadImage(
+                f"a layer in an archive of `docker save` is compressed by {how}",
+                where=f"{files.where}, {name}",
+                found=how,
+                needed="an uncompressed tar, or one compressed by gzip",
+                remedy="save the image as an OCI layout: skopeo copy docker-archive:FILE oci-archive:NEW",
+            )
         digest, size = hashlib.sha256(start), len(start)
         while chunk := stream.read(CHUNK):
             digest.update(chunk)
             size += len(chunk)
-    return Descriptor(f"sha256:{digest.hexdigest()}", size, media_type + "+gzip" * (start == b"\x1f\x8b"))
+    return Descriptor(f"sha256:{digest.hexdigest()}", size, media_type + "+gzip" * (how == "gzip"))

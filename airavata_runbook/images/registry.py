@@ -6,7 +6,9 @@ sent again, the manifest comes last: a push that was interrupted at any point is
 
 import json
 import os
+import shutil
 import threading
+from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -95,7 +97,9 @@ class Registry:
             manifest, media_type = self._pull_manifest(repository, chosen.digest, into)
         if media_type not in MANIFESTS:
             raise BadImage("not an image in the registry", where=where, found=media_type, needed=" or ".join(MANIFESTS))
-        transfer(blobs_of(manifest, repository), lambda blob, stop: self._pull_blob(repository, blob, into, stop))
+        blobs = blobs_of(manifest, where)
+        _check_space(blobs, into)
+        transfer(blobs, lambda blob, stop: self._pull_blob(repository, blob, into, stop))
         write_file(into / "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
         write_file(into / "index.json", json.dumps({"schemaVersion": 2, "manifests": [top.json()]}).encode())
         return open_archive(into, platform)
@@ -105,9 +109,12 @@ class Registry:
         path, what = _manifest_path(repository, reference), f"{repository}, {reference}"
         with self.connection.send("GET", path, what, (200,), scope=_scope(repository), headers=ACCEPT, stream=True) as response:
             content = ResponseBody(response, f"{self.connection.name}/{repository}").read(SMALL + 1)
+        if len(content) > SMALL:
+            where, found = f"{self.connection.name}/{repository}", f"more than {SMALL} bytes"
+            raise BadImage("a manifest is too large", where=where, found=found, needed=f"at most {SMALL} bytes")
         digest = digest_of(content)
         wanted = reference if DIGEST.fullmatch(reference) else response.headers.get("Docker-Content-Digest", digest)
-        if len(content) > SMALL or digest != wanted:
+        if digest != wanted:
             raise BadImage(
                 "a manifest does not match its digest",
                 where=f"{self.connection.name}/{repository}",
@@ -180,6 +187,20 @@ class Registry:
         what = f"{repository}, {blob.digest}"
         with self.connection.send("GET", source, what, (200,), scope=_scope(repository), stream=True) as response:
             write_file(path, BlobReader(ResponseBody(response, where), blob, where, stop))
+
+
+def _check_space(blobs: Sequence[Descriptor], into: Path) -> None:
+    """Raises BadImage when what a manifest announces does not fit on the disk."""
+    missing = sum(blob.size for blob in blobs if not (into / blob_name(blob.digest)).exists())
+    free = shutil.disk_usage(into).free
+    if missing > free:
+        raise BadImage(
+            "an image does not fit on this machine's disk",
+            where=str(into),
+            found=f"{free} bytes free",
+            needed=f"{missing} bytes",
+            remedy="free disk space",
+        )
 
 
 def _manifest_path(repository: str, reference: str) -> str:

@@ -1,10 +1,13 @@
 """Files that appear whole or not at all, and what identifies their content."""
 
+import errno
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_file(path: Path, content: bytes | Iterable[bytes], mode: int = 0o600) -> None:
@@ -22,6 +25,27 @@ def write_file(path: Path, content: bytes | Iterable[bytes], mode: int = 0o600) 
         except BaseException:
             os.unlink(file.name)
             raise
+
+
+def open_regular(path: Path, follow: bool = True) -> BinaryIO:
+    """Open a regular file for reading. Anything else (FIFO, device, socket, folder) is an OSError, and is not waited for.
+
+    follow: a symbolic link, too.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The content of a regular file of at most `most` bytes. Raises OSError."""
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"larger than {most} bytes", str(path))
+    return content
 
 
 def replace_link(link: Path, target: str | Path) -> None:

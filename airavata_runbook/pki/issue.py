@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from airavata_runbook.errors import RunbookError
-from airavata_runbook.pki.read import USAGES, is_ca, names, signed_by, title, usages
+from airavata_runbook.pki.read import UNREADABLE, USAGES, is_ca, names, signed_by, title, usages
 from airavata_runbook.pki.types import Pair, SigningKey, Subject
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -72,7 +72,7 @@ def problems(
     try:
         cert = x509.load_pem_x509_certificate(cert_pem)
         ca = x509.load_pem_x509_certificate(ca_pem) if ca_pem else None
-    except ValueError as error:
+    except UNREADABLE as error:
         return [f"the certificate or its authority's could not be parsed: {error}"]
     found = _date_problems(cert, ca, now or datetime.now(UTC), timedelta(days=renew_within_days))
     if key_pem is not None:
@@ -81,7 +81,7 @@ def problems(
         found.append(f"not signed by the authority {title(ca)}")
     try:
         return found + (_subject_problems(cert, subject) if subject else [])
-    except ValueError as error:
+    except UNREADABLE as error:
         return [*found, f"its extensions could not be parsed: {error}"]
 
 

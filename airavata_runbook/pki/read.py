@@ -4,10 +4,12 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 Extension = TypeVar("Extension", bound=x509.ExtensionType)
+# What the library raises for a certificate that it cannot read, when it is loaded or when a field is used.
+UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 USAGES = {"client": ExtendedKeyUsageOID.CLIENT_AUTH, "server": ExtendedKeyUsageOID.SERVER_AUTH}
 
 
@@ -46,7 +48,7 @@ def signed_by(cert: x509.Certificate, issuer: x509.Certificate) -> bool:
     """Whether `issuer` is the certificate's issuer by name and its key verifies the signature."""
     try:
         cert.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except (*UNREADABLE, TypeError, InvalidSignature):
         return False
     return True
 

@@ -21,7 +21,8 @@ NAME = "registry.lab:5000"
 class TlsRegistry:
     """auth: none, basic or bearer. redirect: URL prefix that blobs are redirected to. absolute: Location with NAME.
 
-    requests: what was asked, as (method, path, headers). broken: number of uploads to break off first.
+    challenges: of a 401, a WWW-Authenticate header each, where {bearer} and {basic} stand for its own. realm: of its tokens,
+    where that is not its own. requests: what was asked, as (method, path, headers). broken: number of uploads to break off first.
     """
 
     auth: str = "none"
@@ -30,6 +31,8 @@ class TlsRegistry:
     redirect: str = ""
     absolute: bool = True
     broken: int = 0
+    challenges: tuple[str, ...] = ()
+    realm: str = ""
     quiet: bool = False  # no Docker-Content-Digest
     dns: tuple[str, ...] = ("registry.lab",)
     ips: tuple[str, ...] = ()
@@ -153,12 +156,13 @@ class _Handler(BaseHTTPRequestHandler):
         basic = "Basic " + base64.b64encode(f"{registry.user}:{registry.password}".encode()).decode()
         challenge = {
             "basic": 'Basic realm="lab"',
-            "bearer": f'Bearer realm="{registry.url}/token",service="lab",scope="{self._scope()}"',
+            "bearer": f'Bearer realm="{registry.realm or registry.url + "/token"}",service="lab",scope="{self._scope()}"',
         }
+        offered = [text.format(**challenge) for text in registry.challenges] or challenge.get(registry.auth)
         good = {"none": given, "basic": basic, "bearer": f"Bearer token-for {self._scope()}"}[registry.auth]
         if given in (good, f"{good},push" if registry.auth == "bearer" and self._scope() else good):
             return True
-        self._error(401, "UNAUTHORIZED", "authentication required", {"WWW-Authenticate": challenge[registry.auth]})
+        self._error(401, "UNAUTHORIZED", "authentication required", {"WWW-Authenticate": offered})
         return False
 
     def _scope(self):
@@ -185,8 +189,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command in ("POST", "PUT") and status == 401:
             self.close_connection = True
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-            self.send_header(name, value)
+        for name, values in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            for value in [values] if isinstance(values, str) else values:
+                self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
