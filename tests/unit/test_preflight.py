@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from contextlib import closing, contextmanager
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 import paramiko
@@ -43,6 +44,30 @@ tcp LISTEN 0      4096            *:5000        *:* users:(("registry",pid=2049,
 tcp LISTEN 0      4096            *:6443        *:* users:(("kube-apiserver",pid=1232,fd=5))
 tcp LISTEN 0      128          [::]:22       [::]:* users:(("sshd",pid=60,fd=4))
 """
+# The cgroups and executables were recorded on lab hosts of a finished site, 2026-11-25; put into PortOwners' columns.
+OWNERS = """\
+tcp\t2379\tetcd\tetcd.service\t/usr/bin/etcd
+tcp\t10257\tkube-controller\tkube-controller-manager.service\t/usr/bin/kube-controller-manager
+tcp\t5000\tregistry\tdocker-distribution.service\t/usr/bin/registry
+tcp\t6443\tkube-apiserver\tkube-apiserver.service\t/usr/bin/kube-apiserver
+"""
+# What the packages install, and chapter 02 adds.
+UNIT_FILES = """\
+/usr/lib/systemd/system/etcd.service
+/usr/lib/systemd/system/flanneld.service
+/etc/systemd/system/flanneld.service.d/pod-network.conf
+"""
+LINK = "2: host0@if9: <UP> mtu 1500 qdisc noqueue\\    link/ether 0a:fb:00:00:00:{:02x} brd ff:ff:ff:ff:ff:ff link-netnsid 0\n"
+# In the form of iproute2 6.1 on a lab host of a finished site; written from the addresses.
+ROUTES = """\
+default via 10.98.0.1 dev host0 proto static
+{network} dev host0 proto kernel scope link src {node.address}
+10.244.7.0/24 dev cni0 proto kernel scope link src 10.244.7.1
+10.244.9.0/24 via 10.244.9.0 dev flannel.1 onlink
+local {node.address} dev host0 table local proto kernel scope host src {node.address}
+local 10.244.7.1 dev cni0 table local proto kernel scope host src 10.244.7.1
+broadcast 10.244.7.255 dev cni0 table local proto kernel scope link src 10.244.7.1
+"""
 
 
 @pytest.fixture
@@ -73,6 +98,15 @@ def answers(site: Site, name: str = "master", **changes: str) -> dict[str, str]:
             "KernelFeatures": "\n".join(FEATURES),
             "CgroupControllers": " ".join(CONTROLLERS),
             "RegistryAddresses": "",
+            "Routes": ROUTES.format(node=node, network=IPv4Interface(f"{node.address}/24").network),
+            "MacAddresses": LINK.format(node.address.packed[-1]),
+            "ProductUuid": "",
+            "CloudInitHosts": "",
+            "FilterRules": "",
+            "PortOwners": OWNERS,
+            "UnitFiles": UNIT_FILES,
+            "Membership": "",
+            "ClusterRemains": "interface lo\ninterface host0\n",
             "ForeignPackages": "",
             "FreeSpace": room(site, node),
             "PackageIndexError": "found",
@@ -135,6 +169,9 @@ ETCD, NGINX = 'users:(("etcd",pid=1,fd=8))', 'users:(("nginx",pid=7,fd=3))'
         ("os", {"Os": OS.format("debian", "11")}, "debian 11"),
         ("os", {"Os": OS.format("ubuntu", "22.04")}, "ubuntu 22.04"),
         ("os", {"Os": "ID=debian\n"}, "debian without a version"),
+        ("os", {"Os": "ID='alpine'\nVERSION_ID=3.20\n"}, "alpine 3.20"),
+        ("os", {"Os": 'ID=rhel\nVERSION_ID="9.5"\nID_LIKE="fedora"\n'}, "rhel 9.5"),
+        ("os", {"Os": "ID='debian'\nVERSION_ID='11'\n"}, "debian 11"),
         ("os", {"Systemd": "init\n"}, "PID 1 is not systemd"),
         ("architecture", {"Architecture": "riscv64\n"}, "riscv64"),
         ("architecture", {"Architecture": "aarch64\n"}, "aarch64"),
@@ -149,6 +186,13 @@ ETCD, NGINX = 'users:(("etcd",pid=1,fd=8))', 'users:(("nginx",pid=7,fd=3))'
         ("address", {"Addresses": ""}, "host0 has address none"),
         ("mtu", {"Mtus": LINKS.format(1280)}, "host0 has MTU 1280"),
         ("swap", {"Memory": "MemTotal: 4194304 kB\nSwapTotal: 1048576 kB\n"}, "1024 MiB of swap"),
+        ("swap", {"SwapAtBoot": "fstab /dev/sda2\n"}, "swap at the next boot (/etc/fstab: /dev/sda2), with cgroup version 1"),
+        ("swap", {"SwapAtBoot": "unit dev-zram0.swap\n"}, "swap at the next boot (dev-zram0.swap)"),
+        ("firewall", {"FilterRules": "*filter\n:FORWARD DROP [0:0]\n"}, "iptables (filter FORWARD) drops packets between pods"),
+        ("units", {"UnitFiles": "/etc/systemd/system/etcd.service\n"}, "/etc/systemd/system/etcd.service replaces the unit etcd"),
+        ("leftovers", {"ClusterRemains": "interface cni0\n"}, "interface cni0 of an earlier cluster"),
+        ("cloud-init", {"CloudInitHosts": "/etc/cloud/cloud.cfg:manage_etc_hosts: true\n"}, "cloud-init writes /etc/hosts"),
+        ("nameservers", {"Nameservers": "file /etc/resolv.conf\nnameserver 127.0.0.53\n"}, "/etc/resolv.conf has 127.0.0.53"),
         ("selinux", {"Selinux": "1\n"}, "SELinux is enforcing"),
         ("firewalld", {"Firewalld": "active\n"}, "firewalld is active"),
         (
@@ -161,6 +205,21 @@ ETCD, NGINX = 'users:(("etcd",pid=1,fd=8))', 'users:(("nginx",pid=7,fd=3))'
             {"Addresses": ADDRESSES + "2: host0    inet 10.244.9.9/24 scope global secondary host0\n"},
             "host0 has 10.244.9.9/24, which overlaps network.pods",
         ),
+        (
+            "networks",
+            {"Routes": "10.244.0.0/16 via 10.98.0.1 dev host0 proto static\n"},
+            "a route to 10.244.0.0/16 by host0, which overlaps network.pods",
+        ),
+        (
+            "networks",
+            {"Routes": "blackhole 10.254.3.0/26 table 52 proto bird\n"},
+            "a route to 10.254.3.0/26, which overlaps network.services",
+        ),
+        ("networks", {"Routes": "10.254.9.9 dev tun0 table 51820 scope link\n"}, "a route to 10.254.9.9/32 by tun0"),
+        ("ports", {"Listening": f"tcp LISTEN 0 128 *:30080 *:* {NGINX}\n"}, "nginx listens on 30080/tcp"),
+        ("ports", {"Listening": f"tcp LISTEN 0 128 *:30930 *:* {NGINX}\n"}, "nginx listens on 30930/tcp"),
+        ("ports", {"Listening": f"tcp LISTEN 0 128 127.0.0.1:10248 *:* {NGINX}\n"}, "nginx listens on 10248/tcp"),
+        ("ports", {"Listening": f"tcp LISTEN 0 128 127.0.0.1:10249 *:* {NGINX}\n"}, "nginx listens on 10249/tcp"),
         ("ports", {"Listening": f"tcp LISTEN 0 128 *:6443 *:* {NGINX}\n"}, "nginx listens on 6443/tcp"),
         ("ports", {"Listening": 'udp UNCONN 0 0 *:8472 *:* users:(("vpn",pid=7,fd=3))\n'}, "vpn listens on 8472/udp"),
         ("ports", {"Listening": "tcp LISTEN 0 128 *:5000 *:*\n"}, "something listens on 5000/tcp"),
@@ -272,6 +331,114 @@ def test_a_host_network_around_those_of_pods_and_services_overlaps_both(site):
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ID=debian\nVERSION_CODENAME=forky\n", "debian without a version"),  # testing, as base-files has it
+        ('ID=linuxmint\nVERSION_ID="22"\nID_LIKE="ubuntu debian"\n', "linuxmint 22, like ubuntu"),
+        ("ID=raspbian\nVERSION_ID=12\nID_LIKE=debian\n", "raspbian 12, like debian"),
+        ("ID=kali\nID_LIKE='debian'\nVERSION_ID=2026.3\n", "kali 2026.3, like debian"),
+    ],
+)
+def test_a_system_that_was_not_tried_is_told_and_not_refused(site, monkeypatch, text, said):
+    findings = of_site(monkeypatch, site, master=seen(site, Os=text))
+    (one,) = findings
+    assert (one.check, one.found, one.failed) == ("os", said, False) and f"{said}  (note)" in format_findings(findings)
+    of_site(monkeypatch, site, master=seen(site, Os=text))
+    assert ["os", one.needed + ", with systemd", f"note: master: {said}"] in network.preflight.look(session_of(site))
+
+
+def test_a_note_beside_a_failure_is_not_counted(site, monkeypatch):
+    of_site(monkeypatch, site, master=seen(site, Os="ID=debian\n", Cpus="1\n"))
+    with pytest.raises(StepFailed, match="found 1 problem") as refused:
+        network.preflight.look(session_of(site))
+    assert [row[:3] for row in refused.value.rows[1:]] == [
+        ["os", "master", "debian without a version  (note)"],
+        ["cpu", "master", "1 CPU"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "routes",
+    [
+        "default via 10.98.0.1 dev host0\ndefault dev tun0 table 51820 scope link\n",
+        "0.0.0.0/1 via 10.8.0.1 dev tun0\n128.0.0.0/1 via 10.8.0.1 dev tun0\n",  # OpenVPN's def1
+        "10.244.9.0/24 via 10.244.9.0 dev flannel.1 onlink\n10.244.7.0/24 dev cni0 proto kernel scope link src 10.244.7.1\n",
+        "local 10.254.0.1 dev kube-ipvs0 table local proto kernel scope host src 10.254.0.1\n",
+        "multicast 224.0.0.0/4 dev host0\nunreachable default metric 4294967295\n",
+        "",
+    ],
+)
+def test_routes_of_the_pods_themselves_and_default_ones_are_no_finding(site, routes):
+    assert problems(site, "networks", seen(site, Routes=routes)) == []
+
+
+def test_a_network_of_an_interface_is_told_once(site):
+    routes = "10.244.1.0/24 dev tun0 proto kernel scope link src 10.244.1.9\n"
+    (one,) = problems(site, "networks", seen(site, Addresses=f"{ADDRESSES}3: tun0    inet 10.244.1.9/24\n", Routes=routes))
+    assert one.found.startswith("tun0 has 10.244.1.9/24")
+
+
+@pytest.mark.parametrize(
+    ("rows", "remedy"),
+    [
+        ("/etc/cloud/cloud.cfg:manage_etc_hosts: False\n", ""),
+        ("/etc/cloud/cloud.cfg:manage_etc_hosts: localhost\n", ""),  # it only keeps a line of its own there
+        ("/etc/cloud/cloud.cfg:manage_etc_hosts: true\n/etc/cloud/cloud.cfg.d/99-hosts.cfg:manage_etc_hosts: false\n", ""),
+        ('/etc/cloud/cloud.cfg.d/01.cfg:"manage_etc_hosts" : "template"  # so\n', "echo 'manage_etc_hosts: false' > /etc/cloud"),
+        ("/etc/cloud/cloud.cfg.d/01_debian_cloud.cfg:manage_etc_hosts: True\n", "hosts.*.tmpl"),
+        ("/var/lib/cloud/instance/cloud-config.txt:manage_etc_hosts: true\n", "in the user data"),
+    ],
+)
+def test_a_cloud_init_that_writes_the_hosts_file_is_found_with_what_overrides_it(site, rows, remedy):
+    found = problems(site, "cloud-init", seen(site, CloudInitHosts=rows))
+    assert [remedy in one.remedy for one in found] == [True] * bool(remedy)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("", "manage_etc_hosts: true in /etc/cloud/cloud.cfg.d/01_debian_cloud.cfg"),
+        ("touch etc/cloud/cloud-init.disabled", ""),
+        ("mkdir -p run/cloud-init; touch run/cloud-init/disabled", ""),
+        ("echo '10.98.0.11 registry.lab' > etc/cloud/templates/hosts.debian.tmpl", ""),
+        ("echo 'manage_etc_hosts: false' > etc/cloud/cloud.cfg.d/99-hosts.cfg", ""),
+        ("echo 'manage_etc_hosts: true' > var/lib/cloud/instance/cloud-config.txt", "var/lib/cloud/instance/cloud-config.txt"),
+        ("rm -r etc/cloud", ""),
+    ],
+)
+def test_the_settings_of_cloud_init_are_read_as_it_merges_them(site, tmp_path, change, said):
+    for folder in ("etc/cloud/cloud.cfg.d", "etc/cloud/templates", "var/lib/cloud/instance", "run"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "etc/cloud/cloud.cfg").write_text("users: [default]\ncloud_init_modules: [update_etc_hosts]\n")
+    (tmp_path / "etc/cloud/cloud.cfg.d/01_debian_cloud.cfg").write_text("manage_etc_hosts: true\n")
+    subprocess.run(["sh", "-c", change], cwd=tmp_path, check=True)
+    command = check_facts.CloudInitHosts(site).command
+    for folder in ("/etc/cloud", "/run/cloud-init", "/var/lib/cloud"):
+        command = command.replace(folder, f"{tmp_path}{folder}")
+    done = subprocess.run(["sh"], input=command.encode(), capture_output=True)
+    rows = done.stdout.decode().replace(str(tmp_path), "")
+    found = problems(site, "cloud-init", seen(site, CloudInitHosts=rows))
+    assert [said in one.found for one in found] == [True] * bool(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("file /etc/resolv.conf\nnameserver 127.0.0.1\nnameserver ::1\n", "has 127.0.0.1, ::1, and no other file"),
+        ("file /etc/resolv.conf\n", "has no name server"),
+        ("", "does not exist"),
+        ("file /etc/resolv.conf\nnameserver 127.0.0.53\nfile /run/systemd/resolve/resolv.conf\n", "has 127.0.0.53"),
+        ("file /etc/resolv.conf\nnameserver 127.0.0.53\nfile /run/systemd/resolve/resolv.conf\nnameserver 10.0.0.1\n", ""),
+        ("file /etc/resolv.conf\nnameserver 127.0.0.1\nfile /run/dnsmasq/resolv.conf\nnameserver 10.0.0.1\n", ""),
+        ("file /etc/resolv.conf\nnameserver 10.0.0.1\nnameserver fe80::1%eth0\n", ""),
+    ],
+)
+def test_name_servers_that_no_pod_can_ask_are_found(site, text, said):
+    found = problems(site, "nameservers", seen(site, Nameservers=text))
+    assert [said in one.found for one in found] == [True] * bool(said)
+
+
 def test_swap_is_no_matter_where_pods_are_kept_out_of_it(site):
     assert found(site, seen(site, Memory="MemTotal: 4194304 kB\nSwapTotal: 1048576 kB\n", CgroupVersion="cgroup2fs\n")) == {}
 
@@ -329,6 +496,33 @@ def test_hosts_that_were_cloned_are_told_apart_by_nothing_and_said_so(site, monk
         ("machine-id", "worker"),
     ]
     assert findings[0].found == "same, as worker"
+
+
+UUID = "4c4c4544-0042-3510-8052-b4c04f4d3332"
+
+
+def test_hosts_with_one_mac_address_or_one_product_uuid_are_found(site, monkeypatch):
+    same = {"MacAddresses": LINK.format(7), "ProductUuid": f"{UUID}\n"}
+    findings = of_site(monkeypatch, site, master=seen(site, **same), worker=seen(site, "worker", **same))
+    assert [(one.check, one.host, one.found) for one in findings] == [
+        ("mac", "master", "host0 has 0a:fb:00:00:00:07, as worker"),
+        ("mac", "worker", "host0 has 0a:fb:00:00:00:07, as master"),
+        ("product-uuid", "master", f"{UUID}, as worker"),
+        ("product-uuid", "worker", f"{UUID}, as master"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"ProductUuid": ""},  # a container, or a host that has none
+        {"ProductUuid": "03000200-0400-0500-0006-000700080009\n"},  # what many boards have
+        {"ProductUuid": "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF\n"},
+        {"MacAddresses": "2: host0: <POINTOPOINT,NOARP> mtu 1500 \\    link/none\n"},
+    ],
+)
+def test_what_tells_no_host_from_another_is_no_finding(site, monkeypatch, same):
+    assert of_site(monkeypatch, site, master=seen(site, **same), worker=seen(site, "worker", **same)) == []
 
 
 def test_hosts_whose_packets_differ_in_size_are_found(site, monkeypatch):
