@@ -159,7 +159,7 @@ def _needed(site: Site, node: Node, hooks: tuple[str, ...]) -> str:
     for one in _allowed(site, node, hooks):
         what = " ".join(filter(None, ("forwarded" * (one.hook == "forward"), one.protocol or "all", ", ".join(one.ports))))
         parts.append(f"{what} {'from' if one.sources else 'to'} {', '.join(one.sources or one.targets)}")
-    return "accepted are " + "; ".join(parts)
+    return "accepted: " + "; ".join(parts)
 
 
 def _allowed(site: Site, node: Node, hooks: tuple[str, ...]) -> Iterator[Allowed]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from airavata_runbook.checks.leftovers import Membership
 from airavata_runbook.checks.types import Problem
 from airavata_runbook.hosts.snapshot import Fact, HostSnapshot
 from airavata_runbook.mirror.catalogue import PACKAGE, PACKAGES, of_host
@@ -103,9 +104,18 @@ def find_units(site: Site, host: HostSnapshot) -> Iterator[Problem]:
         )
 
 
-def foreign_owners(site: Site, host: HostSnapshot, key: tuple[str, int], program: str) -> Iterator[str]:
-    """Processes on a port that have the name of the runbook's program but are not it, each described."""
-    any_path = not site.repository.folder  # packages of a repository of the site's own may have other paths
-    for owner in sorted(host[PortOwners].get(key, ())):
-        if owner.program == program[:COMM] and not owner.runs(program, any_path):
+def others_on(site: Site, host: HostSnapshot, key: tuple[str, int], program: str, names: frozenset[str]) -> Iterator[str]:
+    """What listens on a port and is not the runbook's program, each described. names: of all that listen there.
+
+    On a host that is no node of the site yet nothing is the runbook's. A program of the right name is told from it by its
+    unit and its executable.
+    """
+    ours = program[:COMM]
+    is_node = host[Membership].of(site)
+    yield from (name or "something" for name in sorted(names - {ours}))
+    if ours in names and not is_node:
+        yield f"{program or 'something'}, which is not of this site,"
+    for owner in sorted(host[PortOwners].get(key, ())) if is_node else ():
+        # Packages of a repository of the site's own may have other paths.
+        if owner.program == ours and not owner.runs(program, any_path=not site.repository.folder):
             yield " of ".join(filter(None, (owner.executable or program, owner.unit)))

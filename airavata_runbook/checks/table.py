@@ -31,7 +31,7 @@ from airavata_runbook.checks.network import (
     find_networks,
     find_registry_name,
 )
-from airavata_runbook.checks.owners import COMM, find_units, foreign_owners
+from airavata_runbook.checks.owners import find_units, others_on
 from airavata_runbook.checks.references import check_references
 from airavata_runbook.checks.types import Check, HostCheck, PeerCheck, Problem, SessionCheck, SiteCheck
 from airavata_runbook.errors import HostKeyRefused, NotRoot, SiteError
@@ -118,9 +118,7 @@ def _ports(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     wanted |= {("tcp", port): "kube-proxy" for port in (site.airavata.portal_node_port, site.airavata.api_node_port)}
     for (protocol, port), program in wanted.items():
         names = host[Listening].get((protocol, port), frozenset())
-        taken = [name or "something" for name in sorted(names - {program[:COMM]})]
-        taken += foreign_owners(site, host, (protocol, port), program)
-        for other in taken:
+        for other in others_on(site, host, (protocol, port), program, names):
             yield Problem(f"{other} listens on {port}/{protocol}", "a free port", "stop it, or change its port")
 
 

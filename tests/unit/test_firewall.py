@@ -43,7 +43,7 @@ def test_the_closed_firewall_of_the_lab_is_no_finding_on_its_own_network_and_one
 def test_ufw_is_found_with_the_ports_and_its_commands():
     hosts, pods = found(recorded("ufw"))
     assert hosts.found == f"ufw (filter INPUT) drops {HOSTS}; {UDP}; tcp 6443 from pods"
-    assert hosts.needed == f"accepted are {HOSTS}; {UDP}; all from 10.244.0.0/16"
+    assert hosts.needed == f"accepted: {HOSTS}; {UDP}; all from 10.244.0.0/16"
     assert hosts.remedy.split("; ") == [
         "ufw allow proto tcp from 10.98.0.12 to any port 2379,5000,6443",
         "ufw allow proto udp from 10.98.0.12 to any port 8472",

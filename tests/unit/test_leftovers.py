@@ -209,6 +209,13 @@ def test_the_runbook_s_own_programs_are_known(site, owner):
     assert problems(site, "ports", seen(site, PortOwners=f"tcp\t2379\tetcd\t{owner}\n")) == []
 
 
+def test_on_a_host_that_is_no_node_yet_no_program_is_the_runbook_s(site):
+    found = [one.found for one in problems(site, "ports", seen(site, Membership=""))]
+    assert found[0] == "registry, which is not of this site, listens on 5000/tcp" and len(found) == 5
+    assert "something, which is not of this site, listens on 8472/udp" in found
+    assert problems(site, "ports", seen(site, Membership=authority("lab authority"))) == []
+
+
 def test_two_programs_on_one_port_are_each_told_once(site):
     both = f'tcp LISTEN 0 1 *:2379 *:* {ETCD}\ntcp LISTEN 0 1 10.98.0.11:2379 *:* users:(("nginx",pid=7,fd=3))\n'
     assert [one.found for one in problems(site, "ports", seen(site, Listening=both, PortOwners=OWNERS))] == [

@@ -105,7 +105,7 @@ def answers(site: Site, name: str = "master", **changes: str) -> dict[str, str]:
             "FilterRules": "",
             "PortOwners": OWNERS,
             "UnitFiles": UNIT_FILES,
-            "Membership": "",
+            "Membership": "site\n",
             "ClusterRemains": "interface lo\ninterface host0\n",
             "ForeignPackages": "",
             "FreeSpace": room(site, node),
@@ -150,7 +150,7 @@ def test_an_unknown_check_is_refused_before_any_host_is_contacted(monkeypatch):
 
 def test_fit_hosts_pass_bare_and_finished(site):
     assert found(site, seen(site)) == {}
-    assert found(site, seen(site, Listening="")) == {}
+    assert found(site, seen(site, Listening="", Membership="")) == {}
     assert (
         found(site, seen(site, "worker", RegistryAddresses="10.98.0.11      STREAM registry.lab\n10.98.0.11      DGRAM\n")) == {}
     )
@@ -190,7 +190,11 @@ ETCD, NGINX = 'users:(("etcd",pid=1,fd=8))', 'users:(("nginx",pid=7,fd=3))'
         ("swap", {"SwapAtBoot": "unit dev-zram0.swap\n"}, "swap at the next boot (dev-zram0.swap)"),
         ("firewall", {"FilterRules": "*filter\n:FORWARD DROP [0:0]\n"}, "iptables (filter FORWARD) drops packets between pods"),
         ("units", {"UnitFiles": "/etc/systemd/system/etcd.service\n"}, "/etc/systemd/system/etcd.service replaces the unit etcd"),
-        ("leftovers", {"ClusterRemains": "interface cni0\n"}, "interface cni0 of an earlier cluster"),
+        (
+            "leftovers",
+            {"Membership": "", "Listening": "", "ClusterRemains": "interface cni0\n"},
+            "interface cni0 of an earlier cluster",
+        ),
         ("cloud-init", {"CloudInitHosts": "/etc/cloud/cloud.cfg:manage_etc_hosts: true\n"}, "cloud-init writes /etc/hosts"),
         ("nameservers", {"Nameservers": "file /etc/resolv.conf\nnameserver 127.0.0.53\n"}, "/etc/resolv.conf has 127.0.0.53"),
         ("selinux", {"Selinux": "1\n"}, "SELinux is enforcing"),
