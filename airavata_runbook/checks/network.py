@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Interface
 
 from airavata_runbook.checks.facts import CloudInitHosts, MacAddresses, RegistryAddresses, Route, Routes
+from airavata_runbook.checks.leftovers import Membership
 from airavata_runbook.checks.types import Problem
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.node_settings import pods_resolv_conf
@@ -57,22 +58,26 @@ def find_networks(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     routes: list[Route] = host[Routes]
     own = {name: addresses for name, addresses in sorted(host[facts.Addresses].items()) if name not in OWN_INTERFACES}
     networks = {name: [IPv4Interface(address).network for address in addresses] for name, addresses in own.items()}
-    used = [(f"{name} has {one}", IPv4Interface(one).network) for name, addresses in own.items() for one in addresses]
+    used = [(f"{name} has {one}", IPv4Interface(one).network, False) for name, addresses in own.items() for one in addresses]
     # Not those of the pods' own interfaces, nor those that the kernel adds for an address.
     used += [
-        (f"a route to {route.network}{' by ' * bool(route.device)}{route.device}", route.network)
+        (f"a route to {route.network}{' by ' * bool(route.device)}{route.device}", route.network, True)
         for route in dict.fromkeys(routes)
         if route.device not in OWN_INTERFACES
         and route.network not in networks.get(route.device, ())
         and route.network.prefixlen > 1
     ]
-    for what, network in used:
+    is_node = host[Membership].of(site)
+    for what, network, is_route in used:
         for name, cluster in (("pods", site.network.pods), ("services", site.network.services)):
             if network.overlaps(cluster):
+                # A node works beside a wider route, as those of the pods are more specific.
+                wider = is_route and network.prefixlen < cluster.prefixlen
                 yield Problem(
                     f"{what}, which overlaps network.{name} {cluster}",
                     "networks that no host uses",
                     "choose another network in the site file, before the first run",
+                    note=is_node and wider,
                 )
 
 

@@ -377,6 +377,13 @@ def test_routes_of_the_pods_themselves_and_default_ones_are_no_finding(site, rou
     assert problems(site, "networks", seen(site, Routes=routes)) == []
 
 
+def test_a_wider_route_is_a_finding_before_the_first_run_and_a_note_on_a_node(site):
+    routes = "10.0.0.0/8 via 10.98.0.1 dev host0 proto static\n"
+    for member, note in (("", False), ("site\n", True)):
+        found = problems(site, "networks", seen(site, Routes=routes, Membership=member))
+        assert [one.note for one in found] == [note, note] and "a route to 10.0.0.0/8 by host0" in found[0].found
+
+
 def test_a_network_of_an_interface_is_told_once(site):
     routes = "10.244.1.0/24 dev tun0 proto kernel scope link src 10.244.1.9\n"
     (one,) = problems(site, "networks", seen(site, Addresses=f"{ADDRESSES}3: tun0    inet 10.244.1.9/24\n", Routes=routes))
