@@ -125,7 +125,7 @@ def find_leftovers(site: Site, host: HostSnapshot) -> Iterator[Problem]:
         yield Problem(
             f"packet filter rules of an earlier cluster: {', '.join(chains[:4])}{', …' * (len(chains) > 4)}",
             "none",
-            f"{reset}; then reboot, or iptables-save | grep -vE 'KUBE-|FLANNEL-|CNI-' | iptables-restore",
+            f"{reset}; then reboot, or iptables-save | grep -vE 'KUBE-|FLANNEL-|CNI-|cali-|CILIUM_' | iptables-restore",
         )
     for path in remains.folders:
         yield Problem(
