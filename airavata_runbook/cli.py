@@ -8,7 +8,7 @@ from contextlib import suppress
 from importlib.metadata import version
 
 from airavata_runbook import lab
-from airavata_runbook.errors import RunbookError, SiteError
+from airavata_runbook.errors import RunbookError, SiteError, counted
 from airavata_runbook.local import interrupts
 from airavata_runbook.site import Site
 from airavata_runbook.site.file import parse_settings
@@ -144,11 +144,12 @@ def _check(options: argparse.Namespace) -> int:
 
     site = Site.load(options.site, parse_settings(options.settings))
     findings = preflight.offline(site) if options.offline else preflight.preflight(site)
-    failed = [finding for finding in findings if not finding.ignored]
+    failed, ignored = sum(one.failed for one in findings), sum(one.ignored for one in findings)
     if findings:
         print(preflight.format_findings(findings))
     where = "without connecting to a host" if options.offline else f"on {', '.join(node.name for node in site.nodes)}"
-    print(f"site {site.name}: {len(failed)} failed, {len(findings) - len(failed)} ignored, {where}")
+    notes = f", {counted(len(findings) - failed - ignored, 'note')}" if len(findings) > failed + ignored else ""
+    print(f"site {site.name}: {failed} failed, {ignored} ignored{notes}, {where}")
     return 1 if failed else 0
 
 

@@ -2,8 +2,12 @@
 
 import re
 import shlex
+from ipaddress import IPv4Network
 from typing import Any, NamedTuple
 
+from airavata_runbook.checks.firewall import FilterRules
+from airavata_runbook.checks.leftovers import ClusterRemains, Membership
+from airavata_runbook.checks.owners import PortOwners, UnitFiles
 from airavata_runbook.hosts.facts import HOST_FACTS
 from airavata_runbook.hosts.snapshot import Fact
 from airavata_runbook.mirror.catalogue import MAINTAINER, PACKAGES
@@ -11,6 +15,10 @@ from airavata_runbook.site import Site
 from airavata_runbook.site.life import LOOK, parse_look
 from airavata_runbook.site.parts import Node
 
+# What boards and hypervisors have instead of an id of their own.
+NO_UUIDS = ("03000200-0400-0500-0006-000700080009", *("-".join(one * n for n in (8, 4, 4, 4, 12)) for one in "0f"))
+# Those of the host's own addresses first.
+ROUTE_TYPES = ("local", "broadcast", "anycast", "multicast", "unicast", "blackhole", "unreachable", "prohibit", "throw")
 PROGRAMS, STATE, CONTAINERS = "/usr", "/var/lib", "/var/lib/containerd"  # what packages, etcd and kubelet, and images fill
 
 
@@ -88,6 +96,83 @@ class SiteRecord(Fact[tuple[bool, str]]):
         return parse_look(text)
 
 
+class Route(NamedTuple):
+    """device: "" for a route that drops or refuses packets."""
+
+    network: IPv4Network
+    device: str
+
+
+class Routes(Fact[list[Route]]):
+    """The routes of all tables but those of the host's own addresses and the default ones (ip-route(8))."""
+
+    command = "ip -o -4 route show table all || echo ip fails"
+
+    def parse(self, text: str) -> list[Route]:
+        routes = []
+        for line in filter(None, text.splitlines()):
+            words = line.split()
+            kind = words.pop(0) if words[0].isalpha() and words[0] != "default" else "unicast"
+            if kind not in ROUTE_TYPES:
+                raise ValueError("not a route")
+            if kind not in ROUTE_TYPES[:4] and words[0] != "default":
+                device = words[words.index("dev") + 1] if "dev" in words else ""
+                routes.append(Route(IPv4Network(words[0]), device))
+        return routes
+
+
+class MacAddresses(Fact[dict[str, str]]):
+    """Interface → its MAC address, for those that have one."""
+
+    command = "ip -o link show"
+
+    def parse(self, text: str) -> dict[str, str]:
+        if not text.strip():
+            raise ValueError("no interfaces: even a bare host has lo, so `ip` is missing or failed")
+        rows = re.findall(r"^\d+: ([^:@\s]+).* link/ether ([0-9a-f:]{17})\b", text, re.MULTILINE)
+        return dict(rows)
+
+
+class ProductUuid(Fact[str]):
+    """The id that the machine's maker or its hypervisor gave it, "" where there is none or in a container.
+
+    A container shows that of the machine below, which all containers there share (lab hosts too): it says nothing of the
+    host.
+    """
+
+    command = "systemd-detect-virt -q --container 2>/dev/null || cat /sys/class/dmi/id/product_uuid 2>/dev/null || true"
+
+    def parse(self, text: str) -> str:
+        uuid = text.strip().lower()
+        if uuid and not re.fullmatch(r"[0-9a-f-]{36}", uuid):
+            raise ValueError("not a UUID")
+        return "" if uuid in NO_UUIDS else uuid
+
+
+class CloudInitHosts(Fact[list[tuple[str, str]]]):
+    """(file, value) of each `manage_etc_hosts` that cloud-init reads, the one that counts last.
+
+    Empty where cloud-init is not installed or is disabled, or where the registry's name is in its template for /etc/hosts.
+    """
+
+    def __init__(self, site: Site):
+        instance = "/var/lib/cloud/instance"  # the merged settings of vendor and user, which override the host's own
+        self.command = rf"""test -d /etc/cloud || exit 0
+test ! -e /etc/cloud/cloud-init.disabled && test ! -e /run/cloud-init/disabled || exit 0
+grep -qwF {shlex.quote(site.registry.name)} /etc/cloud/templates/hosts.*.tmpl 2>/dev/null && exit 0
+for file in /etc/cloud/cloud.cfg /etc/cloud/cloud.cfg.d/*.cfg {instance}/vendor*-cloud-config.txt {instance}/cloud-config.txt; do
+    grep -HE "^[\"']?manage_etc_hosts[\"']? *:" "$file" 2>/dev/null
+done; true"""
+
+    def parse(self, text: str) -> list[tuple[str, str]]:
+        rows = [
+            re.fullmatch(r"""(/[^:]+):["']?manage_etc_hosts["']? *: *(.*)""", line) for line in filter(None, text.splitlines())
+        ]
+        if not all(rows):
+            raise ValueError("not a setting of cloud-init")
+        return [(row[1], re.sub(r"\s+#.*", "", row[2]).strip().strip("\"'").lower()) for row in rows if row]
+
+
 class FileSystem(NamedTuple):
     """mount: where it is mounted. free: bytes."""
 
@@ -154,6 +239,15 @@ def preflight_facts(site: Site, node: Node) -> list[Fact[Any]]:
         ForeignPackages(),
         RegistryAddresses(site),
         SiteRecord(),
+        Routes(),
+        MacAddresses(),
+        ProductUuid(),
+        CloudInitHosts(site),
+        FilterRules(),
+        PortOwners(),
+        UnitFiles(),
+        Membership(site),
+        ClusterRemains(),
         FreeSpace(filled_folders(site, node)),
     ]
     return facts if site.repository.folder else [*facts, PackageIndexError(site)]

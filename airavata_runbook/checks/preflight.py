@@ -19,8 +19,6 @@ from airavata_runbook.hosts.snapshot import HostSnapshot, gather
 from airavata_runbook.site import Site
 from airavata_runbook.site.messages import invalid_site, nearest
 
-IGNORED = "  (ignored)"
-
 
 def preflight(site: Site) -> list[Finding]:
     """All findings, those that the site ignores too. Changes nothing, and raises nothing about hosts.
@@ -71,7 +69,7 @@ def format_findings(findings: Iterable[Finding]) -> str:
     lines = []
     for one in findings:
         lines += [
-            f"{one.check:14} {one.host:12} {one.found}{IGNORED * one.ignored}",
+            f"{one.check:14} {one.host:12} {one.marked}",
             f"{'':28}needed: {one.needed}",
             f"{'':28}remedy: {one.remedy}",
         ]

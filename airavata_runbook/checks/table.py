@@ -4,9 +4,8 @@ A function that takes a fact which could not be parsed ends there, and that is i
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
-from ipaddress import IPv4Interface
 
 from airavata_runbook import stacks
 from airavata_runbook.checks.facts import (
@@ -17,15 +16,29 @@ from airavata_runbook.checks.facts import (
     KernelFeatures,
     Listening,
     PackageIndexError,
-    RegistryAddresses,
+    ProductUuid,
     SiteRecord,
 )
+from airavata_runbook.checks.firewall import find_firewall
+from airavata_runbook.checks.leftovers import find_leftovers
+from airavata_runbook.checks.network import (
+    MTU,
+    find_address,
+    find_cloud_init,
+    find_equal,
+    find_equal_mac,
+    find_mtu,
+    find_nameservers,
+    find_networks,
+    find_registry_name,
+)
+from airavata_runbook.checks.owners import find_units, others_on
 from airavata_runbook.checks.references import check_references
 from airavata_runbook.checks.types import Check, HostCheck, PeerCheck, Problem, SessionCheck, SiteCheck
 from airavata_runbook.errors import HostKeyRefused, NotRoot, SiteError
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.node_settings import derive_node_settings
-from airavata_runbook.hosts.snapshot import Fact, HostSnapshot
+from airavata_runbook.hosts.snapshot import HostSnapshot
 from airavata_runbook.mirror.catalogue import PACKAGE, check_versions, of_host
 from airavata_runbook.site import Site
 from airavata_runbook.site.fields import without_login
@@ -43,19 +56,22 @@ DISK = 8 << 30  # bytes where images are unpacked; packages, images and their la
 # images are there, and this is for those of another version beside them.
 DISK_ELSEWHERE = 2 << 30
 CLOCK_SKEW = 30.0  # seconds; a certificate is valid from its making on, and leases end by the clock
-MTU = 1330  # bytes; IPv4 needs 1280 in practice, and vxlan takes 50 of each packet (RFC 7348)
-OWN_INTERFACES = ("cni0", "flannel.1")  # of an earlier run; their addresses are the pods'
-COMM = 15  # characters of a program's name that ss shows (proc_pid_comm(5))
+NEW_MACHINE = "give the virtual machine a UUID of its own: a clone has that of its template"
 FEATURES = ("overlay", "br_netfilter", "vxlan", "nf_conntrack")
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids")  # by which the kubelet limits pods
 
 
 def _os(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    name, version = host[facts.Os]
-    if name not in SYSTEMS:
-        yield Problem(f"{name} {version}", SUPPORTED, "use another host: only apt's packages are supported")
-    elif _comparable(version) < SYSTEMS[name]:
-        yield Problem(f"{name} {version or 'without a version'}", SUPPORTED, "use another host, or upgrade it")
+    system = host[facts.Os]
+    if system.id in SYSTEMS:
+        if not system.version:
+            yield Problem(f"{system.id} without a version", SUPPORTED, "none: a testing release was not tried", note=True)
+        elif _comparable(system.version) < SYSTEMS[system.id]:
+            yield Problem(str(system), SUPPORTED, "use another host, or upgrade it")
+    elif like := [name for name in system.like if name in SYSTEMS]:
+        yield Problem(f"{system}, like {like[0]}", SUPPORTED, "none: a derivative was not tried", note=True)
+    else:
+        yield Problem(str(system), SUPPORTED, "use another host: only apt's packages are supported")
     if not host[facts.Systemd]:
         yield Problem("PID 1 is not systemd", "systemd", "use a host that boots with systemd")
 
@@ -94,56 +110,28 @@ def _disk(site: Site, host: HostSnapshot) -> Iterator[Problem]:
             )
 
 
-def _address(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    node, mtus = host.node, host[facts.Mtus]
-    if node.interface not in mtus:
-        others = sorted(name for name in mtus if name not in OWN_INTERFACES and not name.startswith("veth"))
-        yield Problem(
-            f"no interface {node.interface}; it has {', '.join(others)}",
-            f"{node.address} on {node.interface}",
-            "correct the node's interface in the site file",
-        )
-        return
-    own = host[facts.Addresses].get(node.interface, ())
-    if node.address not in [IPv4Interface(address).ip for address in own]:
-        yield Problem(
-            f"{node.interface} has address {', '.join(own) or 'none'}",
-            str(node.address),
-            "correct the node's address in the site file",
-        )
-
-
-def _mtu(host: HostSnapshot, others: Sequence[HostSnapshot]) -> Iterator[Problem]:
-    interface = host.node.interface
-    mtu = host[facts.Mtus].get(interface)
-    if mtu is None:
-        return  # a missing interface is the finding of the check address
-    if mtu < MTU:
-        yield Problem(f"{interface} has MTU {mtu}", f"{MTU} or more", "raise the MTU of the private network")
-    mtus = {other.node.name: (other.get(facts.Mtus) or {}).get(other.node.interface, mtu) for other in others}
-    if different := [f"{name} has {its}" for name, its in mtus.items() if its != mtu]:
-        yield Problem(
-            f"{interface} has MTU {mtu}, {', '.join(different)}",
-            "the same on all hosts",
-            "set the same MTU on all interfaces of the private network",
-        )
-
-
 def _ports(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     programs = {site.registry.port: "registry"} if host.node == site.registry_node else {}
     programs |= CONTROL_PLANE_PORTS if host.node == site.master else {}
     programs |= NODE_PORTS
-    wanted = {("tcp", port): program[:COMM] for port, program in programs.items()} | {("udp", FLANNEL_PORT): ""}
+    wanted = {("tcp", port): program for port, program in programs.items()}
+    # The kernel listens on flannel's. On a NodePort nothing does: it is a rule of the packet filter.
+    wanted |= {("udp", FLANNEL_PORT): ""}
+    wanted |= {("tcp", port): "kube-proxy" for port in (site.airavata.portal_node_port, site.airavata.api_node_port)}
     for (protocol, port), program in wanted.items():
-        for other in sorted(host[Listening].get((protocol, port), frozenset()) - {program}):
-            yield Problem(f"{other or 'something'} listens on {port}/{protocol}", "a free port", "stop it, or change its port")
+        names = host[Listening].get((protocol, port), frozenset())
+        for other in others_on(site, host, (protocol, port), program, names):
+            yield Problem(f"{other} listens on {port}/{protocol}", "a free port", "stop it, or change its port")
 
 
 def _swap(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     # With cgroup version 2 the kubelet keeps pods out of swap; with version 1 it cannot.
-    swap = host[facts.Memory].swap
-    if swap and host[facts.CgroupVersion] == 1:
-        yield Problem(f"{swap >> 20} MiB of swap, with cgroup version 1", "no swap", "swapoff -a, and remove it from /etc/fstab")
+    swap, boot = host[facts.Memory].swap, host[facts.SwapAtBoot]
+    if host[facts.CgroupVersion] == 1 and (swap or boot):
+        now = f"{swap >> 20} MiB of swap" if swap else f"swap at the next boot ({', '.join(boot)})"
+        units = [name for name in boot if not name.startswith("/etc/fstab")]
+        remedy = ["swapoff -a, and remove it from /etc/fstab", *(f"systemctl mask {unit}" for unit in units)]
+        yield Problem(f"{now}, with cgroup version 1", "no swap, also after a boot", "; ".join(remedy))
 
 
 def _kernel(site: Site, host: HostSnapshot) -> Iterator[Problem]:
@@ -197,29 +185,6 @@ def _clock(site: Site, host: HostSnapshot) -> Iterator[Problem]:
         )
 
 
-def _networks(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    cluster = {"pods": site.network.pods, "services": site.network.services}
-    for interface, addresses in sorted(host[facts.Addresses].items()):
-        for address in addresses if interface not in OWN_INTERFACES else ():
-            for name, network in cluster.items():
-                if IPv4Interface(address).network.overlaps(network):
-                    yield Problem(
-                        f"{interface} has {address}, which overlaps network.{name} {network}",
-                        "networks that no host uses",
-                        "choose another network in the site file, before the first run",
-                    )
-
-
-def _registry_name(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    # Chapter 02 puts the name into /etc/hosts of each host; another address for it, from DNS, would conflict.
-    if other := [address for address in host[RegistryAddresses] if address != str(site.registry_node.address)]:
-        yield Problem(
-            f"{site.registry.name} resolves to {', '.join(other)}",
-            str(site.registry_node.address),
-            "correct that name in DNS or /etc/hosts, or choose another registry.name",
-        )
-
-
 def _fixed_fields(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     living, recorded = host[SiteRecord]
     for one in departures(recorded, site, living) if recorded and host.node == site.master else ():
@@ -238,12 +203,6 @@ def _repository(site: Site, host: HostSnapshot) -> Iterator[Problem]:
             "the site's package repository is reachable from the host",
             "correct repository.baseurl, or allow the host to connect to it",
         )
-
-
-def _unique(fact: type[Fact[str]], remedy: str, host: HostSnapshot, others: Sequence[HostSnapshot]) -> Iterator[Problem]:
-    own = host[fact]
-    if same := [other.node.name for other in others if other.get(fact) == own]:
-        yield Problem(f"{own or 'none'}, as {', '.join(same)}", "unique", remedy)
 
 
 def _versions(site: Site, query: bool) -> Iterator[Problem]:
@@ -281,23 +240,30 @@ CHECKS: tuple[Check, ...] = (
     HostCheck("cpu", f"at least {CPUS} on the master", _cpu),
     HostCheck("memory", f"at least {MEMORY >> 20} MiB", _memory),
     HostCheck("disk", f"{DISK >> 30} GiB free for containers, {DISK_ELSEWHERE >> 30} GiB elsewhere and on existing nodes", _disk),
-    HostCheck("address", "the site file's address on the site file's interface", _address),
-    PeerCheck("mtu", f"at least {MTU} bytes, the same on all hosts", _mtu),
-    HostCheck("ports", "of Kubernetes, etcd, flannel and the registry are free, or used by them already", _ports),
-    HostCheck("swap", "none with cgroup version 1", _swap),
+    HostCheck("address", "the site file's address on the site file's interface", find_address),
+    PeerCheck("mtu", f"at least {MTU} bytes, the same on all hosts", find_mtu),
+    HostCheck("ports", "of Kubernetes, etcd, flannel, the registry and node ports are free, or used by them already", _ports),
+    HostCheck("units", "of these services are the runbook's, without drop-ins of others", find_units),
+    HostCheck("swap", "none with cgroup version 1, now and after a boot", _swap),
     HostCheck("kernel", f"has {', '.join(FEATURES)}", _kernel),
     HostCheck("cgroup", f"controllers {', '.join(CONTROLLERS)} are enabled", _cgroup),
     HostCheck("selinux", "not enforcing", _selinux),
     HostCheck("firewalld", "not active", _firewalld),
+    HostCheck("firewall", "ufw, nftables and iptables let hosts and pods reach each other", find_firewall),
     HostCheck("packages", "none from others that conflict with the runbook's or have the same name", _packages),
+    HostCheck("leftovers", "nothing of an earlier cluster", find_leftovers),
     HostCheck("clock", f"within {CLOCK_SKEW:.0f} s of this machine's", _clock),
-    HostCheck("networks", "of pods and services do not overlap a host's address", _networks),
-    HostCheck("registry-name", "resolves to the registry's host, or not at all", _registry_name),
+    HostCheck("networks", "of pods and services do not overlap a host's address or route", find_networks),
+    HostCheck("registry-name", "resolves to the registry's host, or not at all", find_registry_name),
+    HostCheck("cloud-init", "leaves /etc/hosts, or has the registry's name in its template", find_cloud_init),
+    HostCheck("nameservers", "pods can reach those of the host", find_nameservers),
     HostCheck("fixed-fields", "of the site file are as the site was made with, if it exists already", _fixed_fields),
     HostCheck("settings", "of the kubelet and kube-proxy can be derived from the host's facts", _settings),
     HostCheck("repository", "the hosts can download its package index, unless it is a folder of theirs", _repository),
-    PeerCheck("hostname", "unique", partial(_unique, facts.Hostname, "hostnamectl set-hostname NAME")),
-    PeerCheck("machine-id", "unique", partial(_unique, facts.MachineId, "rm /etc/machine-id; systemd-machine-id-setup")),
+    PeerCheck("hostname", "unique", partial(find_equal, facts.Hostname, "hostnamectl set-hostname NAME")),
+    PeerCheck("machine-id", "unique", partial(find_equal, facts.MachineId, "rm /etc/machine-id; systemd-machine-id-setup")),
+    PeerCheck("mac", "of the site file's interface is unique", find_equal_mac),
+    PeerCheck("product-uuid", "unique, outside of containers", partial(find_equal, ProductUuid, NEW_MACHINE, optional=True)),
     SiteCheck("versions", "the mirror builds those of the site file", _versions),
     SiteCheck("sources", "certificates, images, keys and secrets that the site file names are usable", _sources),
     SiteCheck("stack", "its components, images and secrets are consistent", _stack),

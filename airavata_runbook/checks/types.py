@@ -9,23 +9,40 @@ from airavata_runbook.site import Site
 
 
 class Problem(NamedTuple):
-    """What a check's function finds: the present state, the required one, and what the admin can do."""
+    """What a check's function finds: the present state, the required one, and what the admin can do.
+
+    note: shown, and not counted as a failure.
+    """
 
     found: str
     needed: str
     remedy: str
+    note: bool = False
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A problem with the check's name and the host's, or "site". ignored: named in the site's ignore_checks."""
+    """A problem with the check's name and the host's, or "site". ignored: named in the site's ignore_checks.
+
+    failed: a run ends with it.
+    """
 
     check: str
     host: str
     found: str
     needed: str
     remedy: str
+    note: bool = False
     ignored: bool = False
+
+    @property
+    def failed(self) -> bool:
+        return not (self.note or self.ignored)
+
+    @property
+    def marked(self) -> str:
+        """What was found, marked where it is not a failure."""
+        return self.found + "  (ignored)" * self.ignored + "  (note)" * (self.note and not self.ignored)
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,27 @@ Sources: os-release(5), proc(5), capabilities(7), cgroups(7), machine-id(5), sys
 
 import math
 import re
+import shlex
 from ipaddress import IPv4Interface
 from typing import Any, NamedTuple
 
 from airavata_runbook.hosts.snapshot import Fact, HostSnapshot
 
 CAP_SYS_RESOURCE = 24  # bit, from linux/capability.h
+RESOLV_CONF, RESOLVED_CONF = "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"
+# The others name the servers behind a resolver on the host's own loopback: systemd-resolved(8), NetworkManager(8), resolvconf(8).
+RESOLV_CONFS = (RESOLV_CONF, RESOLVED_CONF, "/run/NetworkManager/no-stub-resolv.conf", "/run/dnsmasq/resolv.conf")
 
 
 class OsRelease(NamedTuple):
-    """ID and VERSION_ID of os-release, version "" where there is none."""
+    """ID, VERSION_ID and ID_LIKE of os-release; version "" where there is none, as in Debian testing."""
 
     id: str
     version: str
+    like: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.version}".strip()
 
 
 class Os(Fact[OsRelease]):
@@ -26,8 +34,12 @@ class Os(Fact[OsRelease]):
     command = "cat /etc/os-release || cat /usr/lib/os-release"
 
     def parse(self, text: str) -> OsRelease:
-        fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-        return OsRelease(fields["ID"].strip('"'), fields.get("VERSION_ID", "").strip('"'))
+        # The values are a shell's: quoted and escaped; the last assignment counts.
+        found = re.findall(r"^(ID|VERSION_ID|ID_LIKE)=(.*)$", text, re.MULTILINE)
+        fields = {name: " ".join(shlex.split(value, comments=True)) for name, value in found}
+        if not re.fullmatch(r"[\w.+-]+", fields["ID"], re.ASCII):
+            raise ValueError("not a distribution's name")
+        return OsRelease(fields["ID"], fields.get("VERSION_ID", ""), tuple(fields.get("ID_LIKE", "").split()))
 
 
 class Architecture(Fact[str]):
@@ -85,6 +97,21 @@ class Memory(Fact[MemorySize]):
     def parse(self, text: str) -> MemorySize:
         fields = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in text.splitlines() if len(line.split()) > 1}
         return MemorySize(fields["MemTotal"], fields.get("SwapTotal", 0))
+
+
+class SwapAtBoot(Fact[list[str]]):
+    """What switches swap on at the next boot: entries of fstab(5), units of systemd.swap(5) and services of Debian's packages."""
+
+    command = """awk '$1 !~ /^#/ && $3 == "swap" && $4 !~ /(^|,)noauto(,|$)/ {print "fstab " $1}' /etc/fstab 2>/dev/null
+systemctl list-unit-files --no-legend --type=swap 2>/dev/null |
+    awk '$2 ~ /^(enabled|enabled-runtime|generated|static|linked)$/ {print "unit " $1}'
+for name in zramswap dphys-swapfile; do test "$(systemctl is-enabled $name 2>/dev/null)" != enabled || echo "unit $name"; done"""
+
+    def parse(self, text: str) -> list[str]:
+        rows = [line.split() for line in text.splitlines() if line.strip()]
+        if any(len(row) != 2 or row[0] not in ("fstab", "unit") for row in rows):
+            raise ValueError("not a swap area")
+        return ["/etc/fstab: " * (kind == "fstab") + name for kind, name in rows]
 
 
 class CgroupVersion(Fact[int]):
@@ -185,6 +212,28 @@ class Resolved(UnitActive):
     command = "systemctl is-active systemd-resolved 2>/dev/null || true"
 
 
+class Nameservers(Fact[dict[str, tuple[str, ...]]]):
+    """File in the format of resolv.conf(5) → its name servers, for those of RESOLV_CONFS that exist."""
+
+    command = (
+        f"for path in {' '.join(RESOLV_CONFS)}; do test ! -f $path || "
+        '{ echo file $path; awk \'$1 == "nameserver" && $2 != "" {print $1, $2}\' $path; }; done'
+    )
+
+    def parse(self, text: str) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        path = ""
+        for line in filter(None, text.splitlines()):
+            word, value = line.split()
+            if word == "file" and value in RESOLV_CONFS:
+                path, found[value] = value, ()
+            elif word == "nameserver" and path:
+                found[path] += (value,)
+            else:
+                raise ValueError("not a file of name servers")
+        return found
+
+
 class Addresses(Fact[dict[str, tuple[str, ...]]]):
     """Interface → all its IPv4 addresses, "a.b.c.d/n"."""
 
@@ -240,6 +289,7 @@ HOST_FACTS: tuple[Fact[Any], ...] = (
     MachineId(),
     Cpus(),
     Memory(),
+    SwapAtBoot(),
     CgroupVersion(),
     Systemd(),
     CanRaiseLimits(),
@@ -249,6 +299,7 @@ HOST_FACTS: tuple[Fact[Any], ...] = (
     Selinux(),
     Firewalld(),
     Resolved(),
+    Nameservers(),
     Addresses(),
     Mtus(),
     Clock(),

@@ -4,6 +4,7 @@ Defaults: KubeletConfiguration v1beta1, KubeProxyConfiguration v1alpha1; contain
 """
 
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.snapshot import HostSnapshot
@@ -12,6 +13,7 @@ MAX_OPEN_FILES = 1_000_000  # the kubelet's default
 OOM_SCORE_ADJ = -999  # the kubelet's and kube-proxy's default
 IMAGE_GC = (85, 80)  # the kubelet's defaults: percent of the disk at which unused images are deleted, and where that ends
 RESOLVED = "/etc/resolv.conf names systemd-resolved on this host's loopback, which pods cannot reach"
+LOOPBACK = "/etc/resolv.conf names no resolver that pods can reach"
 NO_CAPABILITY = "this host has no CAP_SYS_RESOURCE: a score below its own cannot be set"
 CONNTRACK_UNCHANGED: dict[str, object] = {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"}
 
@@ -44,7 +46,8 @@ def derive_node_settings(host: HostSnapshot) -> NodeSettings:
     Raises StepFailed when a fact that they follow from could not be parsed.
     """
     cgroup, systemd, can_raise = host[facts.CgroupVersion], host[facts.Systemd], host[facts.CanRaiseLimits]
-    container, swap, resolved = host[facts.Container], host[facts.Memory].swap, host[facts.Resolved]
+    container, swap, boot = host[facts.Container], host[facts.Memory].swap, host[facts.SwapAtBoot]
+    resolv_conf = pods_resolv_conf(host) or facts.RESOLV_CONF
     modern = cgroup == 2 and systemd > 0
     lack = f"cgroup version {cgroup}" if systemd else "no systemd as PID 1"
     limits, conntrack_fixed = host[facts.OpenFiles], not host[facts.ConntrackWritable]
@@ -54,7 +57,12 @@ def derive_node_settings(host: HostSnapshot) -> NodeSettings:
         "cgroupDriver": (not modern, f"this host has {lack}: the kubelet manages cgroups by itself"),
         "systemd_cgroup": (not modern, f"this host has {lack}; must agree with the kubelet's cgroupDriver"),
         "failCgroupV1": (cgroup == 1, "this host has cgroup version 1, which the kubelet refuses by default"),
-        "failSwapOn": (swap > 0, f"this host has {swap >> 20} MiB of swap; pods do not use it"),
+        "failSwapOn": (
+            swap > 0 or bool(boot),
+            f"this host has {swap >> 20} MiB of swap; pods do not use it"
+            if swap
+            else f"this host switches swap on at boot ({', '.join(boot)}); pods do not use it",
+        ),
         "oomScoreAdj": (not can_raise, NO_CAPABILITY),
         "restrict_oom_score_adj": (not can_raise, NO_CAPABILITY),
         "maxOpenFiles": (files < MAX_OPEN_FILES, f"this host limits a process to {files} open files"),
@@ -64,13 +72,13 @@ def derive_node_settings(host: HostSnapshot) -> NodeSettings:
             f"this host is a container ({container}): its disk is shared, and other users' data on it must not cause its "
             "images to be deleted",
         ),
-        "resolvConf": (resolved, RESOLVED),
+        "resolvConf": (resolv_conf != facts.RESOLV_CONF, RESOLVED if resolv_conf == facts.RESOLVED_CONF else LOOPBACK),
     }
     return NodeSettings(
         cgroup_driver="systemd" if modern else "cgroupfs",
         systemd_cgroup=modern,
         fail_cgroup_v1=cgroup != 1,
-        fail_swap_on=not swap,
+        fail_swap_on=not swap and not boot,
         oom_score_adj=OOM_SCORE_ADJ if can_raise else 0,
         restrict_oom_score_adj=not can_raise,
         max_open_files=files,
@@ -81,6 +89,25 @@ def derive_node_settings(host: HostSnapshot) -> NodeSettings:
             "memory": f"{min(1024, (host[facts.Memory].total >> 20) // 10)}Mi",
         },
         image_gc=(100, 99) if container else IMAGE_GC,
-        resolv_conf="/run/systemd/resolve/resolv.conf" if resolved else "",
+        resolv_conf="" if resolv_conf == facts.RESOLV_CONF else resolv_conf,
         reasons={key: why for key, (departs, why) in departures.items() if departs},
     )
+
+
+def pods_resolv_conf(host: HostSnapshot) -> str:
+    """The file with the name servers that pods can ask, "" for none: not one on the host's loopback, which is each pod's own.
+
+    Where systemd-resolved runs it is its file, as kubeadm has it.
+    """
+    files = host[facts.Nameservers]
+    usable = [path for path, servers in files.items() if servers and not any(map(_is_loopback, servers))]
+    if host[facts.Resolved] and facts.RESOLVED_CONF in usable:
+        return facts.RESOLVED_CONF
+    return usable[0] if usable else ""
+
+
+def _is_loopback(server: str) -> bool:
+    try:
+        return ip_address(server.partition("%")[0]).is_loopback
+    except ValueError:
+        return False  # not an address: resolvers ignore it

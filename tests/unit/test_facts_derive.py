@@ -35,6 +35,28 @@ def test_where_systemd_resolves_names_pods_get_the_servers_behind_it():
     assert derive_node_settings(ROCKY).resolv_conf == ""
 
 
+@pytest.mark.parametrize(
+    ("resolved", "servers", "path"),
+    [
+        ("active", {facts.RESOLV_CONF: ("10.0.0.1",), facts.RESOLVED_CONF: ("10.0.0.1",)}, facts.RESOLVED_CONF),
+        ("active", {facts.RESOLV_CONF: ("10.0.0.1",), facts.RESOLVED_CONF: ()}, ""),
+        ("active", {facts.RESOLV_CONF: ("127.0.0.53",), facts.RESOLVED_CONF: ()}, ""),
+        ("inactive", {facts.RESOLV_CONF: ("127.0.0.1",), "/run/dnsmasq/resolv.conf": ("10.0.0.1",)}, "/run/dnsmasq/resolv.conf"),
+        ("inactive", {facts.RESOLV_CONF: ("10.0.0.1",), facts.RESOLVED_CONF: ("10.0.0.9",)}, ""),
+        ("inactive", {facts.RESOLV_CONF: ("10.0.0.1", "127.0.0.1"), facts.RESOLVED_CONF: ("10.0.0.9",)}, facts.RESOLVED_CONF),
+    ],
+)
+def test_pods_get_the_file_whose_name_servers_they_can_reach(resolved, servers, path):
+    values = {**ROCKY.values, facts.Resolved: resolved == "active", facts.Nameservers: servers}
+    assert derive_node_settings(replace(ROCKY, values=values)).resolv_conf == path
+
+
+def test_swap_that_comes_with_the_next_boot_is_lived_with():
+    settings = derive_node_settings(snapshot("rocky-9", SwapAtBoot="fstab /dev/sda2\n"))
+    assert not settings.fail_swap_on
+    assert settings.reasons["failSwapOn"] == "this host switches swap on at boot (/etc/fstab: /dev/sda2); pods do not use it"
+
+
 def test_a_lab_host_gets_its_concessions_each_with_a_reason():
     settings = derive_node_settings(LAB)
     assert (settings.cgroup_driver, settings.systemd_cgroup, settings.fail_cgroup_v1) == ("cgroupfs", False, False)
@@ -64,6 +86,8 @@ def test_a_lab_host_gets_its_concessions_each_with_a_reason():
         ({facts.CgroupVersion: 1}, {"cgroup_driver", "systemd_cgroup", "fail_cgroup_v1"}),
         ({facts.Systemd: 0}, {"cgroup_driver", "systemd_cgroup"}),
         ({facts.Memory: facts.MemorySize(32 << 30, 4 << 30)}, {"fail_swap_on"}),
+        ({facts.SwapAtBoot: ["/etc/fstab: /dev/sda2"]}, {"fail_swap_on"}),
+        ({facts.Nameservers: {facts.RESOLV_CONF: ("127.0.0.1",), facts.RESOLVED_CONF: ("10.0.0.1",)}}, {"resolv_conf"}),
         (
             {facts.CanRaiseLimits: False, facts.OpenFiles: facts.FileLimits(2_000_000, 1073741816)},
             {"oom_score_adj", "restrict_oom_score_adj"},

@@ -47,7 +47,7 @@ def test_every_fixture_answers_exactly_the_commands_and_says_where_it_is_from(na
 
 def test_a_recorded_lab_host():
     host = snapshot("lab-debian-12")
-    assert host[facts.Os] == ("debian", "12") and host[facts.Architecture] == "x86_64"
+    assert host[facts.Os] == ("debian", "12", ()) and host[facts.Architecture] == "x86_64"
     assert (host[facts.Hostname], len(host[facts.MachineId]), host[facts.Cpus]) == ("one", 32, 2)
     assert host[facts.Memory] == (24684084 * 1024, 0)
     assert (host[facts.CgroupVersion], host[facts.Systemd], host[facts.Container]) == (1, 252, "systemd-nspawn")
@@ -60,14 +60,18 @@ def test_a_recorded_lab_host():
 
 def test_a_rocky_host_enforces_selinux_and_has_a_firewall():
     host = snapshot("rocky-9")
-    assert (host[facts.Os], host[facts.Selinux], host[facts.Firewalld]) == (("rocky", "9.5"), "enforcing", True)
+    assert (host[facts.Os], host[facts.Selinux], host[facts.Firewalld]) == (
+        ("rocky", "9.5", ("rhel", "centos", "fedora")),
+        "enforcing",
+        True,
+    )
     assert (host[facts.CgroupVersion], host[facts.Systemd], host[facts.CanRaiseLimits]) == (2, 252, True)
     assert host[facts.Container] == "" and host[facts.Addresses]["eno1"] == ("192.0.2.21/24",)
 
 
 def test_an_ubuntu_host_resolves_by_systemd_and_its_connection_table_can_be_set():
     host = snapshot("ubuntu-24.04")
-    assert (host[facts.Os], host[facts.Systemd], host[facts.Resolved]) == (("ubuntu", "24.04"), 255, True)
+    assert (host[facts.Os], host[facts.Systemd], host[facts.Resolved]) == (("ubuntu", "24.04", ("debian",)), 255, True)
     assert host[facts.ConntrackWritable]
 
 
@@ -108,6 +112,69 @@ def test_less_usual_output(changes, fact, value):
     assert snapshot("rocky-9", **changes)[fact] == value
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("ID='debian'\nVERSION_ID='12'\n", ("debian", "12", ())),
+        ("ID=deb\\ian\nVERSION_ID=12\n", ("debian", "12", ())),
+        ('ID="debian" # a comment\nVERSION_ID="1"2\n', ("debian", "12", ())),
+        ('ID=old\nID=debian\nPRETTY_NAME="Debian \\"13\\""\nBAD=\'\n', ("debian", "", ())),
+        ("ID=linuxmint\nVERSION_ID=\"22\"\nID_LIKE='ubuntu debian'\n", ("linuxmint", "22", ("ubuntu", "debian"))),
+        ("ID=raspbian\nID_LIKE=debian\n", ("raspbian", "", ("debian",))),
+        ("NAME=ID=x\nID=debian\nUBUNTU_ID=y\nVERSION_ID=\n", ("debian", "", ())),
+    ],
+)
+def test_os_release_is_read_as_a_shell_would(text, value, tmp_path):
+    assert snapshot("rocky-9", Os=text)[facts.Os] == value
+    if "BAD" not in text:
+        (tmp_path / "os-release").write_text(text)
+        script = f'. {tmp_path}/os-release; printf "%s|%s|%s" "$ID" "$VERSION_ID" "$ID_LIKE"'
+        said = subprocess.run(["sh", "-c", script], capture_output=True, text=True).stdout.split("|")
+        assert (said[0], said[1], tuple(said[2].split())) == value
+
+
+@pytest.mark.parametrize("text", ["ID='deb\n", "ID=\n", "ID=two words\n", "VERSION_ID=12\n", "ID=$(reboot)\n"])
+def test_what_no_distribution_is_named_is_refused(text):
+    refused("Os", text)
+
+
+def test_swap_that_comes_with_the_next_boot_is_seen(tmp_path, monkeypatch):
+    (tmp_path / "fstab").write_text(
+        "# /dev/old none swap sw 0 0\nUUID=1 / ext4 defaults 0 1\n/dev/sda2 none swap sw 0 0\n"
+        "/swapfile swap swap defaults,noauto 0 0\n/swap.img\tnone\tswap\tsw\t0\t0\n"
+    )
+    (tmp_path / "systemctl").write_text(
+        '#!/bin/sh\ncase $1 in is-enabled) test "$2" = zramswap && echo enabled ;; list-unit-files) cat <<END\n'
+        "dev-sda2.swap  generated -\ndev-zram0.swap generated -\nold.swap masked enabled\nmine.swap disabled enabled\n"
+        "home-swap.swap enabled enabled\nEND\nesac\n"
+    )
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    command = facts.SwapAtBoot.command.replace("/etc/fstab", f"{tmp_path}/fstab")
+    text = subprocess.run(["sh"], input=command.encode(), capture_output=True).stdout.decode()
+    assert facts.SwapAtBoot().parse(text) == [
+        "/etc/fstab: /dev/sda2",
+        "/etc/fstab: /swap.img",
+        "dev-sda2.swap",
+        "dev-zram0.swap",
+        "home-swap.swap",
+        "zramswap",
+    ]
+
+
+def test_name_servers_are_read_of_each_file_that_exists(tmp_path):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/resolv.conf").write_text("# nameserver 1.1.1.1\nnameserver 127.0.0.53\nnameserver\noptions edns0\n")
+    (tmp_path / "run/systemd/resolve").mkdir(parents=True)
+    (tmp_path / "run/systemd/resolve/resolv.conf").write_text("nameserver 10.0.0.1\n nameserver 10.0.0.2 # so\n")
+    command = facts.Nameservers.command.replace("/etc/", f"{tmp_path}/etc/").replace("/run/", f"{tmp_path}/run/")
+    text = subprocess.run(["sh"], input=command.encode(), capture_output=True).stdout.decode().replace(str(tmp_path), "")
+    assert facts.Nameservers().parse(text) == {
+        "/etc/resolv.conf": ("127.0.0.53",),
+        "/run/systemd/resolve/resolv.conf": ("10.0.0.1", "10.0.0.2"),
+    }
+
+
 def refused(name: str, text: str) -> StepFailed:
     """How a fact refuses what its command printed."""
     host = snapshot("rocky-9", **{name: text})
@@ -130,6 +197,11 @@ WORDS = ("Os", "CgroupVersion", "ConntrackWritable", "Mtus")
         ("Systemd", "systemd\nnonsense\n"),
         ("Container", "two words"),
         ("MachineId", "two words"),
+        ("SwapAtBoot", "Welcome to one!\n"),
+        ("Nameservers", "Welcome to one!\n"),
+        ("Nameservers", "Welcome!\n"),
+        ("Nameservers", "nameserver 10.0.0.1\n"),
+        ("Nameservers", "file /etc/shadow\n"),
     ],
 )
 def test_unexpected_output_is_refused_with_the_facts_name(name, text):

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from contextlib import closing, contextmanager
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 import paramiko
@@ -43,6 +44,30 @@ tcp LISTEN 0      4096            *:5000        *:* users:(("registry",pid=2049,
 tcp LISTEN 0      4096            *:6443        *:* users:(("kube-apiserver",pid=1232,fd=5))
 tcp LISTEN 0      128          [::]:22       [::]:* users:(("sshd",pid=60,fd=4))
 """
+# The cgroups and executables were recorded on lab hosts of a finished site, 2026-11-25; put into PortOwners' columns.
+OWNERS = """\
+tcp\t2379\tetcd\tetcd.service\t/usr/bin/etcd
+tcp\t10257\tkube-controller\tkube-controller-manager.service\t/usr/bin/kube-controller-manager
+tcp\t5000\tregistry\tdocker-distribution.service\t/usr/bin/registry
+tcp\t6443\tkube-apiserver\tkube-apiserver.service\t/usr/bin/kube-apiserver
+"""
+# What the packages install, and chapter 02 adds.
+UNIT_FILES = """\
+/usr/lib/systemd/system/etcd.service
+/usr/lib/systemd/system/flanneld.service
+/etc/systemd/system/flanneld.service.d/pod-network.conf
+"""
+LINK = "2: host0@if9: <UP> mtu 1500 qdisc noqueue\\    link/ether 0a:fb:00:00:00:{:02x} brd ff:ff:ff:ff:ff:ff link-netnsid 0\n"
+# In the form of iproute2 6.1 on a lab host of a finished site; written from the addresses.
+ROUTES = """\
+default via 10.98.0.1 dev host0 proto static
+{network} dev host0 proto kernel scope link src {node.address}
+10.244.7.0/24 dev cni0 proto kernel scope link src 10.244.7.1
+10.244.9.0/24 via 10.244.9.0 dev flannel.1 onlink
+local {node.address} dev host0 table local proto kernel scope host src {node.address}
+local 10.244.7.1 dev cni0 table local proto kernel scope host src 10.244.7.1
+broadcast 10.244.7.255 dev cni0 table local proto kernel scope link src 10.244.7.1
+"""
 
 
 @pytest.fixture
@@ -73,6 +98,15 @@ def answers(site: Site, name: str = "master", **changes: str) -> dict[str, str]:
             "KernelFeatures": "\n".join(FEATURES),
             "CgroupControllers": " ".join(CONTROLLERS),
             "RegistryAddresses": "",
+            "Routes": ROUTES.format(node=node, network=IPv4Interface(f"{node.address}/24").network),
+            "MacAddresses": LINK.format(node.address.packed[-1]),
+            "ProductUuid": "",
+            "CloudInitHosts": "",
+            "FilterRules": "",
+            "PortOwners": OWNERS,
+            "UnitFiles": UNIT_FILES,
+            "Membership": "site\n",
+            "ClusterRemains": "interface lo\ninterface host0\n",
             "ForeignPackages": "",
             "FreeSpace": room(site, node),
             "PackageIndexError": "found",
@@ -116,7 +150,7 @@ def test_an_unknown_check_is_refused_before_any_host_is_contacted(monkeypatch):
 
 def test_fit_hosts_pass_bare_and_finished(site):
     assert found(site, seen(site)) == {}
-    assert found(site, seen(site, Listening="")) == {}
+    assert found(site, seen(site, Listening="", Membership="")) == {}
     assert (
         found(site, seen(site, "worker", RegistryAddresses="10.98.0.11      STREAM registry.lab\n10.98.0.11      DGRAM\n")) == {}
     )
@@ -135,6 +169,9 @@ ETCD, NGINX = 'users:(("etcd",pid=1,fd=8))', 'users:(("nginx",pid=7,fd=3))'
         ("os", {"Os": OS.format("debian", "11")}, "debian 11"),
         ("os", {"Os": OS.format("ubuntu", "22.04")}, "ubuntu 22.04"),
         ("os", {"Os": "ID=debian\n"}, "debian without a version"),
+        ("os", {"Os": "ID='alpine'\nVERSION_ID=3.20\n"}, "alpine 3.20"),
+        ("os", {"Os": 'ID=rhel\nVERSION_ID="9.5"\nID_LIKE="fedora"\n'}, "rhel 9.5"),
+        ("os", {"Os": "ID='debian'\nVERSION_ID='11'\n"}, "debian 11"),
         ("os", {"Systemd": "init\n"}, "PID 1 is not systemd"),
         ("architecture", {"Architecture": "riscv64\n"}, "riscv64"),
         ("architecture", {"Architecture": "aarch64\n"}, "aarch64"),
@@ -149,6 +186,17 @@ ETCD, NGINX = 'users:(("etcd",pid=1,fd=8))', 'users:(("nginx",pid=7,fd=3))'
         ("address", {"Addresses": ""}, "host0 has address none"),
         ("mtu", {"Mtus": LINKS.format(1280)}, "host0 has MTU 1280"),
         ("swap", {"Memory": "MemTotal: 4194304 kB\nSwapTotal: 1048576 kB\n"}, "1024 MiB of swap"),
+        ("swap", {"SwapAtBoot": "fstab /dev/sda2\n"}, "swap at the next boot (/etc/fstab: /dev/sda2), with cgroup version 1"),
+        ("swap", {"SwapAtBoot": "unit dev-zram0.swap\n"}, "swap at the next boot (dev-zram0.swap)"),
+        ("firewall", {"FilterRules": "*filter\n:FORWARD DROP [0:0]\n"}, "iptables (filter FORWARD) drops packets between pods"),
+        ("units", {"UnitFiles": "/etc/systemd/system/etcd.service\n"}, "/etc/systemd/system/etcd.service replaces the unit etcd"),
+        (
+            "leftovers",
+            {"Membership": "", "Listening": "", "ClusterRemains": "interface cni0\n"},
+            "interface cni0 of an earlier cluster",
+        ),
+        ("cloud-init", {"CloudInitHosts": "/etc/cloud/cloud.cfg:manage_etc_hosts: true\n"}, "cloud-init writes /etc/hosts"),
+        ("nameservers", {"Nameservers": "file /etc/resolv.conf\nnameserver 127.0.0.53\n"}, "/etc/resolv.conf has 127.0.0.53"),
         ("selinux", {"Selinux": "1\n"}, "SELinux is enforcing"),
         ("firewalld", {"Firewalld": "active\n"}, "firewalld is active"),
         (
@@ -161,6 +209,21 @@ ETCD, NGINX = 'users:(("etcd",pid=1,fd=8))', 'users:(("nginx",pid=7,fd=3))'
             {"Addresses": ADDRESSES + "2: host0    inet 10.244.9.9/24 scope global secondary host0\n"},
             "host0 has 10.244.9.9/24, which overlaps network.pods",
         ),
+        (
+            "networks",
+            {"Routes": "10.244.0.0/16 via 10.98.0.1 dev host0 proto static\n"},
+            "a route to 10.244.0.0/16 by host0, which overlaps network.pods",
+        ),
+        (
+            "networks",
+            {"Routes": "blackhole 10.254.3.0/26 table 52 proto bird\n"},
+            "a route to 10.254.3.0/26, which overlaps network.services",
+        ),
+        ("networks", {"Routes": "10.254.9.9 dev tun0 table 51820 scope link\n"}, "a route to 10.254.9.9/32 by tun0"),
+        ("ports", {"Listening": f"tcp LISTEN 0 128 *:30080 *:* {NGINX}\n"}, "nginx listens on 30080/tcp"),
+        ("ports", {"Listening": f"tcp LISTEN 0 128 *:30930 *:* {NGINX}\n"}, "nginx listens on 30930/tcp"),
+        ("ports", {"Listening": f"tcp LISTEN 0 128 127.0.0.1:10248 *:* {NGINX}\n"}, "nginx listens on 10248/tcp"),
+        ("ports", {"Listening": f"tcp LISTEN 0 128 127.0.0.1:10249 *:* {NGINX}\n"}, "nginx listens on 10249/tcp"),
         ("ports", {"Listening": f"tcp LISTEN 0 128 *:6443 *:* {NGINX}\n"}, "nginx listens on 6443/tcp"),
         ("ports", {"Listening": 'udp UNCONN 0 0 *:8472 *:* users:(("vpn",pid=7,fd=3))\n'}, "vpn listens on 8472/udp"),
         ("ports", {"Listening": "tcp LISTEN 0 128 *:5000 *:*\n"}, "something listens on 5000/tcp"),
@@ -269,6 +332,33 @@ def test_a_host_network_around_those_of_pods_and_services_overlaps_both(site):
     assert [problem.found.partition("which ")[2] for problem in problems(site, "networks", wide)] == [
         "overlaps network.pods 10.244.0.0/16",
         "overlaps network.services 10.254.0.0/16",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ID=debian\nVERSION_CODENAME=forky\n", "debian without a version"),  # testing, as base-files has it
+        ('ID=linuxmint\nVERSION_ID="22"\nID_LIKE="ubuntu debian"\n', "linuxmint 22, like ubuntu"),
+        ("ID=raspbian\nVERSION_ID=12\nID_LIKE=debian\n", "raspbian 12, like debian"),
+        ("ID=kali\nID_LIKE='debian'\nVERSION_ID=2026.3\n", "kali 2026.3, like debian"),
+    ],
+)
+def test_a_system_that_was_not_tried_is_told_and_not_refused(site, monkeypatch, text, said):
+    findings = of_site(monkeypatch, site, master=seen(site, Os=text))
+    (one,) = findings
+    assert (one.check, one.found, one.failed) == ("os", said, False) and f"{said}  (note)" in format_findings(findings)
+    of_site(monkeypatch, site, master=seen(site, Os=text))
+    assert ["os", one.needed + ", with systemd", f"note: master: {said}"] in network.preflight.look(session_of(site))
+
+
+def test_a_note_beside_a_failure_is_not_counted(site, monkeypatch):
+    of_site(monkeypatch, site, master=seen(site, Os="ID=debian\n", Cpus="1\n"))
+    with pytest.raises(StepFailed, match="found 1 problem") as refused:
+        network.preflight.look(session_of(site))
+    assert [row[:3] for row in refused.value.rows[1:]] == [
+        ["os", "master", "debian without a version  (note)"],
+        ["cpu", "master", "1 CPU"],
     ]
 
 
