@@ -108,6 +108,7 @@ def answers(site: Site, name: str = "master", **changes: str) -> dict[str, str]:
             "Membership": "site\n",
             "ClusterRemains": "interface lo\ninterface host0\n",
             "ForeignPackages": "",
+            "SiteRecord": "not\n",
             "FreeSpace": room(site, node),
             "PackageIndexError": "found",
         }
