@@ -2,7 +2,8 @@
 
 A stack is a folder with stack.yaml (components, their order, secrets and certificates) and one folder a component with
 deploy.yaml and service.yaml, as the POC had them. These are Kubernetes' own YAML with `{{ }}` (Jinja2) where a value is
-the site's: site, namespace, stand_in (true or false), and image("NAME"), a reference in the registry.
+the site's: site, namespace, stand_in (true or false), and image("NAME"), a reference in the registry. A `{{ }}` is a whole
+scalar and stands without quotes; within other text, as in a comment, it needs the filter `line`.
 """
 
 from collections.abc import Mapping, Sequence
