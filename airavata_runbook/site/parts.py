@@ -91,7 +91,8 @@ class Network(Model):
 class Repository(Model):
     """The package repository on each host (POC row 3). A `file://` baseurl is filled over SSH by 02-install.
 
-    gpgkey: the absolute path of the repository's public key on the hosts, needed with gpgcheck; it is not downloaded.
+    gpgcheck: whether its packages are signed; any other than a file:// one has to be. gpgkey: the absolute path of the
+    repository's public key on the hosts, needed with gpgcheck; it is not downloaded.
     """
 
     id: Word = "airavata-runbook"

@@ -131,7 +131,7 @@ def test_a_kubelets_certificate_names_its_host_by_address(site):
 )
 def test_apts_copies_of_the_repositorys_index_are_named_as_apt_names_them(tmp_path, baseurl):
     (tmp_path / "lists" / "partial").mkdir(parents=True)
-    (tmp_path / "one.list").write_text(apt_source(Repository(baseurl=baseurl)))
+    (tmp_path / "one.list").write_text(apt_source(Repository(baseurl=baseurl, gpgkey="/etc/apt/keyrings/site.gpg")))
     settings = {
         "Dir::Etc::sourcelist": tmp_path / "one.list",
         "Dir::Etc::sourceparts": "-",

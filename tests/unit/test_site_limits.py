@@ -285,7 +285,8 @@ def test_a_host_is_reached_by_a_name_or_an_address(tmp_path, host):
     ],
 )
 def test_a_repository_is_at_an_address_or_in_a_folder(tmp_path, url):
-    assert loaded(tmp_path, GOOD + f"  repository: {{baseurl: '{url}'}}\n").repository.baseurl == url
+    signed = "" if url.startswith("file:") else ", gpgcheck: true, gpgkey: /etc/apt/keyrings/site.gpg"
+    assert loaded(tmp_path, GOOD + f"  repository: {{baseurl: '{url}'{signed}}}\n").repository.baseurl == url
 
 
 @pytest.mark.parametrize(
