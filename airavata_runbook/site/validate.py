@@ -124,8 +124,8 @@ def _folders(site: Sections) -> Iterator[str]:
 def _repository(repository: Repository) -> Iterator[str]:
     if not repository.folder and not repository.gpgcheck:
         yield (
-            "repository.gpgcheck: needs true with an http:// or https:// baseurl: unsigned packages of anybody who answers in its "
-            "place would be installed as root; sign the repository and set gpgkey to its public key on the hosts, or use file://"
+            "repository.gpgcheck: needs true with an http:// or https:// baseurl: unsigned packages of anybody who answers in "
+            "its place would be installed as root; sign the repository and set gpgkey to its public key on the hosts, or use file://"
         )
     if repository.gpgcheck and not repository.gpgkey:
         yield "repository.gpgcheck: true needs gpgkey: the path of the repository's public key on the hosts"
