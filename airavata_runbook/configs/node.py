@@ -7,7 +7,7 @@ from airavata_runbook.hosts.node_settings import NodeSettings
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.serialise import shell_value
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Node
+from airavata_runbook.site.parts import MAX_PODS, Node
 from airavata_runbook.wellknown import ETCD_CA, ETCD_PORT, FLANNEL_PORT, PAUSE_IMAGE, PKI
 
 SYSCTLS = {"net.ipv4.ip_forward": 1, "net.bridge.bridge-nf-call-iptables": 1}
@@ -60,7 +60,11 @@ def kubelet(site: Site, node: Node, settings: NodeSettings) -> str:
     }
     if settings.resolv_conf:
         values["resolvConf"] = settings.resolv_conf
-    return render("kubelet.yaml", site=site, node=node, settings=values, reasons=settings.reasons)
+    reasons, network = dict(settings.reasons), site.network
+    if network.max_pods < MAX_PODS:
+        values["maxPods"] = network.max_pods
+        reasons["maxPods"] = f"a /{network.subnet_length} lease has no more addresses for pods"
+    return render("kubelet.yaml", site=site, node=node, settings=values, reasons=reasons)
 
 
 def kubelet_arguments(site: Site, node: Node) -> str:

@@ -39,6 +39,8 @@ from airavata_runbook.site.fields import (
     whole,
 )
 
+MAX_PODS = 110  # the kubelet's default (KubeletConfiguration v1beta1, maxPods)
+
 
 class Ssh(Model):
     """How this machine connects to a host; not used between the hosts.
@@ -76,6 +78,12 @@ class Network(Model):
     backend: Literal["vxlan"] = "vxlan"
     etcd_prefix: Prefix = "/kube-centos/network"
     domain: Domain = "cluster.local"
+
+    @property
+    def max_pods(self) -> int:
+        """The most pods that a host can run: the addresses of its lease but for the subnet's own, the broadcast address and the
+        bridge's, which is the pods' gateway; at most MAX_PODS."""
+        return min(MAX_PODS, 2 ** (32 - self.subnet_length) - 3)
 
     @property
     def api_address(self) -> IPv4Address:

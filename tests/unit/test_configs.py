@@ -5,6 +5,7 @@ import re
 import subprocess
 import tomllib
 from fnmatch import fnmatch
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,15 @@ def test_node_files_parse_and_carry_the_hosts_own_settings(site, settings):
     assert runtime["containerd"]["runtimes"]["runc"]["options"]["SystemdCgroup"] == settings.systemd_cgroup
     images = containerd["plugins"]["io.containerd.cri.v1.images"]
     assert images["pinned_images"]["sandbox"].startswith("registry.lab:5000/")
+
+
+@pytest.mark.parametrize("length", [16, 24, 25, 26, 27, 28])
+def test_a_kubelet_takes_no_more_pods_than_its_lease_has_addresses(settings, length):
+    site = Site.load("lab", {"network.pods": "10.16.0.0/12", "network.subnet_length": length})
+    kubelet = yaml.safe_load(node.kubelet(site, site.master, settings))
+    lease = ip_network(f"10.16.0.0/{length}")
+    usable = lease.num_addresses - 3  # host-local gives neither the first, the last nor the gateway's
+    assert kubelet.get("maxPods", 110) == min(110, usable)
 
 
 def test_the_registrys_hosts_file_is_toml_and_names_its_authority(site):

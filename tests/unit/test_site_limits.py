@@ -130,6 +130,35 @@ def test_an_override_of_no_item_is_refused(field):
 
 
 @pytest.mark.parametrize(
+    ("length", "hosts", "stand_in", "most"),
+    # A /28 lease has 13 addresses for pods. Beside the replicas: on each host the network check; two of DNS (one on one host),
+    # three databases, the portal, and one more replica during an update.
+    [
+        (28, 1, True, 13 - 7),
+        (28, 2, True, 26 - 9),
+        (28, 5, True, 49),
+        (27, 2, True, 58 - 9),
+        (26, 2, True, 50),
+        (24, 1, True, 50),
+        (28, 1, False, 50),
+    ],
+)
+def test_replicas_that_the_leases_have_no_addresses_for_are_refused(refusal, tmp_path, length, hosts, stand_in, most):
+    nodes = [{"name": f"n{at}", "address": f"10.0.0.{10 + at}", "role": "worker" if at else "master"} for at in range(hosts)]
+    site = {
+        "name": "small",
+        "nodes": nodes,
+        "network": {"subnet_length": length},
+        "airavata": {"stand_in": stand_in, "api_replicas": most},
+    }
+    assert Site.load(site).airavata.api_replicas == most
+    if most < 50:
+        site["airavata"]["api_replicas"] = most + 1
+        message = refusal(json.dumps({"site": site}))
+        assert f"airavata.api_replicas: {most + 1} replicas and " in message and f"a /{length} lease" in message
+
+
+@pytest.mark.parametrize(
     ("registry", "airavata", "said"),
     [
         (
