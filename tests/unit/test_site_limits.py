@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from papermill.iorw import read_yaml_file
 
 from airavata_runbook import Site
 from airavata_runbook.cluster.session import session_of
@@ -65,6 +66,50 @@ def test_a_number_is_decimal_or_none(refusal, number):
     assert f"registry.port: needs a whole number, in decimal digits (found '{number}')" in refusal(
         GOOD + f"  registry: {{port: {number}}}\n"
     )
+
+
+@pytest.fixture
+def through_papermill(tmp_path, monkeypatch):
+    """The site of a file as `papermill -f` gives it to a notebook; folder: where in the project the file is."""
+    monkeypatch.chdir(tmp_path)
+
+    def load(text: str, folder: str = "parameters") -> Site:
+        (tmp_path / "parameters").mkdir(exist_ok=True)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        path = tmp_path / folder / "mine.yaml"
+        path.write_text(text)
+        return Site.load(read_yaml_file(str(path))["site"])
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD + "  registry: {port: 012710}\n", "registry.port: needs a whole number, in decimal digits (found '012710')"),
+        (GOOD + "  registry: {port: 5_000}\n", "registry.port: needs a whole number, in decimal digits (found '5_000')"),
+        (GOOD + "  registry: {port: 5001}\n  registry: {port: 5002}\n", "registry (lines 6 and 7)"),
+        (GOOD.replace("gateway", "2026-11-25"), "name: needs text (in quotes"),
+    ],
+)
+def test_what_papermill_s_reader_loses_is_refused_where_the_file_is_known(through_papermill, text, said):
+    assert through_papermill(text, "elsewhere").name  # README.md says so
+    with pytest.raises(SiteError) as refused:
+        through_papermill(text)
+    assert said in str(refused.value) and "parameters/mine.yaml" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["2026", "1.5", "yes", "on", "null", "[a]", "{a: b}"])
+@pytest.mark.parametrize("folder", ["parameters", "elsewhere"])
+def test_a_name_that_papermill_took_for_something_else_is_refused(through_papermill, name, folder):
+    for text in (GOOD.replace("gateway", name), GOOD + f"  airavata: {{gateway: {name}}}\n"):
+        with pytest.raises(SiteError, match=r"(name|airavata.gateway): needs (text|letters)"):
+            through_papermill(text, folder)
+
+
+def test_a_good_file_is_the_same_through_papermill(through_papermill, tmp_path):
+    text = GOOD + "  registry: {port: 5001, name: '1e3'}\n  network: {domain: 'on'}\n"
+    assert through_papermill(text) == through_papermill(text, "elsewhere") == loaded(tmp_path, text)
 
 
 def test_a_decimal_number_is_one(tmp_path):
