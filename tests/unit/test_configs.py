@@ -16,6 +16,7 @@ from airavata_runbook.configs import control_plane, node, registry
 from airavata_runbook.configs.repository import apt_lists, apt_source
 from airavata_runbook.hosts.node_settings import derive_node_settings
 from airavata_runbook.site.parts import Repository
+from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI
 from tests.unit.test_facts_host import FIXTURES, snapshot
 
 FACTS = sorted(path.stem for path in FIXTURES.glob("*.json"))
@@ -99,6 +100,17 @@ def test_the_compose_file_starts_the_registry_that_the_service_starts(name):
     assert mounts[config["storage"]["filesystem"]["rootdirectory"]] == []
     for path in (config["auth"]["htpasswd"]["path"], config["http"]["tls"]["certificate"], config["http"]["tls"]["key"]):
         assert mounts[str(Path(path).parent)] == ["ro"]
+
+
+def test_every_certificate_and_key_that_a_file_names_is_one_that_is_made(site, settings):
+    here = site.master
+    stems = {*control_plane.certificates(site), *control_plane.etcd_certificates(site), "front-proxy-client", "service-accounts"}
+    stems |= {*node.certificates(site, here), *node.etcd_certificates(), CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA}
+    texts = [make(site) for make in (control_plane.etcd, control_plane.apiserver, control_plane.controller_manager)]
+    texts += [make(site, here, settings) for make in (node.kubelet, node.kube_proxy)]
+    texts += [node.flannel(site, here), control_plane.kubeconfig(site, here, "admin", f"{PKI}/admin")]
+    named = set(re.findall(rf"{PKI}/(\S+?)\.(?:crt|key|pub)", "\n".join(texts)))
+    assert len(named) > 10 and named <= stems
 
 
 def test_the_pod_network_script_is_a_shell_script_with_one_mac_a_host(site):
