@@ -15,13 +15,14 @@ import threading
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from airavata_runbook.errors import NotYet, SiteError, StepFailed
+from airavata_runbook.errors import NotYet, RunbookError, SiteError, StepFailed
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.local.paths import resolve_path
 from airavata_runbook.local.terminal import in_live_notebook
 from airavata_runbook.pki.types import Pair
 from airavata_runbook.wellknown import PKI, SECRETS
 
+VALUE = "correct the value that the reference names"  # the remedy for a secret that is not generated
 MASK_LENGTH = 6  # characters; a shorter value is not masked, because it is part of many words
 
 
@@ -102,7 +103,7 @@ class Vault:
         if kind == "generated":
             path = f"{SECRETS}/{name}"
             content = self.read(path, f"the secret {name} is generated")
-            return _text(content, f"{path} on the master", "restore it, or remove it to have it generated again")
+            return _text(content, f"{path} on the master", "restore it, or remove it to have it generated again", StepFailed)
         if kind == "prompt":
             with self._prompting:  # one prompt for all hosts that need it at the same time
                 if reference not in self._prompted:
@@ -112,16 +113,16 @@ class Vault:
         return _text(content, reference)
 
 
-def _text(content: bytes, where: str, remedy: str = "correct the value that the reference names") -> str:
-    """The secret in `content`, by the rule of `Vault.secret`."""
+def _text(content: bytes, where: str, remedy: str = VALUE, error: type[RunbookError] = SiteError) -> str:
+    """The secret in `content`, by the rule of `Vault.secret`. Raises `error`."""
     try:
         text = content.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:  # as in UTF-16
-        raise SiteError("a secret is not UTF-8 text", where=where, remedy=remedy)
+        raise error("a secret is not UTF-8 text", where=where, remedy=remedy)
     if not text.strip():
-        raise SiteError("a secret is empty", where=where, needed="more than blanks and line ends", remedy=remedy)
+        raise error("a secret is empty", where=where, needed="more than blanks and line ends", remedy=remedy)
     return text
 
 
