@@ -3,12 +3,11 @@
 import base64
 from pathlib import Path
 
-import yaml
-
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.local import paths
 from airavata_runbook.local.files import write_file
 from airavata_runbook.pki.types import Pair
+from airavata_runbook.serialise import yaml_text
 
 
 def kubeconfig(server: str, ca: bytes, pair: Pair, user: str, cluster: str) -> str:
@@ -21,7 +20,7 @@ def kubeconfig(server: str, ca: bytes, pair: Pair, user: str, cluster: str) -> s
         return base64.b64encode(pem).decode()
 
     context = f"{user}@{cluster}"
-    return yaml.safe_dump(
+    return yaml_text(
         {
             "apiVersion": "v1",
             "kind": "Config",
@@ -29,8 +28,7 @@ def kubeconfig(server: str, ca: bytes, pair: Pair, user: str, cluster: str) -> s
             "clusters": [{"name": cluster, "cluster": {"server": server, "certificate-authority-data": data(ca)}}],
             "users": [{"name": user, "user": {"client-certificate-data": data(pair.cert), "client-key-data": data(pair.key)}}],
             "contexts": [{"name": context, "context": {"cluster": cluster, "user": user}}],
-        },
-        sort_keys=False,
+        }
     )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from textwrap import fill
 from typing import NamedTuple
 
+from airavata_runbook.serialise import quoted, shell_value
+
 
 class Argument(NamedTuple):
     """One flag of a command line. why: the comment on it in the file."""
@@ -18,5 +20,5 @@ def argument_file(variable: str, intro: str, arguments: Sequence[Argument]) -> s
     lines = [fill(intro, 100, initial_indent="# ", subsequent_indent="# "), "#"]
     for flag, _, why in arguments:
         lines.append(fill(why, 100, initial_indent=f"# --{flag}: ", subsequent_indent="#     "))
-    words = [f"--{flag}={value}" for flag, value, _ in arguments]
-    return "\n".join([*lines, f'{variable}="' + " \\\n    ".join(words) + '"', ""])
+    words = [shell_value(f"--{flag}={value}") for flag, value, _ in arguments]
+    return "\n".join([*lines, f"{variable}={quoted(words)}", ""])

@@ -1,6 +1,7 @@
 """etcd and the control plane on the master: systemd services with argument files, as in the POC."""
 
 from airavata_runbook.configs.arguments import Argument, argument_file
+from airavata_runbook.configs.template import render
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
@@ -74,33 +75,8 @@ def _binding(name: str, role: str, kind: str, subject: str) -> dict:
 
 def etcd(site: Site) -> str:
     """/etc/etcd/etcd.conf: etcd serves the API server and flannel, which need client certificates."""
-    address = site.master.address
-    return f"""\
-# etcd of site {site.name}: the one store of the cluster's state and of flannel's leases.
-# Clients reach it with TLS, and only with a certificate of etcd's own authority; its CN is their user, whose role in etcd
-# says which keys they may read and write.
-ETCD_NAME={site.master.name}
-ETCD_DATA_DIR=/var/lib/etcd
-ETCD_LISTEN_CLIENT_URLS=https://127.0.0.1:{ETCD_PORT},https://{address}:{ETCD_PORT}
-ETCD_ADVERTISE_CLIENT_URLS=https://{address}:{ETCD_PORT}
-# The server's own certificate, and the authority whose clients it lets in.
-ETCD_CERT_FILE={PKI}/etcd/server.crt
-ETCD_KEY_FILE={PKI}/etcd/server.key
-ETCD_TRUSTED_CA_FILE={PKI}/{ETCD_CA}.crt
-ETCD_CLIENT_CERT_AUTH=true
-# One member; it talks to no peers, so its peer port stays on the loopback address, with TLS all the same.
-ETCD_LISTEN_PEER_URLS=https://127.0.0.1:2380
-ETCD_INITIAL_ADVERTISE_PEER_URLS=https://127.0.0.1:2380
-ETCD_INITIAL_CLUSTER={site.master.name}=https://127.0.0.1:2380
-ETCD_PEER_CERT_FILE={PKI}/etcd/server.crt
-ETCD_PEER_KEY_FILE={PKI}/etcd/server.key
-ETCD_PEER_TRUSTED_CA_FILE={PKI}/{ETCD_CA}.crt
-ETCD_PEER_CLIENT_CERT_AUTH=true
-# Revisions older than five minutes are dropped, or the store would only grow. The API server, which does that elsewhere,
-# may not do it here: etcd allows compaction to its root user only.
-ETCD_AUTO_COMPACTION_MODE=periodic
-ETCD_AUTO_COMPACTION_RETENTION=5m
-"""
+    local_url, url = (f"https://{address}:{ETCD_PORT}" for address in ("127.0.0.1", site.master.address))
+    return render("etcd.conf", site=site, local_url=local_url, url=url)
 
 
 def common(site: Site) -> str:
@@ -208,23 +184,5 @@ def scheduler(site: Site) -> str:
 
 def kubeconfig(site: Site, node: Node, name: str, stem: str) -> str:
     """A kubeconfig on a host: the API server, and the client certificate (STEM.crt, STEM.key)."""
-    server = "127.0.0.1" if node == site.master else site.master.address
-    return f"""\
-# How {name} on {node.name} reaches the API server, and the certificate that says who it is.
-apiVersion: v1
-kind: Config
-clusters:
-- name: {site.name}
-  cluster:
-    server: https://{server}:{API_PORT}
-    certificate-authority: {PKI}/ca.crt
-users:
-- name: {name}
-  user:
-    client-certificate: {stem}.crt
-    client-key: {stem}.key
-contexts:
-- name: {name}@{site.name}
-  context: {{cluster: {site.name}, user: {name}}}
-current-context: {name}@{site.name}
-"""
+    address = "127.0.0.1" if node == site.master else site.master.address
+    return render("kubeconfig.yaml", site=site, node=node, user=name, stem=stem, server=f"https://{address}:{API_PORT}")

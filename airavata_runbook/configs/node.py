@@ -1,14 +1,13 @@
 """What runs on every host: containerd, kubelet, kube-proxy, flannel and the pod network's configuration."""
 
-import json
-from textwrap import indent
-
 from airavata_runbook.configs.arguments import Argument, argument_file
 from airavata_runbook.configs.control_plane import FLANNEL_IN_ETCD
+from airavata_runbook.configs.template import render
 from airavata_runbook.hosts.node_settings import NodeSettings
 from airavata_runbook.pki.types import Subject
+from airavata_runbook.serialise import shell_value
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Node
+from airavata_runbook.site.parts import MAX_PODS, Node
 from airavata_runbook.wellknown import ETCD_CA, ETCD_PORT, FLANNEL_PORT, PAUSE_IMAGE, PKI
 
 SYSCTLS = {"net.ipv4.ip_forward": 1, "net.bridge.bridge-nf-call-iptables": 1}
@@ -49,26 +48,6 @@ def modules() -> str:
 
 def kubelet(site: Site, node: Node, settings: NodeSettings) -> str:
     """/etc/kubernetes/kubelet.yaml. Values that differ from Kubernetes' defaults follow from the host's facts."""
-    text = f"""\
-# The kubelet of {node.name}: it runs the pods that the API server gives to this host.
-apiVersion: kubelet.config.k8s.io/v1beta1
-kind: KubeletConfiguration
-# Who may ask this kubelet: holders of a certificate of the site's authority, as far as the API server lets them.
-authentication:
-  anonymous: {{enabled: false}}
-  webhook: {{enabled: true}}
-  x509: {{clientCAFile: {PKI}/ca.crt}}
-authorization: {{mode: Webhook}}
-tlsCertFile: {PKI}/kubelet.crt
-tlsPrivateKeyFile: {PKI}/kubelet.key
-readOnlyPort: 0
-# Where pods look names up.
-clusterDNS: [{site.network.dns_address}]
-clusterDomain: {site.network.domain}
-containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
-# Several images at once: one slow pull does not hold up the others.
-serializeImagePulls: false
-"""
     values: dict[str, object] = {
         "cgroupDriver": settings.cgroup_driver,
         "failCgroupV1": settings.fail_cgroup_v1,
@@ -81,7 +60,11 @@ serializeImagePulls: false
     }
     if settings.resolv_conf:
         values["resolvConf"] = settings.resolv_conf
-    return text + _settings(settings, values)
+    reasons, network = dict(settings.reasons), site.network
+    if network.max_pods < MAX_PODS:
+        values["maxPods"] = network.max_pods
+        reasons["maxPods"] = f"a /{network.subnet_length} lease has no more addresses for pods"
+    return render("kubelet.yaml", site=site, node=node, settings=values, reasons=reasons)
 
 
 def kubelet_arguments(site: Site, node: Node) -> str:
@@ -105,19 +88,8 @@ def kubelet_arguments(site: Site, node: Node) -> str:
 
 def kube_proxy(site: Site, node: Node, settings: NodeSettings) -> str:
     """/etc/kubernetes/proxy.yaml."""
-    text = f"""\
-# kube-proxy of {node.name}: it makes service addresses lead to pods, with iptables rules.
-apiVersion: kubeproxy.config.k8s.io/v1alpha1
-kind: KubeProxyConfiguration
-mode: iptables
-clusterCIDR: {site.network.pods}
-hostnameOverride: "{node.address}"
-# Health and figures are for this host only.
-healthzBindAddress: 127.0.0.1:10256
-metricsBindAddress: 127.0.0.1:10249
-clientConnection: {{kubeconfig: /etc/kubernetes/proxy.conf}}
-"""
-    return text + _settings(settings, {"oomScoreAdj": settings.oom_score_adj, "conntrack": settings.conntrack})
+    values = {"oomScoreAdj": settings.oom_score_adj, "conntrack": settings.conntrack}
+    return render("proxy.yaml", site=site, node=node, settings=values, reasons=settings.reasons)
 
 
 def kube_proxy_arguments() -> str:
@@ -131,15 +103,12 @@ def kube_proxy_arguments() -> str:
 
 def flannel(site: Site, node: Node) -> str:
     """/etc/sysconfig/flanneld, with the POC's variable names (row 8)."""
-    return f"""\
-# flannel on {node.name}: it leases a subnet of the pod network from etcd and reaches the other hosts' by vxlan.
-FLANNEL_ETCD_ENDPOINTS="https://{site.master.address}:{ETCD_PORT}"
-# The key below which the network's configuration and the leases stand; the same as on every other host.
-FLANNEL_ETCD_PREFIX="{site.network.etcd_prefix}"
-# The interface of the private network, the certificate shown to etcd, and masquerading of what leaves the pods.
-FLANNEL_OPTIONS="-iface={node.interface} -public-ip={node.address} -ip-masq \\
-    -etcd-cafile={PKI}/{ETCD_CA}.crt -etcd-certfile={PKI}/etcd/flannel.crt -etcd-keyfile={PKI}/etcd/flannel.key"
-"""
+    options = [
+        f"-iface={shell_value(node.interface)} -public-ip={node.address} -ip-masq",
+        f"-etcd-cafile={PKI}/{ETCD_CA}.crt -etcd-certfile={PKI}/etcd/flannel.crt -etcd-keyfile={PKI}/etcd/flannel.key",
+    ]
+    etcd_url = f"https://{site.master.address}:{ETCD_PORT}"
+    return render("flanneld.conf", site=site, node=node, etcd_url=etcd_url, options=options)
 
 
 def flannel_network(site: Site) -> dict:
@@ -161,98 +130,14 @@ ExecStartPost=/bin/sh /etc/airavata-runbook/pod-network.sh after
 def pod_network_script(node: Node) -> str:
     """/etc/airavata-runbook/pod-network.sh: creates flannel.1, and from the lease cni0 and the CNI configuration."""
     mac = "0a:fb:" + ":".join(f"{octet:02x}" for octet in node.address.packed)
-    return f"""\
-# Run by flanneld's unit on {node.name}: before it starts, and when it has its lease.
-set -eu
-case $1 in
-before)
-    # The address of flannel.1 follows from the host's, so that it is the same after every boot.
-    ip link show flannel.1 >/dev/null 2>&1 || ip link add flannel.1 address {mac} type vxlan \\
-        id 1 dev {node.interface} local {node.address} dstport {FLANNEL_PORT} nolearning
-    ;;
-after)
-    . /run/flannel/subnet.env
-    ip link show cni0 >/dev/null 2>&1 || ip link add cni0 type bridge
-    # The lease as flannel writes it is the first address of the subnet, 10.52.25.129/25: the bridge's own. An address of an
-    # earlier lease would make the CNI plugin refuse the bridge.
-    ip -4 -o addr show dev cni0 | while read -r _ _ _ address _; do
-        test "$address" = "$FLANNEL_SUBNET" || ip addr del "$address" dev cni0
-    done
-    ip addr replace "$FLANNEL_SUBNET" dev cni0
-    ip link set cni0 mtu "$FLANNEL_MTU" up
-    gateway=${{FLANNEL_SUBNET%/*}}
-    subnet=${{gateway%.*}}.$((${{gateway##*.}} - 1))/${{FLANNEL_SUBNET#*/}}
-    mkdir -p /etc/cni/net.d
-    cat > /etc/cni/net.d/.new <<CONFIGURATION
-{{
-  "cniVersion": "1.0.0",
-  "name": "airavata-pods",
-  "plugins": [
-    {{"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true, "ipMasq": false, "mtu": $FLANNEL_MTU,
-     "ipam": {{"type": "host-local", "ranges": [[{{"subnet": "$subnet"}}]],
-              "routes": [{{"dst": "0.0.0.0/0"}}]}}}},
-    {{"type": "portmap", "capabilities": {{"portMappings": true}}}}
-  ]
-}}
-CONFIGURATION
-    mv /etc/cni/net.d/.new /etc/cni/net.d/10-airavata.conflist
-    ;;
-esac
-"""
+    return render("pod-network.sh", node=node, mac=mac, port=FLANNEL_PORT)
 
 
 def containerd(site: Site, settings: NodeSettings) -> str:
     """/etc/containerd/config.toml."""
-    return f"""\
-# containerd of site {site.name}: it runs the containers that the kubelet asks for.
-version = 3
-
-[plugins.'io.containerd.cri.v1.images']
-  snapshotter = "overlayfs"
-  [plugins.'io.containerd.cri.v1.images'.pinned_images]
-    # The container that holds a pod's addresses; it comes from the site's own registry.
-    sandbox = "{site.registry_address}/{PAUSE_IMAGE}"
-  [plugins.'io.containerd.cri.v1.images'.registry]
-    # How each registry is reached: its authority and, for the site's own, the credentials.
-    config_path = "/etc/containerd/certs.d"
-
-[plugins.'io.containerd.cri.v1.runtime']
-{_reason(settings, "restrict_oom_score_adj", "  ")}  restrict_oom_score_adj = {json.dumps(settings.restrict_oom_score_adj)}
-  [plugins.'io.containerd.cri.v1.runtime'.cni]
-    bin_dirs = ["/opt/cni/bin"]
-    conf_dir = "/etc/cni/net.d"
-  [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
-    runtime_type = "io.containerd.runc.v2"
-    [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
-      BinaryName = "/usr/bin/runc"
-{_reason(settings, "systemd_cgroup", "      ")}      SystemdCgroup = {json.dumps(settings.systemd_cgroup)}
-"""
+    return render("containerd.toml", site=site, settings=settings, pause_image=PAUSE_IMAGE)
 
 
 def registry_hosts(site: Site, authorization: str) -> str:
     """certs.d/…/hosts.toml: the site's registry with its authority and credentials. Holds a secret: mode 600."""
-    address = f"https://{site.registry_address}"
-    return f"""\
-# The site's own registry; nothing is ever fetched from anywhere else.
-server = "{address}"
-
-[host."{address}"]
-  capabilities = ["pull", "resolve"]
-  ca = "/etc/containerd/certs.d/registry-ca.crt"
-  [host."{address}".header]
-    authorization = "{authorization}"
-"""
-
-
-def _settings(settings: NodeSettings, values: dict[str, object]) -> str:
-    """Lines of YAML, each after a comment with the reason where its value is not Kubernetes' default."""
-    lines = []
-    for key, value in values.items():
-        lines.append(_reason(settings, key, ""))
-        lines.append(f"{key}: {json.dumps(value)}\n")  # JSON is YAML, on one line
-    return "".join(lines)
-
-
-def _reason(settings: NodeSettings, name: str, margin: str) -> str:
-    reason = settings.reasons.get(name, "")
-    return indent(f"# {reason}\n", margin) if reason else ""
+    return render("hosts.toml", address=f"https://{site.registry_address}", authorization=authorization)

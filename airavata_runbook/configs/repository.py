@@ -2,6 +2,7 @@
 
 import re
 
+from airavata_runbook.serialise import one_line
 from airavata_runbook.site.parts import Repository
 
 LISTS = "/var/lib/apt/lists"
@@ -9,15 +10,14 @@ QUOTED = re.compile(r'[\\|{}\[\]<>"^~_=!@#$%&*]')  # escaped by apt's URItoFileN
 
 
 def apt_source(repository: Repository) -> str:
-    """A file for /etc/apt/sources.list.d: one flat repository (sources.list(5))."""
-    option = f"signed-by={repository.gpgkey}" if repository.gpgcheck else "trusted=yes"
-    why = (
-        "packages are checked with this key"
-        if repository.gpgcheck
-        else "packages carry no signature; those of a file:// repository came over SSH and were compared by SHA-256"
-    )
+    """A file for /etc/apt/sources.list.d: one flat repository (sources.list(5)). Only a file:// one may be unsigned."""
+    option, why = f"signed-by={repository.gpgkey}", "packages are checked with this key"
+    if repository.folder:
+        option = "trusted=yes"
+        why = "packages carry no signature; those of a file:// repository came over SSH and were compared by SHA-256"
     return (
-        f"# {repository.id}: {repository.name}\n" + f"# gpgcheck={int(repository.gpgcheck)}: {why}\n"
+        f"# {repository.id}: {one_line(repository.name)}\n"
+        f"# gpgcheck={int(repository.gpgcheck)}: {why}\n"
         f"deb [{option}] {repository.baseurl} ./\n"
     )
 

@@ -9,18 +9,20 @@ import getpass
 import json
 import os
 import shlex
+import stat
 import sys
 import threading
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from airavata_runbook.errors import NotYet, SiteError, StepFailed
+from airavata_runbook.errors import NotYet, RunbookError, SiteError, StepFailed
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.local.paths import resolve_path
 from airavata_runbook.local.terminal import in_live_notebook
 from airavata_runbook.pki.types import Pair
 from airavata_runbook.wellknown import PKI, SECRETS
 
+VALUE = "correct the value that the reference names"  # the remedy for a secret that is not generated
 MASK_LENGTH = 6  # characters; a shorter value is not masked, because it is part of many words
 
 
@@ -80,7 +82,11 @@ class Vault:
                 self._keep(wanted[number], answer.stdout)
 
     def secret(self, reference: str) -> str:
-        """The value behind a secret reference of the site file. Raises NotYet, SiteError, StepFailed."""
+        """The value behind a secret reference of the site file. Raises NotYet, SiteError, StepFailed.
+
+        It is UTF-8 text, wherever it comes from. A byte order mark at its beginning and line ends at its end, which editors and
+        shells add, do not belong to it. SiteError: among others, when it is empty or blank.
+        """
         value = self._value(reference)
         self._values.add(value)
         return value
@@ -95,46 +101,55 @@ class Vault:
     def _value(self, reference: str) -> str:
         kind, _, name = reference.partition(":")
         if kind == "generated":
-            return _text(self.read(f"{SECRETS}/{name}", f"the secret {name} is generated"), f"{SECRETS}/{name} on the master")
+            path = f"{SECRETS}/{name}"
+            content = self.read(path, f"the secret {name} is generated")
+            return _text(content, f"{path} on the master", "restore it, or remove it to have it generated again", StepFailed)
         if kind == "prompt":
             with self._prompting:  # one prompt for all hosts that need it at the same time
                 if reference not in self._prompted:
-                    self._prompted[reference] = _from_prompt(name)
+                    self._prompted[reference] = _text(_from_prompt(name), reference, "enter it again")
             return self._prompted[reference]
-        return {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}[kind](name)
+        content = {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}[kind](name)
+        return _text(content, reference)
 
 
-def _text(content: bytes, where: str) -> str:
+def _text(content: bytes, where: str, remedy: str = VALUE, error: type[RunbookError] = SiteError) -> str:
+    """The secret in `content`, by the rule of `Vault.secret`. Raises `error`."""
     try:
-        return content.decode().strip()
+        text = content.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
-        raise StepFailed(
-            "a secret is not UTF-8 text", where=where, remedy="restore it, or remove it to have it generated again"
-        ) from None
+        text = "\0"
+    if "\0" in text:  # as in UTF-16
+        raise error("a secret is not UTF-8 text", where=where, remedy=remedy)
+    if not text.strip():
+        raise error("a secret is empty", where=where, needed="more than blanks and line ends", remedy=remedy)
+    return text
 
 
-def _from_environment(name: str) -> str:
-    if not os.environ.get(name):
+def _from_environment(name: str) -> bytes:
+    if name not in os.environ:
         raise SiteError(
             "a secret's environment variable is not set",
             where=f"env:{name}",
             remedy=f"export {name} before starting the notebook or command",
         )
-    return os.environ[name]
+    return os.fsencode(os.environ[name])
 
 
-def _from_file(name: str) -> str:
+def _from_file(name: str) -> bytes:
     path = resolve_path(name)
     try:
-        mode = path.stat().st_mode & 0o077
-        value = path.read_text().rstrip("\n")
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or an invalid file name
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):  # a pipe that nobody writes to would be waited for without end
+            raise OSError("not a regular file")
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: an invalid file name
         raise SiteError("a secret's file is unreadable", where=f"file:{name}", found=str(error)) from None
-    if mode:
+    if mode & 0o077:
         raise SiteError(
             "a secret's file is accessible to other users", where=f"file:{name}", needed="mode 600", remedy=f"chmod 600 {path}"
         )
-    return value
+    return content
 
 
 def require_prompt(reference: str) -> None:
@@ -147,12 +162,12 @@ def require_prompt(reference: str) -> None:
         )
 
 
-def _from_prompt(name: str) -> str:
+def _from_prompt(name: str) -> bytes:
     require_prompt(f"prompt:{name}")
-    return getpass.getpass(f"{name}: ")
+    return getpass.getpass(f"{name}: ").encode(errors="surrogateescape")
 
 
-def _from_keyring(name: str) -> str:
+def _from_keyring(name: str) -> bytes:
     try:
         import keyring
     except ImportError:
@@ -166,8 +181,8 @@ def _from_keyring(name: str) -> str:
             found=f"{error or type(error).__name__}",
             remedy="unlock it, or use env: or file:",
         ) from None
-    if not value:
+    if value is None:
         raise StepFailed(
             "the keyring has no entry for the secret", where=f"keyring:{name}", remedy=f"keyring set airavata-runbook {name}"
         )
-    return value
+    return value.encode(errors="surrogateescape")

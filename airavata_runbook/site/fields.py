@@ -117,6 +117,7 @@ IPV6 = "[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]+)?"
 TCP_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 USER = "[A-Za-z0-9_][A-Za-z0-9._-]*"
 PART = "[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*"  # of a path: neither . nor ..
+URL_PATH = "[A-Za-z0-9._~:/?@!$&'()*+,;=%-]*"  # RFC 3986; apt takes " # [ ] in an address for its own marks
 PRINTABLE = r"[^\x00-\x1f\x7f]"
 EXTERNAL = f"env:[A-Za-z_][A-Za-z0-9_]*|(file|prompt|keyring):{PRINTABLE}+"
 
@@ -177,7 +178,7 @@ Folder = Annotated[HostPath, AfterValidator(_dedicated_folder)]
 Url = Annotated[
     str,
     text(
-        rf"^(file://(/{PART}){{2,}}|https?://({HOST}|\[{IPV6}\])(:{TCP_PORT})?(/[!-~]*)?)$",
+        rf"^(file://(/{PART}){{2,}}|https?://({HOST}|\[{IPV6}\])(:{TCP_PORT})?(/{URL_PATH})?)$",
         "an address that starts with https:// or http:// and a host, without a login (apt reads one from "
         "/etc/apt/auth.conf.d on the hosts), or with file:// and the absolute path of a folder, two levels deep at "
         "least (letters, digits, dots, underscores and hyphens)",

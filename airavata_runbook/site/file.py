@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
+
 from airavata_runbook.errors import SiteError
 from airavata_runbook.kernel_env import SITE
 from airavata_runbook.local import paths
@@ -22,14 +24,45 @@ def read(source: Mapping | str | os.PathLike | None) -> tuple[dict, str]:
                 f"-f parameters/SITE.yaml, or set the environment variable {SITE}",
             )
     if isinstance(source, Mapping):
-        return _copy(source), "the given mapping"
-    path = _find(Path(source))
+        given = _copy(source)
+        known = _read_by_papermill(given)
+        return _read_file(known) if known else (given, "the given mapping")
+    return _read_file(_find(Path(source)))
+
+
+def _read_file(path: Path) -> tuple[dict, str]:
     where = str(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SiteError("could not read the site file", where=where, found=str(error)) from None
     return _copy(_site_section(parse(text, where), where)), where
+
+
+class _PapermillLoader(yaml.SafeLoader):
+    """YAML as `papermill -f` reads it (papermill/iorw.py): 05000 is 2560, the last of equal keys counts, a date is text."""
+
+
+_PapermillLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _read_by_papermill(given: dict) -> Path | None:
+    """The file in parameters/ that papermill read `given` from: it is read again, by what shows what papermill's reader lost."""
+    for path in sorted(_parameters().glob("*.yaml")):
+        try:
+            text = path.read_text(encoding="utf-8")
+            if str(given.get("name")) in text and yaml.load(text, _PapermillLoader) == {"site": given}:
+                return path.resolve()
+        except (OSError, ValueError, LookupError, AttributeError, RecursionError, yaml.YAMLError):
+            continue  # not what papermill has read
+    return None
+
+
+def _parameters() -> Path:
+    return paths.base_dir() / "parameters"
 
 
 def _site_section(content: object, where: str) -> dict:
@@ -57,7 +90,7 @@ def _outline(value: object) -> str:
 
 def _find(source: Path) -> Path:
     candidates = [source, paths.resolve_path(source)]
-    known = paths.base_dir() / "parameters"
+    known = _parameters()
     candidates.append(known / f"{source}.yaml")
     for path in candidates:
         try:

@@ -40,6 +40,8 @@ from airavata_runbook.site.fields import (
     whole,
 )
 
+MAX_PODS = 110  # the kubelet's default (KubeletConfiguration v1beta1, maxPods)
+
 
 class Ssh(Model):
     """How this machine connects to a host; not used between the hosts.
@@ -79,6 +81,12 @@ class Network(Model):
     domain: Annotated[Domain, Fixed("which pods know from their start")] = "cluster.local"
 
     @property
+    def max_pods(self) -> int:
+        """The most pods that a host can run: the addresses of its lease but for the subnet's own, the broadcast address and the
+        bridge's, which is the pods' gateway; at most MAX_PODS."""
+        return min(MAX_PODS, 2 ** (32 - self.subnet_length) - 3)
+
+    @property
     def api_address(self) -> IPv4Address:
         """The cluster address of the API server: the first of the service network, as Kubernetes has it."""
         return self.services.network_address + 1
@@ -92,7 +100,8 @@ class Network(Model):
 class Repository(Model):
     """The package repository on each host (POC row 3). A `file://` baseurl is filled over SSH by 02-install.
 
-    gpgkey: the absolute path of the repository's public key on the hosts, needed with gpgcheck; it is not downloaded.
+    gpgcheck: whether its packages are signed; any other than a file:// one has to be. gpgkey: the absolute path of the
+    repository's public key on the hosts, needed with gpgcheck; it is not downloaded.
     """
 
     id: Word = "airavata-runbook"

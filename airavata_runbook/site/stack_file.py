@@ -19,6 +19,9 @@ SYSTEM = ("pause", "coredns", "toolbox")  # images of every site: the pause cont
 OTHER_IMAGES = (*SYSTEM, STAND_IN)  # images that a site can replace though no component of its stack names them
 
 
+API_SERVER = "api-server"  # the component that runs as airavata.api_replicas pods; any other is one pod
+
+
 class StackError(SiteError):
     """A stack that is invalid, or does not fit the site."""
 
@@ -74,6 +77,16 @@ def read(root: Path) -> Contents:
             needed="an order in which they can start",
         ) from None
     return contents.model_copy(update={"components": [parts[name] for name in order]})
+
+
+def replaced(part: Part, airavata: Airavata) -> bool:
+    """Whether the stand-in serves this component."""
+    return part.stand_in and airavata.stand_in and part.image not in airavata.images
+
+
+def runs(part: Part, airavata: Airavata) -> bool:
+    """Whether this component runs in the site; without an image or a stand-in it is left out."""
+    return part.kind == "backing" or part.image in airavata.images or replaced(part, airavata)
 
 
 def invalid(root: Path, problems: Sequence[str]) -> StackError:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from itertools import permutations
 
 from airavata_runbook.site.messages import nearest
-from airavata_runbook.site.parts import Airavata, Lab, Node, Repository, Sections
-from airavata_runbook.site.stack_file import FOLDER, unknown_names
+from airavata_runbook.site.parts import MAX_PODS, Airavata, Lab, Node, Repository, Sections
+from airavata_runbook.site.stack_file import API_SERVER, FOLDER, read, runs, unknown_names
 from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, NODE_PORTS
 
 
@@ -22,7 +22,7 @@ def validate(site: Sections) -> list[str]:
         *_folders(site),
         *_repository(site.repository),
         *_images(site.airavata),
-        *_stack(site.airavata),
+        *_stack(site),
     ]
 
 
@@ -122,6 +122,11 @@ def _folders(site: Sections) -> Iterator[str]:
 
 
 def _repository(repository: Repository) -> Iterator[str]:
+    if not repository.folder and not repository.gpgcheck:
+        yield (
+            "repository.gpgcheck: needs true with an http:// or https:// baseurl: unsigned packages of anybody who answers in "
+            "its place would be installed as root; sign the repository and set gpgkey to its public key on the hosts, or use file://"
+        )
     if repository.gpgcheck and not repository.gpgkey:
         yield "repository.gpgcheck: true needs gpgkey: the path of the repository's public key on the hosts"
     if repository.gpgcheck and repository.folder:
@@ -145,13 +150,32 @@ def _images(airavata: Airavata) -> Iterator[str]:
                 yield f"{field}: pull has {digest}, but digest is {source.digest}; give one of them, or the same"
 
 
-def _stack(airavata: Airavata) -> Iterator[str]:
+def _stack(site: Sections) -> Iterator[str]:
     """An unknown stack, or names that the stack does not use; the stack `system` runs on every site and is not chosen."""
+    airavata = site.airavata
     known = sorted(file.parent.name for file in FOLDER.glob("*/stack.yaml") if file.parent.name != "system")
     if airavata.stack not in known:
         yield f"airavata.stack: unknown stack {airavata.stack!r}; {nearest(airavata.stack, known)}"
     elif airavata.images or airavata.secrets:
         yield from unknown_names(airavata)
+    if airavata.stack in known and site.network.max_pods < MAX_PODS:
+        yield from _pods(site)
+
+
+def _pods(site: Sections) -> Iterator[str]:
+    """Pods that the leases have no addresses for."""
+    hosts, replicas, each = len(site.nodes), site.airavata.api_replicas, site.network.max_pods
+    parts = [part for part in read(FOLDER / site.airavata.stack).components if runs(part, site.airavata)]
+    if API_SERVER not in {part.name for part in parts}:
+        replicas = 0
+    # The network check is on every host, DNS on two; an update starts a replica of the API server before it stops one.
+    others = hosts + min(hosts, 2) + sum(part.name != API_SERVER for part in parts) + bool(replicas)
+    stored = 1 + sum(part.storage_uid is not None for part in parts)  # on the storage node; the replicas are spread evenly
+    if replicas + others > hosts * each or stored + replicas // hosts > each:
+        yield (
+            f"airavata.api_replicas: {replicas} replicas and {others} other pods do not fit: a /{site.network.subnet_length} "
+            f"lease has addresses for {each} pods a host; fewer replicas, more hosts or a smaller network.subnet_length"
+        )
 
 
 def _listed(nodes: Iterable[Node]) -> str:

@@ -2,7 +2,8 @@
 
 A stack is a folder with stack.yaml (components, their order, secrets and certificates) and one folder a component with
 deploy.yaml and service.yaml, as the POC had them. These are Kubernetes' own YAML with `{{ }}` (Jinja2) where a value is
-the site's: site, namespace, stand_in (true or false), and image("NAME"), a reference in the registry.
+the site's: site, namespace, stand_in (true or false), and image("NAME"), a reference in the registry. A `{{ }}` is a whole
+scalar and stands without quotes; within other text, as in a comment, it needs the filter `line`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.site import Site
-from airavata_runbook.site.stack_file import FOLDER, STAND_IN, Contents, Part, invalid, read
+from airavata_runbook.site.stack_file import FOLDER, STAND_IN, Contents, Part, invalid, read, replaced, runs
 from airavata_runbook.stacks.render import WORKLOADS, pod_of, render
 
 
@@ -87,7 +88,7 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
 def image_names(site: Site) -> set[str]:
     """The images that the site's own stack needs. Raises StackError."""
     parts, _ = _choose(read(FOLDER / site.airavata.stack), site)
-    return {STAND_IN if _replaced(part, site) else part.image for part in parts}
+    return {STAND_IN if replaced(part, site.airavata) else part.image for part in parts}
 
 
 def storage_folders(site: Site) -> list[str]:
@@ -104,7 +105,7 @@ def _choose(contents: Contents, site: Site) -> tuple[list[Part], tuple[LeftOut, 
     """The components that run in this site, and those that do not."""
     parts, left_out = [], []
     for part in contents.components:
-        if part.kind == "backing" or part.image in site.airavata.images or _replaced(part, site):
+        if runs(part, site.airavata):
             parts.append(part)
         else:
             why = "airavata.stand_in is false" if part.stand_in else "the STAND-IN does not serve it"
@@ -112,17 +113,12 @@ def _choose(contents: Contents, site: Site) -> tuple[list[Part], tuple[LeftOut, 
     return parts, tuple(left_out)
 
 
-def _replaced(part: Part, site: Site) -> bool:
-    """Whether the stand-in serves this component."""
-    return part.stand_in and site.airavata.stand_in and part.image not in site.airavata.images
-
-
 def _component(root: Path, part: Part, site: Site, namespace: str, images: Mapping[str, str]) -> Component:
     """A component with its manifests; where the stand-in serves it, its own image is the stand-in's."""
-    replaced = _replaced(part, site)
-    usable = {**images, part.image: images[STAND_IN]} if replaced else images
-    objects = render(root, part.name, site, namespace, replaced, usable.__getitem__)
-    return Component(part.name, replaced, tuple(objects), part.kind == "airavata")
+    stand_in = replaced(part, site.airavata)
+    usable = {**images, part.image: images[STAND_IN]} if stand_in else images
+    objects = render(root, part.name, site, namespace, stand_in, usable.__getitem__)
+    return Component(part.name, stand_in, tuple(objects), part.kind == "airavata")
 
 
 def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out: tuple[LeftOut, ...]) -> list[str]:
@@ -130,13 +126,13 @@ def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out:
     absent = {one.name: one.reason for one in left_out}
     found = []
     for part in parts:
-        image = STAND_IN if _replaced(part, site) else part.image
+        image = STAND_IN if replaced(part, site.airavata) else part.image
         if image not in images:
             found.append(
                 f"stack.yaml: {part.name}.image: found no {image} among the images of the private registry "
                 f"({', '.join(sorted(images)) or 'none'}); needed: 04-registry pushes it first"
             )
-        if not _replaced(part, site):
+        if not replaced(part, site.airavata):
             found += [
                 f"stack.yaml: {part.name}.needs: found {need} left out: {absent[need]}; needed: an image for it, "
                 f"Airavata's own {part.name} calls it"

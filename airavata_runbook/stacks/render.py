@@ -1,12 +1,13 @@
-"""A component's manifests, rendered with a site's values: Kubernetes' own YAML with `{{ }}` of Jinja2."""
+"""A component's manifests, rendered with a site's values: Kubernetes' own YAML with `{{ }}` of Jinja2, each a whole scalar."""
 
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+from jinja2 import TemplateError
 
+from airavata_runbook.serialise import templates, yaml_value
 from airavata_runbook.site import Site
 from airavata_runbook.site.stack_file import StackError, shown
 
@@ -23,9 +24,8 @@ def render(root: Path, component: str, site: Site, namespace: str, stand_in: boo
     root: the stack's folder. The templates can use the other arguments. image: name → full reference. Raises StackError.
     """
     folder = root / component
-    jinja = Environment(loader=FileSystemLoader(folder), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     values = {"site": site, "namespace": namespace, "stand_in": stand_in, "image": image}
-    objects = [one for name in FILES for one in _objects(root, folder / name, jinja, values)]
+    objects = [one for name in FILES for one in _objects(root, folder / name, values)]
     settings = [one.get("data", {}) for one in objects if one["kind"] == "ConfigMap"]
     for one in objects:
         pod = pod_of(one)
@@ -43,9 +43,10 @@ def pod_of(manifest: dict) -> dict | None:
     return manifest["spec"]["template"] if manifest["kind"] in WORKLOADS else None
 
 
-def _objects(root: Path, path: Path, jinja: Environment, values: Mapping[str, object]) -> list[dict]:
+def _objects(root: Path, path: Path, values: Mapping[str, object]) -> list[dict]:
     try:
-        objects = [one for one in yaml.safe_load_all(jinja.get_template(path.name).render(values)) if one is not None]
+        text = templates(path.parent, yaml_value).get_template(path.name).render(values)
+        objects = [one for one in yaml.safe_load_all(text) if one is not None]
     except (TemplateError, yaml.YAMLError, KeyError) as error:
         line = getattr(error, "lineno", None) or _line(error, path)
         raise StackError(

@@ -58,7 +58,11 @@ def test_bare_hosts_pass(site_file):
         (["airavata.images.portal.archive=/nowhere/portal.tar"], ["airavata.images.portal", "/nowhere/portal.tar"]),
         (["registry.password=env:NOT_SET_ANYWHERE"], ["registry.password", "NOT_SET_ANYWHERE"]),
         (
-            ["repository.baseurl=http://10.92.0.1:9/packages"],
+            [
+                "repository.baseurl=http://10.92.0.1:9/packages",
+                "repository.gpgcheck=true",
+                "repository.gpgkey=/etc/apt/keyrings/site.gpg",
+            ],
             [
                 "repository     worker",
                 "no package index at http://10.92.0.1:9/packages: Could not connect",

@@ -5,6 +5,7 @@ import re
 import subprocess
 import tomllib
 from fnmatch import fnmatch
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from airavata_runbook.configs import control_plane, node, registry
 from airavata_runbook.configs.repository import apt_lists, apt_source
 from airavata_runbook.hosts.node_settings import derive_node_settings
 from airavata_runbook.site.parts import Repository
+from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI
 from tests.unit.test_facts_host import FIXTURES, snapshot
 
 FACTS = sorted(path.stem for path in FIXTURES.glob("*.json"))
@@ -72,6 +74,15 @@ def test_node_files_parse_and_carry_the_hosts_own_settings(site, settings):
     assert images["pinned_images"]["sandbox"].startswith("registry.lab:5000/")
 
 
+@pytest.mark.parametrize("length", [16, 24, 25, 26, 27, 28])
+def test_a_kubelet_takes_no_more_pods_than_its_lease_has_addresses(settings, length):
+    site = Site.load("lab", {"network.pods": "10.16.0.0/12", "network.subnet_length": length})
+    kubelet = yaml.safe_load(node.kubelet(site, site.master, settings))
+    lease = ip_network(f"10.16.0.0/{length}")
+    usable = lease.num_addresses - 3  # host-local gives neither the first, the last nor the gateway's
+    assert kubelet.get("maxPods", 110) == min(110, usable)
+
+
 def test_the_registrys_hosts_file_is_toml_and_names_its_authority(site):
     hosts = tomllib.loads(node.registry_hosts(site, "Basic x"))
     assert hosts["host"]["https://registry.lab:5000"]["ca"].endswith("registry-ca.crt")
@@ -89,6 +100,17 @@ def test_the_compose_file_starts_the_registry_that_the_service_starts(name):
     assert mounts[config["storage"]["filesystem"]["rootdirectory"]] == []
     for path in (config["auth"]["htpasswd"]["path"], config["http"]["tls"]["certificate"], config["http"]["tls"]["key"]):
         assert mounts[str(Path(path).parent)] == ["ro"]
+
+
+def test_every_certificate_and_key_that_a_file_names_is_one_that_is_made(site, settings):
+    here = site.master
+    stems = {*control_plane.certificates(site), *control_plane.etcd_certificates(site), "front-proxy-client", "service-accounts"}
+    stems |= {*node.certificates(site, here), *node.etcd_certificates(), CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA}
+    texts = [make(site) for make in (control_plane.etcd, control_plane.apiserver, control_plane.controller_manager)]
+    texts += [make(site, here, settings) for make in (node.kubelet, node.kube_proxy)]
+    texts += [node.flannel(site, here), control_plane.kubeconfig(site, here, "admin", f"{PKI}/admin")]
+    named = set(re.findall(rf"{PKI}/(\S+?)\.(?:crt|key|pub)", "\n".join(texts)))
+    assert len(named) > 10 and named <= stems
 
 
 def test_the_pod_network_script_is_a_shell_script_with_one_mac_a_host(site):
@@ -131,7 +153,7 @@ def test_a_kubelets_certificate_names_its_host_by_address(site):
 )
 def test_apts_copies_of_the_repositorys_index_are_named_as_apt_names_them(tmp_path, baseurl):
     (tmp_path / "lists" / "partial").mkdir(parents=True)
-    (tmp_path / "one.list").write_text(apt_source(Repository(baseurl=baseurl)))
+    (tmp_path / "one.list").write_text(apt_source(Repository(baseurl=baseurl, gpgkey="/etc/apt/keyrings/site.gpg")))
     settings = {
         "Dir::Etc::sourcelist": tmp_path / "one.list",
         "Dir::Etc::sourceparts": "-",

@@ -15,6 +15,7 @@ from airavata_runbook.errors import CannotBuild, SiteError
 from airavata_runbook.mirror import catalogue, packages
 from airavata_runbook.mirror.catalogue import PACKAGE, PACKAGES, check_versions, with_needs
 from airavata_runbook.mirror.packages import Built, description, index
+from airavata_runbook.site.parts import Repository
 
 PROJECT = Path(__file__).parents[2]
 
@@ -128,6 +129,13 @@ def test_the_version_does_not_tell_the_machine_that_built_it(tmp_path):
     assert there.stdout.split() == [package.whole_version for package in PACKAGES]
 
 
+SIGNED = {
+    "repository.gpgcheck": True,
+    "repository.gpgkey": "/etc/apt/keyrings/site.gpg",
+    "repository.baseurl": "https://packages.example.org/debian",
+}
+
+
 def test_a_host_gets_whole_versions_of_what_the_mirror_builds_and_the_sites_own_of_another_repository():
     site = Site.load("lab")
     worker = catalogue.versions_of(site, site.node("worker"))
@@ -135,7 +143,7 @@ def test_a_host_gets_whole_versions_of_what_the_mirror_builds_and_the_sites_own_
     assert worker["flannel"] == PACKAGE["flannel"].whole_version
     with pytest.raises(SiteError, match="does not build"):
         catalogue.versions_of(Site.load("lab", {"versions.flannel": "0.27.0"}), site.node("worker"))
-    own = Site.load("lab", {"versions.flannel": "0.27.0", "repository.baseurl": "https://packages.example.org/debian"})
+    own = Site.load("lab", SIGNED | {"versions.flannel": "0.27.0"})
     assert catalogue.versions_of(own, own.node("worker"))["flannel"] == "0.27.0"
 
 
@@ -171,13 +179,13 @@ def test_what_a_package_says_of_itself_is_read_from_the_package(tmp_path, compre
 def test_a_repository_without_signatures_says_so_and_one_with_is_checked():
     site = Site.load("lab")
     assert "deb [trusted=yes] file:///opt/airavata-runbook/repository ./" in apt_source(site.repository)
-    signed = Site.load(
-        "lab",
-        {
-            "repository.gpgcheck": True,
-            "repository.gpgkey": "/etc/apt/keyrings/site.gpg",
-            "repository.baseurl": "https://packages.example.org/debian",
-        },
-    )
-    text = apt_source(signed.repository)
+    text = apt_source(Site.load("lab", SIGNED).repository)
     assert "trusted=yes" not in text and "signed-by=/etc/apt/keyrings/site.gpg" in text
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_unsigned_repository_on_the_network_is_refused_and_never_trusted(scheme):
+    url = f"{scheme}://packages.example.org/debian"
+    with pytest.raises(SiteError, match="repository.gpgcheck: needs true .* sign the repository and set gpgkey"):
+        Site.load("lab", {"repository.baseurl": url})
+    assert "trusted" not in apt_source(Repository(baseurl=url))

@@ -617,10 +617,13 @@ def test_ssh_files_that_are_named_and_not_there_are_found(tmp_path):
     assert "/nowhere/id" in found["ssh.key"]
 
 
+SIGNED = {"repository.gpgcheck": True, "repository.gpgkey": "/etc/apt/keyrings/site.gpg"}
+
+
 def test_versions_that_the_mirror_does_not_build_are_found_unless_a_repository_has_them():
     old = {"versions.etcd": "3.4.1"}
     assert "3.4.1 (the mirror has" in of_file("versions", **old)["etcd"]
-    assert of_file("versions", **old, **{"repository.baseurl": "https://packages.example.org/debian"}) == {}
+    assert of_file("versions", **old, **SIGNED, **{"repository.baseurl": "https://packages.example.org/debian"}) == {}
 
 
 @contextmanager
@@ -638,7 +641,7 @@ def serving(folder: Path):
 
 def at(url: str) -> Site:
     """A site whose package repository is there."""
-    return Site.load("lab", {"repository.baseurl": url})
+    return Site.load("lab", SIGNED | {"repository.baseurl": url})
 
 
 def index_at(url: str) -> str:

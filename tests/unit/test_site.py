@@ -115,12 +115,12 @@ def test_every_site_file_of_the_project_is_good(path):
 
 
 def test_the_site_of_2017_has_the_proof_of_concepts_own_values():
-    """SEED.md rows 1 to 12."""
+    """SEED.md rows 1 to 12, but for gpgcheck=0: packages that come over http are checked."""
     site = Site.load("poc-2017")
     assert {node.name: str(node.address) for node in site.nodes} == {"master": "149.165.169.147", "slave": "149.165.169.156"}
     assert (str(site.network.pods), site.network.subnet_length, site.network.backend) == ("172.30.0.0/16", 24, "vxlan")
     assert (str(site.network.services), site.network.etcd_prefix) == ("10.254.0.0/16", "/kube-centos/network")
-    assert site.repository.id == "virt7-docker-common-release" and not site.repository.gpgcheck
+    assert site.repository.id == "virt7-docker-common-release" and site.repository.gpgcheck
     assert (site.registry.root, site.registry.port, site.registry_node.name) == ("/opt/registry", 5000, "master")
     assert site.lab is None
 

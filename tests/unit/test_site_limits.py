@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from papermill.iorw import read_yaml_file
 
 from airavata_runbook import Site
 from airavata_runbook.cluster.session import session_of
@@ -65,6 +66,50 @@ def test_a_number_is_decimal_or_none(refusal, number):
     assert f"registry.port: needs a whole number, in decimal digits (found '{number}')" in refusal(
         GOOD + f"  registry: {{port: {number}}}\n"
     )
+
+
+@pytest.fixture
+def through_papermill(tmp_path, monkeypatch):
+    """The site of a file as `papermill -f` gives it to a notebook; folder: where in the project the file is."""
+    monkeypatch.chdir(tmp_path)
+
+    def load(text: str, folder: str = "parameters") -> Site:
+        (tmp_path / "parameters").mkdir(exist_ok=True)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        path = tmp_path / folder / "mine.yaml"
+        path.write_text(text)
+        return Site.load(read_yaml_file(str(path))["site"])
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD + "  registry: {port: 012710}\n", "registry.port: needs a whole number, in decimal digits (found '012710')"),
+        (GOOD + "  registry: {port: 5_000}\n", "registry.port: needs a whole number, in decimal digits (found '5_000')"),
+        (GOOD + "  registry: {port: 5001}\n  registry: {port: 5002}\n", "registry (lines 6 and 7)"),
+        (GOOD.replace("gateway", "2026-11-25"), "name: needs text (in quotes"),
+    ],
+)
+def test_what_papermill_s_reader_loses_is_refused_where_the_file_is_known(through_papermill, text, said):
+    assert through_papermill(text, "elsewhere").name  # README.md says so
+    with pytest.raises(SiteError) as refused:
+        through_papermill(text)
+    assert said in str(refused.value) and "parameters/mine.yaml" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["2026", "1.5", "yes", "on", "null", "[a]", "{a: b}"])
+@pytest.mark.parametrize("folder", ["parameters", "elsewhere"])
+def test_a_name_that_papermill_took_for_something_else_is_refused(through_papermill, name, folder):
+    for text in (GOOD.replace("gateway", name), GOOD + f"  airavata: {{gateway: {name}}}\n"):
+        with pytest.raises(SiteError, match=r"(name|airavata.gateway): needs (text|letters)"):
+            through_papermill(text, folder)
+
+
+def test_a_good_file_is_the_same_through_papermill(through_papermill, tmp_path):
+    text = GOOD + "  registry: {port: 5001, name: '1e3'}\n  network: {domain: 'on'}\n"
+    assert through_papermill(text) == through_papermill(text, "elsewhere") == loaded(tmp_path, text)
 
 
 def test_a_decimal_number_is_one(tmp_path):
@@ -127,6 +172,35 @@ def test_what_is_no_path_of_a_site_is_reported_in_one_message(path):
 def test_an_override_of_no_item_is_refused(field):
     with pytest.raises(SiteError, match="the list has no such item"):
         Site.load("lab", {field: 5})
+
+
+@pytest.mark.parametrize(
+    ("length", "hosts", "stand_in", "most"),
+    # A /28 lease has 13 addresses for pods. Beside the replicas: on each host the network check; two of DNS (one on one host),
+    # three databases, the portal, and one more replica during an update.
+    [
+        (28, 1, True, 13 - 7),
+        (28, 2, True, 26 - 9),
+        (28, 5, True, 49),
+        (27, 2, True, 58 - 9),
+        (26, 2, True, 50),
+        (24, 1, True, 50),
+        (28, 1, False, 50),
+    ],
+)
+def test_replicas_that_the_leases_have_no_addresses_for_are_refused(refusal, tmp_path, length, hosts, stand_in, most):
+    nodes = [{"name": f"n{at}", "address": f"10.0.0.{10 + at}", "role": "worker" if at else "master"} for at in range(hosts)]
+    site = {
+        "name": "small",
+        "nodes": nodes,
+        "network": {"subnet_length": length},
+        "airavata": {"stand_in": stand_in, "api_replicas": most},
+    }
+    assert Site.load(site).airavata.api_replicas == most
+    if most < 50:
+        site["airavata"]["api_replicas"] = most + 1
+        message = refusal(json.dumps({"site": site}))
+        assert f"airavata.api_replicas: {most + 1} replicas and " in message and f"a /{length} lease" in message
 
 
 @pytest.mark.parametrize(
@@ -285,7 +359,8 @@ def test_a_host_is_reached_by_a_name_or_an_address(tmp_path, host):
     ],
 )
 def test_a_repository_is_at_an_address_or_in_a_folder(tmp_path, url):
-    assert loaded(tmp_path, GOOD + f"  repository: {{baseurl: '{url}'}}\n").repository.baseurl == url
+    signed = "" if url.startswith("file:") else ", gpgcheck: true, gpgkey: /etc/apt/keyrings/site.gpg"
+    assert loaded(tmp_path, GOOD + f"  repository: {{baseurl: '{url}'{signed}}}\n").repository.baseurl == url
 
 
 @pytest.mark.parametrize(

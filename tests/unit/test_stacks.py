@@ -340,7 +340,12 @@ IMAGE = '{{ image("portal") }}'
         (PORTAL, "runAsNonRoot: true", "runAsNonRoot: false", "runAsNonRoot: needed: true"),
         (PORTAL, "enableServiceLinks: false", "hostNetwork: true", "hostNetwork: found true; needed: false"),
         (PORTAL, "imagePullSecrets: [{name: registry}]", "imagePullSecrets: []", "needed: the Secret registry"),
-        (MARIADB, "{{ site.airavata.storage_path }}/mariadb", "/var/lib/mysql", "hostPath.path: found /var/lib/mysql; needed:"),
+        (
+            MARIADB,
+            '{{ site.airavata.storage_path ~ "/mariadb" }}',
+            "/var/lib/mysql",
+            "hostPath.path: found /var/lib/mysql; needed:",
+        ),
         (MARIADB, "nodeSelector: {kubernetes.io/hostname", "nodeSelector: {host", "needed: a nodeSelector"),
         (MARIADB, "strategy: {type: Recreate}", "strategy: {type: RollingUpdate}", "needed: strategy.type Recreate"),
         (DNS, "configMap: {name: coredns}", "configMap: {name: dns}", "found ConfigMap dns; needed: one of coredns"),

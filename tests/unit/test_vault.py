@@ -1,6 +1,7 @@
 """What of the master's keys and secrets this machine remembers, and for how long."""
 
 import http.server
+import os
 import ssl
 import sys
 import threading
@@ -16,7 +17,7 @@ from airavata_runbook import kernel_env, wellknown
 from airavata_runbook.cluster import kube, session
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine import step
-from airavata_runbook.errors import StepFailed
+from airavata_runbook.errors import SiteError, StepFailed
 from airavata_runbook.hosts import vault
 from airavata_runbook.hosts.host import Result
 from airavata_runbook.pki import issue as pki
@@ -101,10 +102,10 @@ def test_a_value_that_is_part_of_many_words_masks_none(site, monkeypatch):
 def test_the_user_is_asked_once_by_hosts_that_want_the_answer_at_the_same_time(site, monkeypatch):
     asked = []
 
-    def slowly(name: str) -> str:
+    def slowly(name: str) -> bytes:
         asked.append(name)
         time.sleep(0.2)
-        return f"answer {len(asked)}"
+        return f"answer {len(asked)}".encode()
 
     monkeypatch.setattr(vault, "_from_prompt", slowly)
     answers: list[str] = []
@@ -224,3 +225,78 @@ def test_a_keyring_that_does_not_answer_is_told(site, monkeypatch):
     monkeypatch.setitem(sys.modules, "keyring", SimpleNamespace(get_password=locked, errors=errors))
     with pytest.raises(StepFailed, match="(?s)the keyring is not available.*the collection is locked.*unlock it"):
         session_of(site).vault.secret("keyring:registry")
+
+
+REFUSED = (SiteError, StepFailed)  # StepFailed: of a generated one, on the master
+
+
+@pytest.fixture(params=["env", "file", "keyring", "prompt", "generated"])
+def secret_of(request, site, master, monkeypatch, tmp_path):
+    """What a step reads where an environment variable, a file, the keyring, a prompt or the master has these bytes."""
+
+    def of(content: bytes) -> str:
+        if request.param == "env":
+            monkeypatch.setitem(os.environb, b"GIVEN", content)
+            return session_of(site).vault.secret("env:GIVEN")
+        if request.param == "file":
+            path = tmp_path / "given"
+            path.write_bytes(content)
+            path.chmod(0o600)
+            return session_of(site).vault.secret(f"file:{path}")
+        if request.param == "generated":
+            master.files = {f"{wellknown.SECRETS}/given": content}
+            return session_of(site).vault.secret("generated:given")
+        text = content.decode(errors="surrogateescape")
+        errors = SimpleNamespace(KeyringError=ZeroDivisionError)
+        monkeypatch.setitem(sys.modules, "keyring", SimpleNamespace(get_password=lambda *_: text, errors=errors))
+        monkeypatch.setattr(vault, "require_prompt", lambda reference: None)
+        monkeypatch.setattr("getpass.getpass", lambda prompt: text)
+        return session_of(site).vault.secret(f"{request.param}:given")
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        (b"pass word", "pass word"),
+        (b"pass\n", "pass"),
+        (b"pass\r\n\n", "pass"),
+        (b"\xef\xbb\xbfpass\n", "pass"),
+        (b" pass ", " pass "),
+        (b"one\ntwo\n", "one\ntwo"),
+        ("Schlüssel 🔑".encode(), "Schlüssel 🔑"),
+    ],
+)
+def test_a_secret_is_the_same_wherever_it_comes_from(secret_of, content, value):
+    assert secret_of(content) == value
+
+
+@pytest.mark.parametrize("content", [b"\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n", b"  ", b" \t\n"])
+def test_a_secret_without_content_is_refused(secret_of, content):
+    with pytest.raises(REFUSED, match="a secret is empty"):
+        secret_of(content)
+
+
+def test_a_secret_in_another_encoding_is_refused_and_not_shown(secret_of):
+    with pytest.raises(REFUSED, match="a secret is not UTF-8 text") as refused:
+        secret_of(b"canary\xe9")
+    assert "canary" not in str(refused.value)
+
+
+def test_an_empty_file_an_unset_variable_and_a_pipe_are_refused(site, monkeypatch, tmp_path):
+    secret = session_of(site).vault.secret
+    monkeypatch.setenv("GIVEN", "")
+    (tmp_path / "empty").touch(0o600)
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    (tmp_path / "utf-16").write_bytes("canary".encode("utf-16-le"))
+    (tmp_path / "utf-16").chmod(0o600)
+    for reference, said in {
+        "env:GIVEN": "a secret is empty",
+        "env:NOT_GIVEN": "is not set",
+        f"file:{tmp_path}/empty": "a secret is empty",
+        f"file:{tmp_path}/pipe": "not a regular file",
+        f"file:{tmp_path}/utf-16": "not UTF-8",
+    }.items():
+        with pytest.raises(SiteError, match=said):
+            secret(reference)

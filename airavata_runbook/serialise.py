@@ -1,0 +1,102 @@
+"""Text of configuration files in which a value stays what it is: serialised for the file's format, never formatted.
+
+Text files are Jinja2 templates, so that their comments stay where they are read. Each `{{ value }}` in one is a whole scalar,
+serialised: `name: {{ site.name }}` for a site called 2026 gives `name: "2026"`, which is no number.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from functools import cache
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+# Text that every reader of YAML takes for text. PyYAML's own rule is not enough: Go's packages (kubectl, the registry) read 1e3
+# and 0o17 as numbers, and older ones y and n as truth values (gopkg.in/yaml.v2, resolve.go). An address has too many dots.
+PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9@./:+=_ -]*|[0-9]+(\.[0-9]+){3}([:/][0-9]+)?")
+WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")  # JSON has them as they are, YAML and TOML escaped
+BARE = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")  # needs no quotes in an environment file
+
+
+def json_value(value: object) -> str:
+    """A value as JSON on one line, which is YAML too; a text is also a basic string of TOML. An address is text."""
+    return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False, default=str))
+
+
+def yaml_value(value: object) -> str:
+    """A value as a YAML scalar (a list or mapping in flow style), on one line; text is in quotes only where it has to be."""
+    text = yaml_text(value, default_flow_style=True, width=float("inf"))
+    return text.removesuffix("\n").removesuffix("\n...")  # the end of a document that is a plain scalar
+
+
+def yaml_text(content: object, **options: Any) -> str:
+    """A YAML document, as by yaml.safe_dump: any reader of YAML 1.1 or 1.2 gets back the same values. Keys keep their order."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, **options)
+
+
+def environment_value(value: object) -> str:
+    """A value for an environment file, as systemd reads it (systemd.exec(5), EnvironmentFile=)."""
+    text = str(value)
+    return text if BARE.fullmatch(text) else quoted(text)
+
+
+def quoted(value: object) -> str:
+    """A value for an environment file, in double quotes; a list of texts is continued from line to line."""
+    lines = value if isinstance(value, list | tuple) else [value]
+    return '"' + " \\\n    ".join(re.sub(r'(["\\`$])', r"\\\1", str(line)) for line in lines) + '"'
+
+
+def shell_value(value: object) -> str:
+    """A value as one word of a shell script, or of what systemd splits like one."""
+    return shlex.quote(str(value))
+
+
+def one_line(text: object) -> str:
+    """Text for a comment, without line breaks and control characters."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
+
+
+@cache
+def templates(folder: Path, value: Callable[[object], str]) -> Environment:
+    """The templates in a folder. value: serialises each `{{ }}`, but those that end with one of the filters.
+
+    Filters: `line`, in comments; `json`; and `quoted`, in environment files. A name that is not given is an error.
+    """
+
+    def serialised(result: object) -> str:
+        finished = isinstance(result, Markup | StrictUndefined)  # the str of an undefined name raises UndefinedError
+        return str(result) if finished else value(result)
+
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        undefined=StrictUndefined,
+        finalize=serialised,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    for name, done in {"line": one_line, "json": json_value, "quoted": quoted}.items():
+        environment.filters[name] = lambda result, done=done: Markup(done(result))
+    return environment
+
+
+class _Dumper(yaml.SafeDumper):
+    """As SafeDumper, and text that only other readers take for something else is in quotes. An address is text."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+    def text(self, value: object) -> yaml.ScalarNode:
+        plain = PLAIN.fullmatch(str(value)) and str(value).lower() not in WORDS
+        return self.represent_scalar("tag:yaml.org,2002:str", str(value), style=None if plain else '"')
+
+
+for kind in (str, IPv4Address, IPv4Network):
+    _Dumper.add_representer(kind, _Dumper.text)
