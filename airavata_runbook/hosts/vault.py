@@ -104,6 +104,12 @@ class Vault:
         return {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}[kind](name)
 
 
+def external_secret(reference: str) -> str:
+    """The value behind an env:, file:, prompt: or keyring: reference, without a site's vault. Raises SiteError, StepFailed."""
+    kind, _, name = reference.partition(":")
+    return {"env": _from_environment, "file": _from_file, "prompt": _from_prompt, "keyring": _from_keyring}[kind](name)
+
+
 def _text(content: bytes, where: str) -> str:
     try:
         return content.decode().strip()
