@@ -8,7 +8,7 @@ from contextlib import suppress
 from importlib.metadata import version
 
 from airavata_runbook import lab
-from airavata_runbook.errors import RunbookError, SiteError
+from airavata_runbook.errors import RunbookError, SiteError, counted
 from airavata_runbook.local import interrupts
 from airavata_runbook.site import Site
 from airavata_runbook.site.file import parse_settings
@@ -133,11 +133,15 @@ def _check(options: argparse.Namespace) -> int:
 
     site = Site.load(options.site, parse_settings(options.settings))
     findings = preflight.offline(site) if options.offline else preflight.preflight(site)
-    failed = [finding for finding in findings if not finding.ignored]
+    failed = [finding for finding in findings if finding.failed]
+    ignored = [finding for finding in findings if finding.ignored]
+    notes = len(findings) - len(failed) - len(ignored)
     if findings:
         print(preflight.format_findings(findings))
     where = "without connecting to a host" if options.offline else f"on {', '.join(node.name for node in site.nodes)}"
-    print(f"site {site.name}: {len(failed)} failed, {len(findings) - len(failed)} ignored, {where}")
+    print(
+        f"site {site.name}: {len(failed)} failed, {len(ignored)} ignored, " + f"{counted(notes, 'note')}, " * bool(notes) + where
+    )
     return 1 if failed else 0
 
 

@@ -28,23 +28,23 @@ def preflight(session: Session) -> Rows:
 
 
 def refuse(findings: list[Finding]) -> None:
-    """Raise StepFailed with all findings as a table when one of them is not ignored; else return."""
-    count = sum(not one.ignored for one in findings)
+    """Raise StepFailed with all findings as a table when one of them is neither ignored nor a note; else return."""
+    count = sum(one.failed for one in findings)
     if count:
         raise StepFailed(
             f"the preflight checks found {counted(count, 'problem')}",
             found=checks.format_findings(findings),
             rows=[
                 ["check", "host", "found", "needed", "remedy"],
-                *([one.check, one.host, one.found + checks.IGNORED * one.ignored, one.needed, one.remedy] for one in findings),
+                *([one.check, one.host, one.found + checks.suffix(one), one.needed, one.remedy] for one in findings),
             ],
             remedy="fix the hosts or the site file, or name the check in ignore_checks; nothing was changed yet",
         )
 
 
 def _results(check: str, findings: list[Finding]) -> list[str]:
-    """The results of a check whose findings are all ignored."""
-    ignored = [f"ignored: {one.host}: {one.found}" for one in findings if one.check == check]
+    """The results of a check whose findings are all ignored, or notes."""
+    ignored = [f"{'ignored' if one.ignored else 'note'}: {one.host}: {one.found}" for one in findings if one.check == check]
     skipped = checks.skipped(findings).get(check)
     return [*ignored, *([f"not checked on {', '.join(skipped)}"] if skipped else [])] or ["ok"]
 

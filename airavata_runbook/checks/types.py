@@ -5,20 +5,29 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from airavata_runbook.hosts.snapshot import HostSnapshot
+from airavata_runbook.hosts.ssh_transport import Transport
 from airavata_runbook.site import Site
+from airavata_runbook.site.parts import Node
 
 
 class Problem(NamedTuple):
-    """What a check's function finds: the present state, the required one, and what the admin can do."""
+    """What a check's function finds: the present state, the required one, and what the admin can do.
+
+    note: it is only reported, and stops nothing.
+    """
 
     found: str
     needed: str
     remedy: str
+    note: bool = False
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A problem with the check's name and the host's, or "site". ignored: named in the site's ignore_checks."""
+    """A problem with the check's name and the host's, or "site". ignored: named in the site's ignore_checks.
+
+    note: only reported.
+    """
 
     check: str
     host: str
@@ -26,6 +35,12 @@ class Finding:
     needed: str
     remedy: str
     ignored: bool = False
+    note: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether it stops a run."""
+        return not (self.ignored or self.note)
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,13 @@ class SessionCheck(Check):
     """A condition of the SSH session that all checks of hosts use. error: what is raised when it is not met."""
 
     error: type[Exception]
+
+
+@dataclass(frozen=True)
+class ConnectionCheck(Check):
+    """A check of the SSH connection to one host. Its function takes the node and the connection."""
+
+    find: Callable[[Node, Transport], Iterable[Problem]]
 
 
 @dataclass(frozen=True)
