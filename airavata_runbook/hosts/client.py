@@ -15,8 +15,9 @@ from airavata_runbook.hosts.user_keys import agent_keys, user_keys
 # A refused connection behind a forward is normal while a service starts; paramiko would log it as an error.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
-CONNECT_TIMEOUT = 15.0  # seconds, for one TCP connection or one channel
+TCP_TIMEOUT = 15.0  # seconds, for one TCP connection
 LOGIN_TIMEOUT = 60.0  # seconds, for sshd's greeting, the key exchange and each key: slow DNS and PAM take 10 to 30 s
+CONNECT_TIMEOUT = LOGIN_TIMEOUT  # seconds, for one channel: sshd opens the first when PAM has opened the user's session
 NAMED = 4  # keys that a message names
 
 Dial = Callable[[], socket.socket | paramiko.Channel]  # opens one more connection to the machine
@@ -110,7 +111,7 @@ def _authenticate(transport: Transport, hop: Hop) -> None:
 
 def _prompt_socket(hop: Hop) -> socket.socket:
     """A TCP connection with TCP_NODELAY. With Nagle's algorithm each command took 80 ms more in the lab."""
-    sock = socket.create_connection((hop.address, hop.ssh.port), CONNECT_TIMEOUT)
+    sock = socket.create_connection((hop.address, hop.ssh.port), TCP_TIMEOUT)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
@@ -127,6 +128,7 @@ def _refuse_short(key: paramiko.PKey, hop: Hop) -> None:
 
 
 def _no_common_algorithm(hop: Hop, transport: Transport) -> HostUnreachable:
+    legacy = "" if hop.ssh.legacy else ", or set ssh.legacy: true for an old host"
     lines = [
         f"{kind}: the host offers {', '.join(theirs)}; the runbook offers {', '.join(own)}"
         for kind, own, theirs in transport.not_common
@@ -136,8 +138,7 @@ def _no_common_algorithm(hop: Hop, transport: Transport) -> HostUnreachable:
         where=hop.where,
         found="\n".join(lines),
         needed="an sshd with algorithms of today",
-        remedy="update the host's sshd or its sshd_config (sshd -T | grep -i -e algorithms -e ciphers -e macs), or set "
-        "ssh.legacy: true for an old host",
+        remedy=f"update the host's sshd or its sshd_config (sshd -T | grep -i -e algorithms -e ciphers -e macs){legacy}",
     )
 
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
-from airavata_runbook.errors import HostUnreachable
+from airavata_runbook.errors import HostUnreachable, RunbookError
 from airavata_runbook.hosts.ssh_library import paramiko
 from airavata_runbook.hosts.ssh_transport import RSA_BITS
 from airavata_runbook.local import paths
@@ -77,7 +77,7 @@ def user_keys(ssh: Ssh, where: str, agent: Sequence[paramiko.PKey], problems: li
 def private_key(path: Path, ssh: Ssh, where: str = "", agent: Sequence[paramiko.PKey] = ()) -> paramiko.PKey:
     """The key in a file. An encrypted one is taken from the agent if it is there, else decrypted with ssh.passphrase.
 
-    Raises HostUnreachable, with a message for each kind of file that holds no usable key, and what the secret raises.
+    Raises HostUnreachable, with a message for each kind of file that holds no usable key.
     """
     content = _read(path, where)
     if key := _in_agent(path, content, agent):
@@ -139,6 +139,8 @@ def _no_private_key(path: Path, content: bytes) -> tuple[str, str] | None:
     start = content.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not start:
         return "the private key file is empty", "copy the key again, or correct ssh.key"
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "the private key file is UTF-16 text", f"save it as ASCII (iconv -f UTF-16 -t ASCII {path})"
     if re.match(PUBLIC, start):
         private = path.with_suffix("") if path.suffix == ".pub" else None
         return "ssh.key names a public key", f"set ssh.key to the private key, {private or 'the file without .pub'}"
@@ -173,8 +175,17 @@ def _decrypt(path: Path, content: bytes, ssh: Ssh, where: str) -> paramiko.PKey:
             needed="its passphrase",
             remedy=f"unlock it with `ssh-add {path}`, or set ssh.passphrase in the site file, for example to prompt:ssh-key",
         )
-    with _prompting:
-        secret = _passphrase(ssh.passphrase)
+    try:
+        with _prompting:
+            secret = _passphrase(ssh.passphrase)
+    except RunbookError as error:
+        raise HostUnreachable(
+            "the passphrase of the private key is not available",
+            where=where,
+            found=f"ssh.passphrase ({ssh.passphrase}): {error.summary}",
+            needed=error.needed or f"the passphrase of {path}",
+            remedy=error.remedy or f"correct ssh.passphrase, or unlock the key with `ssh-add {path}`",
+        ) from None
     try:
         return _load(content, secret.encode())
     except (ValueError, TypeError):
@@ -235,5 +246,5 @@ def _invalid(path: Path, where: str, error: Exception) -> HostUnreachable:
         where=where,
         found=f"{path}: {error}",
         needed="an ed25519, ECDSA or RSA key in the format of ssh-keygen",
-        remedy="correct ssh.key, or make a new key (ssh-keygen -t ed25519)",
+        remedy="correct ssh.key, make a new key (ssh-keygen -t ed25519), or add it to the SSH agent if ssh-add can read it",
     )

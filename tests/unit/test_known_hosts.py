@@ -157,6 +157,17 @@ def test_names_match_as_ssh_keygen_finds_them(keys, known, pattern):
         assert line.is_for(name) == found, name
 
 
+def test_a_pattern_of_many_asterisks_ends(keys, known):
+    known.write_text(f"{'*a' * 40}b {public(keys['ed25519'])}\n")
+    (line,) = KnownHosts.read([known]).lines
+    assert not line.is_for("a" * 200)
+
+
+def test_a_file_that_has_changed_is_read_again(server, keys, known):
+    refused(server.port, keys, known_hosts=str(written(known, "", keys, 0)))
+    assert connect(server.port, keys, known_hosts=str(written(known, "127.0.0.1 %(ed25519)s", keys, 0)))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_pinned_key_of_any_type_is_asked_for(server, keys, known, kind):
     before = server.connections
