@@ -19,6 +19,7 @@ TCP_TIMEOUT = 15.0  # seconds, for one TCP connection
 LOGIN_TIMEOUT = 60.0  # seconds, for sshd's greeting, the key exchange and each key: slow DNS and PAM take 10 to 30 s
 CONNECT_TIMEOUT = LOGIN_TIMEOUT  # seconds, for one channel: sshd opens the first when PAM has opened the user's session
 NAMED = 4  # keys that a message names
+LONGEST = 200  # characters of what paramiko says
 
 Dial = Callable[[], socket.socket | paramiko.Channel]  # opens one more connection to the machine
 
@@ -78,10 +79,11 @@ def _negotiate(hop: Hop, dial: Dial, key_types: Sequence[str]) -> Transport:
                 raise _no_common_algorithm(hop, transport) from None
             if time.monotonic() - started >= LOGIN_TIMEOUT:
                 raise _slow(hop, "no greeting of sshd" if not transport.remote_version else "no key exchange") from None
+            raise _no_session(hop, transport, error) from None
         raise HostUnreachable(
-            "the host does not answer" if not transport or not transport.remote_version else "the SSH connection was refused",
+            "the host does not answer",
             where=hop.where,
-            found="no answer" if isinstance(error, TimeoutError) else str(error) or "it closed the connection",
+            found="no answer" if isinstance(error, TimeoutError) else str(error),
             remedy="check that it is up and that ssh.host, ssh.port and ssh.jump are right",
         ) from None
 
@@ -139,6 +141,17 @@ def _no_common_algorithm(hop: Hop, transport: Transport) -> HostUnreachable:
         found="\n".join(lines),
         needed="an sshd with algorithms of today",
         remedy=f"update the host's sshd or its sshd_config (sshd -T | grep -i -e algorithms -e ciphers -e macs){legacy}",
+    )
+
+
+def _no_session(hop: Hop, transport: Transport, error: Exception) -> HostUnreachable:
+    return HostUnreachable(
+        "sshd refused the connection" if transport.remote_version else "no SSH server answers at that port",
+        where=hop.where,
+        found=str(error)[:LONGEST] or "the connection was closed",
+        needed="sshd, which accepts connections from this machine",
+        remedy="check that ssh.port is sshd's and that its MaxStartups, its penalties, a firewall or /etc/hosts.deny keep nobody "
+        "out; the reason is in the host's log (journalctl -u ssh)",
     )
 
 

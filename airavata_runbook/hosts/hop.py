@@ -1,5 +1,6 @@
 """The machines that a connection goes through: jump hosts, if any, and the host itself."""
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ class Hop:
 
     @property
     def login(self) -> str:
-        return f"{self.ssh.user}@{self.address}:{self.ssh.port}"
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{self.ssh.user}@{address}:{self.ssh.port}"
 
     @property
     def where(self) -> str:
@@ -67,11 +69,16 @@ def _jump(ssh: Ssh, depth: int) -> Hop | None:
 
 
 def parse_jump(jump: str, ssh: Ssh) -> tuple[str, dict]:
-    """The name of a jump host, `[user@]host[:port]`, and its settings: those of the host (ssh) where it has no others."""
-    user, _, rest = jump.rpartition("@")
-    host, _, port = rest.partition(":")
-    given: dict[str, object] = {"host": host, **({"user": user} if user else {}), **({"port": int(port)} if port else {})}
-    found = ssh_config.settings(host, user or None) if ssh.config else {}
+    """The name of a jump host, `[user@]host[:port]`, and its settings: those of the host (ssh) where it has no others.
+
+    Raises SiteError.
+    """
+    parts = re.fullmatch(r"(?:(.*)@)?(\[.*\]|[^:]*)(?::([0-9]+))?", jump)
+    if not parts:  # the site's model admits no such text; ~/.ssh/config may have it
+        raise SiteError("invalid jump host", found=jump, needed="[user@]host[:port]")
+    user, host, port = parts[1], parts[2].strip("[]"), parts[3]
+    given = {name: value for name, value in {"user": user, "port": int(port or 0)}.items() if value}
+    found = ssh_config.settings(host, user) if ssh.config else {}
     shared = {name: getattr(ssh, name) for name in ("user", "key", "passphrase", "known_hosts", "legacy", "config")}
     own = {**found, **given, "host": found.get("host", host), "fingerprint": ssh.jump_fingerprint}
     return host, {**shared, **own}

@@ -126,10 +126,11 @@ Domain = Annotated[
 ]
 CommonName = Annotated[str, text(DOMAIN, PATTERNS[DOMAIN], 64), NO_LOCALHOST, NO_ADDRESS]  # a certificate's subject (RFC 5280)
 Host = Annotated[str, text(f"^({HOST}|{IPV6})$", "a host's name or address, without user and port", 253)]
+JUMP = rf"({LOGIN}@)?({HOST}|\[{IPV6}\])(:{TCP_PORT})?"
 Jump = Annotated[
     str,
     text(
-        f"^({LOGIN}@)?{HOST}(:{TCP_PORT})?(,({LOGIN}@)?{HOST}(:{TCP_PORT})?)*$",
+        f"^{JUMP}(,{JUMP})*$",
         "[user@]host[:port], a port from 1 to 65535; several with a comma between them",
     ),
 ]

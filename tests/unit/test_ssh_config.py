@@ -90,6 +90,22 @@ def test_several_jump_hosts_are_gone_through_in_order(home):
     assert [one.pin for one in chain] == ["", "ssh.jump_fingerprint", "ssh.fingerprint"]
 
 
+@pytest.mark.parametrize(
+    ("jump", "login"),
+    [
+        ("bastion", "operator@bastion:22"),
+        ("bastion:24", "operator@bastion:24"),
+        (r"DOM\me@bastion", r"DOM\me@bastion:22"),
+        ("me@corp@bastion:24", "me@corp@bastion:24"),
+        ("me@[fd00::1]:24", "me@[fd00::1]:24"),
+        ("[fd00::1]", "operator@[fd00::1]:22"),
+    ],
+)
+def test_a_jump_host_is_given_as_openssh_takes_it(home, jump, login):
+    bastion, _ = route(site(host="elsewhere", user="operator", jump=jump, config=False).master).chain
+    assert bastion.login == login
+
+
 def test_jump_hosts_that_go_in_circles_are_refused(home):
     with pytest.raises(SiteError, match="too many jump hosts") as refused:
         route(site(host="circle").master)

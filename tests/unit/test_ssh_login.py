@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -339,6 +339,30 @@ def test_a_login_that_is_too_slow_is_told_as_that(server, keys, monkeypatch, slo
 
 def test_a_port_without_a_server_does_not_answer(keys):
     assert "the host does not answer" in refused(Server([keys["host"]], port=1), key=keys["user"])
+
+
+@pytest.mark.parametrize(
+    ("greeting", "message"),
+    [
+        (b"", "no SSH server answers at that port"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "no SSH server answers at that port"),
+        (b"Exceeded MaxStartups\r\n", "no SSH server answers at that port"),
+        (b"x" * 100_000, "no SSH server answers at that port"),
+        (b"SSH-2.0-old\r\n", "sshd refused the connection"),
+        (b"SSH-1.5-old\r\n", "sshd refused the connection"),
+        (b"SSH-2.0-odd\r\n" + bytes(range(256)) * 64, "sshd refused the connection"),
+    ],
+)
+def test_a_port_with_another_server_is_told_as_that(keys, greeting, message):
+    def answer(listener: socket.socket) -> None:
+        with listener.accept()[0] as connection, suppress(OSError):
+            connection.sendall(greeting)
+            connection.recv(1000)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        told = refused(Server([keys["host"]], port=listener.getsockname()[1]), key=keys["user"])
+    assert told.startswith(message) and "MaxStartups" in told and len(told) < 1000
 
 
 # Jump hosts
