@@ -5,12 +5,13 @@ A site leaves a check out by its name (`ignore_checks`); it is then run and its 
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
 from airavata_runbook.checks.facts import preflight_facts
 from airavata_runbook.checks.table import CHECKS
-from airavata_runbook.checks.types import Finding, HostCheck, PeerCheck, Problem, SessionCheck, SiteCheck
+from airavata_runbook.checks.types import ConnectionCheck, Finding, HostCheck, PeerCheck, Problem, SessionCheck, SiteCheck
 from airavata_runbook.cluster.session import Session, session_of
 from airavata_runbook.errors import RunbookError, StepFailed, printable
 from airavata_runbook.hosts.host import Host
@@ -31,7 +32,9 @@ def preflight(site: Site) -> list[Finding]:
     results = sorted(run_parallel(session.hosts.values(), lambda host: _snapshot(session, host)).items())
     unreachable = [_unreachable(name, error) for name, error in results if isinstance(error, Exception)]
     snapshots = [result for _, result in results if not isinstance(result, Exception)]
-    return _mark_ignored(site, [*unreachable, *_host_findings(site, snapshots), *_site_findings(site, query=True)])
+    connected = [session.hosts[one.node.name] for one in snapshots]
+    findings = [*unreachable, *_connections(connected), *_host_findings(site, snapshots), *_site_findings(site, query=True)]
+    return _mark_ignored(site, findings)
 
 
 def offline(site: Site) -> list[Finding]:
@@ -83,6 +86,15 @@ def _snapshot(session: Session, host: Host) -> HostSnapshot:
     return session.facts[host.name]
 
 
+def _connections(hosts: Iterable[Host]) -> Iterator[Finding]:
+    for host in hosts:
+        if host.node.ssh.legacy:  # nothing else is asked of a connection
+            with closing(host.start("true")) as channel:
+                for check in CHECKS:
+                    if isinstance(check, ConnectionCheck):
+                        yield from _findings(check.name, host.name, partial(check.find, host.node, channel.get_transport()))
+
+
 def _host_findings(site: Site, snapshots: list[HostSnapshot]) -> Iterator[Finding]:
     for check in CHECKS:
         for host in snapshots:
@@ -95,7 +107,7 @@ def _host_findings(site: Site, snapshots: list[HostSnapshot]) -> Iterator[Findin
 
 def _site_findings(site: Site, query: bool) -> list[Finding]:
     return [
-        Finding(check.name, "site", *problem)
+        _finding(check.name, "site", problem)
         for check in CHECKS
         if isinstance(check, SiteCheck)
         for problem in check.find(site, query)
@@ -109,10 +121,14 @@ def _mark_ignored(site: Site, findings: list[Finding]) -> list[Finding]:
 def _findings(check: str, host: str, find: Callable[[], Iterable[Problem]]) -> list[Finding]:
     """What a check finds on a host; where it needs a fact that could not be parsed, that."""
     try:
-        return [Finding(check, host, *problem) for problem in find()]
+        return [_finding(check, host, problem) for problem in find()]
     except StepFailed as error:
         found = f"{error.message}: {' '.join(error.found.split()) or 'nothing'}"
         return [Finding(check, host, found, error.needed, error.remedy)]
+
+
+def _finding(check: str, host: str, problem: Problem) -> Finding:
+    return Finding(check, host, problem.found, problem.needed, problem.remedy, note=problem.note)
 
 
 def _unreachable(name: str, error: Exception) -> Finding:

@@ -3,13 +3,15 @@
 No host is contacted: secrets that are generated on the master are not read here.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.errors import RunbookError, SiteError
 from airavata_runbook.hosts import vault
+from airavata_runbook.hosts.ssh_library import paramiko
+from airavata_runbook.hosts.user_keys import agent_keys, private_key
 from airavata_runbook.images import source as images
 from airavata_runbook.images.reference import Reference
 from airavata_runbook.local import paths
@@ -19,7 +21,7 @@ from airavata_runbook.pki.chain import bundle, check_chain
 from airavata_runbook.pki.htpasswd import htpasswd_entry
 from airavata_runbook.pki.problem import Problem
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Certificate, ImageSource
+from airavata_runbook.site.parts import Certificate, ImageSource, Ssh
 
 PARALLEL = 8  # registries contacted at a time
 LARGEST = 16 << 20  # bytes of a file that is read whole
@@ -122,17 +124,32 @@ def _files(own: Certificate) -> str:
 
 
 def _ssh_files(site: Site) -> Iterator[CheckedReference]:
-    """Keys and known_hosts of the site, and of each node that has others."""
+    """Keys, their passphrases and known_hosts of the site, and of each node that has others."""
     if site.lab:
         return  # `lab up` makes its own
-    for kind in ("key", "known_hosts"):
-        shared = getattr(site.ssh, kind)
-        files = {f"ssh.{kind}": shared} | {
-            f"nodes.{node.name}.ssh.{kind}": own for node in site.nodes if (own := getattr(node.ssh, kind)) != shared
-        }
-        for field, path in files.items():
-            if path:
-                yield _checked(field, path, "found", read_file, path, field)
+    with agent_keys() as keys:
+        for field, ssh, shared in [
+            ("ssh", site.ssh, Ssh()),
+            *((f"nodes.{one.name}.ssh", one.ssh, site.ssh) for one in site.nodes),
+        ]:
+            if ssh.key and (ssh.key, ssh.passphrase) != (shared.key, shared.passphrase):
+                yield from _private_key(site, field, ssh, keys)
+            if ssh.known_hosts and ssh.known_hosts != shared.known_hosts:
+                yield _checked(
+                    f"{field}.known_hosts", ssh.known_hosts, "found", read_file, ssh.known_hosts, f"{field}.known_hosts"
+                )
+
+
+def _private_key(site: Site, field: str, ssh: Ssh, agent: Sequence[paramiko.PKey]) -> Iterator[CheckedReference]:
+    """The key of ssh.key, decrypted unless its passphrase would have to be typed in now."""
+    secret = _secret(site, f"{field}.passphrase", ssh.passphrase) if ssh.passphrase else None
+    if secret:
+        yield secret
+    if secret and (secret.problem or _kind(secret.target) == "prompt"):
+        yield _checked(f"{field}.key", ssh.key or "", "found", read_file, ssh.key, f"{field}.key")
+    else:
+        path = paths.resolve_path(ssh.key or "")
+        yield _checked(f"{field}.key", ssh.key or "", "usable", private_key, path, ssh, f"{field}.key", agent)
 
 
 def _certificate(site: Site, own: Certificate) -> Iterator[CheckedReference]:

@@ -34,7 +34,8 @@ from airavata_runbook.checks.network import (
 )
 from airavata_runbook.checks.owners import find_units, others_on
 from airavata_runbook.checks.references import check_references
-from airavata_runbook.checks.types import Check, HostCheck, PeerCheck, Problem, SessionCheck, SiteCheck
+from airavata_runbook.checks.ssh import check_algorithms, check_known_hosts
+from airavata_runbook.checks.types import Check, ConnectionCheck, HostCheck, PeerCheck, Problem, SessionCheck, SiteCheck
 from airavata_runbook.errors import HostKeyRefused, NotRoot, SiteError
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.node_settings import derive_node_settings
@@ -235,6 +236,7 @@ CHECKS: tuple[Check, ...] = (
     SessionCheck("reachable", "an SSH session can be opened", Exception),
     SessionCheck("host-key", "matches the site file's fingerprint or known_hosts", HostKeyRefused),
     SessionCheck("sudo", "the user is root or has sudo without a password", NotRoot),
+    ConnectionCheck("ssh-algorithms", "of today, unless the site file has ssh.legacy (reported)", check_algorithms),
     HostCheck("os", f"{SUPPORTED}, with systemd", _os),
     HostCheck("architecture", "x86_64", _architecture),
     HostCheck("cpu", f"at least {CPUS} on the master", _cpu),
@@ -266,5 +268,8 @@ CHECKS: tuple[Check, ...] = (
     PeerCheck("product-uuid", "unique, outside of containers", partial(find_equal, ProductUuid, NEW_MACHINE, optional=True)),
     SiteCheck("versions", "the mirror builds those of the site file", _versions),
     SiteCheck("sources", "certificates, images, keys and secrets that the site file names are usable", _sources),
+    SiteCheck(
+        "known-hosts", "the lines of the known_hosts files can be parsed (others are reported, and skipped)", check_known_hosts
+    ),
     SiteCheck("stack", "its components, images and secrets are consistent", _stack),
 )

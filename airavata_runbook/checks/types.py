@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from airavata_runbook.hosts.snapshot import HostSnapshot
+from airavata_runbook.hosts.ssh_transport import Transport
 from airavata_runbook.site import Site
+from airavata_runbook.site.parts import Node
 
 
 class Problem(NamedTuple):
@@ -58,6 +60,13 @@ class SessionCheck(Check):
     """A condition of the SSH session that all checks of hosts use. error: what is raised when it is not met."""
 
     error: type[Exception]
+
+
+@dataclass(frozen=True)
+class ConnectionCheck(Check):
+    """A check of the SSH connection to one host. Its function takes the node and the connection."""
+
+    find: Callable[[Node, Transport], Iterable[Problem]]
 
 
 @dataclass(frozen=True)

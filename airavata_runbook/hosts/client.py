@@ -1,162 +1,219 @@
-"""An SSH client of paramiko with a verified host key; each failure to connect has its own message and remedy."""
+"""An SSH connection with a verified host key and a user who is logged in; each failure has its own message and remedy."""
 
-import base64
-import hashlib
 import logging
 import socket
-from pathlib import Path
+import time
+from collections.abc import Callable, Sequence
 
 from airavata_runbook.errors import HostKeyRefused, HostUnreachable
+from airavata_runbook.hosts.hop import Hop
+from airavata_runbook.hosts.host_key import trust
 from airavata_runbook.hosts.ssh_library import paramiko
-from airavata_runbook.local import paths
-from airavata_runbook.site.parts import Ssh
+from airavata_runbook.hosts.ssh_transport import KEYS, RSA_BITS, Transport, key_type
+from airavata_runbook.hosts.user_keys import agent_keys, user_keys
 
 # A refused connection behind a forward is normal while a service starts; paramiko would log it as an error.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
-CONNECT_TIMEOUT = 15.0  # seconds, for one TCP connection or one reply in the key exchange
+TCP_TIMEOUT = 15.0  # seconds, for one TCP connection
+LOGIN_TIMEOUT = 60.0  # seconds, for sshd's greeting, the key exchange and each key: slow DNS and PAM take 10 to 30 s
+CONNECT_TIMEOUT = LOGIN_TIMEOUT  # seconds, for one channel: sshd opens the first when PAM has opened the user's session
+NAMED = 4  # keys that a message names
+LONGEST = 200  # characters of what paramiko says
+
+Dial = Callable[[], socket.socket | paramiko.Channel]  # opens one more connection to the machine
 
 
-def open_client(where: str, ssh: Ssh, address: str, sock=None) -> paramiko.SSHClient:
-    """A client that is logged in. where: the host, for a message. sock: a channel through a jump host, if any.
+def log_in(hop: Hop, dial: Dial | None = None) -> Transport:
+    """A connection to a machine, logged in. dial: how it is reached (default: over TCP); called once for each attempt.
 
-    Raises HostUnreachable when the host does not answer or refuses the user, HostKeyRefused when its key is not the known
+    Raises HostUnreachable when the machine does not answer or refuses the user, HostKeyRefused when its key is not the known
     one, SiteError for an invalid path in the site file.
     """
-    client = paramiko.SSHClient()
-    known_hosts = paths.resolve_path(ssh.known_hosts or "~/.ssh/known_hosts")
-    key = str(paths.resolve_path(ssh.key)) if ssh.key else None
-    if not ssh.fingerprint and known_hosts.is_file():
-        _load_known_hosts(client, known_hosts, where, address)
-    where = f"{where}, {ssh.user}@{address}:{ssh.port}"
-    client.set_missing_host_key_policy(_UnknownKey(where, ssh.fingerprint, known_hosts))
+    transport = _verified(hop, dial or (lambda: _prompt_socket(hop)))
     try:
-        client.connect(
-            address,
-            port=ssh.port,
-            username=ssh.user,
-            sock=sock or _prompt_socket(address, ssh.port),
-            timeout=CONNECT_TIMEOUT,
-            key_filename=key,
-            look_for_keys=not key,
-            allow_agent=not key,
-            auth_timeout=CONNECT_TIMEOUT,
-            banner_timeout=CONNECT_TIMEOUT,
-        )
-    except (OSError, ValueError, paramiko.SSHException) as error:
-        client.close()
-        raise _unreachable(where, ssh, known_hosts, error) from None
-    except HostKeyRefused:
-        client.close()
+        _authenticate(transport, hop)
+    except BaseException:
+        transport.close()
         raise
-    return client
+    return transport
 
 
-def parse_jump(jump: str, ssh: Ssh) -> tuple[str, Ssh]:
-    """The jump host's address, and the settings to reach it: of `user@host:port`, the rest as for the host itself (ssh)."""
-    user, _, rest = jump.rpartition("@")
-    host, _, port = rest.partition(":")
-    return host, Ssh(host=host, port=int(port or 22), user=user or ssh.user, key=ssh.key, known_hosts=ssh.known_hosts)
+def _verified(hop: Hop, dial: Dial) -> Transport:
+    """A connection whose host key is the right one.
+
+    A host proves one key at each connection. Where it is not the right one, other types that may be are asked for, each once.
+    """
+    decides = trust(hop)
+    types, presented = list(dict.fromkeys([*decides.likely, *KEYS])), []
+    while types:
+        transport = _negotiate(hop, dial, types)
+        try:
+            key = transport.get_remote_server_key()
+            if decides.accepts(key):
+                _refuse_short(key, hop)
+                return transport
+        except BaseException:
+            transport.close()
+            raise
+        transport.close()
+        presented.append(key)
+        offered = transport.offered.get("server_key_algo_list", ())
+        tried = key_type(transport.host_key_type)
+        types = [name for name in types if name in decides.likely and name in offered and key_type(name) != tried]
+    raise decides.refusal(presented)
 
 
-class _UnknownKey(paramiko.MissingHostKeyPolicy):
-    """What a key that is not in known_hosts means: it must have the fingerprint in the site file, or it is refused."""
-
-    def __init__(self, where: str, fingerprint: str | None, known_hosts: Path):
-        self.where, self.fingerprint, self.known_hosts = where, (fingerprint or "").rstrip("="), known_hosts
-
-    def missing_host_key(self, client, hostname, key):
-        if not self.fingerprint:
-            raise HostKeyRefused(
-                "the host key is unknown",
-                where=self.where,
-                found=f"no key of this host in {self.known_hosts}",
-                needed="a verified host key; none is ever accepted automatically",
-                remedy="set ssh.fingerprint in the site file, or connect once with ssh and verify the key",
-            )
-        found = "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
-        if found != self.fingerprint:
-            raise HostKeyRefused(
-                "the host key does not match the fingerprint in the site file",
-                where=self.where,
-                found=f"host key has fingerprint {found}, the site file says {self.fingerprint}",
-                remedy="compare it with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host",
-            )
-
-
-def _load_known_hosts(client: paramiko.SSHClient, known_hosts: Path, where: str, address: str) -> None:
-    """Load the file into the client. Raises HostKeyRefused, which names the line that could not be parsed."""
+def _negotiate(hop: Hop, dial: Dial, key_types: Sequence[str]) -> Transport:
+    started = time.monotonic()
+    transport = None
     try:
-        client.load_host_keys(str(known_hosts))
-        client.get_host_keys().lookup(address)  # parses hashed names too
-    except Exception as error:  # paramiko raises anything from InvalidHostKey to AssertionError for an invalid line
-        line = None if isinstance(error, OSError) else _invalid_line(known_hosts)
-        raise HostKeyRefused(
-            "the known_hosts file is invalid",
-            where=where,
-            found=f"{known_hosts}{f', line {line}' if line else ''}: {type(error).__name__}",
-            needed="a readable file in the format of `ssh-keyscan`",
-            remedy="correct or remove that line, set ssh.known_hosts to another file, or set ssh.fingerprint",
+        transport = Transport(dial(), key_types, hop.ssh.legacy)
+        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = LOGIN_TIMEOUT
+        transport.start_client()
+        return transport
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        if transport:
+            transport.close()
+            if transport.not_common:
+                raise _no_common_algorithm(hop, transport) from None
+            if time.monotonic() - started >= LOGIN_TIMEOUT:
+                raise _slow(hop, "no greeting of sshd" if not transport.remote_version else "no key exchange") from None
+            raise _no_session(hop, transport, error) from None
+        raise HostUnreachable(
+            "the host does not answer",
+            where=hop.where,
+            found="no answer" if isinstance(error, TimeoutError) else str(error),
+            remedy="check that it is up and that ssh.host, ssh.port and ssh.jump are right",
         ) from None
 
 
-def _invalid_line(known_hosts: Path) -> int | None:
-    """The number, from 1, of the first line that paramiko cannot parse."""
-    for number, line in enumerate(known_hosts.read_bytes().splitlines(), 1):
-        try:
-            text = line.decode().strip()
-            entry = None if text.startswith("#") else paramiko.hostkeys.HostKeyEntry.from_line(text, number)
-            for name in entry.hostnames if entry else ():
-                if name.startswith("|1|"):
-                    paramiko.HostKeys.hash_host("", name)
-        except paramiko.SSHException:
-            continue  # a key type that paramiko skips
-        except Exception:
-            return number
-    return None
+def _authenticate(transport: Transport, hop: Hop) -> None:
+    refused: list[paramiko.PKey] = []
+    problems: list[HostUnreachable] = []
+    with agent_keys() as agent:
+        for key in user_keys(hop.ssh, hop.where, agent, problems):
+            started = time.monotonic()
+            try:
+                more = transport.auth_publickey(hop.ssh.user, key)
+            except paramiko.BadAuthenticationType as error:
+                raise _no_public_keys(hop, error.allowed_types) from None
+            except (EOFError, OSError, paramiko.SSHException) as error:
+                refused.append(key)
+                if time.monotonic() - started >= LOGIN_TIMEOUT:
+                    raise _slow(hop, "no answer to the login") from None
+                if not transport.is_active():
+                    raise _closed(hop, refused, error) from None
+                continue
+            if more:
+                raise _second_factor(hop, more)
+            return
+    raise _refused(hop, refused, problems)
 
 
-def _prompt_socket(address: str, port: int) -> socket.socket:
+def _prompt_socket(hop: Hop) -> socket.socket:
     """A TCP connection with TCP_NODELAY. With Nagle's algorithm each command took 80 ms more in the lab."""
-    sock = socket.create_connection((address, port), CONNECT_TIMEOUT)
+    sock = socket.create_connection((hop.address, hop.ssh.port), TCP_TIMEOUT)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
 
-def _unreachable(where: str, ssh: Ssh, known_hosts: Path, error: Exception) -> HostUnreachable:
-    if isinstance(error, paramiko.BadHostKeyException):
-        return HostKeyRefused(
-            "the host key has changed: another machine may be answering",
-            where=where,
-            found=f"a {error.key.get_name()} key that differs from {known_hosts}",
-            remedy="find out why; if the host was reinstalled, replace its line in that file",
+def _refuse_short(key: paramiko.PKey, hop: Hop) -> None:
+    if key.get_bits() < RSA_BITS and key_type(key.get_name()) == "ssh-rsa" and not hop.ssh.legacy:
+        raise HostKeyRefused(
+            "the host key is too short",
+            where=hop.where,
+            found=f"RSA with {key.get_bits()} bits",
+            needed=f"ed25519, ECDSA, or RSA with at least {RSA_BITS} bits",
+            remedy="make a new key on the host (ssh-keygen -A), or set ssh.legacy: true for it",
         )
-    if isinstance(error, paramiko.AuthenticationException):
+
+
+def _no_common_algorithm(hop: Hop, transport: Transport) -> HostUnreachable:
+    legacy = "" if hop.ssh.legacy else ", or set ssh.legacy: true for an old host"
+    lines = [
+        f"{kind}: the host offers {', '.join(theirs)}; the runbook offers {', '.join(own)}"
+        for kind, own, theirs in transport.not_common
+    ]
+    return HostUnreachable(
+        "the host and the runbook have no SSH algorithm in common",
+        where=hop.where,
+        found="\n".join(lines),
+        needed="an sshd with algorithms of today",
+        remedy=f"update the host's sshd or its sshd_config (sshd -T | grep -i -e algorithms -e ciphers -e macs){legacy}",
+    )
+
+
+def _no_session(hop: Hop, transport: Transport, error: Exception) -> HostUnreachable:
+    return HostUnreachable(
+        "sshd refused the connection" if transport.remote_version else "no SSH server answers at that port",
+        where=hop.where,
+        found=str(error)[:LONGEST] or "the connection was closed",
+        needed="sshd, which accepts connections from this machine",
+        remedy="check that ssh.port is sshd's and that its MaxStartups, its penalties, a firewall or /etc/hosts.deny keep nobody "
+        "out; the reason is in the host's log (journalctl -u ssh)",
+    )
+
+
+def _slow(hop: Hop, what: str) -> HostUnreachable:
+    return HostUnreachable(
+        "the host answers too slowly",
+        where=hop.where,
+        found=f"{what} within {LOGIN_TIMEOUT:.0f} s",
+        needed=f"a login within {LOGIN_TIMEOUT:.0f} s",
+        remedy="look for slow DNS (UseDNS no in sshd_config) or PAM modules on the host, then run again",
+    )
+
+
+def _no_public_keys(hop: Hop, allowed: Sequence[str]) -> HostUnreachable:
+    return HostUnreachable(
+        "the host accepts no public keys",
+        where=hop.where,
+        found=f"it allows {', '.join(allowed) or 'nothing'} for {hop.ssh.user}",
+        needed="a login with a key; the runbook uses no passwords",
+        remedy="set PubkeyAuthentication yes, and no AuthenticationMethods without it, in its sshd_config",
+    )
+
+
+def _second_factor(hop: Hop, more: Sequence[str]) -> HostUnreachable:
+    return HostUnreachable(
+        "the host wants more than a key",
+        where=hop.where,
+        found=f"the key was accepted; it also wants {', '.join(more)}",
+        needed="a login with a key alone",
+        remedy=f"except {hop.ssh.user} from it with AuthenticationMethods publickey in a Match block of its sshd_config",
+    )
+
+
+def _closed(hop: Hop, refused: Sequence[paramiko.PKey], error: Exception) -> HostUnreachable:
+    return HostUnreachable(
+        "the host closed the connection during the login",
+        where=hop.where,
+        found=f"after {_named(refused)}: {error}",
+        needed="a login before its limit of attempts (MaxAuthTries)",
+        remedy="set ssh.key, so that no other key is tried; the reason is in the host's log (journalctl -u ssh)",
+    )
+
+
+def _refused(hop: Hop, refused: Sequence[paramiko.PKey], problems: Sequence[HostUnreachable]) -> HostUnreachable:
+    unusable = [problem.summary for problem in problems]
+    if not refused:
         return HostUnreachable(
-            "the host refused the login",
-            where=where,
-            found=str(error),
-            needed=f"the key {ssh.key}" if ssh.key else "a key in ~/.ssh or the agent",
-            remedy="add the public key to the user's ~/.ssh/authorized_keys, or correct ssh.user or ssh.key",
-        )
-    if isinstance(error, FileNotFoundError):
-        return HostUnreachable(
-            "the private key file is missing",
-            where=where,
-            found=str(error.filename or ssh.key),
-            remedy="correct ssh.key; for a lab, run `airavata-runbook lab up`",
-        )
-    if isinstance(error, ValueError) or getattr(error, "filename", None):  # connection errors have no file name
-        return HostUnreachable(
-            "the private key file is invalid",
-            where=where,
-            found=f"{ssh.key or '~/.ssh'}: {error}",
-            needed="a private key in a readable file",
-            remedy="correct ssh.key",
+            "there is no usable private key on this machine",
+            where=hop.where,
+            found="; ".join(["no key in the SSH agent", *(unusable or ["no key in ~/.ssh"])]),
+            needed="the private key of a user of the host",
+            remedy="set ssh.key in the site file, unlock the key with ssh-add, or make one with ssh-keygen -t ed25519",
         )
     return HostUnreachable(
-        "the host does not answer",
-        where=where,
-        found="no answer" if isinstance(error, TimeoutError) else str(error),
-        remedy="check that it is up and that ssh.host, ssh.port and ssh.jump are right",
+        "the host refused the login",
+        where=hop.where,
+        found="; ".join([f"it refused {_named(refused)}", *unusable]),
+        needed=f"the key {hop.ssh.key}" if hop.ssh.key else "a key in ~/.ssh or the agent",
+        remedy="add the public key to the user's ~/.ssh/authorized_keys, or correct ssh.user or ssh.key",
     )
+
+
+def _named(keys: Sequence[paramiko.PKey]) -> str:
+    names = [f"{key.get_name()} {key.fingerprint}" for key in keys[:NAMED]]
+    return ", ".join([*names, *([f"{len(keys) - NAMED} more"] if len(keys) > NAMED else [])])

@@ -109,8 +109,14 @@ class Vault:
                 if reference not in self._prompted:
                     self._prompted[reference] = _text(_from_prompt(name), reference, "enter it again")
             return self._prompted[reference]
-        content = {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}[kind](name)
-        return _text(content, reference)
+        return external_secret(reference)
+
+
+def external_secret(reference: str) -> str:
+    """The value behind an env:, file:, prompt: or keyring: reference, without a site's vault. Raises SiteError, StepFailed."""
+    kind, _, name = reference.partition(":")
+    readers = {"env": _from_environment, "file": _from_file, "prompt": _from_prompt, "keyring": _from_keyring}
+    return _text(readers[kind](name), reference)
 
 
 def _text(content: bytes, where: str, remedy: str = VALUE, error: type[RunbookError] = SiteError) -> str:

@@ -22,7 +22,7 @@ from airavata_runbook.local import interrupts
 PAPERMILL_TAGS = {"injected-parameters", "papermill-error-cell-tag"}  # tags of the cells that papermill adds
 # Without a debugger's warning about frozen modules, and without entries in the user's IPython history.
 KERNEL = "-Xfrozen_modules=off -m ipykernel_launcher -f {connection_file} --HistoryManager.enabled=False"
-STOP = 20  # seconds for a kernel to end its step; connecting to a host takes up to 15 (hosts.client.CONNECT_TIMEOUT)
+STOP = 20  # seconds for a kernel to end its step; connecting to a host takes up to 15 (hosts.client.TCP_TIMEOUT)
 
 
 @dataclass

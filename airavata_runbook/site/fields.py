@@ -116,6 +116,7 @@ HOST = rf"{LABEL}(\.{LABEL})*"
 IPV6 = "[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]+)?"
 TCP_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 USER = "[A-Za-z0-9_][A-Za-z0-9._-]*"
+LOGIN = r"[A-Za-z0-9_][A-Za-z0-9._@+$-]*(\\[A-Za-z0-9_][A-Za-z0-9._@+$-]*)?"  # with the forms of Active Directory
 PART = "[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*"  # of a path: neither . nor ..
 URL_PATH = "[A-Za-z0-9._~:/?@!$&'()*+,;=%-]*"  # RFC 3986; apt takes " # [ ] in an address for its own marks
 PRINTABLE = r"[^\x00-\x1f\x7f]"
@@ -139,9 +140,23 @@ Domain = Annotated[
 ]
 CommonName = Annotated[str, text(DOMAIN, PATTERNS[DOMAIN], 64), NO_LOCALHOST, NO_ADDRESS]  # a certificate's subject (RFC 5280)
 Host = Annotated[str, text(f"^({HOST}|{IPV6})$", "a host's name or address, without user and port", 253)]
-Jump = Annotated[str, text(f"^({USER}@)?{HOST}(:{TCP_PORT})?$", "[user@]host[:port], a port from 1 to 65535")]
+JUMP = rf"({LOGIN}@)?({HOST}|\[{IPV6}\])(:{TCP_PORT})?"
+Jump = Annotated[
+    str,
+    text(
+        f"^{JUMP}(,{JUMP})*$",
+        "[user@]host[:port], a port from 1 to 65535; several with a comma between them",
+    ),
+]
 Version = Annotated[str, text(r"^[0-9]+\.[0-9]+(\.[0-9]+)?$", "a version such as 1.36.3")]
 Word = Annotated[str, text(f"^{USER}$", "letters, digits, dots, underscores and hyphens, the first no dot or hyphen")]
+Login = Annotated[
+    str,
+    text(
+        f"^{LOGIN}$",
+        r"a user's name: letters, digits, dots, underscores, hyphens and @, the first no dot or hyphen; or DOMAIN\user",
+    ),
+]
 Line = Annotated[str, text(f"^{PRINTABLE}*$", "one line of text")]
 Interface = Annotated[
     str,

@@ -1,6 +1,7 @@
 """The content of a site file before validation: where it is found, how it is read, its defaults and overrides."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import yaml
 from airavata_runbook.errors import SiteError
 from airavata_runbook.kernel_env import SITE
 from airavata_runbook.local import paths
+from airavata_runbook.site import ssh_config
+from airavata_runbook.site.fields import HOST, IPV6
 from airavata_runbook.site.yaml_reader import parse
 
 
@@ -107,7 +110,10 @@ def _find(source: Path) -> Path:
 
 
 def with_defaults(data: dict) -> dict:
-    """Nodes inherit the site's `ssh`; hosts of a lab have the key and known_hosts that `lab up` created."""
+    """Nodes inherit the site's `ssh`; hosts of a lab have the key and known_hosts that `lab up` created.
+
+    With `config: true` they have what ~/.ssh/config says, too, where the site file does not.
+    """
     data = _copy(data)
     shared = data.get("ssh", {})
     if isinstance(data.get("lab"), dict) and isinstance(shared, dict):
@@ -116,8 +122,17 @@ def with_defaults(data: dict) -> dict:
     nodes = data.get("nodes")
     for node in nodes if isinstance(nodes, list) else []:
         if isinstance(node, dict) and isinstance(shared, dict) and isinstance(node.get("ssh", {}), dict):
-            node["ssh"] = {**shared, **node.get("ssh", {})}
+            node["ssh"] = _with_config({**shared, **node.get("ssh", {})}, node.get("address"))
     return data
+
+
+def _with_config(ssh: dict, address: object) -> dict:
+    """`ssh` of a node with what it leaves to ~/.ssh/config. Raises SiteError when that cannot be used."""
+    alias = ssh.get("host", address)
+    if ssh.get("config") is not True or not isinstance(alias, str) or not re.fullmatch(f"{HOST}|{IPV6}", alias):
+        return ssh
+    found = ssh_config.settings(alias, ssh["user"] if isinstance(ssh.get("user"), str) else None)
+    return {**found, **ssh, "host": found.get("host", alias)}
 
 
 def _copy(value):

@@ -24,6 +24,7 @@ from airavata_runbook.site.fields import (
     KeyFile,
     Line,
     LocalPath,
+    Login,
     Model,
     Name,
     Namespace,
@@ -46,18 +47,25 @@ MAX_PODS = 110  # the kubelet's default (KubeletConfiguration v1beta1, maxPods)
 class Ssh(Model):
     """How this machine connects to a host; not used between the hosts.
 
-    host: name or address to connect to (default: the node's address). key: path of a private key; without
-    one the SSH agent is used. jump: `user@host:port` of a jump host. fingerprint: `SHA256:…` of the host key,
-    else known_hosts (default ~/.ssh/known_hosts) must have it: host keys are never added automatically.
+    host: name or address to connect to (default: the node's address). key: path of a private key; without one those of the
+    SSH agent and of ~/.ssh are tried. passphrase: a reference to the secret that decrypts the key, unless the agent has it.
+    jump: `user@host:port` of a jump host, or several with a comma between them. fingerprint, jump_fingerprint: `SHA256:…` of
+    the host's key and of the jump host's, else known_hosts (default ~/.ssh/known_hosts) or /etc/ssh/ssh_known_hosts must have
+    it: host keys are never added automatically. legacy: accept outdated SSH algorithms too. config: take what is not set here
+    from ~/.ssh/config (HostName, Port, User, IdentityFile, ProxyJump), with the host's name or address as the alias.
     """
 
     host: Host | None = None
     port: Port = 22
-    user: Word = "root"
+    user: Login = "root"
     key: LocalPath | None = None
+    passphrase: ExternalSecret | None = None
     jump: Jump | None = None
     fingerprint: Fingerprint | None = None
+    jump_fingerprint: Fingerprint | None = None
     known_hosts: LocalPath | None = None
+    legacy: YesNo = False
+    config: YesNo = False
 
 
 class Node(Model):

@@ -1,9 +1,11 @@
 """Rules across several fields of a site: each value is valid by itself, but not together with another one."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import permutations
 
+from airavata_runbook.site.fields import PATTERNS, USER
 from airavata_runbook.site.messages import nearest
 from airavata_runbook.site.parts import MAX_PODS, Airavata, Lab, Node, Repository, Sections
 from airavata_runbook.site.stack_file import API_SERVER, FOLDER, read, runs, unknown_names
@@ -47,6 +49,8 @@ def _connections(site: Sections) -> Iterator[str]:
     alike = [node for node in site.nodes if node.ssh.fingerprint == site.ssh.fingerprint]
     if site.ssh.fingerprint and len(alike) > 1:
         yield f"ssh.fingerprint: {_listed(alike)} cannot have the same host key; give each node its own ssh.fingerprint"
+    if direct := [node for node in site.nodes if node.ssh.jump_fingerprint and not node.ssh.jump]:
+        yield f"ssh.jump_fingerprint: {_listed(direct)} has no jump host; set ssh.jump too, or leave out the fingerprint"
 
 
 def _node_names(site: Sections) -> Iterator[str]:
@@ -90,6 +94,8 @@ def _lab(site: Sections, lab: Lab) -> Iterator[str]:
             yield f"nodes: {node.name}'s address {node.address} is not in lab.network {lab.network}"
         elif node.address in reserved:
             yield f"nodes: {node.name}'s address {node.address} is {reserved[node.address]} in lab.network {lab.network}"
+    if others := [node for node in site.nodes if not re.fullmatch(USER, node.ssh.user)]:
+        yield f"ssh.user: {_listed(others)}: a lab creates its users, and needs {PATTERNS[f'^{USER}$']}"
     for field in ("pods", "services"):
         if lab.network.overlaps(getattr(site.network, field)):
             yield f"network: {field} {getattr(site.network, field)} and lab.network {lab.network} overlap"

@@ -10,7 +10,6 @@ from contextlib import closing, contextmanager
 from ipaddress import IPv4Interface
 from pathlib import Path
 
-import paramiko
 import pytest
 
 from airavata_runbook import Site
@@ -25,12 +24,14 @@ from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine.step import Target
 from airavata_runbook.errors import HostKeyRefused, HostUnreachable, SiteError, StepFailed
 from airavata_runbook.hosts import client as ssh_client
-from airavata_runbook.hosts import facts
+from airavata_runbook.hosts import facts, known_hosts
 from airavata_runbook.hosts.host import Host, Result
 from airavata_runbook.hosts.snapshot import Fact, HostSnapshot
 from airavata_runbook.mirror.catalogue import MAINTAINER
 from airavata_runbook.site.parts import Node, Repository
 from tests.unit.sessions import answer_batch
+from tests.unit.ssh_servers import fingerprint, keygen, public
+from tests.unit.ssh_servers import serving as serving_ssh
 from tests.unit.test_facts_host import texts as texts_of
 
 GIB = 1 << 20  # kB
@@ -472,7 +473,7 @@ def test_what_was_not_looked_at_is_never_called_ok(site, monkeypatch):
     rows = [(row[0], row[2]) for row in network.preflight.look(session_of(ignoring))]
     assert rows[1][0] == "reachable" and rows[1][1].startswith("ignored: worker: the host does not answer")
     assert rows[2][1].startswith("ignored: master: the host's key is not known") and rows[3][1] == "not checked on worker"
-    assert {name for name, verdict in rows if verdict == "ok"} == {"versions", "stack", "sources"}
+    assert {name for name, verdict in rows if verdict == "ok"} == {"versions", "stack", "sources", "known-hosts"}
     assert ("memory", "not checked on master, worker") in rows and ("sudo", "not checked on master, worker") in rows
 
 
@@ -540,41 +541,43 @@ def test_a_user_who_cannot_become_root_is_told_as_that(monkeypatch, status, said
         Target(session_of(site), session_of(site).master).facts  # noqa: B018
 
 
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """A site with one node, and the server that it connects to; this user has no known hosts and no agent."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.setattr(known_hosts, "SYSTEM_FILES", ())
+    host, user = keygen(tmp_path / "host"), keygen(tmp_path / "user")
+    with serving_ssh([host], []) as server:  # no user's key is accepted
+        ssh = {"host": "127.0.0.1", "port": server.port, "key": str(user), "fingerprint": fingerprint(host)}
+        yield {"name": "refusing", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master", "ssh": ssh}]}
+
+
 @pytest.mark.parametrize(
-    ("error", "check"),
+    ("ssh", "check", "message"),
     [
-        (paramiko.BadHostKeyException("one", paramiko.ECDSAKey.generate(), paramiko.ECDSAKey.generate()), "host-key"),
-        (paramiko.AuthenticationException("Authentication failed."), "reachable"),
-        (TimeoutError(), "reachable"),
+        ({"fingerprint": "SHA256:" + "A" * 43}, "host-key", "not match the fingerprint"),
+        ({"fingerprint": None, "known_hosts": "nowhere"}, "host-key", "the host key is unknown"),
+        ({"fingerprint": None, "known_hosts": "other"}, "host-key", "the host key has changed"),
+        ({}, "reachable", "refused the login"),
+        ({"port": 1}, "reachable", "does not answer"),
     ],
 )
-def test_a_key_that_is_refused_and_a_host_that_is_not_reached_have_names_of_their_own(monkeypatch, error, check):
-    site = Site.load({"name": "refusing", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}]})
-
-    def refuse(*_, **__):
-        raise error
-
-    monkeypatch.setattr(ssh_client, "_prompt_socket", lambda *_: None)
-    monkeypatch.setattr(paramiko.SSHClient, "connect", refuse)
-    (finding,) = preflight.preflight(site)
-    assert (finding.check, finding.host) == (check, "one") and finding.needed and finding.remedy
-
-
-@pytest.mark.parametrize(
-    ("ssh", "message"),
-    [({"fingerprint": "SHA256:" + "A" * 43}, "not match the fingerprint"), ({}, "the host key is unknown")],
-)
-def test_a_key_that_is_not_the_one_in_the_site_file_or_not_known_is_refused(monkeypatch, ssh, message):
-    node = {"name": "one", "address": "192.0.2.11", "role": "master", "ssh": ssh}
-    monkeypatch.setattr(ssh_client, "_prompt_socket", lambda *_: None)
-    monkeypatch.setattr(
-        paramiko.SSHClient,
-        "connect",
-        lambda self, *_, **__: self._policy.missing_host_key(self, "one", paramiko.ECDSAKey.generate()),
-    )
-    (finding,) = preflight.preflight(Site.load({"name": "refusing", "nodes": [node]}))
-    assert (finding.check, finding.host) == ("host-key", "one") and message in str(finding)
+def test_a_key_that_is_refused_and_a_host_that_is_not_reached_have_names_of_their_own(alone, tmp_path, ssh, check, message):
+    (tmp_path / "other").write_text(f"127.0.0.1 {public(keygen(tmp_path / 'another'))}\n")
+    alone["nodes"][0]["ssh"] |= {name: str(tmp_path / value) if name == "known_hosts" else value for name, value in ssh.items()}
+    site = Site.load(alone)
+    findings = [one for one in preflight.preflight(site) if one.check in ("reachable", "host-key", "sudo")]
+    session_of(site).close()
+    (finding,) = findings
+    assert (finding.check, finding.host) == (check, "one") and message in finding.found
     assert finding.needed and finding.remedy
+
+
+def test_a_host_that_does_not_answer_in_time_is_not_reached(alone, monkeypatch):
+    monkeypatch.setattr(ssh_client, "_prompt_socket", lambda _: (_ for _ in ()).throw(TimeoutError()))
+    (finding,) = [one for one in preflight.preflight(Site.load(alone)) if one.host == "one"]
+    assert finding.check == "reachable" and "no answer" in finding.found and finding.needed and finding.remedy
 
 
 def test_a_site_is_checked_without_a_host(monkeypatch):
@@ -604,7 +607,7 @@ def test_a_password_that_the_registry_cannot_have_is_found(tmp_path, password):
 
 
 def test_ssh_files_that_are_named_and_not_there_are_found(tmp_path):
-    (tmp_path / "id").write_text("a key")
+    keygen(tmp_path / "id")
     found = of_file(
         "sources",
         **{

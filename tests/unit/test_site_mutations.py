@@ -21,8 +21,12 @@ FULL = {  # every key that a site file can have
         "port": 22,
         "user": "operator",
         "key": "~/.ssh/id_ed25519",
+        "passphrase": "prompt:ssh-key",
         "jump": "me@bastion.example.org:2222",
+        "jump_fingerprint": "SHA256:" + "J" * 43,
         "known_hosts": "~/.ssh/known_hosts",
+        "legacy": False,
+        "config": False,
     },
     "nodes": [
         {
@@ -197,6 +201,15 @@ VALUES = [
     ("ssh.jump", "me@-x", "[user@]host[:port]"),
     ("ssh.jump", "b:٢٢", "[user@]host[:port]"),
     ("ssh.user", "-oX", "the first no dot or hyphen"),
+    ("ssh.user", "a\\b\\c", "or DOMAIN\\user"),
+    ("ssh.user", "DOM\\user", "a lab creates its users"),
+    ("ssh.jump", None, "ssh.jump_fingerprint: head, one, two has no jump host"),
+    ("ssh.jump", "one,,two", "[user@]host[:port]"),
+    ("ssh.jump_fingerprint", "MD5:12", "SHA256:…"),
+    ("ssh.passphrase", "hunter2", "a reference to an existing secret"),
+    ("ssh.passphrase", "generated:key", "a reference to an existing secret"),
+    ("ssh.legacy", "yes", "true or false"),
+    ("ssh.config", 1, "true or false"),
     ("ssh.host", "", "name or address"),
     ("ssh.host", "..", "name or address"),
     ("ssh.host", "my host", "name or address"),
@@ -335,6 +348,7 @@ def test_a_value_that_cannot_be_right_is_refused_with_what_would_be(field, value
 
 def test_what_may_be_a_password_is_never_repeated():
     for field in (
+        "ssh.passphrase",
         "registry.password",
         "registry.certificate.key",
         "airavata.secrets.airavata-server",

@@ -9,14 +9,9 @@ from types import SimpleNamespace
 import paramiko
 import pytest
 
-from airavata_runbook.errors import HostKeyRefused, HostUnreachable, SiteError
-from airavata_runbook.hosts import client as ssh_client
-from airavata_runbook.hosts.client import open_client
+from airavata_runbook.errors import HostUnreachable
 from airavata_runbook.hosts.host import SESSIONS, Host
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Ssh
-
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOarEmxFbFIsYZQ9XOzF5G8Wyis4sGsySBlVNf0FBqRz"
 
 
 class CutChannel:
@@ -126,91 +121,3 @@ def test_a_lost_connection_is_one_error_that_names_the_host(monkeypatch, tmp_pat
             host.run("true")
     assert lost.value.where == "host master" and lost.value.remedy
     assert channel.closed or "no channel" in what
-
-
-@pytest.fixture
-def offered(monkeypatch):
-    """What was offered to hosts, none of which answers."""
-    attempts = []
-
-    def connect(client, address, **options):
-        attempts.append(options)
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(paramiko.SSHClient, "connect", connect)
-    monkeypatch.setattr(ssh_client, "_prompt_socket", lambda address, port: None)
-    return attempts
-
-
-def unreachable(**ssh) -> str:
-    with pytest.raises(HostUnreachable) as refused:
-        open_client("host one", Ssh(**ssh), "one.example.org")
-    return str(refused.value)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"one ssh-ed25519 AAA",
-        b"one ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAA/IOarEmxF",
-        b"\xff\xfe\x00\x01 binary",
-        b"@cert-authority *.example.org " + KEY.encode(),
-        b"|1|c2hvcnQ=|c2hvcnQ= " + KEY.encode(),
-        b"|1| " + KEY.encode(),
-    ],
-)
-def test_a_broken_line_of_known_hosts_is_named(tmp_path, offered, line):
-    known = tmp_path / "known_hosts"
-    known.write_bytes(b"# hosts\n\none.example.org " + KEY.encode() + b"\n" + line + b"\ntwo " + KEY.encode() + b"\n")
-    with pytest.raises(HostKeyRefused) as refused:  # `check` calls it "host-key"
-        open_client("host one", Ssh(known_hosts=str(known)), "one.example.org")
-    message = str(refused.value)
-    assert "the known_hosts file is invalid" in message and f"{known}, line 4:" in message and "host one" in message
-    assert "ssh.known_hosts" in message and not offered
-
-
-def test_a_file_of_known_hosts_that_may_not_be_read_is_named(tmp_path, offered, monkeypatch):
-    known = tmp_path / "known_hosts"
-    known.write_text(f"one {KEY}\n")
-
-    def denied(client, path):
-        raise PermissionError(13, "Permission denied", path)
-
-    monkeypatch.setattr(paramiko.SSHClient, "load_host_keys", denied)
-    message = unreachable(known_hosts=str(known))
-    assert f"{known}: PermissionError" in message and not offered
-
-
-@pytest.mark.parametrize("line", ["", "# a comment of three words", "one", f"one,two {KEY}", "one ssh-unknown AAAA"])
-def test_other_lines_of_known_hosts_are_in_nobody_s_way(tmp_path, offered, line):
-    (tmp_path / "known_hosts").write_text(f"{line}\n")
-    assert "the host does not answer" in unreachable(known_hosts=str(tmp_path / "known_hosts")) and len(offered) == 1
-
-
-def test_paths_of_keys_and_known_hosts_start_at_the_project_s_folder(tmp_path, offered, monkeypatch):
-    (tmp_path / "parameters").mkdir()
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "known").write_text("one ssh-ed25519 AAA\n")
-    monkeypatch.chdir(tmp_path / "notebooks")
-    assert f"{tmp_path}/known, line 1" in unreachable(known_hosts="known")
-    unreachable(key="keys/site", known_hosts="parameters")
-    assert offered[0]["key_filename"] == str(tmp_path / "keys" / "site")
-    with pytest.raises(SiteError, match="invalid path"):
-        open_client("host one", Ssh(key="~nosuchuser/id"), "one.example.org")
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        IsADirectoryError(21, "Is a directory", "/home/me/.ssh"),
-        PermissionError(13, "denied", "/home/me/id"),
-        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
-    ],
-)
-def test_a_private_key_that_cannot_be_read_is_no_silent_host(offered, monkeypatch, error):
-    def connect(client, address, **options):
-        raise error
-
-    monkeypatch.setattr(paramiko.SSHClient, "connect", connect)
-    message = unreachable(key="/home/me/id", known_hosts="/nowhere")
-    assert "the private key file is invalid" in message and "/home/me" in message
