@@ -48,6 +48,11 @@ FEATURES = ("overlay", "br_netfilter", "vxlan", "nf_conntrack")
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids")  # by which the kubelet limits pods
 
 
+def _forwarding(site: Site, host: HostSnapshot) -> Iterator[Problem]:
+    if error := host.forbidden:
+        yield Problem(f"{error.summary} ({error.where})", error.needed, error.remedy)
+
+
 def _os(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     name, version = host[facts.Os]
     if name not in SYSTEMS:
@@ -74,8 +79,7 @@ def _cpu(site: Site, host: HostSnapshot) -> Iterator[Problem]:
 
 
 def _memory(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    total = host[facts.Memory].total
-    if total < MEMORY:
+    if (total := host[facts.Memory].total) < MEMORY:
         yield Problem(f"{total >> 20} MiB", f"{MEMORY >> 20} MiB", "add memory to the host")
 
 
@@ -139,8 +143,7 @@ def _ports(site: Site, host: HostSnapshot) -> Iterator[Problem]:
 
 def _swap(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     # With cgroup version 2 the kubelet keeps pods out of swap; with version 1 it cannot.
-    swap = host[facts.Memory].swap
-    if swap and host[facts.CgroupVersion] == 1:
+    if (swap := host[facts.Memory].swap) and host[facts.CgroupVersion] == 1:
         yield Problem(f"{swap >> 20} MiB of swap, with cgroup version 1", "no swap", "swapoff -a, and remove it from /etc/fstab")
 
 
@@ -268,6 +271,7 @@ CHECKS: tuple[Check, ...] = (
     SessionCheck("reachable", "an SSH session can be opened", Exception),
     SessionCheck("host-key", "matches the site file's fingerprint or known_hosts", HostKeyRefused),
     SessionCheck("sudo", "the user is root or has sudo without a password", NotRoot),
+    HostCheck("forwarding", "the SSH server forwards ports for the user", _forwarding),
     HostCheck("os", f"{SUPPORTED}, with systemd", _os),
     HostCheck("architecture", "x86_64", _architecture),
     HostCheck("cpu", f"at least {CPUS} on the master", _cpu),
