@@ -84,6 +84,10 @@ class NotRoot(HostUnreachable):
     """The SSH user is not root and cannot become root: sudo asks for a password, or is not installed."""
 
 
+class ForwardForbidden(HostUnreachable):
+    """The SSH server of a host lets the user log in, but does not forward a port."""
+
+
 class StoppedByUser(HostUnreachable):
     """Ctrl-C: the session to the host was closed while a command ran on it."""
 

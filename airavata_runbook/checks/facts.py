@@ -14,12 +14,14 @@ from airavata_runbook.mirror.catalogue import MAINTAINER, PACKAGES
 from airavata_runbook.site import Site
 from airavata_runbook.site.life import LOOK, parse_look
 from airavata_runbook.site.parts import Node
+from airavata_runbook.wellknown import API_PORT
 
 # What boards and hypervisors have instead of an id of their own.
 NO_UUIDS = ("03000200-0400-0500-0006-000700080009", *("-".join(one * n for n in (8, 4, 4, 4, 12)) for one in "0f"))
 # Those of the host's own addresses first.
 ROUTE_TYPES = ("local", "broadcast", "anycast", "multicast", "unicast", "blackhole", "unreachable", "prohibit", "throw")
 PROGRAMS, STATE, CONTAINERS = "/usr", "/var/lib", "/var/lib/containerd"  # what packages, etcd and kubelet, and images fill
+LOOPBACK = "127.0.0.1"
 
 
 class Listening(Fact[dict[tuple[str, int], frozenset[str]]]):
@@ -227,6 +229,16 @@ echo "$output" | grep -v '^W:' | head -n 1; rm -rf $dir"""
 def filled_folders(site: Site, node: Node) -> list[str]:
     """The folders of a host that the runbook fills."""
     return [PROGRAMS, STATE, CONTAINERS, *site.folders_on(node).values()]
+
+
+def forwards(site: Site, node: Node) -> list[tuple[str, int]]:
+    """Address and port of one of the forwards that the chapters open through a host; none through a host that needs none."""
+    if node == site.master:
+        return [(LOOPBACK, API_PORT)]
+    if node == site.registry_node:
+        return [(LOOPBACK, site.registry.port)]
+    served = site.airavata.stand_in or "portal" in site.airavata.images  # its page is requested from every host
+    return [(str(node.address), site.airavata.portal_node_port)] if served else []
 
 
 def preflight_facts(site: Site, node: Node) -> list[Fact[Any]]:

@@ -5,15 +5,16 @@ A site leaves a check out by its name (`ignore_checks`); it is then run and its 
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
-from airavata_runbook.checks.facts import preflight_facts
+from airavata_runbook.checks.facts import forwards, preflight_facts
 from airavata_runbook.checks.table import CHECKS
 from airavata_runbook.checks.types import ConnectionCheck, Finding, HostCheck, PeerCheck, Problem, SessionCheck, SiteCheck
 from airavata_runbook.cluster.session import Session, session_of
-from airavata_runbook.errors import RunbookError, StepFailed, printable
+from airavata_runbook.errors import ForwardForbidden, RunbookError, StepFailed, printable
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.hosts.snapshot import HostSnapshot, gather
@@ -82,7 +83,10 @@ def format_findings(findings: Iterable[Finding]) -> str:
 def _snapshot(session: Session, host: Host) -> HostSnapshot:
     """The facts of a host as they are now; the steps that follow use them too."""
     session.facts.pop(host.name, None)
-    session.facts[host.name] = gather(host, preflight_facts(session.site, host.node))
+    with ThreadPoolExecutor(1) as beside:  # in the time of one round trip
+        forbidden = beside.submit(_forbidden, session.site, host)
+        snapshot = gather(host, preflight_facts(session.site, host.node))
+    session.facts[host.name] = replace(snapshot, forbidden=forbidden.result())
     return session.facts[host.name]
 
 
@@ -93,6 +97,16 @@ def _connections(hosts: Iterable[Host]) -> Iterator[Finding]:
                 for check in CHECKS:
                     if isinstance(check, ConnectionCheck):
                         yield from _findings(check.name, host.name, partial(check.find, host.node, channel.get_transport()))
+
+
+def _forbidden(site: Site, host: Host) -> ForwardForbidden | None:
+    """The error when the host's SSH server forbids the forwards that the chapters use."""
+    try:
+        for address, port in forwards(site, host.node):
+            host.check_forward(port, address)
+    except ForwardForbidden as error:
+        return error
+    return None
 
 
 def _host_findings(site: Site, snapshots: list[HostSnapshot]) -> Iterator[Finding]:

@@ -62,6 +62,11 @@ FEATURES = ("overlay", "br_netfilter", "vxlan", "nf_conntrack")
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids")  # by which the kubelet limits pods
 
 
+def _forwarding(site: Site, host: HostSnapshot) -> Iterator[Problem]:
+    if error := host.forbidden:
+        yield Problem(f"{error.summary} ({error.where})", error.needed, error.remedy)
+
+
 def _os(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     system = host[facts.Os]
     if system.id in SYSTEMS:
@@ -93,8 +98,7 @@ def _cpu(site: Site, host: HostSnapshot) -> Iterator[Problem]:
 
 
 def _memory(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    total = host[facts.Memory].total
-    if total < MEMORY:
+    if (total := host[facts.Memory].total) < MEMORY:
         yield Problem(f"{total >> 20} MiB", f"{MEMORY >> 20} MiB", "add memory to the host")
 
 
@@ -237,6 +241,7 @@ CHECKS: tuple[Check, ...] = (
     SessionCheck("host-key", "matches the site file's fingerprint or known_hosts", HostKeyRefused),
     SessionCheck("sudo", "the user is root or has sudo without a password", NotRoot),
     ConnectionCheck("ssh-algorithms", "of today, unless the site file has ssh.legacy (reported)", check_algorithms),
+    HostCheck("forwarding", "the SSH server forwards ports for the user", _forwarding),
     HostCheck("os", f"{SUPPORTED}, with systemd", _os),
     HostCheck("architecture", "x86_64", _architecture),
     HostCheck("cpu", f"at least {CPUS} on the master", _cpu),

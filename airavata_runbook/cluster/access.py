@@ -103,7 +103,7 @@ def _start(site: Site, file: IO) -> dict:
         return _read_record(file, site, process)
     except StepFailed as error:
         process.kill()
-        error.found = "\n".join(log.read_text().strip().splitlines()[-4:])
+        error.found = "\n".join(log.read_text().strip().splitlines()[-6:])
         raise
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # it and gRPC take a while to load
     import etcd3
 
 TIMEOUT = 10  # seconds for one request
+NO_PROXY = [("grpc.enable_http_proxy", 0)]  # the environment's proxies cannot reach a forward
 # On the master, as etcd's root user.
 ETCDCTL = (
     f"etcdctl --endpoints https://127.0.0.1:{ETCD_PORT} "
@@ -37,7 +38,9 @@ def client(session: Session) -> "Iterator[etcd3.Etcd3Client]":
     files = [MemoryFile(content) for content in (vault.authority(ETCD_CA).cert, pair.cert, pair.key)]
     ca, cert, key = (file.path for file in files)
     try:
-        with etcd3.client("127.0.0.1", port, ca_cert=ca, cert_cert=cert, cert_key=key, timeout=TIMEOUT) as etcd:
+        with etcd3.client(
+            "127.0.0.1", port, ca_cert=ca, cert_cert=cert, cert_key=key, timeout=TIMEOUT, grpc_options=NO_PROXY
+        ) as etcd:
             yield etcd
     except (etcd3.exceptions.ConnectionFailedError, etcd3.exceptions.ConnectionTimeoutError):
         raise NoAnswer(

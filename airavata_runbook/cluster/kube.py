@@ -15,6 +15,9 @@ from airavata_runbook.errors import StepFailed
 from airavata_runbook.pki.types import Pair
 
 FIELD_MANAGER = "airavata-runbook"
+# The environment's proxies cannot reach a forward. websocket-client 1.9 looks for them there unless it is given a proxy, which
+# it does not use for a host that is in no_proxy (_http.py, proxy_info; _url.py, get_proxy_info).
+NO_PROXY = "http://none.invalid:1"
 TIMEOUT = 20  # seconds for one reply. An API server without its etcd takes 60, and waiting for pods sends many requests.
 
 
@@ -39,7 +42,7 @@ class Kube:
         self.port, self.admin, self.master = port, admin, master
         self._files = [MemoryFile(content) for content in (authority, admin.cert, admin.key)]
         configuration = client.Configuration(host=f"https://127.0.0.1:{port}")
-        configuration.proxy = None
+        configuration.proxy, configuration.no_proxy = NO_PROXY, "127.0.0.1"
         configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file = (file.path for file in self._files)
         configuration.retries = _retries()
         self.api = client.ApiClient(configuration)

@@ -1,4 +1,4 @@
-"""Many shell fragments in one round trip, their outputs separated whatever they print.
+"""Many shell fragments in one script, and so in one round trip, their outputs separated whatever they print.
 
 Each fragment runs in a subshell of its own with no standard input. Its output is enclosed in two lines with a nonce of this
 call, which nothing on the host can know in advance; the second line has the exit status and ends with a full stop. So no
@@ -30,7 +30,7 @@ def batch(fragments: Mapping[str, str], nonce: str, stop: bool = False) -> str:
 
     Names have no blanks. stop: end after the first fragment that fails. Standard error is not redirected.
     """
-    pieces = ["export LC_ALL=C\n"]  # the parsers expect untranslated output
+    pieces = []
     for name, script in fragments.items():
         pieces.append(f"echo {nonce} {name}; ( {script}\n) </dev/null; status=$?; echo; echo {nonce} {name} $status .\n")
         if stop:

@@ -30,8 +30,7 @@ ANSWER_TIMEOUT = 30.0  # seconds for the server to start, and to stop
 CONNECT_TIMEOUT = 5  # seconds for a host to connect to the source
 FETCH_TIMEOUT = 3600.0  # seconds for all files that a host fetches at a time
 
-SERVE = """umask 022
-sshd=$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v sshd) || { echo it has no sshd; exit; }
+SERVE = """sshd=$(command -v sshd) || { echo it has no sshd; exit; }
 dir=$(mktemp -d /run/airavata-runbook.XXXXXX) || exit
 server=
 end() {
@@ -78,7 +77,7 @@ trap end EXIT; trap 'exit 1' HUP INT TERM
 (umask 077; cat > $dir/key) <<'END'
 {key}END
 echo '[{address}]:{port} {known}' > $dir/known_hosts
-umask 022; mkdir -p {folders}
+mkdir -p {folders}
 timeout {limit:.0f} sftp -b - -F none -P {port} -i $dir/key -o IdentitiesOnly=yes -o IdentityAgent=none \\
     -o ConnectTimeout={connect} -o ServerAliveInterval=10 -o StrictHostKeyChecking=yes -o LogLevel=ERROR \\
     -o UserKnownHostsFile=$dir/known_hosts -o GlobalKnownHostsFile=/dev/null {user}@{address} >/dev/null <<'END'
@@ -201,9 +200,8 @@ class _Server:
         self.heartbeats: threading.Thread | None = None
         answer = ""
         try:
-            self.channel = source.start(self._script(ports))
+            self.channel = source.start(self._script(ports), self.host_key.private.encode())
             self.channel.settimeout(ANSWER_TIMEOUT)
-            self.channel.sendall(self.host_key.private.encode())
             answer = self.channel.makefile("rb").readline().decode(errors="replace").strip()
         except HostUnreachable as error:
             self.failure = error.message

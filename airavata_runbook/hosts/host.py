@@ -4,36 +4,27 @@ import hashlib
 import secrets
 import shlex
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from airavata_runbook.errors import STOPPED_BY_USER, HostUnreachable, NotRoot, StoppedByUser
+from airavata_runbook.errors import STOPPED_BY_USER, ForwardForbidden, HostUnreachable, StoppedByUser
+from airavata_runbook.hosts import frame
 from airavata_runbook.hosts.batch import Answer, batch, split
 from airavata_runbook.hosts.client import CONNECT_TIMEOUT
+from airavata_runbook.hosts.command import exit_status, feed, run_command
 from airavata_runbook.hosts.connection import Connection
-from airavata_runbook.hosts.forward import Forward
+from airavata_runbook.hosts.forward import Forward, open_channel
+from airavata_runbook.hosts.frame import Result
+from airavata_runbook.hosts.no_shell import not_root
 from airavata_runbook.hosts.ssh_library import paramiko
 from airavata_runbook.site.parts import Node
 
 TIMEOUT = 600.0  # seconds without any output of a command
+START_TIMEOUT = 60.0  # seconds for the user's shell, and sudo, to start: start-up files may ask a slow server
 SESSIONS = 7  # commands at a time; sshd takes 10 on a connection (MaxSessions), and the lock and a fan-out hold one each
-
-
-@dataclass(frozen=True)
-class Result(Answer):
-    """Exit status and complete output (bytes) of a script on a host."""
-
-    stderr: bytes = b""
-
-    @property
-    def last_lines(self) -> str:
-        """The last lines of standard error, or else of standard output, for a message."""
-        output = self.stderr.decode(errors="replace").strip() or self.text.strip()
-        return "\n".join(output.splitlines()[-6:])
 
 
 class Host:
@@ -44,7 +35,7 @@ class Host:
         self._connection: Connection | None = None
         self._connecting: threading.Thread | None = None
         self._forwards: dict[tuple[str, int], Forward] = {}
-        self._lock = threading.RLock()
+        self._lock, self._forwarding = threading.RLock(), threading.Lock()
         self._stop = threading.Event()
         self._sessions = threading.BoundedSemaphore(SESSIONS)
 
@@ -52,10 +43,11 @@ class Host:
         """Run a POSIX shell script as root; returns its Result whatever its exit status.
 
         The script is sent on standard input, so that nothing of it is in the host's process list. timeout: seconds without
-        any output. Raises HostUnreachable when the connection fails.
+        any output. Raises HostUnreachable when the connection fails, NotRoot when root's shell did not start, and StepFailed
+        when the output is truncated.
         """
-        # One compound command: the shell reads it whole before any command in it can read standard input.
-        return self._exchange(self._shell(), BytesIO(("{\n" + script + "\n} </dev/null\n").encode()), timeout)
+        nonce = _nonce()
+        return self._exchange(self._command(), nonce, [BytesIO(frame.framed(script, nonce))], timeout)
 
     def connect_in_background(self) -> None:
         """Start connecting and return; the next use of the host waits for it, and raises its error."""
@@ -72,45 +64,51 @@ class Host:
 
         Raises HostUnreachable, NotRoot when root's shell did not start, and StepFailed when the output is incomplete.
         """
-        nonce = secrets.token_hex(8)
-        result = self.run(batch(fragments, nonce))
-        if result.status > 0 and nonce.encode() not in result.stdout:  # which the script prints first
-            user = self.node.ssh.user
-            raise NotRoot(
-                "the user cannot run commands as root",
-                where=f"host {self.name}, user {user}",
-                found=result.last_lines or f"no output (exit status {result.status})",
-                needed="root, or sudo without a password",
-                remedy="give root a shell: `chsh -s /bin/sh root`"
-                if user == "root"
-                else f"install sudo, and add the line `{user} ALL=(ALL) NOPASSWD: ALL` to /etc/sudoers.d/{user}",
-            )
-        return split(result.stdout, nonce, fragments)
+        nonce = _nonce()
+        return split(self.run(batch(fragments, nonce)).stdout, nonce, fragments)
 
-    def start(self, script: str) -> paramiko.Channel:
-        """Start a script (it must hold no secret) as root; returns its open channel, which the script can read from.
+    def start(self, script: str, data: bytes = b"") -> paramiko.Channel:
+        """Start a script as root; returns its open channel, from which it can read, and which gives all that it prints.
 
-        What the script starts ends with the channel, if it reads to the end of its input. Raises HostUnreachable.
+        data: the beginning of its input, which is sent with the script. What it starts ends with the channel, if it reads to
+        the end of its input. Raises HostUnreachable, and NotRoot when root's shell did not start.
         """
-        connection = self._open()
+        nonce = _nonce()
+        connection, opened = self._open(), frame.opened(script, nonce)
         try:
             channel = connection.transport.open_session(timeout=CONNECT_TIMEOUT)
-            channel.exec_command(self._shell(script))
+            try:
+                channel.settimeout(START_TIMEOUT)
+                channel.exec_command(self._command(len(opened)))
+                feed(channel, [BytesIO(opened + data)])
+                printed = frame.read_start(channel.recv, nonce)
+                if len(printed) == 1:
+                    status = exit_status(channel, connection.transport)
+                    raise not_root(self.name, self.node.ssh, printed[0] + channel.makefile_stderr("rb").read(), status)
+            except BaseException:
+                channel.close()
+                raise
+        except TimeoutError:
+            raise self._silent(START_TIMEOUT) from None
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise self._lost(error, connection) from None
         return channel
 
     def send(self, source: Path, target: str) -> None:
-        """Copy a local file to `target` on the host, as root, mode 644."""
+        """Copy a local file to `target` on the host, as root, mode 644.
+
+        Raises HostUnreachable when the connection fails or the file is not copied completely.
+        """
         with source.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
             stream.seek(0)
-            quoted = shlex.quote(target)
+            quoted, nonce = shlex.quote(target), _nonce()
             script = (
-                f"set -e; umask 022; mkdir -p $(dirname {quoted}); cat > {quoted}.part; "
+                f"set -e; mkdir -p $(dirname {quoted}); cat > {quoted}.part; "
                 f"echo {digest} {quoted}.part | sha256sum -c --quiet; mv -f {quoted}.part {quoted}"
             )
-            result = self._exchange(self._shell(script), stream)
+            framed = frame.framed(script, nonce, reads=True)
+            result = self._exchange(self._command(len(framed)), nonce, [BytesIO(framed), stream])
         if result.status:
             raise HostUnreachable(
                 "a file was not copied completely",
@@ -120,12 +118,45 @@ class Host:
             )
 
     def forward(self, port: int, address: str = "127.0.0.1") -> int:
-        """The local port (on 127.0.0.1) of a forward to address:port as the host sees it; open until `close`."""
-        with self._lock:
-            key = (address, port)
-            if key not in self._forwards:
-                self._forwards[key] = Forward(lambda: self._open().transport, address, port)
-            return self._forwards[key].port
+        """The local port (on 127.0.0.1) of a forward to address:port as the host sees it; open until `close`.
+
+        Raises HostUnreachable, and ForwardForbidden when the host's SSH server forbids it.
+        """
+        key = (address, port)
+        with self._forwarding:
+            forward = self._forwards.get(key)
+            if forward is None or forward.forbidden:
+                if forward:
+                    forward.close()
+                with self._opening_forward(address, port):
+                    forward = Forward(lambda: self._open().transport, address, port)
+                with self._lock:
+                    self._forwards[key] = forward
+            return forward.port
+
+    def check_forward(self, port: int, address: str = "127.0.0.1") -> None:
+        """Try one forward to address:port, where nothing has to listen. Raises as `forward`."""
+        with self._opening_forward(address, port) as connection:
+            if channel := open_channel(connection.transport, (address, port)):
+                channel.close()
+
+    @contextmanager
+    def _opening_forward(self, address: str, port: int) -> Iterator[Connection]:
+        connection = self._open()
+        try:
+            yield connection
+        except paramiko.ChannelException as error:
+            raise ForwardForbidden(
+                "the SSH server forbids port forwarding",
+                where=f"host {self.name}, user {self.node.ssh.user}, to {address}:{port}",
+                found=error.text,
+                needed="AllowTcpForwarding yes or local, for this user",
+                remedy="set it in the host's sshd_config and Match blocks, without DisableForwarding and PermitOpen, and remove "
+                "restrict and no-port-forwarding from authorized_keys; `systemctl reload ssh`; then run again, in a notebook "
+                "after a restart of the kernel",
+            ) from None
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise self._lost(error, connection) from None
 
     def stop(self) -> None:
         """Interrupt the commands on the host, and refuse new ones until `resume`."""
@@ -185,26 +216,31 @@ class Host:
         remedy = "run the step again: it continues where it stopped"
         return StoppedByUser(STOPPED_BY_USER, where=f"host {self.name}", remedy=remedy)
 
-    def _shell(self, script: str | None = None) -> str:
-        """The command of a root shell that runs `script`, or that reads a script from standard input."""
-        shell = "sh" if self.node.ssh.user == "root" else "sudo -n sh"
-        return shell if script is None else f"{shell} -c {shlex.quote(script)}"
+    def _command(self, size: int | None = None) -> str:
+        return frame.command(self.node.ssh.user, size)
 
-    def _exchange(self, command: str, data: BinaryIO, timeout: float = TIMEOUT) -> Result:
+    def _exchange(self, command: str, nonce: str, data: Sequence[BinaryIO], timeout: float = TIMEOUT) -> Result:
         with self._sessions:
             connection = self._open()
             try:
-                return _run_on(connection.transport, command, data, timeout)
+                stdout, stderr, status = run_command(connection.transport, command, nonce, data, timeout)
             except TimeoutError:
-                if self._stop.is_set():
-                    raise self._stopped() from None
-                raise HostUnreachable(
-                    f"a command produced no output for {timeout:.0f} s",
-                    where=f"host {self.name}",
-                    remedy="it may still be running there (check with ps); run again after it ended",
-                ) from None
+                raise self._silent(timeout) from None
             except (OSError, EOFError, paramiko.SSHException) as error:
                 raise self._lost(error, connection) from None
+        result = frame.unframed(stdout, stderr, f"host {self.name}")
+        if result is None:
+            raise not_root(self.name, self.node.ssh, stdout[0] + b"\n" + stderr[0], status)
+        return result
+
+    def _silent(self, timeout: float) -> HostUnreachable:
+        if self._stop.is_set():
+            return self._stopped()
+        return HostUnreachable(
+            f"a command produced no output for {timeout:.0f} s",
+            where=f"host {self.name}",
+            remedy="it may still be running there (check with ps); run again after it ended",
+        )
 
     def _open(self) -> Connection:
         with self._lock:
@@ -215,34 +251,5 @@ class Host:
             return self._connection
 
 
-def _run_on(transport: paramiko.Transport, command: str, data: BinaryIO, timeout: float) -> Result:
-    channel = transport.open_session(timeout=CONNECT_TIMEOUT)
-    try:
-        channel.settimeout(timeout)
-        channel.exec_command(command)
-        feeder = threading.Thread(target=_feed, args=(channel, data), daemon=True)
-        errors: list[bytes] = []
-        reader = threading.Thread(target=_read_errors, args=(channel, errors), daemon=True)
-        feeder.start()
-        reader.start()
-        output = channel.makefile("rb").read()
-        reader.join(timeout)
-        feeder.join(timeout)
-        status = channel.recv_exit_status()
-        if status == -1 and not transport.is_active():
-            raise EOFError("it was closed before the command ended")
-        return Result(output, status, b"".join(errors))
-    finally:
-        channel.close()
-
-
-def _read_errors(channel: paramiko.Channel, errors: list[bytes]) -> None:
-    with suppress(OSError):  # timed out or lost: reading standard output reports it
-        errors.append(channel.makefile_stderr("rb").read())
-
-
-def _feed(channel: paramiko.Channel, data: BinaryIO) -> None:
-    with suppress(OSError):  # the command ended without reading it all; its exit status says whether it failed
-        while chunk := data.read(1 << 18):
-            channel.sendall(chunk)
-        channel.shutdown_write()
+def _nonce() -> str:
+    return secrets.token_hex(8)

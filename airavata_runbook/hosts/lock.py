@@ -23,6 +23,7 @@ from airavata_runbook.kernel_env import LOCK_HELD
 PATH = "/run/airavata-runbook.lock"
 ANSWER_TIMEOUT = 30.0  # seconds
 NOT_LOCKED = "the site could not be locked for this run"
+HELD, TAKEN = b"held\n", b"taken\n"  # the script's first line
 RETRY_INTERVAL = 1  # seconds between two attempts to take a lost lock again
 
 
@@ -137,22 +138,23 @@ class _NoAnswer(StepFailed):
 
 
 def _take(host: Host, purpose: str) -> paramiko.Channel:
-    channel, answer, where = host.start(_script()), b"", f"host {host.name}, {PATH}"
+    channel, answer = host.start(_script(), f"{_holder(purpose)}\n".encode()), b""
+    where = f"host {host.name}, {PATH}"
     channel.settimeout(ANSWER_TIMEOUT)
     output, no_answer = channel.makefile("rb"), "the connection ended before an answer"
     try:
-        channel.sendall(f"{_holder(purpose)}\n".encode())
-        answer = output.readline().strip()
-        if answer == b"held":
+        answer = output.readline()
+        if answer == HELD:
             return channel
-        printed = (output.read() + channel.makefile_stderr("rb").read()).decode(errors="replace").strip()
+        rest = output.read()
     except OSError as error:
-        answer, printed, no_answer = b"", "", str(error) or f"no answer within {ANSWER_TIMEOUT:.0f} s"
+        answer, rest, no_answer = b"", b"", str(error) or f"no answer within {ANSWER_TIMEOUT:.0f} s"
     finally:
-        if answer != b"held":
+        if answer != HELD:
             channel.close()
-    if answer == b"taken":
-        raise _Taken(printed, where)
+    if answer == TAKEN:
+        raise _Taken(rest.decode(errors="replace").strip(), where)
+    printed = (answer + rest).decode(errors="replace").strip()
     if not printed:
         raise _NoAnswer(
             NOT_LOCKED,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from airavata_runbook.errors import StepFailed
+from airavata_runbook.errors import ForwardForbidden, StepFailed
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.site.parts import Node
 
@@ -36,13 +36,15 @@ class HostSnapshot:
     """Facts of one host at one moment; `snapshot[Cpus]` is the value of the fact Cpus.
 
     values: of each fact its value, or the StepFailed that says why it could not be parsed. started, finished: when the round
-    trip began and ended by this machine's clock, in seconds since the epoch.
+    trip began and ended by this machine's clock, in seconds since the epoch. forbidden: the error of a forward that the host's
+    SSH server forbids, where one was tried.
     """
 
     node: Node
     values: Mapping[type[Fact[Any]], Any]
     started: float = -math.inf
     finished: float = math.inf
+    forbidden: ForwardForbidden | None = None
 
     @classmethod
     def parse(

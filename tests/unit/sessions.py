@@ -21,6 +21,9 @@ class FakeHost:
     def connect_in_background(self) -> None:
         pass
 
+    def check_forward(self, port: int, address: str = "") -> None:
+        pass
+
 
 def answer_batch(script: str, texts: Mapping[str, str]) -> Result:
     """What a host answers to a batch of commands (hosts/batch.py); texts: a command's name → what it prints."""

@@ -36,7 +36,7 @@ class Remembers:
     def send(self, source, target: str) -> None:
         self.sent.append(target)
 
-    def start(self, script: str):
+    def start(self, script: str, data: bytes):
         self.serves += 1
         lines = SimpleNamespace(readline=lambda: b"port 5000\n", read=lambda: b"")
         return SimpleNamespace(
@@ -116,7 +116,7 @@ def test_a_host_that_cannot_fetch_tries_once_and_does_not_keep_another_from_it(h
 
 @pytest.mark.parametrize("message", ["the connection to the host was lost", "port 22"])
 def test_a_source_that_cannot_be_reached_any_more_is_a_reason_and_no_error(hosts, way, message):
-    def lost(script):
+    def lost(script, data):
         raise HostUnreachable(message, where="host source")
 
     hosts.source.start = lost

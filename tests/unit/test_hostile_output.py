@@ -48,6 +48,7 @@ from airavata_runbook.resources import (
 from airavata_runbook.run import page as report_page
 from airavata_runbook.run.report import ChapterError, ChapterReport, RunReport
 from airavata_runbook.site import Site
+from tests.unit.ssh_server import host_with
 from tests.unit.test_facts_host import NODE, snapshot, texts
 from tests.unit.test_resources import on_this_machine
 
@@ -212,13 +213,8 @@ def test_an_empty_secret_is_made_again_and_a_whole_one_never(tmp_path, monkeypat
 
 
 def test_hosts_speak_one_language_whatever_theirs_is():
-    done = subprocess.run(
-        ["sh"],
-        input=batch({"0": "echo $LC_ALL"}, "nonce").encode(),
-        capture_output=True,
-        env={"LANG": "de_DE.UTF-8", "LC_ALL": "de_DE.UTF-8"},
-    )
-    assert split(done.stdout, "nonce")["0"].text == "C\n"
+    with host_with(environment={"LANG": "de_DE.UTF-8", "LC_ALL": "de_DE.UTF-8", "PATH": "/usr/bin:/bin"}) as (host, _):
+        assert host.run_batch({"0": "echo $LC_ALL"})["0"].text == "C\n"
 
 
 def test_a_service_whose_start_cannot_be_read_is_not_called_up_to_date(cases):

@@ -15,8 +15,8 @@ from airavata_runbook.hosts import lock
 class Channel:
     """One connection's end: what the master answers, and when it is cut."""
 
-    def __init__(self, answer: bytes, complaint: bytes = b""):
-        self.answer, self.complaint, self.closed = answer, complaint, threading.Event()
+    def __init__(self, answer: bytes):
+        self.answer, self.closed = answer, threading.Event()
 
     def settimeout(self, seconds):
         pass
@@ -26,9 +26,6 @@ class Channel:
 
     def makefile(self, mode):
         return io.BytesIO(self.answer)
-
-    def makefile_stderr(self, mode):
-        return io.BytesIO(self.complaint)
 
     def recv(self, size) -> bytes:
         self.closed.wait()
@@ -43,7 +40,7 @@ def master(monkeypatch):
     """Gives its lock, the channels that it will open one after the other, and those that it has opened."""
     channels, opened = queue.Queue(), queue.Queue()
 
-    def start(script):
+    def start(script, data):
         channel = channels.get_nowait()
         opened.put(channel)
         return channel
@@ -68,7 +65,12 @@ def test_a_lock_is_tried_again_when_the_connection_is_cut_once_more_before_the_a
 
 @pytest.mark.parametrize(
     "channel, found",
-    [(Channel(b""), "the connection ended before an answer"), (Channel(b"", b"sh: flock: not found\n"), "sh: flock: not found")],
+    [
+        (Channel(b""), "the connection ended before an answer"),
+        (Channel(b"sh: flock: not found\n"), "sh: flock: not found"),
+        (Channel(b"cannot create\nRead-only file system\n"), "cannot create\nRead-only file system"),
+        (Channel(b"hel"), "hel"),
+    ],
 )
 def test_a_site_that_cannot_be_locked_is_not_worked_on(master, channel, found):
     site_lock, channels, _ = master

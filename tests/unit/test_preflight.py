@@ -9,6 +9,7 @@ import time
 from contextlib import closing, contextmanager
 from ipaddress import IPv4Interface
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -25,6 +26,7 @@ from airavata_runbook.engine.step import Target
 from airavata_runbook.errors import HostKeyRefused, HostUnreachable, SiteError, StepFailed
 from airavata_runbook.hosts import client as ssh_client
 from airavata_runbook.hosts import facts, known_hosts
+from airavata_runbook.hosts import host as host_module
 from airavata_runbook.hosts.host import Host, Result
 from airavata_runbook.hosts.snapshot import Fact, HostSnapshot
 from airavata_runbook.mirror.catalogue import MAINTAINER
@@ -483,6 +485,7 @@ class Answering:
     def __init__(self, monkeypatch, **changes: str):
         self.changes, self.scripts = changes, []
         monkeypatch.setattr(Host, "run", lambda host, script: self.run(host, script))
+        monkeypatch.setattr(Host, "check_forward", lambda *_: None)
 
     def run(self, host: Host, script: str) -> Result:
         self.scripts.append(host.name)
@@ -532,7 +535,9 @@ def test_facts_of_a_host_that_is_gone_are_not_kept(site, monkeypatch):
 )
 def test_a_user_who_cannot_become_root_is_told_as_that(monkeypatch, status, said):
     site = Site.load("lab-three")
-    monkeypatch.setattr(Host, "run", lambda host, script: Result(b"", status, said.encode()))
+    monkeypatch.setattr(Host, "_open", lambda host: SimpleNamespace(transport=None))
+    monkeypatch.setattr(host_module, "run_command", lambda *_: ([b"Welcome!\n"], [said.encode()], status))
+    monkeypatch.setattr(Host, "check_forward", lambda *_: None)
     findings = preflight.preflight(site)
     assert [(one.check, one.host) for one in findings] == [("sudo", "head"), ("sudo", "node-a"), ("sudo", "node-b")]
     assert said in findings[0].found and findings[0].needed == "root, or sudo without a password"

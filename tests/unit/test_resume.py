@@ -101,7 +101,7 @@ class Connected(StandIn):
         if self.stopped.wait(seconds):
             raise HostUnreachable("stopped by the user", where=f"host {self.name}")
 
-    def start(self, script: str):
+    def start(self, script: str, data: bytes):
         raise HostUnreachable("no channel", where=f"host {self.name}")  # no sshd of a step's own: files come from here
 
     def stop(self) -> None:

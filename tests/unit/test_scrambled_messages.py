@@ -98,7 +98,7 @@ def test_a_lost_lock_waits_for_its_own_shell_and_for_an_answer_but_not_for_anoth
 def test_a_fan_out_without_its_server_gives_the_reason():
     source, one = Remembers("source"), Remembers("one")
 
-    def lost(script):
+    def lost(*_):
         raise HostUnreachable("the connection was lost", where="host source")
 
     source.start, file = lost, Shared("/opt/a.deb", "a" * 64)

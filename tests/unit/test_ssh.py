@@ -1,8 +1,6 @@
 """A connection that is lost, whatever was under way: one error that names the host. On real hosts: tests/lab, tests/chaos."""
 
 import io
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -12,13 +10,14 @@ import pytest
 from airavata_runbook.errors import HostUnreachable
 from airavata_runbook.hosts.host import SESSIONS, Host
 from airavata_runbook.site import Site
+from tests.unit.ssh_server import host_with
 
 
 class CutChannel:
     """A channel of a connection that ends in the middle of a command."""
 
     def __init__(self):
-        self.sent, self.closed = b"", False
+        self.sent, self.answer, self.closed = b"", b"half an ans", False
 
     def settimeout(self, seconds):
         pass
@@ -32,10 +31,15 @@ class CutChannel:
     def shutdown_write(self):
         pass
 
-    def makefile(self, mode):
-        return io.BytesIO(b"half an ans")
+    def recv(self, size):
+        answer, self.answer = self.answer[:size], self.answer[size:]
+        return answer
 
-    makefile_stderr = makefile
+    def recv_stderr(self, size):
+        return b""
+
+    def makefile_stderr(self, mode):
+        return io.BytesIO()
 
     def recv_exit_status(self):
         return -1  # what paramiko says when there never was one
@@ -46,36 +50,14 @@ class CutChannel:
 
 def connection(open_session, active=True) -> SimpleNamespace:
     """Stands in for a Connection."""
-    transport = SimpleNamespace(open_session=open_session, is_active=lambda: active)
+    transport = SimpleNamespace(open_session=open_session, open_channel=refusing, is_active=lambda: active)
     return SimpleNamespace(transport=transport, active=active, close=lambda: None)
 
 
-class Working(CutChannel):
-    """A channel of a command that takes a moment. most: how many were open at a time."""
-
-    open, most, lock = 0, 0, threading.Lock()
-
-    def __init__(self):
-        super().__init__()
-        with Working.lock:
-            Working.open += 1
-            Working.most = max(Working.most, Working.open)
-
-    def recv_exit_status(self):
-        time.sleep(0.05)
-        return 0
-
-    def close(self):
-        with Working.lock:
-            Working.open -= 1
-
-
-def test_no_more_commands_run_at_a_time_than_a_server_lets(monkeypatch):
-    host = Host(Site.load("lab").master)
-    monkeypatch.setattr(host, "_open", lambda: connection(lambda timeout: Working()))
-    with ThreadPoolExecutor(30) as pool:
-        assert [result.status for result in pool.map(lambda _: host.run("true"), range(30))] == [0] * 30
-    assert 1 < Working.most <= SESSIONS < 10 and Working.open == 0
+def test_no_more_commands_run_at_a_time_than_a_server_lets():
+    with host_with() as (host, server), ThreadPoolExecutor(30) as pool:
+        assert [result.status for result in pool.map(lambda _: host.run("sleep 0.2"), range(30))] == [0] * 30
+    assert 1 < server.most <= SESSIONS < 10 and server.running == 0
 
 
 def test_a_session_that_is_refused_leaves_the_connection_to_the_others(monkeypatch):
@@ -90,25 +72,26 @@ def test_a_session_that_is_refused_leaves_the_connection_to_the_others(monkeypat
     assert host._connection is not None
 
 
-def test_a_connection_that_was_lost_earlier_takes_no_newer_one_with_it(monkeypatch):
-    host = Host(Site.load("lab").master)
-    newer = connection(lambda timeout: Working())
+def test_a_connection_that_was_lost_earlier_takes_no_newer_one_with_it():
+    with host_with() as (host, _):
+        newer = host._open()
 
-    def lost_meanwhile(timeout):
-        host._connection = newer  # another thread has connected again
-        raise EOFError
+        def lost_meanwhile(timeout):
+            host._connection = newer  # another thread has connected again
+            raise EOFError
 
-    host._connection = connection(lost_meanwhile)
-    with pytest.raises(HostUnreachable, match="was lost"):
-        host.run("true")
-    assert host._connection is newer and host.run("true").status == 0
+        connect, host._open = host._open, lambda: connection(lost_meanwhile)
+        with pytest.raises(HostUnreachable, match="was lost"):
+            host.run("true")
+        host._open = connect
+        assert host._connection is newer and host.run("true").status == 0
 
 
-def refusing(timeout):
+def refusing(*_, **__):
     raise paramiko.SSHException("the transport is dead")
 
 
-@pytest.mark.parametrize("what", ["run", "send", "run, no channel", "send, no channel"])
+@pytest.mark.parametrize("what", ["run", "send", "start", "forward", "run, no channel", "send, no channel", "start, no channel"])
 def test_a_lost_connection_is_one_error_that_names_the_host(monkeypatch, tmp_path, what):
     host, channel = Host(Site.load("lab").master), CutChannel()
     opened = refusing if "no channel" in what else lambda timeout: channel
@@ -117,7 +100,11 @@ def test_a_lost_connection_is_one_error_that_names_the_host(monkeypatch, tmp_pat
     with pytest.raises(HostUnreachable, match="the SSH connection was lost") as lost:
         if what.startswith("send"):
             host.send(tmp_path / "file", "/opt/file")
+        elif what.startswith("start"):
+            host.start("true")
+        elif what == "forward":
+            host.forward(1)
         else:
             host.run("true")
     assert lost.value.where == "host master" and lost.value.remedy
-    assert channel.closed or "no channel" in what
+    assert channel.closed or "no channel" in what or what == "forward"
