@@ -100,6 +100,8 @@ MOVES = re.compile(
 Picture = dict[str, dict[str, str]]  # section → what → how it is
 BREATHING = ("Event", "Lease", "Node", "Pod")  # kinds that a cluster writes to by itself; of these only the specification counts
 
+SHELL_STARTED = "the-script-begins-here"
+
 
 def over_ssh(site: Site, name: str, script: str, timeout: int = 120) -> str:
     """What a script prints that root runs on a host; not through the runbook's own connection."""
@@ -124,11 +126,12 @@ def over_ssh(site: Site, name: str, script: str, timeout: int = 120) -> str:
             "sh",
             "-s",
         ],
-        input=script.encode(),
+        input=f"echo {SHELL_STARTED}\n{script}".encode(),
         capture_output=True,
         timeout=timeout,
     )
-    return done.stdout.decode(errors="surrogateescape")
+    # What a login shell prints comes before.
+    return done.stdout.decode(errors="surrogateescape").partition(f"{SHELL_STARTED}\n")[2]
 
 
 def cut_connections(site: Site, name: str) -> None:

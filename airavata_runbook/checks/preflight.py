@@ -6,7 +6,6 @@ A site leaves a check out by its name (`ignore_checks`); it is then run and its 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
@@ -91,12 +90,10 @@ def _snapshot(session: Session, host: Host) -> HostSnapshot:
 
 
 def _connections(hosts: Iterable[Host]) -> Iterator[Finding]:
-    for host in hosts:
-        if host.node.ssh.legacy:  # nothing else is asked of a connection
-            with closing(host.start("true")) as channel:
-                for check in CHECKS:
-                    if isinstance(check, ConnectionCheck):
-                        yield from _findings(check.name, host.name, partial(check.find, host.node, channel.get_transport()))
+    for host in (one for one in hosts if one.node.ssh.legacy):  # nothing is asked of the connections of others
+        for check in CHECKS:
+            if isinstance(check, ConnectionCheck):
+                yield from _findings(check.name, host.name, partial(check.find, host.node, host.transport))
 
 
 def _forbidden(site: Site, host: Host) -> ForwardForbidden | None:

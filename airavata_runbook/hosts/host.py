@@ -49,6 +49,11 @@ class Host:
         nonce = _nonce()
         return self._exchange(self._command(), nonce, [BytesIO(frame.framed(script, nonce))], timeout)
 
+    @property
+    def transport(self) -> paramiko.Transport:
+        """The open SSH connection, for what was negotiated. Raises HostUnreachable."""
+        return self._open().transport
+
     def connect_in_background(self) -> None:
         """Start connecting and return; the next use of the host waits for it, and raises its error."""
 

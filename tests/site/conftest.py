@@ -16,6 +16,13 @@ from airavata_runbook.site import Site
 from tests.full_picture import over_ssh, pictures
 from tests.labs import COMMAND, PROJECT, lab_hosts, site_like_lab
 
+NOISE = """export LANG=de_DE.UTF-8
+echo "Welcome to $(hostname)!"
+echo "You have mail." >&2
+printf "no line end here"
+umask 077
+"""
+
 
 def runbook(*words: str) -> subprocess.CompletedProcess:
     """Run the command line as a user does."""
@@ -56,6 +63,8 @@ def site_file(tmp_path_factory):
 @pytest.fixture(scope="session")
 def site(site_file):
     loaded = Site.load(site_file)
+    for node in loaded.nodes:  # as conda, neofetch, cloud images and mail notices do
+        over_ssh(loaded, node.name, f"cat > ~{node.ssh.user}/.bashrc <<'END'\n{NOISE}END\n")
     yield loaded
     session_of(loaded).close()
 

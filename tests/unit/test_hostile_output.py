@@ -347,7 +347,7 @@ LEASE = (b'{"PublicIP":"10.0.0.1","BackendType":"vxlan"}', b"/flannel/subnets/10
 
 
 def test_leases_are_read_or_refused_by_their_key():
-    assert etcd.parse_leases([LEASE], "/flannel/subnets/") == {"10.0.0.1": "10.244.5.0/24"}
+    assert etcd.parse_leases([LEASE], "/flannel/subnets/") == {"10.0.0.1": etcd.Lease("10.244.5.0/24", "")}
     value, key = LEASE
     bad = [value[:cut] for cut in range(len(value))] + [
         b"null",

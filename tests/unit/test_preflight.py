@@ -603,7 +603,13 @@ def of_file(check: str, **changes) -> dict[str, str]:
     return {one.found.partition(": ")[0]: one.found for one in offline(site) if one.check == check}
 
 
-@pytest.mark.parametrize("password", ["", "x" * 73, "é" * 37])
+def test_an_empty_password_of_the_registry_is_found(tmp_path):
+    (tmp_path / "password").touch(0o600)
+    found = of_file("sources", **{"registry.password": f"file:{tmp_path / 'password'}"})
+    assert "a secret is empty" in found["registry.password"]
+
+
+@pytest.mark.parametrize("password", ["x" * 73, "é" * 37])
 def test_a_password_that_the_registry_cannot_have_is_found(tmp_path, password):
     (tmp_path / "password").write_text(password)
     (tmp_path / "password").chmod(0o600)

@@ -7,7 +7,7 @@ import pytest
 
 from airavata_runbook import kernel_env
 from airavata_runbook.engine.step import step
-from airavata_runbook.errors import HostUnreachable, StepFailed
+from airavata_runbook.errors import HostUnreachable, SiteError, StepFailed
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.resources import Absent, Cleared
 from airavata_runbook.run import reset
@@ -134,3 +134,28 @@ def test_ctrl_c_stops_a_reset_before_its_next_step_and_keeps_what_was_done(hosts
     assert record(hosts)["outcome"] == "stopped"
     assert [one["title"] for one in record(hosts)["chapters"][0]["steps"]] == ["Long work"]
     assert signal.getsignal(signal.SIGINT)
+
+
+def test_a_host_that_is_removed_is_drained_first_and_forgotten_last(hosts, monkeypatch, tmp_path, capsys):
+    site = Site.load(SITE, {"airavata.storage_node": "head"})
+    open_session(monkeypatch, site, hosts)
+    record, order = tmp_path / "site.json", []
+
+    def note(what):
+        return lambda session, address: order.append((what, address, (hosts["other"].root / "first").exists()))
+
+    monkeypatch.setattr(reset, "RECORD", str(record))
+    monkeypatch.setattr(reset.node_removal, "drain", note("drain"))
+    monkeypatch.setattr(reset.node_removal, "forget", note("forget"))
+    reset.remove(site, "other", yes=True)
+    assert order == [("drain", "192.0.2.12", True), ("forget", "192.0.2.12", False)]
+    assert (hosts["head"].root / "first").exists(), "the other hosts stay as they are"
+    assert json.loads(record.read_text())["hosts"] == {"192.0.2.11": "head"}
+    assert "delete other from the site file" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("host", "role"), [("head", "the master, the registry's host"), ("other", "the databases' host")])
+def test_a_host_that_the_others_need_is_not_removed(hosts, host, role):
+    with pytest.raises(SiteError, match="cannot be removed") as refused:
+        reset.remove(SITE, host, yes=True)
+    assert refused.value.found == role and (hosts[host].root / "first").exists()
