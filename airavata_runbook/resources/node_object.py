@@ -1,11 +1,11 @@
 """The Node object of a host in the cluster: a running kubelet registers only when it starts."""
 
-import time
 from dataclasses import dataclass
 
 from airavata_runbook.cluster.kube import ApiError
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
-from airavata_runbook.errors import NotYet, StepFailed
+from airavata_runbook.errors import NotYet
+from airavata_runbook.resources.service import restart
 
 DEADLINE = 60.0  # seconds for a kubelet to register after its start; 4 were measured
 
@@ -44,14 +44,4 @@ class NodeObject(ApiResource):
         )
 
     def _restart(self, context: Context) -> None:
-        result = context.host.run("systemctl restart kubelet")
-        end = time.monotonic() + DEADLINE
-        while result.status or not self.ask(context):
-            if result.status or time.monotonic() > end:
-                raise StepFailed(
-                    "the kubelet did not register its node",
-                    found=result.last_lines if result.status else f"no node {self.name} after {DEADLINE:.0f} s",
-                    remedy="journalctl -u kubelet",
-                    retryable=True,
-                )
-            context.host.pause(0.2)
+        restart(context, "kubelet", lambda: "" if self.ask(context) else f"no node {self.name}", DEADLINE)

@@ -1,12 +1,11 @@
 """The pod network of a host as it is now: flannel's interface, and a route to the subnet of every other host."""
 
-import time
 from dataclasses import dataclass
 
 from airavata_runbook.cluster import etcd
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
-from airavata_runbook.errors import StepFailed
 from airavata_runbook.resources.etcd_key import ask_etcd
+from airavata_runbook.resources.service import restart
 
 DEADLINE = 30.0  # seconds for flanneld to set up the interface and its routes
 # A deleted flannel.1 is made anew by flanneld with another MAC and without routes; only a restart sets them up.
@@ -64,15 +63,7 @@ class PodNetwork(ApiResource):
         return missing
 
     def _restart(self, context: Context) -> None:
-        result = context.host.run("systemctl restart flanneld")
-        end = time.monotonic() + DEADLINE
-        while result.status or (missing := self._missing(context.host.run(LOOK).text, etcd.leases(context.session))):
-            if result.status or time.monotonic() > end:
-                raise StepFailed(
-                    "flanneld did not set up the pod network",
-                    found=result.last_lines if result.status else "; ".join(missing),
-                    needed=f"within {DEADLINE:.0f} s",
-                    remedy="journalctl -u flanneld",
-                    retryable=True,
-                )
-            context.host.pause(0.2)
+        def missing() -> str:
+            return "; ".join(self._missing(context.host.run(LOOK).text, etcd.leases(context.session)))
+
+        restart(context, "flanneld", missing, DEADLINE)

@@ -1,6 +1,7 @@
 """A systemd service that is enabled, running, and started after the last change of every file that it reads."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -69,6 +70,27 @@ class Service:
             shown="\n".join(commands),
             touches=frozenset({f"service {self.name}"}),
         )
+
+
+def restart(context: Context, name: str, missing: Callable[[], str], deadline: float) -> None:
+    """Restart a service, then wait until `missing` returns "": before that, what is not there yet. deadline: seconds.
+
+    Raises StepFailed.
+    """
+    result = context.host.run(f"systemctl restart {quote(name)}")
+    found = result.last_lines if result.status else missing()
+    end = time.monotonic() + deadline
+    while found:
+        if result.status or time.monotonic() > end:
+            raise StepFailed(
+                f"a restart of {name} did not help",
+                found=found,
+                needed=f"that it works within {deadline:.0f} s",
+                remedy=f"journalctl -u {name}",
+                retryable=True,
+            )
+        context.host.pause(0.2)
+        found = missing()
 
 
 def parse(text: str, where: str) -> tuple[dict[str, str], dict[str, float]]:

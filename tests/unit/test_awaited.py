@@ -11,6 +11,7 @@ from airavata_runbook.cluster.kube import ApiError
 from airavata_runbook.engine.resource import Context, Found
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.resources import EtcdStore, NodeObject, PodNetwork
+from airavata_runbook.resources.service import restart
 
 OWN, OTHER = "10.98.0.11", "10.98.0.12"
 LEASES = {OWN: Lease("10.244.28.0/24", "aa:bb:cc:00:00:01"), OTHER: Lease("10.244.71.0/24", "aa:bb:cc:00:00:02")}
@@ -84,6 +85,22 @@ def test_a_plan_knows_that_an_api_server_that_is_down_cannot_be_asked():
         NodeObject(OWN).ask(node(0, planning=True))
     with pytest.raises(ApiError):
         NodeObject(OWN).ask(node(0))
+
+
+def test_a_restart_that_does_not_help_says_what_is_still_missing():
+    host = SimpleNamespace(run=lambda script: SimpleNamespace(status=0), pause=lambda seconds: None)
+    left = iter(["no node", "no node", ""])
+    restart(Context(host, None), "kubelet", lambda: next(left), 60)  # it was awaited
+    with pytest.raises(StepFailed) as caught:
+        restart(Context(host, None), "kubelet", lambda: "no node", 0)
+    assert caught.value.found == "no node" and caught.value.remedy == "journalctl -u kubelet"
+
+
+def test_a_restart_that_fails_shows_what_systemctl_printed():
+    host = SimpleNamespace(run=lambda script: SimpleNamespace(status=1, last_lines="Unit kubelet.service is masked."))
+    with pytest.raises(StepFailed) as caught:
+        restart(Context(host, None), "kubelet", lambda: "", 60)
+    assert caught.value.found == "Unit kubelet.service is masked."
 
 
 @pytest.mark.parametrize("planning", [True, False])
