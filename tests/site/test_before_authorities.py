@@ -46,9 +46,12 @@ def make_earlier_layout(site) -> None:
 kubectl --cache-dir /tmp/kubectl --kubeconfig /etc/kubernetes/super-admin.conf delete clusterrolebinding \
     airavata-runbook:cluster-admins airavata-runbook:kubelet-client
 sed -i '{OLD_PATHS}' /etc/etcd/etcd.conf /etc/kubernetes/apiserver
-systemctl restart etcd kube-apiserver
+systemctl kill --signal=KILL kube-apiserver  # it would wait for requests that etcd no longer answers
+systemctl restart etcd
+systemctl restart kube-apiserver
 rm -rf /etc/kubernetes/super-admin.conf {PKI}/super-admin.* """
         + " ".join(f"{PKI}/{name}" for name in NEW if name != "etcd"),
+        timeout=300,
     )
     for name in session.hosts:
         over_ssh(
