@@ -58,6 +58,8 @@ def found(site, session, tmp_path_factory) -> list[Credential]:
             if b"SPLIT" in both:
                 cert, key = both.split(b"SPLIT\n")
                 where = "the master" if host is session.master else "each worker"
+                if stem.startswith(site.registry.root):
+                    where = "the registry's host"
                 pairs[stem.removeprefix(f"{PKI}/"), where, host.name] = cert, key
     for secret in session.kube().core.list_secret_for_all_namespaces().items:
         if "tls.key" in (secret.data or {}):
@@ -177,7 +179,7 @@ def as_server(one: Credential, site, authorities: dict[str, bytes], certificates
         "etcd": [(authorities[ETCD_CA], name) for name in ("127.0.0.1", master)],
         "API server": [(cluster, name) for name in ("127.0.0.1", "kubernetes.default.svc")],
         "registry": [(services, site.registry.name)],
-        "node ports": [(services, master)],
+        "node ports": [(services, str(node.address)) for node in site.nodes],
     }
     for node in site.nodes:
         own = "its host's" if node.name == one.host else "another host's"
