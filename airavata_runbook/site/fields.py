@@ -169,7 +169,7 @@ Digest = Annotated[str, text(r"^sha256:[0-9a-f]{64}$", "a digest: sha256: and 64
 Fingerprint = Annotated[str, text(r"^SHA256:[A-Za-z0-9+/]{43}=?$", "a fingerprint as ssh-keygen -lf prints it: SHA256:…")]
 Prefix = Annotated[  # kube-apiserver's --etcd-prefix
     str,
-    text(r"^(/[a-z0-9-]+)+$", "a key such as /kube-centos/network"),
+    text(r"^(/[a-z0-9-]+(\.[a-z0-9-]+)*)+$", "a key such as /kube-centos/network"),
     not_matching("^/registry(/|$)", "a key of its own; below /registry the API server keeps Kubernetes' objects"),
 ]
 Bridge = Annotated[str, text(r"^[a-z][a-z0-9]{0,9}$", "a letter and at most nine letters and digits")]

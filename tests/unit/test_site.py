@@ -145,3 +145,10 @@ def test_a_file_without_exactly_one_site_is_refused(tmp_path, text):
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(SiteError, match="bad.yaml"):
         Site.load(tmp_path / "bad.yaml")
+
+
+def test_flannels_own_default_prefix_is_accepted():
+    assert Site.load("lab", {"network.etcd_prefix": "/coreos.com/network"}).network.etcd_prefix == "/coreos.com/network"
+    for prefix in ("/../network", "/./network", "/a..b", "/.hidden"):
+        with pytest.raises(SiteError, match="needs a key such as"):
+            Site.load("lab", {"network.etcd_prefix": prefix})
