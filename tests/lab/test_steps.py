@@ -178,7 +178,8 @@ def test_a_closed_session_leaves_no_thread_forward_or_connection(site):
         session.hosts["two"].run("true")
         session.hosts["two"].forward(22)
     session.close()
-    assert set(threading.enumerate()) == threads and sockets() == open_before
+    # None is new; one of a connection that an earlier test saw refused may have ended since.
+    assert set(threading.enumerate()) <= threads and sockets() <= open_before
     assert session_of(site) is not session and on(site, "two", "echo again") == "again"
 
 
