@@ -52,7 +52,7 @@ def found(site, session, tmp_path_factory) -> list[Credential]:
     folder = tmp_path_factory.mktemp("pairs")
     pairs = {}
     for host in session.hosts.values():
-        listed = host.run(f"find {PKI} /etc /opt /var/lib /root -xdev -name '*.key' -type f 2>/dev/null | sort -u").text.split()
+        listed = host.run("find / -xdev -name '*.key' -type f 2>/dev/null | sort -u").text.split()
         for stem in (path.removesuffix(".key") for path in listed):
             both = host.run(f"cat {stem}.crt 2>/dev/null && echo SPLIT && cat {stem}.key").stdout
             if b"SPLIT" in both:
