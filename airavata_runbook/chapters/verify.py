@@ -47,12 +47,11 @@ def nodes(session: Session) -> Rows:
     names = {str(node.address): node.name for node in everywhere(session.site)}
     missing = {name: node_missing(session, address) for address, name in names.items()}
     _fail_on("nodes are not Ready", [f"{name}: {why}" for name, why in missing.items() if why])
-    listed = session.kube().core.list_node().items
-    _fail_on("nodes need a decision of yours", [line for one in listed for line in undecided(one, names)])
-    read = session.kube().core.read_node
+    listed = {node.metadata.name: node for node in session.kube().core.list_node().items}
+    _fail_on("nodes need a decision of yours", [line for node in listed.values() for line in undecided(node, names)])
     return [
         ["node", "host", "kubelet", "state"],
-        *([address, name, read(address).status.node_info.kubelet_version, "Ready"] for address, name in names.items()),
+        *([address, name, listed[address].status.node_info.kubelet_version, "Ready"] for address, name in names.items()),
     ]
 
 

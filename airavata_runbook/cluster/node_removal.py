@@ -1,7 +1,7 @@
 """Taking a node out of the cluster: its pods move to other nodes first, its object and its lease go last."""
 
 from airavata_runbook.cluster import etcd
-from airavata_runbook.cluster.kube import ApiError
+from airavata_runbook.cluster.readiness import node_exists
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.errors import StepFailed
 
@@ -10,7 +10,7 @@ DEADLINE = 300  # seconds for all pods to move; a PodDisruptionBudget lets them 
 
 def drain(session: Session, address: str) -> None:
     """Move the pods of the node `address` to others; nothing where it is no node any more. Raises StepFailed."""
-    if not _exists(session, address):
+    if not node_exists(session, address):
         return
     # The cache of the API's resources that kubectl writes goes with its folder.
     script = (
@@ -30,18 +30,8 @@ def drain(session: Session, address: str) -> None:
 
 def forget(session: Session, address: str) -> None:
     """Delete the node's object and its lease of a pod subnet."""
-    if _exists(session, address):
+    if node_exists(session, address):
         session.kube().core.delete_node(address)
     if lease := etcd.leases(session).get(address):
         with etcd.client(session) as client:
             client.delete(f"{session.site.network.etcd_prefix}/subnets/{lease.subnet.replace('/', '-')}")
-
-
-def _exists(session: Session, address: str) -> bool:
-    try:
-        session.kube().core.read_node(address)
-    except ApiError as error:
-        if error.status == 404:
-            return False
-        raise
-    return True

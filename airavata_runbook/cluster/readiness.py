@@ -20,6 +20,17 @@ def api_server_missing(session: Session) -> str:
     return _read("ConfigMap extension-apiserver-authentication", session, _api_server)
 
 
+def node_exists(session: Session, name: str) -> bool:
+    """Whether the API server has the Node object. Raises ApiError for any other reply than yes or no."""
+    try:
+        session.kube().core.read_node(name)
+    except ApiError as error:
+        if error.status == 404:
+            return False
+        raise
+    return True
+
+
 def node_missing(session: Session, name: str) -> str:
     """Why a node is not Ready."""
     return _read(f"node {name}", session, lambda client: _node(client, name))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from airavata_runbook.cluster.kube import ApiError
+from airavata_runbook.cluster.readiness import node_exists
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet
 from airavata_runbook.resources.service import restart
@@ -23,14 +24,11 @@ class NodeObject(ApiResource):
     def ask(self, context: Context) -> bool:
         """Whether the API server has the object."""
         try:
-            context.session.kube().core.read_node(self.name)
-        except ApiError as error:
-            if error.status == 404:
-                return False
+            return node_exists(context.session, self.name)
+        except ApiError:
             if context.planning:
                 raise NotYet("the API server answers") from None
             raise
-        return True
 
     def change(self, found: Found, context: Context) -> Change | None:
         if "service kubelet" in context.touched or found.answered():
