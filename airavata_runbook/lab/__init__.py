@@ -24,12 +24,13 @@ HEADER = ["NAME", "STATE", "ADDRESS", "USER", "PID"]
 def up(site: Site) -> list[LabHost]:
     """Boot all hosts of the lab in parallel and return them; a host that is running is left as it is.
 
-    A host that crashed or was powered off boots from the disk it had. Raises CannotBuild with all problems of this machine
-    before anything is created.
+    A host that crashed or was powered off, or is on its way there, boots from the disk it had. Raises CannotBuild with all
+    problems of this machine before anything is created.
     """
     hosts, lab = lab_hosts(site), lab_settings(site)
     with _locked(site):
         _crash_without_bridge(hosts, lab.bridge)
+        _in_parallel(hosts, _finish_poweroff)
         starting = [host for host in hosts if host.state != "running"]
         if not starting:
             _in_parallel(hosts, LabHost.wait)
@@ -88,6 +89,12 @@ def _crash_without_bridge(hosts: list[LabHost], bridge: str) -> None:
     running = [host for host in hosts if host.pid]
     if running and not any(link.name == bridge for link in network.links()):
         _in_parallel(running, LabHost.crash)
+
+
+def _finish_poweroff(host: LabHost) -> None:
+    """Wait for the end of a host that is powering off: it would be taken for running, and be off a moment later."""
+    if host.is_stopping:
+        host.poweroff()
 
 
 def _removed_from_site(site: Site) -> list[LabHost]:

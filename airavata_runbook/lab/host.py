@@ -68,6 +68,15 @@ class LabHost:
         return "running" if self.pid else "off" if self._image_file.exists() else "absent"
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether the host is on its way to power off or restart, asked from outside: sshd may have ended already."""
+        init = processes.first_child(supervisor) if (supervisor := self.pid) else None
+        if init is None:
+            return False
+        ask = ["nsenter", f"--target={init}", "--mount", "--pid", "--root", "systemctl", "is-system-running"]
+        return subprocess.run(ask, capture_output=True, check=False).stdout.strip() == b"stopping"
+
+    @property
     def foreign_state_dir(self) -> Path | None:
         """The state folder of another lab that has a running host of this one's bridge and name."""
         for words in processes.command_lines(self.machine):

@@ -240,6 +240,16 @@ def test_poweroff_keeps_the_disk(labs):
     assert not answers("10.97.0.12", 7070)  # the firewall came back with the host
 
 
+def test_up_boots_a_host_that_is_still_powering_off(labs):
+    opened, _ = labs
+    before = boot_time(opened, "one")
+    output(opened, "one", "systemd-run --quiet --property=ExecStop='/bin/sleep 4' sleep 999; systemctl --no-block poweroff")
+    assert lab_host(opened, "one").state == "running"  # its services take four seconds to stop
+    lab.up(opened)
+    time.sleep(5)
+    assert lab_host(opened, "one").state == "running" and boot_time(opened, "one") != before
+
+
 def test_up_recovers_from_a_crash_and_a_killed_supervisor(labs):
     opened, _ = labs
     before = boot_time(opened, "one"), boot_time(opened, "two")
