@@ -94,6 +94,8 @@ def _secret_data(target: Target, stack: Stack) -> dict[str, dict[str, bytes]]:
     found = {
         name: {key: vault.secret(reference).encode() for key, reference in keys.items()} for name, keys in stack.secrets.items()
     }
+    for name, keys in stack.files.items():
+        found[name] = {key: vault.content(reference) for key, reference in keys.items()}
     for name in stack.certificates:
         if f"{SERVICES}/{name}.crt" in planned:
             raise NotYet(f"{SERVICES}/{name}.crt is issued")

@@ -22,6 +22,7 @@ from airavata_runbook.pki.htpasswd import htpasswd_entry
 from airavata_runbook.pki.problem import Problem
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Certificate, ImageSource, Ssh
+from airavata_runbook.site.stack_file import file_names
 
 PARALLEL = 8  # registries contacted at a time
 LARGEST = 16 << 20  # bytes of a file that is read whole
@@ -52,7 +53,11 @@ def check_references(site: Site, registries: bool = False) -> Iterator[CheckedRe
     user = site.registry.user
     yield _secret(site, "registry.password", site.registry.password, lambda value: htpasswd_entry(user, value, rounds=4))
     for name, reference in site.airavata.secrets.items():
-        yield _secret(site, f"airavata.secrets.{name}", reference)
+        field = f"airavata.secrets.{name}"
+        if name in file_names(site.airavata):
+            yield _checked(field, reference, "found", session_of(site).vault.content, reference)
+        else:
+            yield _secret(site, field, reference)
     if site.registry.certificate:
         yield from _certificate(site, site.registry.certificate)
     own = site.airavata.images

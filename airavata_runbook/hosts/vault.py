@@ -24,6 +24,7 @@ from airavata_runbook.wellknown import PKI, SECRETS
 
 VALUE = "correct the value that the reference names"  # the remedy for a secret that is not generated
 MASK_LENGTH = 6  # characters; a shorter value is not masked, because it is part of many words
+LARGEST = 1_000_000  # bytes of a secret's file; an object of Kubernetes holds 1 MiB in all (Secret documentation)
 
 
 class Vault:
@@ -91,6 +92,13 @@ class Vault:
         self._values.add(value)
         return value
 
+    def content(self, reference: str) -> bytes:
+        """The content of the file behind a file: reference, as it is. Raises SiteError, among others when it is empty."""
+        content = _from_file(reference.partition(":")[2])
+        if not content:
+            raise SiteError("a secret is empty", where=reference, needed="a file with content", remedy=VALUE)
+        return content
+
     def mask(self, text: str) -> str:
         """`text` without the secrets that this process has read so far, plain, in base64, JSON-escaped or URL-encoded."""
         for value in sorted((value for value in self._values if len(value) >= MASK_LENGTH), key=len, reverse=True):
@@ -148,6 +156,8 @@ def _from_file(name: str) -> bytes:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):  # a pipe that nobody writes to would be waited for without end
             raise OSError("not a regular file")
+        if path.stat().st_size > LARGEST:
+            raise OSError(f"larger than {LARGEST} bytes, which a Secret cannot hold")
         content = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: an invalid file name
         raise SiteError("a secret's file is unreadable", where=f"file:{name}", found=str(error)) from None

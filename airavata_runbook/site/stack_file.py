@@ -45,10 +45,14 @@ class Part(Model):
 
 
 class Contents(Model):
-    """stack.yaml. secrets: Secret → key → `generated:NAME`, which a site can override, or `site:NAME`, which it has to set."""
+    """stack.yaml. secrets: Secret → key → `generated:NAME`, which a site can override, or `site:NAME`, which it has to set.
+
+    files: Secret → key → NAME, of contents that are not text; a site can set each to a file.
+    """
 
     namespace: Name | None = None
     secrets: dict[Name, dict[str, str]] = {}
+    files: dict[Name, dict[str, Name]] = {}
     components: list[Part] = Field(min_length=1)
 
 
@@ -104,11 +108,17 @@ def shown(path: Path, root: Path) -> str:
     return str(path.relative_to(root.parent.parent))
 
 
+def file_names(airavata: Airavata) -> set[str]:
+    """The names under airavata.secrets whose value is a file of any content, not text."""
+    return {name for keys in read(FOLDER / airavata.stack).files.values() for name in keys.values()}
+
+
 def unknown_names(airavata: Airavata) -> list[str]:
     """Names under the site's airavata.images and airavata.secrets that nothing in its stack uses: typing errors."""
     contents = read(FOLDER / airavata.stack)
     images = {part.image for part in contents.components} | set(OTHER_IMAGES)
     secrets = {reference.partition(":")[2] for keys in contents.secrets.values() for reference in keys.values()}
+    secrets |= file_names(airavata)
     return [
         f"{field}.{name}: unknown in the stack {airavata.stack}; {nearest(name, sorted(known))}"
         for field, names, known in (("airavata.images", airavata.images, images), ("airavata.secrets", airavata.secrets, secrets))

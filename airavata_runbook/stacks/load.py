@@ -45,7 +45,8 @@ class LeftOut:
 class Stack:
     """A stack for one site. components: in the order in which they start.
 
-    They require: folders, (path, uid) on the storage node; secrets, Secret → key → reference for the vault;
+    They require: folders, (path, uid) on the storage node; secrets, Secret → key → reference for the vault; files, likewise,
+    of contents that are not text, where the site gives them;
     certificates, Secret → subject (keys tls.crt, tls.key, ca.crt); and a Secret `registry` to pull images with.
     """
 
@@ -54,6 +55,7 @@ class Stack:
     left_out: tuple[LeftOut, ...]
     folders: tuple[tuple[str, int], ...]
     secrets: Mapping[str, Mapping[str, str]]
+    files: Mapping[str, Mapping[str, str]]
     certificates: Mapping[str, Subject]
 
 
@@ -74,6 +76,10 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
     secrets = {name: _references(keys, site) for name, keys in contents.secrets.items()}
     if problems := _not_given(components, secrets):
         raise invalid(root, problems)
+    given = site.airavata.secrets
+    files = {
+        name: {key: given[source] for key, source in keys.items() if source in given} for name, keys in contents.files.items()
+    }
     used = {name for component in components for manifest in component.objects for name in secrets_of(manifest)}
     return Stack(
         namespace,
@@ -81,6 +87,7 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
         left_out,
         tuple(_folders(parts, site).items()),
         {name: keys for name, keys in secrets.items() if name in used},
+        {name: keys for name, keys in files.items() if name in used and keys},
         {f"{part.name}-tls": _subject(part, site, namespace) for part in parts if part.certificate},
     )
 

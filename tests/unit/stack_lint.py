@@ -39,7 +39,7 @@ class _Known:
 def lint(stack: Stack, site: Site) -> list[str]:
     """All problems, one line each with component, object, field, what was found and what is needed."""
     sources: dict[tuple[str, str], Collection[str]] = {("Secret", "registry"): (".dockerconfigjson",)}
-    sources |= {("Secret", name): keys for name, keys in stack.secrets.items()}
+    sources |= {("Secret", name): keys for name, keys in (*stack.secrets.items(), *stack.files.items())}
     sources |= {("Secret", name): TLS_FILES for name in stack.certificates}
     services = {"kubernetes": {443}}
     objects = [(component, data) for component in stack.components for data in component.objects]
@@ -124,7 +124,9 @@ def _volume(field: str, volume: dict, data: dict, known: _Known) -> Iterator[str
     for source, (kind, naming) in VOLUME_SOURCES.items():
         if source in volume:
             wanted = [item["key"] for item in volume[source].get("items", [])]
-            yield from _source(f"{field}.{source}", kind, volume[source].get(naming), wanted, known)
+            name = volume[source].get(naming)
+            if (kind, name) in known.sources or not volume[source].get("optional"):
+                yield from _source(f"{field}.{source}", kind, name, wanted, known)
     if "hostPath" in volume:
         if volume["hostPath"]["path"] not in known.folders:
             yield (

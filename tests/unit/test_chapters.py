@@ -123,7 +123,7 @@ def test_what_a_site_file_points_to_is_looked_at_before_anything_is_touched(site
                 "portal": {"archive": str(broken)},
                 "gfac": {"build": "/nowhere/gfac"},
             },
-            "airavata.secrets": {"airavata-server": f"file:{loose}"},
+            "airavata.secrets": {"airavata-server": f"file:{loose}", "credential-store-keystore": "file:/nowhere/keystore"},
         },
     )
     found = [one.found for one in offline(wrong) if one.check == "sources"]
@@ -133,6 +133,7 @@ def test_what_a_site_file_points_to_is_looked_at_before_anything_is_touched(site
         "airavata.images.gfac",
         "airavata.images.portal",
         "airavata.secrets.airavata-server",
+        "airavata.secrets.credential-store-keystore",
         "registry.certificate",
         "registry.password",
         "ssh.key",

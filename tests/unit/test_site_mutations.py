@@ -298,7 +298,12 @@ VALUES = [
         {"mariadb-rot": "env:X"},
         "airavata.secrets.mariadb-rot: unknown in the stack classic; did you mean 'mariadb-root'?",
     ),
-    ("airavata.secrets", {"x": "env:X"}, "known: airavata-server, mariadb-airavata"),
+    ("airavata.secrets", {"x": "env:X"}, "known: airavata-server, credential-store-keystore, mariadb-airavata"),
+    (
+        "airavata.secrets",
+        {"credential-store-keystore": "env:KEYSTORE"},
+        "airavata.secrets.credential-store-keystore: needs file:PATH, since it is not text (found env:KEYSTORE)",
+    ),
     ("airavata.namespace", "kube-system", "the prefix kube- is reserved for Kubernetes (found 'kube-system')"),
     ("nodes.1.name", "localhost", "every host's own loopback name"),
     ("registry.name", "localhost", "every host's own loopback name"),

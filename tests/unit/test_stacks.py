@@ -11,7 +11,7 @@ from airavata_runbook import Site
 from airavata_runbook.errors import SiteError
 from airavata_runbook.mirror.recipes import BY_NAME
 from airavata_runbook.site.stack_file import FOLDER
-from airavata_runbook.stacks import load
+from airavata_runbook.stacks import load, secrets_of
 from airavata_runbook.stacks.render import MARK
 from tests.unit.stack_lint import lint
 
@@ -52,7 +52,7 @@ def lab(**airavata) -> Site:
     return Site.load({**data, "airavata": {**data["airavata"], **airavata}})
 
 
-def three() -> Site:
+def three(**airavata) -> Site:
     """Another site: three hosts, other networks, names and ports, and Airavata's own images for all."""
     return Site.load(
         {
@@ -73,6 +73,7 @@ def three() -> Site:
                 "api_node_port": 31930,
                 "images": dict.fromkeys(OWN, ARCHIVE),
                 "secrets": PROPERTIES,
+                **airavata,
             },
         }
     )
@@ -247,6 +248,15 @@ def test_secrets_are_references_which_a_site_may_replace():
     assert load(three(), images(three())).secrets["airavata-server"] == {
         "airavata-server.properties": "file:airavata-server.properties"
     }
+
+
+def test_a_keystore_is_a_file_of_any_content_that_only_the_credential_store_sees():
+    assert not load(three(), images(three())).files
+    site = three(secrets=PROPERTIES | {"credential-store-keystore": "file:airavata.jks"})
+    stack = load(site, images(site))
+    assert stack.files == {"credential-store": {"keystore": "file:airavata.jks"}}
+    users = [name for name, one in objects(stack, "Deployment").items() if "credential-store" in secrets_of(one)]
+    assert users == ["credential-store"] and not lint(stack, site)
 
 
 def test_changed_settings_reach_the_pods(tmp_path):

@@ -1,7 +1,9 @@
 """What of the master's keys and secrets this machine remembers, and for how long."""
 
+import base64
 import http.server
 import os
+import shlex
 import ssl
 import sys
 import threading
@@ -14,6 +16,8 @@ from types import SimpleNamespace
 import pytest
 
 from airavata_runbook import kernel_env, wellknown
+from airavata_runbook.chapters import airavata
+from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster import kube, session
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine import step
@@ -22,6 +26,8 @@ from airavata_runbook.hosts import vault
 from airavata_runbook.hosts.host import Result
 from airavata_runbook.pki import issue as pki
 from airavata_runbook.pki.types import Pair, Subject
+from airavata_runbook.resources import KubeObject
+from airavata_runbook.resources.kube_object import secret_manifest
 from airavata_runbook.site import Site
 from tests.unit.sessions import FakeHost, open_session
 
@@ -50,6 +56,50 @@ def site(monkeypatch):
 @pytest.fixture
 def master(site):
     return session_of(site).master
+
+
+def test_a_secret_of_any_content_is_read_as_it_is(site, tmp_path):
+    keystore = tmp_path / "keystore"
+    keystore.write_bytes(b"\xef\xbb\xbf\x00\xff\xfe\n\n")
+    keystore.chmod(0o600)
+    read = session_of(site).vault.content
+    assert read(f"file:{keystore}") == b"\xef\xbb\xbf\x00\xff\xfe\n\n"
+    keystore.write_bytes(b"")
+    with pytest.raises(SiteError, match="a secret is empty"):
+        read(f"file:{keystore}")
+    keystore.write_bytes(bytes(vault.LARGEST + 1))
+    with pytest.raises(SiteError, match="which a Secret cannot hold"):
+        read(f"file:{keystore}")
+
+
+def test_a_keystore_of_any_content_is_in_a_secret_of_its_own(monkeypatch, tmp_path, site, master):
+    for name, content in (
+        ("keystore", b"\xfe\xed\xfe\xed\x00\x02"),
+        ("properties", b"credential.store.keystore.alias=airavata\n"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / name).chmod(0o600)
+    own = Site.load(
+        site,
+        {
+            "airavata.images": {"credential-store": {"pull": f"registry.example/credential-store@sha256:{'a' * 64}"}},
+            "airavata.secrets": {
+                "credential-store-keystore": f"file:{tmp_path}/keystore",
+                "airavata-server": f"file:{tmp_path}/properties",
+            },
+        },
+    )
+    vaulted = open_session(monkeypatch, own, {"one": master})
+    monkeypatch.setattr(vaulted.vault, "fetch", lambda *_: None)  # what it would have read in one round trip is read singly
+    monkeypatch.setattr(airavata, "pull_secret", lambda _, namespace: KubeObject(secret_manifest("registry", namespace, {})))
+    pair, stack = pki.new_ca("services"), stack_of(own)
+    for keys in stack.secrets.values():
+        master.files |= {f"{wellknown.SECRETS}/{one.partition(':')[2]}": b"generated" for one in keys.values()}
+    for stem in (f"{wellknown.PKI}/{wellknown.SERVICES_CA}", *(f"{airavata.SERVICES}/{name}" for name in stack.certificates)):
+        master.files |= {f"{stem}.crt": pair.cert, f"{stem}.key": pair.key}
+    master.files = {shlex.quote(path): content for path, content in master.files.items()}
+    sent = {one.manifest["metadata"]["name"]: one.manifest for one in airavata.namespace.resources(step.Target(vaulted, master))}
+    assert base64.b64decode(sent["credential-store"]["data"]["keystore"]) == (tmp_path / "keystore").read_bytes()
 
 
 def test_a_step_finds_what_a_reset_and_a_run_from_elsewhere_have_made_anew(site, master):
