@@ -6,10 +6,11 @@ PACKAGES := python3-venv busybox mmdebstrap systemd-container iproute2 iptables 
             gcc libc6-dev libseccomp-dev pkg-config
 VENV := .venv
 BIN := $(VENV)/bin
+UV := uv==0.13.9
 SOURCES := airavata_runbook benchmarks tests
 
 .NOTPARALLEL:
-.PHONY: run test lint unit lab-tests faults notebooks-test chaos notebooks bench mirror lab down setup help
+.PHONY: run test lint unit lab-tests faults notebooks-test chaos notebooks bench mirror lab down setup lock help
 
 run: mirror ## Bring a site up on lab hosts of this machine, with all notebooks, and leave it up
 	@echo "== run"
@@ -66,14 +67,24 @@ down: setup ## Remove the lab hosts of site lab, with all their data
 
 setup: $(VENV)/.ready ## Install the Debian packages and the virtual environment
 
-# Tools only: the machine itself runs no part of the cluster.
-$(VENV)/.ready: pyproject.toml
+# Tools only: the machine itself runs no part of the cluster. Each file from PyPI must have a hash in requirements.lock. Packages
+# without a wheel are built with the setuptools that is installed first, because pip's build isolation would fetch one by itself.
+$(VENV)/.ready: pyproject.toml requirements.lock
 	@echo "== setup"
 	@missing=$$(for name in $(PACKAGES); do dpkg-query -W -f='$${db:Status-Abbrev}' $$name 2>/dev/null | grep -q '^ii' || echo $$name; done); \
 	if [ -n "$$missing" ]; then apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends $$missing; fi
 	python3 -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	sed -n '/^setuptools==/,/#/p' requirements.lock | $(BIN)/pip install --quiet --require-hashes --requirement /dev/stdin
+	$(BIN)/pip install --quiet --require-hashes --no-build-isolation --use-pep517 --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
+
+lock: ## Pin every Python package with its hashes in requirements.lock; with UPGRADE=--upgrade at the newest versions
+	@echo "== requirements.lock"
+	@tools=$$(mktemp -d); trap 'rm -rf $$tools' EXIT; \
+	python3 -m venv $$tools; $$tools/bin/pip install --quiet $(UV); \
+	$$tools/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --all-extras --group build --generate-hashes \
+	    --no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE) --output-file requirements.lock pyproject.toml
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do printf '%-16s%s\n' "$$target" "$$text"; done

@@ -8,6 +8,7 @@ from airavata_runbook.configs.repository import apt_source
 from airavata_runbook.engine.step import Target, master, step
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.mirror import packages as mirror
+from airavata_runbook.pki import openpgp
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.resources import (
     Authority,
@@ -16,13 +17,20 @@ from airavata_runbook.resources import (
     Certificate,
     File,
     Packages,
+    RepositoryKey,
     Resource,
     SigningKey,
     SiteRecord,
     Sysctls,
     Upload,
 )
-from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI, SERVICES_CA
+from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, KEYRING, PKI, SERVICES_CA
+
+
+@step("Key of the package repository", on=master)
+def repository_key(target: Target) -> Iterator[Resource]:
+    if target.site.repository.folder:
+        yield RepositoryKey()
 
 
 @step("Package repository")
@@ -46,6 +54,8 @@ def repository(target: Target) -> Iterator[Resource]:
             yield Upload(path, mirror.path(package), partial(sha256, name), target.fan_out if name in shared else None)
         for file in catalogue.INDEX:
             yield File(f"{folder}/{file}", partial(index, file))
+        yield File(KEYRING, lambda: openpgp.public_key(target.vault.repository_key(), f"airavata-runbook, site {site.name}"))
+        yield File(f"{folder}/{catalogue.SIGNED}", lambda: openpgp.clear_sign(target.vault.repository_key(), index("Release")))
     yield File(f"/etc/apt/sources.list.d/{site.repository.id}.list", apt_source(site.repository))
 
 
@@ -120,6 +130,7 @@ def host_files(target: Target) -> Iterator[Resource]:
 
 
 STEPS = [
+    repository_key,
     repository,
     packages,
     host_settings,

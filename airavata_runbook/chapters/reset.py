@@ -15,7 +15,7 @@ from airavata_runbook.mirror import catalogue
 from airavata_runbook.resources import Absent, Cleared, Removed, Resource, Stopped
 from airavata_runbook.site.life import RECORD
 from airavata_runbook.stacks import storage_folders
-from airavata_runbook.wellknown import SECRETS
+from airavata_runbook.wellknown import KEYRING, SECRETS
 
 SERVICES = (
     "kubelet",
@@ -126,6 +126,7 @@ def packages(target: Target) -> Iterator[Resource]:
     yield Removed(catalogue.of_host(target.site, target.node))
     yield Absent(f"/etc/apt/sources.list.d/{repository.id}.list")
     yield Absent(apt_lists(repository))
+    yield Absent(KEYRING)
     if repository.folder:
         yield _packages_in(repository.folder)
 
@@ -135,7 +136,7 @@ def _packages_in(folder: str) -> Resource:
 
     The folder, and the runbook's own above it, are removed when they are empty then; a symbolic link or mount point stays.
     """
-    ours = f"(({'|'.join(catalogue.PACKAGE)})_[^/]*[.]deb|{'|'.join(catalogue.INDEX)})([.]part|[.]new)?"
+    ours = f"(({'|'.join(catalogue.PACKAGE)})_[^/]*[.]deb|{'|'.join((*catalogue.INDEX, catalogue.SIGNED))})([.]part|[.]new)?"
     files = f"test ! -d {folder} || find {folder}/ -maxdepth 1 ! -type d -regextype posix-extended -regex '.*/({ours})'"
     look, remove = f"{files}\n", f"{files} -delete\n"
     for path in (folder, *(above for above in (OWN_FOLDER,) if folder.startswith(f"{above}/"))):

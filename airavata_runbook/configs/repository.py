@@ -4,22 +4,28 @@ import re
 
 from airavata_runbook.serialise import one_line
 from airavata_runbook.site.parts import Repository
+from airavata_runbook.wellknown import KEYRING
 
 LISTS = "/var/lib/apt/lists"
 QUOTED = re.compile(r'[\\|{}\[\]<>"^~_=!@#$%&*]')  # escaped by apt's URItoFileName (apt-pkg/contrib/strutl.cc)
 
 
 def apt_source(repository: Repository) -> str:
-    """A file for /etc/apt/sources.list.d: one flat repository (sources.list(5)). Only a file:// one may be unsigned."""
-    option, why = f"signed-by={repository.gpgkey}", "packages are checked with this key"
+    """A file for /etc/apt/sources.list.d: one flat repository (sources.list(5)), whose signature apt verifies in any case.
+
+    For file:// it says copy:, because apt uses the files of a file: repository where they are, without a copy that it has
+    verified: the index may change after it was verified, and a package between its verification and its installation.
+    """
+    address, key = repository.baseurl, repository.gpgkey
+    why = "gpgcheck=1: packages are checked with this key"
     if repository.folder:
-        option = "trusted=yes"
-        why = "packages carry no signature; those of a file:// repository came over SSH and were compared by SHA-256"
-    return (
-        f"# {repository.id}: {one_line(repository.name)}\n"
-        f"# gpgcheck={int(repository.gpgcheck)}: {why}\n"
-        f"deb [{option}] {repository.baseurl} ./\n"
-    )
+        address, key = f"copy:{repository.folder}", KEYRING
+        given = "" if repository.gpgcheck else ", although gpgcheck is false in the site file"
+        why = (
+            f"gpgcheck=1{given}: the runbook signs the index of the packages with a key of the site\n"
+            f"# {repository.baseurl}, from which apt installs verified copies"
+        )
+    return f"# {repository.id}: {one_line(repository.name)}\n# {why}\ndeb [signed-by={key}] {address} ./\n"
 
 
 def apt_lists(repository: Repository) -> str:

@@ -1,7 +1,7 @@
 """Debian root file systems, made from the mirror that this machine's own apt uses.
 
 Nothing here names a mirror: URIs, components and keyrings are read from /etc/apt, proxies from apt's configuration. apt runs
-outside the root, dpkg inside it: nothing of this machine (apt sources, proxies, resolver, certificates) gets into a root.
+outside the root, dpkg inside it: nothing of this machine (apt sources, logins, proxies, resolver, certificates) gets into a root.
 Downloaded packages are kept in the cache, which is mounted while packages are installed.
 """
 
@@ -35,7 +35,6 @@ LEFT_BY_MMDEBSTRAP = (
     "etc/resolv.conf",
     "etc/hostname",
     "etc/apt/sources.list",
-    "etc/apt/auth.conf",
     "etc/apt/apt.conf.d/99mmdebstrap",
     "etc/dpkg/dpkg.cfg.d/99mmdebstrap",
 )
@@ -45,7 +44,6 @@ MOUNT_CACHE = """mkdir -p "$1/var/cache/apt/archives" "$1/var/lib/apt/lists"
 mount --bind "{debs}" "$1/var/cache/apt/archives"
 mount --bind "{lists}" "$1/var/lib/apt/lists"
 """
-COPY_LOGINS = f'test ! -e {APT}/auth.conf || cp {APT}/auth.conf "$1/etc/apt/auth.conf"\n'  # this machine's, for apt
 INSTALL = """set -e
 mount -t proc proc "$1/proc"
 mount --bind /dev "$1/dev"
@@ -81,7 +79,7 @@ def bootstrap(target: Path, packages: list[str], suite: str = "bookworm") -> Non
     with _package_cache() as mount_cache, tempfile.TemporaryDirectory(prefix="airavata-runbook-apt-") as work:
         settings, hook = Path(work, "apt.conf"), Path(work, "mount-cache")
         settings.write_text(_settings())
-        hook.write_text(f"#!/bin/sh\nset -e\n{mount_cache}{COPY_LOGINS}")
+        hook.write_text(f"#!/bin/sh\nset -e\n{mount_cache}")
         hook.chmod(0o755)
         _run(
             [
@@ -193,8 +191,12 @@ def _sources_of(suite: str) -> str:
 
 
 def _settings() -> str:
-    """apt's settings of this machine that say how to download (proxies, authorities), and SETTINGS."""
-    return run("apt-config", "dump", "Acquire", failure="apt's settings could not be read") + SETTINGS
+    """apt's settings of this machine that say how to download (proxies, authorities), and SETTINGS.
+
+    Logins (apt_auth.conf(5)) are read from this machine's own files: a copy would be one more place with secrets.
+    """
+    logins = f'Dir::Etc::netrc "{APT}/auth.conf";\nDir::Etc::netrcparts "{APT}/auth.conf.d";\n'
+    return run("apt-config", "dump", "Acquire", failure="apt's settings could not be read") + SETTINGS + logins
 
 
 def _outside(root: Path, work: Path) -> str:
@@ -203,7 +205,6 @@ def _outside(root: Path, work: Path) -> str:
 Dir::State::status "{root}/var/lib/dpkg/status";
 Dir::Etc::sourcelist "{work}/sources.list";
 Dir::Etc::sourceparts "-";
-Dir::Etc::netrc "{APT}/auth.conf";
 DPkg::Chroot-Directory "{root}";
 DPkg::Options {{ "--force-unsafe-io"; }};
 APT::Sandbox::User "root";

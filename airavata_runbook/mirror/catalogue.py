@@ -17,6 +17,7 @@ from airavata_runbook.site.parts import Node, Versions
 
 UNITS = Path(__file__).parent / "units"
 INDEX = ("Packages", "Release")  # the files that make a folder of packages a repository
+SIGNED = "InRelease"  # Release with its signature
 EPOCH = "1767225600"  # 2026-01-01: every file's time, so that the same input gives the same package
 RELEASE = "1"  # the Debian release; each package's own has its recipe behind it
 MAINTAINER = "airavata-runbook <runbook@localhost>"

@@ -148,14 +148,18 @@ def file_name(package: Package) -> str:
 def index(debs: Iterable[Built]) -> dict[str, str]:
     """The files INDEX of a flat apt repository that holds `debs`: name → content.
 
-    Source: Debian's RepositoryFormat. The date is a constant, so that the same packages give the same files; apt warns
-    when it is missing, and recognises a newer list by its digest.
+    Source: Debian's RepositoryFormat. The date is a constant, so that the same packages give the same files, and long ago for a
+    host whose clock is behind; apt warns when it is missing, and recognises a newer list by its digest. There is no Valid-Until:
+    the repository changes with the runbook only.
+
+    Each paragraph ends with an empty line. Until 2026-11 the last one did not, and apt has links to such an index in its lists,
+    which it would keep for the same content, instead of a copy.
     """
-    packages = "\n".join(one.control for one in debs)
+    packages = "".join(f"{one.control}\n" for one in debs)
     sha256 = hashlib.sha256(packages.encode()).hexdigest()
     date = format_datetime(datetime.fromtimestamp(int(EPOCH), UTC), usegmt=True)
     release = (
-        f"Origin: airavata-runbook\nLabel: airavata-runbook\nDate: {date}\nArchitectures: {architecture()}\n"
-        f"SHA256:\n {sha256} {len(packages.encode())} Packages\n"
+        f"Origin: airavata-runbook\nLabel: airavata-runbook\nSuite: airavata-runbook\nDate: {date}\n"
+        f"Architectures: {architecture()}\nSHA256:\n {sha256} {len(packages.encode())} Packages\n"
     )
     return dict(zip(INDEX, (packages, release), strict=True))

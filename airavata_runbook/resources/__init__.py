@@ -16,6 +16,7 @@ from airavata_runbook.resources.kube_object import KubeObject
 from airavata_runbook.resources.node_object import NodeObject
 from airavata_runbook.resources.package import Packages
 from airavata_runbook.resources.pod_network import PodNetwork
+from airavata_runbook.resources.repository_key import RepositoryKey
 from airavata_runbook.resources.role_binding import RoleBinding
 from airavata_runbook.resources.secret import Generated, Htpasswd
 from airavata_runbook.resources.service import Service
@@ -45,6 +46,7 @@ __all__ = [
     "Packages",
     "PodNetwork",
     "Removed",
+    "RepositoryKey",
     "Resource",
     "RoleBinding",
     "Service",

@@ -40,7 +40,7 @@ class Authority:
                     found="; ".join(why),
                     remedy="restore both files; without a backup, remove them: a new authority then reissues all certificates",
                 )
-            return _guard_key(found, f"{PKI}/{self.name}.key")
+            return guard_key(found, f"{PKI}/{self.name}.key")
         return Change(
             "create",
             f"CN={self.common_name}, 10 years\n",
@@ -79,7 +79,7 @@ class SigningKey:
                     found=LOST,
                     remedy=f"restore it; without a backup, remove {self.name}.pub: a new key then signs new tokens",
                 )
-            return _guard_key(found, f"{PKI}/{self.name}.key")
+            return guard_key(found, f"{PKI}/{self.name}.key")
         return Change(
             "create",
             call=lambda: self._make(context),
@@ -123,7 +123,7 @@ class Certificate:
             if not found.absent:
                 why = _problems(found, ca_pem=authority.cert, subject=self.subject)
         if not why:
-            return _guard_key(found, f"{self.stem}.key")
+            return guard_key(found, f"{self.stem}.key")
         return Change(
             "; ".join(why),
             _describe(self.subject),
@@ -167,7 +167,7 @@ def _problems(found: Found, **checks: Any) -> list[str]:
     return pki.problems(base64.b64decode(cert, validate=True), key_pem=base64.b64decode(key, validate=True), **checks)
 
 
-def _guard_key(found: Found, path: str) -> Change | None:
+def guard_key(found: Found, path: str) -> Change | None:
     """A change when others can access a private key; the last line of the probe's output is its mode and owner."""
     state = found.text.splitlines()[-1]
     if not re.fullmatch(r"[0-7]+ [\w.$-]+:[\w.$-]+", state):

@@ -17,7 +17,7 @@ Content = str | bytes | Callable[[], str | bytes]
 END = "END-OF-FILE"
 LOOK = re.compile(rb"([0-7]+) (\S+:\S+) ([a-z -]+)\n(?:([0-9a-f]{64})  -\n|([A-Za-z0-9+/]*=*))")
 FOLDER = re.compile(r"[0-7]+ \d+:\d+ [a-z -]+")
-PEM = re.compile(r"(-----BEGIN CERTIFICATE-----)\n[A-Za-z0-9+/=\n]+\n(-----END CERTIFICATE-----)")
+PEM = re.compile(r"(-----BEGIN (CERTIFICATE|PGP PUBLIC KEY BLOCK|PGP SIGNATURE)-----)\n[A-Za-z0-9+/=\n]+\n(-----END \2-----)")
 
 
 @dataclass(frozen=True)
@@ -248,8 +248,10 @@ def text_diff(old: bytes | None, new: bytes, path: str) -> str:
 
 
 def _readable(content: bytes) -> str:
-    """Text with the body of certificates replaced by one line: it is not readable, and differs from site to site."""
-    return PEM.sub(r"\1\n(base64)\n\2", content.decode())
+    """Text with the body of certificates, OpenPGP keys and signatures replaced by one line: it is not readable, and differs from
+    site to site.
+    """
+    return PEM.sub(r"\1\n(base64)\n\3", content.decode())
 
 
 def _feed(command: str, content: bytes) -> str:

@@ -101,8 +101,9 @@ def install_command(manager: str, repository: str, versions: Mapping[str, str], 
         wanted = quote(*(f"{name}={version}" + "*" * ("-" not in version) for name, version in versions.items()))
         return (
             f"{RECOVERY}apt-get -qq update -o Dir::Etc::sourcelist={source} -o Dir::Etc::sourceparts=- "
-            f"-o APT::Get::List-Cleanup=0 &&\n"
-            f"{APT_GET} install --no-install-recommends --no-remove {'--allow-downgrades ' * downgrade}{wanted}"
+            f"-o APT::Get::List-Cleanup=0 -o APT::Update::Error-Mode=any &&\n"
+            f"{APT_GET} -o APT::Keep-Downloaded-Packages=0 install --no-install-recommends --no-remove "
+            f"{'--allow-downgrades ' * downgrade}{wanted}"
         )
     wanted = quote(*(f"{name}-{version}" for name, version in versions.items()))
     return f"{'yum' if manager == 'yum' else 'dnf'} -y -q install --enablerepo={quote(repository)} {wanted}"

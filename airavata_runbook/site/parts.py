@@ -108,14 +108,15 @@ class Network(Model):
 class Repository(Model):
     """The package repository on each host (POC row 3). A `file://` baseurl is filled over SSH by 02-install.
 
-    gpgcheck: whether its packages are signed; any other than a file:// one has to be. gpgkey: the absolute path of the
-    repository's public key on the hosts, needed with gpgcheck; it is not downloaded.
+    gpgcheck: hosts verify its signature. They always do: false is refused, but for a `file://` one, where it has no effect,
+    because the runbook signs that with a key of the site. gpgkey: the absolute path of the public key of any other repository
+    on the hosts; it is not downloaded.
     """
 
     id: Word = "airavata-runbook"
     name: Line = "Airavata runbook packages"
     baseurl: Url = "file:///opt/airavata-runbook/repository"
-    gpgcheck: YesNo = False
+    gpgcheck: YesNo = True
     gpgkey: KeyFile | None = None
 
     @property

@@ -9,7 +9,7 @@ from airavata_runbook.site.fields import PATTERNS, USER
 from airavata_runbook.site.messages import nearest
 from airavata_runbook.site.parts import MAX_PODS, Airavata, Lab, Node, Repository, Sections
 from airavata_runbook.site.stack_file import API_SERVER, FOLDER, file_names, read, runs, unknown_names
-from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, NODE_PORTS
+from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, KEYRING, NODE_PORTS
 
 
 def validate(site: Sections) -> list[str]:
@@ -128,18 +128,18 @@ def _folders(site: Sections) -> Iterator[str]:
 
 
 def _repository(repository: Repository) -> Iterator[str]:
-    if not repository.folder and not repository.gpgcheck:
+    if repository.folder and repository.gpgkey:
+        yield (
+            f"repository.gpgkey: needs none with a file:// baseurl: the runbook signs the packages in {repository.folder} with a "
+            f"key of the site, and puts its public half in {KEYRING} on each host"
+        )
+    elif not repository.folder and not repository.gpgcheck:
         yield (
             "repository.gpgcheck: needs true with an http:// or https:// baseurl: unsigned packages of anybody who answers in "
             "its place would be installed as root; sign the repository and set gpgkey to its public key on the hosts, or use file://"
         )
-    if repository.gpgcheck and not repository.gpgkey:
+    elif not repository.folder and not repository.gpgkey:
         yield "repository.gpgcheck: true needs gpgkey: the path of the repository's public key on the hosts"
-    if repository.gpgcheck and repository.folder:
-        yield (
-            f"repository.gpgcheck: needs false with a file:// baseurl: the packages in {repository.folder} are unsigned; "
-            "the runbook copies them there over SSH and compares their SHA-256"
-        )
 
 
 def _images(airavata: Airavata) -> Iterator[str]:

@@ -101,7 +101,7 @@ URLS, LINES, KEYS = accepted(fields.Url), accepted(fields.Line), accepted(fields
 def sites(draw) -> Site:
     first, second = draw(st.lists(NODE_NAMES, min_size=2, max_size=2, unique=True))
     url = draw(URLS)
-    signed = {} if url.startswith("file:") else {"gpgcheck": True, "gpgkey": draw(KEYS)}
+    signed = {"gpgcheck": draw(st.booleans())} if url.startswith("file:") else {"gpgcheck": True, "gpgkey": draw(KEYS)}
     try:
         return Site.load(
             {
@@ -199,8 +199,10 @@ def the_hosts_files_hold_names_and_addresses(site: Site) -> None:
     before = shlex.split(node.pod_network_script(worker).partition(";;")[0], comments=True)
     assert before[before.index("dev") :][:4] == ["dev", worker.interface, "local", "10.1.0.12"]
     (source,) = [line for line in apt_source(site.repository).split("\n") if line and not line.startswith("#")]
-    option = "trusted=yes" if site.repository.folder else f"signed-by={site.repository.gpgkey}"
-    assert source.split(" ") == ["deb", f"[{option}]", site.repository.baseurl, "./"]
+    key, address = site.repository.gpgkey, site.repository.baseurl
+    if site.repository.folder:
+        key, address = "/etc/apt/keyrings/airavata-runbook.asc", f"copy:{site.repository.folder}"
+    assert source.split(" ") == ["deb", f"[signed-by={key}]", address, "./"]
 
 
 @settings(BOUNDED, max_examples=25)

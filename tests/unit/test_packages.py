@@ -158,7 +158,7 @@ def test_a_repositorys_index_lists_each_package_and_is_itself_vouched_for():
             Built("two", "2.0", Path("two.deb"), "b" * 64, "Package: two\n"),
         ]
     )
-    assert files["Packages"] == "Package: one\n\nPackage: two\n"
+    assert files["Packages"] == "Package: one\n\nPackage: two\n\n"
     digest = hashlib.sha256(files["Packages"].encode()).hexdigest()
     assert f" {digest} {len(files['Packages'])} Packages\n" in files["Release"]
 
@@ -176,16 +176,25 @@ def test_what_a_package_says_of_itself_is_read_from_the_package(tmp_path, compre
         packages.control_of(deb)
 
 
-def test_a_repository_without_signatures_says_so_and_one_with_is_checked():
-    site = Site.load("lab")
-    assert "deb [trusted=yes] file:///opt/airavata-runbook/repository ./" in apt_source(site.repository)
-    text = apt_source(Site.load("lab", SIGNED).repository)
-    assert "trusted=yes" not in text and "signed-by=/etc/apt/keyrings/site.gpg" in text
+@pytest.mark.parametrize("gpgcheck", [True, False])
+def test_the_runbooks_own_repository_is_verified_whatever_the_site_file_says(gpgcheck):
+    text = apt_source(Site.load("lab", {"repository.gpgcheck": gpgcheck}).repository)
+    assert "deb [signed-by=/etc/apt/keyrings/airavata-runbook.asc] copy:/opt/airavata-runbook/repository ./\n" in text
+    assert "gpgcheck=1" in text and ("gpgcheck is false in the site file" in text) != gpgcheck
+
+
+def test_another_repository_is_verified_with_the_key_that_the_site_names():
+    assert (
+        "deb [signed-by=/etc/apt/keyrings/site.gpg] https://packages.example.org/debian ./"
+        in apt_source(Site.load("lab", SIGNED).repository).splitlines()
+    )
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_an_unsigned_repository_on_the_network_is_refused_and_never_trusted(scheme):
     url = f"{scheme}://packages.example.org/debian"
     with pytest.raises(SiteError, match="repository.gpgcheck: needs true .* sign the repository and set gpgkey"):
+        Site.load("lab", {"repository.baseurl": url, "repository.gpgcheck": False})
+    with pytest.raises(SiteError, match="repository.gpgcheck: true needs gpgkey"):
         Site.load("lab", {"repository.baseurl": url})
     assert "trusted" not in apt_source(Repository(baseurl=url))

@@ -17,8 +17,11 @@ from airavata_runbook.images.http import RegistryError
 from airavata_runbook.mirror import build as component_builds
 from airavata_runbook.mirror import catalogue, image_steps, images, packages
 from airavata_runbook.mirror.recipes import BY_NAME
+from airavata_runbook.pki.openpgp import new_key
 from airavata_runbook.resources import KubeObject
 from tests.unit.test_engine import ThisMachine
+
+KEY = new_key()
 
 
 class Host(ThisMachine):
@@ -70,7 +73,8 @@ def client(monkeypatch) -> Registry:
 
 def done(step, site: Site, planning: bool):
     """The items of a step's resources, but for those below /etc of this machine."""
-    target = SimpleNamespace(site=site, session=SimpleNamespace(site=site), node=site.master, fan_out=None)
+    session, vault = SimpleNamespace(site=site), SimpleNamespace(repository_key=lambda: KEY)
+    target = SimpleNamespace(site=site, session=session, vault=vault, node=site.master, fan_out=None)
     wanted = [one for one in step.resources(target) if not getattr(one, "path", "").startswith("/etc/")]
     host = Host()
     outcome = converge(host.session, host, lambda: wanted, planning, lambda *_: None)
@@ -110,7 +114,7 @@ def test_a_run_builds_the_packages_and_uploads_them_and_another_changes_nothing(
         assert {item.status for item in again.values()} == {"ok"} and "packages on this machine" not in again
     folder = Path(site.repository.folder)
     expected = {packages.file_name(catalogue.PACKAGE[name]) for name in catalogue.of_host(site, site.master)}
-    assert {path.name for path in folder.iterdir()} == {*expected, *catalogue.INDEX}
+    assert {path.name for path in folder.iterdir()} == {*expected, *catalogue.INDEX, catalogue.SIGNED}
     assert "Package: etcd\n" in (folder / "Packages").read_text()
 
 

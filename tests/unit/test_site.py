@@ -52,7 +52,7 @@ def test_an_unknown_site_names_the_known_ones():
         ({"network": {"pods": "10.244.0.0/24", "subnet_length": 24}}, "does not fit"),
         ({"network": {"pods": "10.244.0.0/23", "subnet_length": 24}}, "too few /24 leases for 2 nodes"),
         ({"registry": {"node": "elsewhere"}}, "registry.node: needs the name of a node: master, worker (found 'elsewhere')"),
-        ({"repository": {"gpgcheck": True}}, "gpgcheck: true needs gpgkey"),
+        ({"repository": {"baseurl": "https://packages.example.org"}}, "gpgcheck: true needs gpgkey"),
         ({"airavata": {"images": {"portal": {"pull": "example.org/portal:1"}}}}, "pull needs a digest"),
         ({"airavata": {"images": {"portal": {}}}}, "exactly one of archive, pull or build"),
         ({"airavata": {"portal_node_port": 80}}, "airavata.portal_node_port"),

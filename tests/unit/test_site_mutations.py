@@ -254,7 +254,7 @@ VALUES = [
     ("repository.gpgkey", "https://packages.example.org/key.asc", "keys are not downloaded"),
     ("repository.gpgkey", "keys/site.gpg", "absolute path of a key file on the hosts"),
     ("repository.gpgkey", "/x] http://evil ./\n#", "keys are not downloaded"),
-    ("repository.baseurl", "file:///opt/airavata-runbook/repository", "are unsigned"),
+    ("repository.baseurl", "file:///opt/airavata-runbook/repository", "repository.gpgkey: needs none with a file:// baseurl"),
     ("repository.baseurl", "file:///etc", "two levels deep"),
     ("repository.baseurl", "file:///etc/apt", "/etc belongs to the system"),
     ("repository.baseurl", "file://opt/x", "absolute path"),
