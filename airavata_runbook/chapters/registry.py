@@ -215,9 +215,13 @@ def trusted(session: Session) -> bytes:
 
 def pull_secret(session: Session, namespace: str) -> Resource:
     """The image pull Secret of a namespace; its data is never shown."""
-    auths = {"auths": {session.site.registry_address: {"auth": _pull_login(session)}}}
-    data = {".dockerconfigjson": json.dumps(auths).encode()}
-    return KubeObject(secret_manifest("registry", namespace, data, "kubernetes.io/dockerconfigjson"))
+    login, unknown = "", ""
+    try:
+        login = _pull_login(session)
+    except NotYet as missing:
+        unknown = str(missing)
+    data = {".dockerconfigjson": json.dumps({"auths": {session.site.registry_address: {"auth": login}}}).encode()}
+    return KubeObject(secret_manifest("registry", namespace, data, "kubernetes.io/dockerconfigjson"), unknown=unknown)
 
 
 def _pull_login(session: Session) -> str:

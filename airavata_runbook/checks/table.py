@@ -287,6 +287,6 @@ CHECKS: tuple[Check, ...] = (
     SiteCheck(
         "known-hosts", "the lines of the known_hosts files can be parsed (others are reported, and skipped)", check_known_hosts
     ),
-    SiteCheck("maintenance", "of the registry is over (reported)", _maintenance),
+    SiteCheck("registry-maintenance", "is over: no image can be deleted (reported)", _maintenance),
     SiteCheck("stack", "its components, images and secrets are consistent", _stack),
 )

@@ -471,8 +471,8 @@ def test_each_ignored_finding_has_a_row_also_beside_what_is_refused(site, monkey
 
 
 def test_a_registry_in_maintenance_is_a_note():
-    assert not [one for one in offline(Site.load("lab")) if one.check == "maintenance"]
-    (found,) = [one for one in offline(Site.load("lab", {"registry.maintenance": True})) if one.check == "maintenance"]
+    assert not [one for one in offline(Site.load("lab")) if one.check == "registry-maintenance"]
+    (found,) = [one for one in offline(Site.load("lab", {"registry.maintenance": True})) if one.check == "registry-maintenance"]
     assert found.note and found.found == "admin can delete images"
 
 
@@ -482,7 +482,13 @@ def test_what_was_not_looked_at_is_never_called_ok(site, monkeypatch):
     rows = [(row[0], row[2]) for row in network.preflight.look(session_of(ignoring))]
     assert rows[1][0] == "reachable" and rows[1][1].startswith("ignored: worker: the host does not answer")
     assert rows[2][1].startswith("ignored: master: the host's key is not known") and rows[3][1] == "not checked on worker"
-    assert {name for name, verdict in rows if verdict == "ok"} == {"versions", "stack", "sources", "known-hosts", "maintenance"}
+    assert {name for name, verdict in rows if verdict == "ok"} == {
+        "versions",
+        "stack",
+        "sources",
+        "known-hosts",
+        "registry-maintenance",
+    }
     assert ("memory", "not checked on master, worker") in rows and ("sudo", "not checked on master, worker") in rows
 
 
