@@ -44,6 +44,7 @@ tcp LISTEN 0      4096   10.98.0.11:2379  0.0.0.0:* users:(("etcd",pid=1130,fd=8
 tcp LISTEN 0      128       0.0.0.0:22    0.0.0.0:* users:(("sshd",pid=60,fd=3))
 tcp LISTEN 0      4096    127.0.0.1:10257 0.0.0.0:* users:(("kube-controller",pid=1345,fd=5))
 tcp LISTEN 0      4096            *:5000        *:* users:(("registry",pid=2049,fd=5))
+tcp LISTEN 0      4096            *:5001        *:* users:(("registry",pid=2117,fd=5))
 tcp LISTEN 0      4096            *:6443        *:* users:(("kube-apiserver",pid=1232,fd=5))
 tcp LISTEN 0      128          [::]:22       [::]:* users:(("sshd",pid=60,fd=4))
 """
@@ -52,6 +53,7 @@ OWNERS = """\
 tcp\t2379\tetcd\tetcd.service\t/usr/bin/etcd
 tcp\t10257\tkube-controller\tkube-controller-manager.service\t/usr/bin/kube-controller-manager
 tcp\t5000\tregistry\tdocker-distribution.service\t/usr/bin/registry
+tcp\t5001\tregistry\tdocker-distribution-pull.service\t/usr/bin/registry
 tcp\t6443\tkube-apiserver\tkube-apiserver.service\t/usr/bin/kube-apiserver
 """
 # What the packages install, and chapter 02 adds.
