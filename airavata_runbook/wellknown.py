@@ -9,6 +9,7 @@ SERVICES_CA = "services-ca"  # the registry and Airavata's servers
 SECRETS = "/etc/airavata-runbook/secrets"
 REPOSITORY_KEY = f"{SECRETS}/repository.key"  # on the master: signs the package repository; with a dot, as no generated secret
 KEYRING = "/etc/apt/keyrings/airavata-runbook.asc"  # its public half, on every host
+IMAGES = "/etc/airavata-runbook/images.json"  # on the master: the digest of every image that the site runs
 API_PORT = 6443
 ETCD_PORT = 2379
 KUBELET_PORT = 10250
@@ -22,4 +23,6 @@ CONTROL_PLANE_PORTS = {
 }
 NODE_PORTS = {KUBELET_PORT: "kubelet", 10248: "kubelet", 10256: "kube-proxy", 10249: "kube-proxy"}
 FLANNEL_PORT = 8472  # UDP; the Linux kernel's own default for vxlan, which flannel keeps
-PAUSE_IMAGE = "pause:3.10"
+# Who pulls from the private registry, on hosts and for pods: an identity that can do nothing else.
+PULL_USER = "pull"
+PULL_PASSWORD = "generated:registry-pull-password"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from airavata_runbook.chapters.registry import deploy, pull_secret
-from airavata_runbook.chapters.site_stack import stack_of
+from airavata_runbook.chapters.site_stack import references, stack_of
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine.planned import planned_changes
 from airavata_runbook.engine.step import Rows, Target, check, master, step
@@ -72,7 +72,7 @@ def servers(target: Target) -> Iterator[Resource]:
 
 def _deploy(target: Target, airavata: bool) -> Iterator[Resource]:
     """Airavata's own servers, or all other components. Their pods are replaced when a Secret that they use changes."""
-    stack, pending = stack_of(target.site), ""
+    stack, pending = stack_of(target.site, references(target.session)), ""
     secrets: dict[str, dict[str, bytes]] = {}
     try:
         secrets = _secret_data(target, stack)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
+from airavata_runbook.chapters.site_stack import recorded, reference, site_image
 from airavata_runbook.configs import control_plane, node
 from airavata_runbook.configs.repository import apt_source
 from airavata_runbook.engine.step import Target, master, step
@@ -126,7 +127,10 @@ def host_files(target: Target) -> Iterator[Resource]:
     yield File("/etc/sysconfig/flanneld", node.flannel(site, here))
     yield File("/etc/systemd/system/flanneld.service.d/pod-network.conf", node.pod_network_unit())
     yield File("/etc/airavata-runbook/pod-network.sh", node.pod_network_script(here), "0755")
-    yield File("/etc/containerd/config.toml", node.containerd(site, settings))
+    pause = site_image(site, "pause")
+    if pause.name not in recorded(target.session) and not pause.here():  # containerd names it before there is a registry
+        yield Build("images", lambda planning: {} if pause.here() else pause.pending(), pause.layout)
+    yield File("/etc/containerd/config.toml", lambda: node.containerd(site, settings, reference(target.session, pause)))
 
 
 STEPS = [

@@ -3,10 +3,11 @@
 import base64
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache, partial
 
 from airavata_runbook import stacks
-from airavata_runbook.chapters.site_stack import references, site_images
+from airavata_runbook.chapters.site_stack import recorded, references, site_images
 from airavata_runbook.checks.references import registry_certificate, trusted_certificates
 from airavata_runbook.cluster import readiness
 from airavata_runbook.cluster.session import Session
@@ -15,6 +16,7 @@ from airavata_runbook.configs import registry as configs
 from airavata_runbook.engine.step import Rows, Target, check, master, registry_node, step
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.images.http import Connection, RegistryError
+from airavata_runbook.images.reference import Reference
 from airavata_runbook.images.registry import Registry
 from airavata_runbook.mirror import images as mirror
 from airavata_runbook.pki.chain import check_chain
@@ -33,16 +35,19 @@ from airavata_runbook.resources import (
     Service,
 )
 from airavata_runbook.resources.kube_object import secret_manifest
-from airavata_runbook.wellknown import SERVICES_CA
+from airavata_runbook.stacks import images_of
+from airavata_runbook.wellknown import IMAGES, PULL_PASSWORD, PULL_USER, SERVICES_CA
 
 CERTS = "/etc/containerd/certs.d"
+PULL_SERVICE = "docker-distribution-pull"
 
 
-@step("Registry password", on=master)
+@step("Registry passwords", on=master)
 def password(target: Target) -> Iterator[Resource]:
-    kind, _, name = target.site.registry.password.partition(":")
-    if kind == "generated":
-        yield Generated(name)
+    for reference in (target.site.registry.password, PULL_PASSWORD):
+        kind, _, name = reference.partition(":")
+        if kind == "generated":
+            yield Generated(name)
 
 
 @step("Registry files: auth, cert, data", on=registry_node)
@@ -50,58 +55,77 @@ def folders(target: Target) -> Iterator[Resource]:
     site, root = target.site, target.site.registry.root
     yield Folder(f"{root}/data", "0700")
     yield Htpasswd(f"{root}/auth/htpasswd", site.registry.user, lambda: site_password(target.session))
+    # The registry hashes it for every request, and a pull has many. It is too long to be guessed, whatever a hash costs.
+    yield Htpasswd(f"{root}/auth/htpasswd-pull", PULL_USER, lambda: pull_password(target.session), rounds=4)
     yield from _certificate(target)
     yield File(f"{root}/config.yml", configs.config(site))
+    yield File(f"{root}/config-pull.yml", configs.pull_config(site))
     yield File(f"{root}/docker-compose.yml", configs.compose(site))
-    yield File("/etc/sysconfig/docker-distribution", configs.environment(site))
+    yield File("/etc/sysconfig/docker-distribution", configs.environment(f"{root}/config.yml"))
+    yield File("/etc/sysconfig/docker-distribution-pull", configs.environment(f"{root}/config-pull.yml"))
+    yield File(f"/etc/systemd/system/{PULL_SERVICE}.service", configs.pull_unit())
 
 
 @step("Registry service", on=registry_node)
 def service(target: Target) -> Iterator[Resource]:
     root = target.site.registry.root
     # The registry reads its htpasswd file only when it starts.
-    yield Service(
-        "docker-distribution",
-        [
-            f"{root}/config.yml",
-            f"{root}/auth/htpasswd",
-            f"{root}/cert/registry-cert.crt",
-            f"{root}/cert/registry-cert.key",
-            "/etc/sysconfig/docker-distribution",
-        ],
-        package="docker-distribution",
-    )
-    yield Condition(
-        "the registry to require a password",
-        check=lambda: _authentication_missing(target.session),
-        remedy="journalctl -u docker-distribution",
-    )
+    for name, config, users in (
+        ("docker-distribution", "config.yml", "htpasswd"),
+        (PULL_SERVICE, "config-pull.yml", "htpasswd-pull"),
+    ):
+        yield Service(
+            name,
+            [
+                f"{root}/{config}",
+                f"{root}/auth/{users}",
+                f"{root}/cert/registry-cert.crt",
+                f"{root}/cert/registry-cert.key",
+                f"/etc/sysconfig/{name}",
+            ],
+            package="docker-distribution",
+        )
+    for port, name in ((target.site.registry.port, "docker-distribution"), (target.site.registry_pull_port, PULL_SERVICE)):
+        yield Condition(
+            f"the registry to require a password on port {port}",
+            check=partial(_authentication_missing, target.session, port),
+            remedy=f"journalctl -u {name}",
+        )
 
 
 @step("Pull access on every host: certificate authority and credentials")
 def pull_settings(target: Target) -> Iterator[Resource]:
-    site, session = target.site, target.session
+    site, session, port = target.site, target.session, target.site.registry_pull_port
+    # Before containerd is sent there: a firewall between the hosts may know the registry's other port only.
+    yield Condition(
+        f"the registry's port {port} to accept connections from here",
+        f"timeout 5 bash -c 'exec 3<>/dev/tcp/{site.registry_node.address}/{port}'",
+        deadline=20,
+        remedy=f"systemctl status {PULL_SERVICE} on {site.registry_node.name}; allow TCP {port} to it from all hosts of the site",
+    )
     yield File(f"{CERTS}/registry-ca.crt", lambda: trusted(session))
     # _default: a pull from any other registry is sent to this one, which answers "not found". No image comes from elsewhere.
     for name in (site.registry_address, "_default"):
         yield File(
-            f"{CERTS}/{name}/hosts.toml", lambda: node.registry_hosts(site, f"Basic {_basic(session)}"), "0600", secret=True
+            f"{CERTS}/{name}/hosts.toml", lambda: node.registry_hosts(site, f"Basic {_pull_login(session)}"), "0600", secret=True
         )
 
 
-@step("Images", on=registry_node)
+@step("Images", on=master)
 def images(target: Target) -> Iterator[Resource]:
     @cache
     def registry() -> Registry:
         return registry_client(target.session, site_password(target.session))
 
-    found = site_images(target.site)
+    found, known = site_images(target.site), recorded(target.session)
     own = [name for name, image in found.items() if not image.source]
+    digests: dict[str, str] = {}
 
     def absent(planning: bool) -> list[str]:
         """The mirror's images that the registry lacks; for a plan, without an answer from it, all of them."""
         try:
-            return [name for name in own if not registry().manifest_digest(name, found[name].tag)]
+            names = {name: found[name] for name in own}
+            return [name for name, one in names.items() if not registry().manifest_digest(name, known.get(one.name, one.tag))]
         except (NotYet, RegistryError) as error:
             if planning and (isinstance(error, NotYet) or error.retryable):
                 return own
@@ -110,12 +134,20 @@ def images(target: Target) -> Iterator[Resource]:
     if mirror.pending(own):
         yield Build("images", lambda planning: mirror.pending(absent(planning)), lambda: mirror.build(absent(planning=False)))
     for image in found.values():
-        yield Image(image.repository, image.tag, image.layout, registry, image.digest)
+        recorded_digest = known.get(image.name, "")
+        yield Image(image.repository, image.tag, image.layout, registry, recorded_digest, image.here, digests)
+
+    def record() -> str:
+        if missing := sorted(found.keys() - digests.keys()):
+            raise NotYet(f"the image {missing[0]} is in the registry")
+        return json.dumps({found[name].name: digest for name, digest in sorted(digests.items())}, indent=1) + "\n"
+
+    yield File(IMAGES, record, "0600")
 
 
 @step("First pods: cluster DNS and the network check", on=master)
 def system_pods(target: Target) -> Iterator[Resource]:
-    stack = stacks.load(target.site, references(target.site), "system")
+    stack = stacks.load(target.site, references(target.session), "system")
     yield pull_secret(target.session, stack.namespace)
     yield from deploy(target.session, stack.namespace, stack.components)
 
@@ -129,10 +161,19 @@ def authentication(session: Session) -> Rows:
     problems = check_chain(chain, key, site.registry.name, roots_pem=trusted(session))
     if problems:
         raise StepFailed("the registry's certificate is invalid", found="; ".join(map(str, problems)))
+    pulls, admin = pull_password(session), registry_client(session, site_password(session))
+    hosts = registry_client(session, pulls, PULL_USER, site.registry_pull_port)
+    delete = ("DELETE", "/v2/pause/manifests/sha256:" + "0" * 64)  # there is none
     responses = [
         ("without a password", registry_client(session, None).ping(), 401),
         ("with a wrong password", registry_client(session, "not-the-password").ping(), 401),
-        ("with the site's password", registry_client(session, site_password(session)).ping(), 200),
+        ("with the site's password", admin.ping(), 200),
+        ("deleting with it", admin.status(*delete), 404 if site.registry.maintenance else 405),
+        ("with the hosts' password", registry_client(session, pulls, PULL_USER).ping(), 401),
+        ("pulls without a password", registry_client(session, None, port=site.registry_pull_port).ping(), 401),
+        ("pulls with the hosts' password", hosts.ping(), 200),
+        ("pushing with it", hosts.status("POST", "/v2/pause/blobs/uploads/"), 405),
+        ("deleting with it", hosts.status(*delete), 405),
     ]
     if wrong := [f"{how}: {status}, not {wanted}" for how, status, wanted in responses if status != wanted]:
         raise StepFailed("unexpected response of the registry", found="; ".join(wrong))
@@ -140,6 +181,7 @@ def authentication(session: Session) -> Rows:
         ["request", "result"],
         ["certificate chain for " + site.registry.name, "valid: order, dates, name and key"],
         *([how, f"HTTP {status}"] for how, status, _ in responses),
+        *([["images can be deleted", "registry.maintenance is true"]] if site.registry.maintenance else []),
     ]
 
 
@@ -148,12 +190,19 @@ def site_password(session: Session) -> str:
     return session.vault.secret(session.site.registry.password)
 
 
-def registry_client(session: Session, password: str | None) -> Registry:
-    """A client through an SSH forward to the registry. password: of the site's user; None: without credentials."""
+def pull_password(session: Session) -> str:
+    """The password that hosts and pods pull with. Raises NotYet before it is generated."""
+    return session.vault.secret(PULL_PASSWORD)
+
+
+def registry_client(session: Session, password: str | None, user: str = "", port: int = 0) -> Registry:
+    """A client through an SSH forward to the registry. user: the site's, by default; with None as the password: no credentials.
+    port: registry.port, by default."""
     site = session.site
-    port = session.registry_host.forward(site.registry.port)
-    user = site.registry.user if password else None
-    return Registry(Connection(f"https://127.0.0.1:{port}", site.registry_address, trusted(session), user, password))
+    port = port or site.registry.port
+    url = f"https://127.0.0.1:{session.registry_host.forward(port)}"
+    who = (user or site.registry.user) if password else None
+    return Registry(Connection(url, f"{site.registry.name}:{port}", trusted(session), who, password))
 
 
 def trusted(session: Session) -> bytes:
@@ -166,14 +215,18 @@ def trusted(session: Session) -> bytes:
 
 def pull_secret(session: Session, namespace: str) -> Resource:
     """The image pull Secret of a namespace; its data is never shown."""
-    auths = {"auths": {session.site.registry_address: {"auth": _basic(session)}}}
-    data = {".dockerconfigjson": json.dumps(auths).encode()}
-    return KubeObject(secret_manifest("registry", namespace, data, "kubernetes.io/dockerconfigjson"))
+    login, unknown = "", ""
+    try:
+        login = _pull_login(session)
+    except NotYet as missing:
+        unknown = str(missing)
+    data = {".dockerconfigjson": json.dumps({"auths": {session.site.registry_address: {"auth": login}}}).encode()}
+    return KubeObject(secret_manifest("registry", namespace, data, "kubernetes.io/dockerconfigjson"), unknown=unknown)
 
 
-def _basic(session: Session) -> str:
-    """User and password of the registry, encoded for HTTP basic authentication."""
-    return base64.b64encode(f"{session.site.registry.user}:{site_password(session)}".encode()).decode()
+def _pull_login(session: Session) -> str:
+    """User and password of the identity that can only pull, encoded for HTTP basic authentication."""
+    return base64.b64encode(f"{PULL_USER}:{pull_password(session)}".encode()).decode()
 
 
 def deploy(
@@ -184,7 +237,7 @@ def deploy(
 ) -> Iterator[Resource]:
     """The objects of all components; then waits for their workloads, which start at once. resource: of a manifest."""
     for component in components:
-        yield from map(resource, component.objects)
+        yield from (_awaiting_digests(resource(manifest)) for manifest in component.objects)
     for kind, name in (workload for component in components for workload in component.waits_for):
         yield Condition(
             f"{kind} {name}",
@@ -192,6 +245,12 @@ def deploy(
             check=partial(readiness.workload_missing, session, kind, namespace, name),
             remedy=f"kubectl -n {namespace} describe {kind.lower()} {name}",
         )
+
+
+def _awaiting_digests(one: KubeObject) -> KubeObject:
+    """The object; where it names an image without a digest, one that is known after that image is in the registry."""
+    missing = [image for image in images_of(one.manifest) if "@" not in image]
+    return replace(one, unknown=f"the image {Reference.parse(missing[0]).repository} is in the registry") if missing else one
 
 
 def _certificate(target: Target) -> Iterator[Resource]:
@@ -211,10 +270,10 @@ def _certificate(target: Target) -> Iterator[Resource]:
     yield File(f"{stem}.crt", content)
 
 
-def _authentication_missing(session: Session) -> str:
-    """What keeps the registry from requiring a password; "" when it does."""
+def _authentication_missing(session: Session, port: int) -> str:
+    """What keeps the registry from requiring a password on a port; "" when it does."""
     try:
-        status = registry_client(session, None).ping()
+        status = registry_client(session, None, port=port).ping()
     except RegistryError as error:
         return error.summary
     return "" if status == 401 else f"it answered HTTP {status}"

@@ -15,7 +15,7 @@ from airavata_runbook.mirror import catalogue
 from airavata_runbook.resources import Absent, Cleared, Removed, Resource, Stopped
 from airavata_runbook.site.life import RECORD
 from airavata_runbook.stacks import storage_folders
-from airavata_runbook.wellknown import KEYRING, SECRETS
+from airavata_runbook.wellknown import IMAGES, KEYRING, SECRETS
 
 SERVICES = (
     "kubelet",
@@ -25,6 +25,7 @@ SERVICES = (
     "kube-apiserver",
     "flanneld",
     "docker-distribution",
+    "docker-distribution-pull",
     "etcd",
     "containerd",
 )
@@ -80,6 +81,8 @@ def files(target: Target) -> Iterator[Resource]:
         f"{CERTS}/registry-ca.crt",
         f"{CERTS}/_default",
         "/etc/sysconfig/docker-distribution",
+        "/etc/sysconfig/docker-distribution-pull",
+        "/etc/systemd/system/docker-distribution-pull.service",
         "/etc/systemd/system/flanneld.service.d",
         "/etc/modules-load.d/airavata-runbook.conf",
         "/etc/sysctl.d/90-airavata-runbook.conf",
@@ -116,7 +119,7 @@ def state(target: Target) -> Iterator[Resource]:
         yield Absent(path)
     root = target.site.registry.root
     if target.node == target.site.registry_node:
-        for name in ("auth", "cert", "config.yml", "docker-compose.yml"):
+        for name in ("auth", "cert", "config.yml", "config-pull.yml", "docker-compose.yml"):
             yield Absent(f"{root}/{name}")
 
 
@@ -160,6 +163,7 @@ def databases(target: Target) -> Iterator[Resource]:
 @step("Secrets of the databases")
 def secrets(target: Target) -> Iterator[Resource]:
     yield Absent(RECORD, parents=("/etc/airavata-runbook",))
+    yield Absent(IMAGES, parents=("/etc/airavata-runbook",))
     yield Absent(SECRETS, parents=("/etc/airavata-runbook",))
 
 

@@ -1,17 +1,21 @@
-"""The images of a site: where each comes from, and its name in the private registry (POC row 12)."""
+"""The images of a site: where each comes from, its name in the private registry, and its digest (POC row 12)."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from airavata_runbook import stacks
-from airavata_runbook.cluster.session import session_of
+from airavata_runbook.cluster.session import Session, session_of
+from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.images import source as images
 from airavata_runbook.images.layout import Layout, open_archive
+from airavata_runbook.images.manifest import DIGEST
 from airavata_runbook.mirror import images as mirror
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import ImageSource
 from airavata_runbook.site.stack_file import SYSTEM
 from airavata_runbook.stacks import Stack
-from airavata_runbook.wellknown import PAUSE_IMAGE
+from airavata_runbook.wellknown import IMAGES
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,13 @@ class SiteImage:
     source: ImageSource | None
 
     @property
+    def name(self) -> str:
+        """As in the record of images."""
+        return f"{self.repository}:{self.tag}"
+
+    @property
     def reference(self) -> str:
-        return f"{self.site.registry_address}/{self.repository}:{self.tag}"
+        return f"{self.site.registry_address}/{self.name}"
 
     def layout(self) -> Layout:
         """The image, fetched to this machine or built when it is not here. Raises BadImage, RegistryError, CannotBuild."""
@@ -34,31 +43,70 @@ class SiteImage:
         auth = session_of(self.site).vault.secret(self.source.auth) if self.source.auth else None
         return images.resolve(self.source, auth)
 
-    def digest(self) -> str:
-        """Of the mirror's build in the cache; "" for any other image: its tag determines its content already."""
-        return "" if self.source else mirror.built(self.repository) or ""
+    def pending(self) -> dict[str, int]:
+        """What `layout` would build for it, each with the seconds that it takes; pulling one counts as nothing."""
+        return mirror.pending([self.repository]) if not self.source else {f"image {self.repository}": 0}
+
+    def here(self) -> str:
+        """The digest of the image on this machine; "" where it has yet to be built or pulled."""
+        if not self.source:
+            return mirror.built(self.repository) or ""
+        layout = images.on_this_machine(self.source)
+        return layout.digest if layout else ""
+
+
+def site_image(site: Site, name: str) -> SiteImage:
+    """The site's own image where it names one, else the mirror's. It is neither fetched nor built; its tag is known before."""
+    source = site.airavata.images.get(name)
+    return SiteImage(site, name, images.tag(source) if source else mirror.tag(name), source)
 
 
 def site_images(site: Site) -> dict[str, SiteImage]:
-    """Every image that the site runs, by name: its own where it names one, else the mirror's. None is fetched or built."""
+    """Every image that the site runs, by name."""
+    return {name: site_image(site, name) for name in sorted({*SYSTEM, *stacks.image_names(site)})}
+
+
+def recorded(session: Session) -> dict[str, str]:
+    """`SiteImage.name` → digest of the images in the registry, from the master: what the site runs is known on any machine.
+
+    A digest stands for its tag until that changes, also where this machine has another build of the same recipe. Raises
+    StepFailed for a damaged record.
+    """
+    try:
+        text = session.vault.read(IMAGES, "an image is pushed")
+    except NotYet:
+        return {}
+    try:
+        return {str(name): DIGEST.fullmatch(digest)[0] for name, digest in json.loads(text).items()}  # type: ignore[index]
+    except (ValueError, TypeError, AttributeError):
+        raise StepFailed(
+            "the record of the site's images is damaged",
+            where=f"{IMAGES} on {session.master.name}",
+            remedy="remove it: 04-registry writes it anew, by what is in the registry",
+        ) from None
+
+
+def reference(session: Session, image: SiteImage) -> str:
+    """Its full reference with the digest. Raises NotYet while that is neither recorded nor known on this machine."""
+    digest = recorded(session).get(image.name) or image.here()
+    if not digest:
+        raise NotYet(f"the image {image.repository} is {'pulled' if image.source and image.source.pull else 'built'}")
+    return f"{image.reference}@{digest}"
+
+
+def references(session: Session) -> dict[str, str]:
+    """Image name → full reference in the private registry, without a digest where `reference` raises NotYet."""
     found = {}
-    for name in sorted({*SYSTEM, *stacks.image_names(site)}):
-        source = site.airavata.images.get(name)
-        if name == "pause":  # containerd's configuration names it, before there is any image
-            tag = PAUSE_IMAGE.partition(":")[2]
-        elif source:
-            tag = images.tag(source)
-        else:
-            tag = mirror.tag(name)
-        found[name] = SiteImage(site, name, tag, source)
+    for name, image in site_images(session.site).items():
+        try:
+            found[name] = reference(session, image)
+        except NotYet:
+            found[name] = image.reference
     return found
 
 
-def references(site: Site) -> dict[str, str]:
-    """Image name → full reference in the private registry."""
-    return {name: image.reference for name, image in site_images(site).items()}
-
-
-def stack_of(site: Site) -> Stack:
-    """The site's stack, with the references of its images in the private registry."""
-    return stacks.load(site, references(site))
+def stack_of(site: Site, references: Mapping[str, str] | None = None) -> Stack:
+    """The site's stack. references: of its images; without them, its manifests name images by tags and are not to be applied."""
+    if references is None:
+        references = {name: image.reference for name, image in site_images(site).items()}
+    return stacks.load(site, references)

@@ -25,6 +25,7 @@ from airavata_runbook.chapters.probes import (
     probe_from_pod,
     ready_pods,
 )
+from airavata_runbook.chapters.running_images import running_images
 from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster.airavata_api import token
 from airavata_runbook.cluster.readiness import node_missing, workload_missing
@@ -85,6 +86,14 @@ def pods(session: Session) -> Rows:
             for namespace, kind, name in wanted
         ),
     ]
+
+
+@check("Images that run, by digest")
+def images(session: Session) -> Rows:
+    """Rows of image, digest and the number of containers that run it."""
+    rows, problems = running_images(session, [SYSTEM, session.site.airavata.namespace])
+    _fail_on("containers run other images than the site names", problems)
+    return [["image", "digest", "containers"], *rows]
 
 
 @check("Leases in etcd and subnets on the hosts")
@@ -296,6 +305,7 @@ def _fail_on(message: str, problems: list[str]) -> None:
 STEPS = [
     nodes,
     pods,
+    images,
     units,
     leases,
     pod_to_pod,

@@ -92,7 +92,7 @@ def open_ports(site: Site, node: Node) -> dict[int, list[Node]]:
     others = [other for other in site.nodes if other != node]
     ports = {API_PORT: others, ETCD_PORT: others} if node == site.master else {}
     if node == site.registry_node:
-        ports[site.registry.port] = others
+        ports[site.registry_pull_port] = others
     ports[KUBELET_PORT] = [other for other in others if other == site.master]
     return dict(sorted((port, peers) for port, peers in ports.items() if peers))
 

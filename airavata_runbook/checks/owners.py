@@ -26,7 +26,7 @@ OWN_DROP_INS = ("/etc/systemd/system/flanneld.service.d/pod-network.conf",)  # c
 UNITS = tuple(unit for package in PACKAGES for unit in package.units)
 PROGRAMS = {program: folder for package in PACKAGES for _, program, folder in package.programs}
 COMM = 15  # characters of a program's name that the kernel keeps (proc_pid_comm(5))
-UNIT_OF = {"registry": "docker-distribution"}  # of a program whose unit has another name
+UNITS_OF = {"registry": ("docker-distribution", "docker-distribution-pull")}  # of a program whose units have other names
 
 
 class Owner(NamedTuple):
@@ -41,9 +41,9 @@ class Owner(NamedTuple):
 
     def runs(self, program: str, any_path: bool) -> bool:
         """Whether it is the runbook's: by its unit and by its executable, as far as they are known."""
-        unit = f"{UNIT_OF.get(program, program)}.service"
+        units = [f"{unit}.service" for unit in UNITS_OF.get(program, (program,))]
         path = f"{PROGRAMS[program]}/{program}"
-        return self.unit in ("", unit) and (any_path or self.executable in ("", path))
+        return self.unit in ("", *units) and (any_path or self.executable in ("", path))
 
 
 class PortOwners(Fact[dict[tuple[str, int], frozenset[Owner]]]):

@@ -116,7 +116,8 @@ def _disk(site: Site, host: HostSnapshot) -> Iterator[Problem]:
 
 
 def _ports(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    programs = {site.registry.port: "registry"} if host.node == site.registry_node else {}
+    registry = (site.registry.port, site.registry_pull_port) if host.node == site.registry_node else ()
+    programs = dict.fromkeys(registry, "registry")
     programs |= CONTROL_PLANE_PORTS if host.node == site.master else {}
     programs |= NODE_PORTS
     wanted = {("tcp", port): program for port, program in programs.items()}
@@ -236,6 +237,16 @@ def _stack(site: Site, query: bool) -> Iterator[Problem]:
             yield Problem(problem, "a consistent stack that fits the site", "correct the site file or the stack")
 
 
+def _maintenance(site: Site, query: bool) -> Iterator[Problem]:
+    if site.registry.maintenance:
+        yield Problem(
+            f"{site.registry.user} can delete images",
+            "registry.maintenance: false, but while images are deleted on purpose",
+            "set it back and run 04-registry",
+            note=True,
+        )
+
+
 CHECKS: tuple[Check, ...] = (
     SessionCheck("reachable", "an SSH session can be opened", Exception),
     SessionCheck("host-key", "matches the site file's fingerprint or known_hosts", HostKeyRefused),
@@ -276,5 +287,6 @@ CHECKS: tuple[Check, ...] = (
     SiteCheck(
         "known-hosts", "the lines of the known_hosts files can be parsed (others are reported, and skipped)", check_known_hosts
     ),
+    SiteCheck("registry-maintenance", "is over: no image can be deleted (reported)", _maintenance),
     SiteCheck("stack", "its components, images and secrets are consistent", _stack),
 )

@@ -8,7 +8,7 @@ from airavata_runbook.pki.types import Subject
 from airavata_runbook.serialise import shell_value
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import MAX_PODS, Node
-from airavata_runbook.wellknown import ETCD_CA, ETCD_PORT, FLANNEL_PORT, PAUSE_IMAGE, PKI
+from airavata_runbook.wellknown import ETCD_CA, ETCD_PORT, FLANNEL_PORT, PKI
 
 SYSCTLS = {"net.ipv4.ip_forward": 1, "net.bridge.bridge-nf-call-iptables": 1}
 MODULES = ("br_netfilter",)
@@ -133,11 +133,13 @@ def pod_network_script(node: Node) -> str:
     return render("pod-network.sh", node=node, mac=mac, port=FLANNEL_PORT)
 
 
-def containerd(site: Site, settings: NodeSettings) -> str:
-    """/etc/containerd/config.toml."""
-    return render("containerd.toml", site=site, settings=settings, pause_image=PAUSE_IMAGE)
+def containerd(site: Site, settings: NodeSettings, pause: str) -> str:
+    """/etc/containerd/config.toml. pause: the image of the sandbox container, REGISTRY/NAME:TAG@DIGEST."""
+    tagged, _, digest = pause.partition("@")
+    name, _, tag = tagged.rpartition(":")
+    return render("containerd.toml", site=site, settings=settings, pause=f"{name}@{digest}", tag=tag)
 
 
 def registry_hosts(site: Site, authorization: str) -> str:
-    """certs.d/…/hosts.toml: the site's registry with its authority and credentials. Holds a secret: mode 600."""
-    return render("hosts.toml", address=f"https://{site.registry_address}", authorization=authorization)
+    """certs.d/…/hosts.toml: where the site's registry serves pulls, its authority, and credentials. A secret: mode 600."""
+    return render("hosts.toml", address=f"https://{site.registry_pull_address}", authorization=authorization)

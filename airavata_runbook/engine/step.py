@@ -105,7 +105,7 @@ class Step:
         report = Report(chapter=self.chapter, step=self.name, title=self.title, plan=plan, hosts={}, started=time.time())
         with (
             step_progress(self.title, [host.name for host in hosts]) as progress,
-            FanOut(session.registry_host, hosts, session.site.registry.port) as fan_out,
+            FanOut(session.registry_host, hosts, session.site.registry_pull_port) as fan_out,
         ):
 
             def work(host: Host):

@@ -43,7 +43,11 @@ class Registry:
 
     def ping(self) -> int:
         """The status of the API's root: 200, or 401 without (good) credentials. Raises RegistryError."""
-        return self.connection.send("GET", "/v2/", "the API", range(600)).status_code
+        return self.status("GET", "/v2/")
+
+    def status(self, method: str, path: str) -> int:
+        """The status of the response to any request without a body. Raises RegistryError when there is none."""
+        return self.connection.send(method, path, "the API", range(600)).status_code
 
     def manifest_digest(self, repository: str, reference: str) -> str | None:
         """The digest of the manifest that a tag or digest refers to, None when there is none. Raises RegistryError."""
@@ -61,25 +65,14 @@ class Registry:
         """
         if self.manifest_digest(repository, tag) != layout.digest:
             transfer(layout.blobs, lambda blob, stop: self._push_blob(repository, layout, blob, stop))
-            response = self.connection.send(
-                "PUT",
-                _manifest_path(repository, tag),
-                f"{repository}:{tag}",
-                (201,),
-                scope=_scope(repository, push=True),
-                data=lambda: nullcontext(layout.manifest),
-                headers={"Content-Type": layout.media_type},
-            )
-            stored = response.headers.get("Docker-Content-Digest", layout.digest)
-            if stored != layout.digest:
-                raise RegistryError(
-                    "a registry changed a manifest",
-                    where=f"{self.connection.name}, {repository}:{tag}",
-                    found=stored,
-                    needed=layout.digest,
-                )
+            self._put_manifest(repository, tag, layout.manifest, layout.media_type)
         self._holders.update({blob.digest: repository for blob in layout.blobs})
         return layout.digest
+
+    def tag(self, repository: str, digest: str, tag: str) -> None:
+        """Make a tag refer to a manifest that the repository has. Raises BadImage, RegistryError."""
+        manifest, media_type = self._manifest(repository, digest)
+        self._put_manifest(repository, tag, manifest, media_type)
 
     def pull(self, repository: str, reference: str, into: str | os.PathLike, platform: str = PLATFORM) -> Layout:
         """Pull an image into the folder `into`, as an OCI layout. Blobs that are there already are not pulled again.
@@ -123,6 +116,26 @@ class Registry:
                 remedy="do not use this registry for this image",
             )
         return content, response.headers.get("Content-Type", "").partition(";")[0].strip()
+
+    def _put_manifest(self, repository: str, tag: str, manifest: bytes, media_type: str) -> None:
+        response = self.connection.send(
+            "PUT",
+            _manifest_path(repository, tag),
+            f"{repository}:{tag}",
+            (201,),
+            scope=_scope(repository, push=True),
+            data=lambda: nullcontext(manifest),
+            headers={"Content-Type": media_type},
+        )
+        digest = digest_of(manifest)
+        stored = response.headers.get("Docker-Content-Digest", digest)
+        if stored != digest:
+            raise RegistryError(
+                "a registry changed a manifest",
+                where=f"{self.connection.name}, {repository}:{tag}",
+                found=stored,
+                needed=digest,
+            )
 
     def _pull_manifest(self, repository: str, reference: str, into: Path) -> tuple[bytes, str]:
         manifest, media_type = self._manifest(repository, reference)

@@ -58,6 +58,16 @@ def resolve(source: ImageSource, auth: str | None = None) -> Layout:
     return layout
 
 
+def on_this_machine(source: ImageSource) -> Layout | None:
+    """The image of a source that need not be pulled or built any more; None when it has to be. Raises BadImage."""
+    if source.archive:
+        return resolve(source)
+    path = _built_archive(paths.resolve_path(source.build)) if source.build else _pulled_folder(_pinned(source)[1])
+    with suppress(BadImage):  # what is damaged is pulled or built again
+        return open_archive(path) if path.exists() else None
+    return None
+
+
 def check_pull(source: ImageSource, auth: str | None = None) -> None:
     """Look up an image that is pulled in its registry, unless this machine has it.
 

@@ -50,7 +50,7 @@ RECIPES = (
     Recipe(
         "base", "Debian 12, minimal", seconds=31, packages=("ca-certificates",), command=("/bin/bash",), versioned_by="base-files"
     ),
-    # What holds a pod's namespaces; containerd runs it, no manifest does. In the registry it is pause:3.10.
+    # What holds a pod's namespaces; containerd runs it, no manifest does.
     Recipe("pause", "Kubernetes pause container", seconds=2, entrypoint=("/pause",), user=65535, version="3.10"),
     # Arguments: -conf FILE. No writable folder. Ports are those of the Corefile; below 1024 it needs NET_BIND_SERVICE.
     Recipe(

@@ -17,11 +17,13 @@ SERVER_MADE = ("managedFields", "resourceVersion", "generation", "creationTimest
 class KubeObject(ApiResource):
     """manifest: one Kubernetes object, as parsed YAML. A Secret's data is never shown.
 
-    pending: what a part of the manifest is known after; until then it can be planned, but not applied.
+    pending: what a part of the manifest is known after; until then it can be planned, but not applied. unknown: what it is
+    known after so much that it cannot be planned either.
     """
 
     manifest: dict
     pending: str = ""
+    unknown: str = ""
 
     @property
     def name(self) -> str:
@@ -41,8 +43,8 @@ class KubeObject(ApiResource):
 
         if context.planning and "service kube-apiserver" in context.touched:
             raise NotYet("the API server runs")
-        if self.pending and not context.planning:
-            raise NotYet(self.pending)
+        if self.unknown or (self.pending and not context.planning):
+            raise NotYet(self.unknown or self.pending)
         kube = context.session.kube()
         try:
             with kube.errors():

@@ -41,11 +41,15 @@ class Generated:
 
 @dataclass(frozen=True)
 class Htpasswd:
-    """A password file with one user, hashed with bcrypt (POC row 9). password: returns the value (it may raise NotYet)."""
+    """A password file with one user, hashed with bcrypt (POC row 9). password: returns the value (it may raise NotYet).
+
+    rounds: bcrypt's cost, 2**rounds.
+    """
 
     path: str
     user: str
     password: Callable[[], str] = field(repr=False)
+    rounds: int = 10
     secret = True  # the probe's output is never shown
 
     @property
@@ -63,7 +67,7 @@ class Htpasswd:
         if _mode(mode) == "600" and len(entries) == 1 and htpasswd_matches(entries[0], self.user, password):
             return None
         # Each bcrypt hash has its own salt, so the file is only rewritten when it does not match the password.
-        content = htpasswd_entry(self.user, password) + "\n"
+        content = htpasswd_entry(self.user, password, self.rounds) + "\n"
         return Change(
             "create" if found.absent else "replace",
             f"user {self.user}\n",

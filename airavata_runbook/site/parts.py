@@ -145,15 +145,22 @@ class Certificate(Model):
 
 
 class Registry(Model):
-    """The private registry (POC rows 9 to 11). name: the host part of image references, NAME:PORT/image."""
+    """The private registry (POC rows 9 to 11). name: the host part of image references, NAME:PORT/image.
+
+    Its user pulls and pushes on port. pull_port: on which the hosts pull, with a password of their own, and nobody pushes
+    (default: the port after the other one).
+    maintenance: images can be deleted, by its user; else they cannot.
+    """
 
     node: Annotated[Name | None, Fixed("whose disk has the images")] = None
     port: Port = 5000
+    pull_port: Port | None = None
     name: CommonName = "registry.internal"
     root: Folder = "/opt/registry"
     user: Word = "admin"
     password: SecretRef = "generated:registry-password"
     certificate: Certificate | None = None
+    maintenance: YesNo = False
 
 
 class ImageSource(Model):
@@ -233,6 +240,11 @@ class Sections(Model):
     def registry_node_name(self) -> str:
         """The node that runs the private registry: registry.node, else the master; "" when there is none."""
         return self.registry.node or next((node.name for node in self.nodes if node.role == "master"), "")
+
+    @property
+    def registry_pull_port(self) -> int:
+        """The port on which the private registry serves pulls only."""
+        return self.registry.pull_port or self.registry.port + 1
 
     @property
     def storage_node_name(self) -> str:

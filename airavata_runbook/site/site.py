@@ -68,6 +68,11 @@ class Site(Sections):
         """NAME:PORT, the first part of every image reference of this site."""
         return f"{self.registry.name}:{self.registry.port}"
 
+    @property
+    def registry_pull_address(self) -> str:
+        """NAME:PORT at which the hosts pull these images."""
+        return f"{self.registry.name}:{self.registry_pull_port}"
+
     def node(self, name: str) -> Node:
         """The node of that name; raises SiteError when the site has none."""
         for node in self.nodes:

@@ -9,7 +9,7 @@ from airavata_runbook.site.fields import PATTERNS, USER
 from airavata_runbook.site.messages import nearest
 from airavata_runbook.site.parts import MAX_PODS, Airavata, Lab, Node, Repository, Sections
 from airavata_runbook.site.stack_file import API_SERVER, FOLDER, file_names, read, runs, unknown_names
-from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, KEYRING, NODE_PORTS
+from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, KEYRING, NODE_PORTS, PULL_PASSWORD
 
 
 def validate(site: Sections) -> list[str]:
@@ -21,6 +21,7 @@ def validate(site: Sections) -> list[str]:
         *_networks(site),
         *(_lab(site, site.lab) if site.lab else ()),
         *_ports(site),
+        *_pull_password(site),
         *_folders(site),
         *_repository(site.repository),
         *_images(site.airavata),
@@ -105,16 +106,26 @@ def _ports(site: Sections) -> Iterator[str]:
     airavata = site.airavata
     if airavata.portal_node_port == airavata.api_node_port:
         yield f"airavata: portal_node_port and api_node_port are both {airavata.api_node_port}"
+    if site.registry_pull_port > 65535:
+        yield f"registry.pull_port: needs a port; there is none after registry.port {site.registry.port}"
     for node in site.nodes:
         used = NODE_PORTS | (CONTROL_PLANE_PORTS if node.role == "master" else {})
         used |= {airavata.api_node_port: "airavata.api_node_port", airavata.portal_node_port: "airavata.portal_node_port"}
         chosen = {"ssh.port": node.ssh.port} if node.ssh.host in (None, str(node.address)) else {}
         if node.name == site.registry_node_name:
-            chosen["registry.port"] = site.registry.port
+            chosen |= {"registry.port": site.registry.port, "registry.pull_port": site.registry_pull_port}
         for field, port in chosen.items():
             if port in used:
                 yield f"{field}: {port} is used on {node.name} by {used[port]}"
             used[port] = field
+
+
+def _pull_password(site: Sections) -> Iterator[str]:
+    used = {"registry.password": site.registry.password}
+    used |= {f"airavata.secrets.{name}": reference for name, reference in site.airavata.secrets.items()}
+    for field, reference in used.items():
+        if reference == PULL_PASSWORD:
+            yield f"{field}: needs another reference; {PULL_PASSWORD} is the password that every host pulls images with"
 
 
 def _folders(site: Sections) -> Iterator[str]:

@@ -173,6 +173,13 @@ def secrets_of(manifest: dict) -> set[str]:
     return found
 
 
+def images_of(manifest: dict) -> list[str]:
+    """The images of a workload's containers; none of other objects."""
+    template = pod_of(manifest)
+    pod = template["spec"] if template else {}
+    return [box["image"] for box in [*pod.get("initContainers", []), *pod.get("containers", [])]]
+
+
 def _references(keys: Mapping[str, str], site: Site) -> dict[str, str]:
     """Key of a Secret → reference for the vault; `site:NAME` where the site does not set it."""
     return {key: site.airavata.secrets.get(reference.partition(":")[2], reference) for key, reference in keys.items()}

@@ -114,7 +114,7 @@ def _fill_disk(target: Target) -> None:
 
 def _free_disk(target: Target) -> None:
     host, folder = _full_disk(target)
-    target.on(host, f"systemctl stop etcd docker-distribution 2>/dev/null; umount {folder}")
+    target.on(host, f"systemctl stop etcd docker-distribution docker-distribution-pull 2>/dev/null; umount {folder}")
 
 
 def _corrupt_package(target: Target) -> None:

@@ -134,7 +134,7 @@ def test_packages_are_sent_once_and_the_report_says_how_each_was_transferred(sit
 
 
 def test_the_registrys_port_may_be_in_use(site, uploads):
-    listener = over_ssh(site, "two", "setsid socat TCP-LISTEN:5000,fork /dev/null >/dev/null 2>&1 </dev/null & echo $!").strip()
+    listener = over_ssh(site, "two", "setsid socat TCP-LISTEN:5001,fork /dev/null >/dev/null 2>&1 </dev/null & echo $!").strip()
     sent = bytes_sent()
     try:
         report = uploads(site)
@@ -149,7 +149,7 @@ def test_files_come_from_this_machine_when_the_port_is_blocked_and_the_report_sa
         site,
         "two",
         "nft -f - <<END\ntable inet blocked { chain input { type filter hook input priority 0;\n"
-        "ip saddr 10.90.0.13 tcp dport { 5000, 22022, 22023 } drop\n}\n}\nEND\n",
+        "ip saddr 10.90.0.13 tcp dport { 5001, 22022, 22023 } drop\n}\n}\nEND\n",
     )
     try:
         report = uploads(site)
@@ -158,7 +158,7 @@ def test_files_come_from_this_machine_when_the_port_is_blocked_and_the_report_sa
     assert summaries(report, "one") == {"create"}
     (reason,) = summaries(report, "three")
     assert reason.startswith(
-        "create, sent from this machine (from two: ssh: connect to host 10.90.0.12 port 5000: Connection timed"
+        "create, sent from this machine (from two: ssh: connect to host 10.90.0.12 port 5001: Connection timed"
     )
     assert report.seconds < 30 and all(sums(site, name, uploads.files) == uploads.sums for name in HOSTS)
 

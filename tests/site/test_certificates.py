@@ -196,12 +196,13 @@ def test_every_certificate_may_do_what_its_row_says(site, session, found, author
     ca = tmp_path / "etcd-ca.crt"
     ca.write_bytes(authorities[ETCD_CA])
     etcd_port, api_port = session.master.forward(2379), session.master.forward(6443)
-    registry = session.registry_host.forward(site.registry.port)
+    registry = [session.registry_host.forward(port) for port in (site.registry.port, site.registry_pull_port)]
     kubelets = {host.name: host.forward(10250, str(host.node.address)) for host in session.hosts.values()}
     certificates = stack_of(site).certificates
     rows = {}
     for one in found:
-        assert https(with_certificate(one), registry, "GET", "/v2/_catalog")[0] == 401  # the registry knows no certificates
+        for port in registry:
+            assert https(with_certificate(one), port, "GET", "/v2/_catalog")[0] == 401  # the registry knows no certificates
         row = (
             in_etcd(one, etcd_port, str(ca), site.network.etcd_prefix),
             in_the_api(one, api_port),

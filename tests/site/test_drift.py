@@ -7,6 +7,17 @@ from tests.full_picture import cluster_picture, difference, etcdctl, kubectl, mo
 from tests.site.conftest import actions, report, runbook
 
 
+def overwrite_tag(site: Site, name: str) -> str:
+    """Push other content under the tag of an image, as the site's user; returns the HTTP status."""
+    script = f"""cd $(mktemp -d) && tag=$(grep -o '{name}:[^"]*' /etc/airavata-runbook/images.json)
+url=https://{site.registry_address}/v2/{name}/manifests/${{tag#*:}} type=application/vnd.oci.image.manifest.v1+json
+printf 'user = "{site.registry.user}:%s"\\n' "$(cat /etc/airavata-runbook/secrets/registry-password)" > login
+ask() {{ curl -s --cacert /etc/kubernetes/pki/services-ca.crt -K login "$@" "$url"; }}
+ask -H "Accept: $type" > manifest && echo >> manifest
+ask -T manifest -H "Content-Type: $type" -o /dev/null -w '%{{http_code}}'; rm -r $PWD"""
+    return over_ssh(site, site.master.name, script).strip()
+
+
 def settle(site: Site) -> None:
     """Wait until the kubelets have removed the containers of the pod that 06-verify killed."""
     deadline = time.monotonic() + 180
@@ -45,12 +56,14 @@ def test_drift_is_listed_exactly_and_repaired_exactly(first, site_file, site):
     assert "deleted" in kubectl(site, f"delete node {address}")
     over_ssh(site, worker, "ip link delete flannel.1")
     assert etcdctl(site, f"del {key}").strip() == "1"
+    assert overwrite_tag(site, "toolbox") == "201"
     drift = {
         ("02-install", "host_settings", worker, "file /etc/sysctl.d/90-airavata-runbook.conf"): "new content",
         ("03-etcd-flannel", "network_config", site.master.name, f"etcd key {key}"): "create",
         ("03-etcd-flannel", "pod_network", worker, "pod network: flannel.1 and its routes"): "restart flanneld",
         ("03-etcd-flannel", "node_services", worker, "service kube-proxy"): "start",
         ("03-etcd-flannel", "node_services", worker, f"Node {address}"): "restart the kubelet",
+        ("04-registry", "images", site.master.name, "image toolbox"): "tag again",
         ("05-deploy-airavata", "servers", site.master.name, f"Service {namespace}/portal"): "create",
     }
 

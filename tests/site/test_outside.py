@@ -90,7 +90,7 @@ def test_every_node_is_ready_and_every_pod_is_running(site, kubectl):
 def test_every_container_comes_from_the_private_registry(site, kubectl):
     pods = json.loads(kubectl("get", "pods", "--all-namespaces", "-o", "json"))["items"]
     images = {container["image"] for pod in pods for container in pod["spec"]["containers"]}
-    assert images and all(image.startswith(f"{site.registry_address}/") for image in images)
+    assert images and all(image.startswith(f"{site.registry_address}/") and "@sha256:" in image for image in images)
 
 
 def test_stand_ins_are_labelled_as_such(site, kubectl):
@@ -113,8 +113,13 @@ def test_the_portal_answers_on_every_host_and_says_stand_in(site, hosts, ca):
 
 
 def test_the_registry_requires_a_password_and_tls_with_the_sites_ca(site, hosts, ca):
-    with forwarded(hosts[site.registry_node.name], site.registry.port) as (address, port):
-        to, url = ("--connect-to", f"::{address}:{port}"), f"https://{site.registry_address}/v2/"
+    for number in (site.registry.port, site.registry_pull_port):
+        refuses_strangers(site, hosts[site.registry_node.name], number, ca)
+
+
+def refuses_strangers(site, host: Host, number: int, ca: Path) -> None:
+    with forwarded(host, number) as (address, port):
+        to, url = ("--connect-to", f"::{address}:{port}"), f"https://{site.registry.name}:{number}/v2/"
         assert curl(ca, url, *to)[0] == 401
         assert curl(ca, url, *to, "-u", f"{site.registry.user}:not-it")[0] == 401
         assert curl(ca, url.replace("https", "http"), *to)[0] in (0, 400)
@@ -142,7 +147,7 @@ def test_only_ssh_is_open_where_the_firewall_is_closed(site, hosts):
     if not site.lab or site.lab.firewall != "closed":
         pytest.skip("this site's firewall is open")
     for node in site.nodes:
-        for port in (6443, 2379, 10250, site.registry.port, site.airavata.portal_node_port):
+        for port in (6443, 2379, 10250, site.registry.port, site.registry_pull_port, site.airavata.portal_node_port):
             with pytest.raises(OSError):
                 socket.create_connection((str(node.address), port), timeout=0.5).close()
 
@@ -153,7 +158,7 @@ def test_keys_and_secrets_are_readable_by_root_only(site, hosts):
             host,
             "find /etc/kubernetes /etc/airavata-runbook/secrets /etc/containerd/certs.d "
             f"{site.registry.root}/auth {site.registry.root}/cert -type f 2>/dev/null "
-            "\\( -name '*.key' -o -path '*/secrets/*' -o -name '*.conf' -o -name hosts.toml -o -name htpasswd \\) "
+            "\\( -name '*.key' -o -path '*/secrets/*' -o -name '*.conf' -o -name hosts.toml -o -name 'htpasswd*' \\) "
             "\\( -perm /077 -o ! -user root \\) | sort",
         )
         assert loose == "", loose
@@ -199,7 +204,7 @@ def test_services_start_with_their_host(site, hosts, kubectl):
     for name, host in hosts.items():
         wanted = ["containerd", "flanneld", "kubelet", "kube-proxy"]
         wanted += ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"] if name == site.master.name else []
-        wanted += ["docker-distribution"] if name == site.registry_node.name else []
+        wanted += ["docker-distribution", "docker-distribution-pull"] if name == site.registry_node.name else []
         assert output(host, f"systemctl is-enabled {' '.join(wanted)}; systemctl is-active {' '.join(wanted)}").split() == [
             "enabled"
         ] * len(wanted) + ["active"] * len(wanted)

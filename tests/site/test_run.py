@@ -91,6 +91,8 @@ def test_no_secret_is_shown_anywhere(first, site):
     secrets |= {name: session_of(site).vault.secret(reference) for name, reference in references.items()}
     login = f"{site.registry.user}:{secrets['registry.password']}"  # as containerd and pods have it
     secrets["registry login"] = b64encode(login.encode()).decode()
+    pull_login = f"pull:{secrets['registry-pull-password']}"
+    secrets["pull login"] = b64encode(pull_login.encode()).decode()
     assert all(len(value) >= 12 for value in secrets.values())
     texts = {}
     for path in [*(PROJECT / "outputs" / site.name).rglob("*"), *NOTEBOOKS]:

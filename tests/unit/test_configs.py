@@ -19,6 +19,7 @@ from airavata_runbook.site.parts import Repository
 from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI
 from tests.unit.test_facts_host import FIXTURES, snapshot
 
+DIGEST = "sha256:" + "d" * 64
 FACTS = sorted(path.stem for path in FIXTURES.glob("*.json"))
 
 
@@ -66,12 +67,12 @@ def test_node_files_parse_and_carry_the_hosts_own_settings(site, settings):
     assert kubelet["cgroupDriver"] == settings.cgroup_driver and kubelet["authentication"]["anonymous"] == {"enabled": False}
     proxy = yaml.safe_load(node.kube_proxy(site, site.master, settings))
     assert proxy["clusterCIDR"] == "10.244.0.0/16" and proxy["hostnameOverride"] == "10.98.0.11"
-    containerd = tomllib.loads(node.containerd(site, settings))
+    containerd = tomllib.loads(node.containerd(site, settings, f"registry.lab:5000/pause:recipe-1@{DIGEST}"))
     runtime = containerd["plugins"]["io.containerd.cri.v1.runtime"]
     assert runtime["restrict_oom_score_adj"] == settings.restrict_oom_score_adj
     assert runtime["containerd"]["runtimes"]["runc"]["options"]["SystemdCgroup"] == settings.systemd_cgroup
     images = containerd["plugins"]["io.containerd.cri.v1.images"]
-    assert images["pinned_images"]["sandbox"].startswith("registry.lab:5000/")
+    assert images["pinned_images"]["sandbox"] == f"registry.lab:5000/pause@{DIGEST}"
 
 
 @pytest.mark.parametrize("length", [16, 24, 25, 26, 27, 28])
@@ -85,19 +86,36 @@ def test_a_kubelet_takes_no_more_pods_than_its_lease_has_addresses(settings, len
 
 def test_the_registrys_hosts_file_is_toml_and_names_its_authority(site):
     hosts = tomllib.loads(node.registry_hosts(site, "Basic x"))
-    assert hosts["host"]["https://registry.lab:5000"]["ca"].endswith("registry-ca.crt")
+    assert hosts["host"]["https://registry.lab:5001"]["ca"].endswith("registry-ca.crt")
+    assert hosts["server"] == "https://registry.lab:5001", "a failed pull must not be tried where images are pushed"
+
+
+def test_images_are_served_read_only_to_the_hosts_and_deleted_by_nobody_but_in_maintenance(site):
+    main, pull = yaml.safe_load(registry.config(site)), yaml.safe_load(registry.pull_config(site))
+    assert main["storage"]["delete"] == pull["storage"]["delete"] == {"enabled": False}
+    assert pull["storage"]["maintenance"]["readonly"] == {"enabled": True} and "cache" not in pull["storage"]
+    assert pull["storage"]["filesystem"] == main["storage"]["filesystem"] and pull["http"]["tls"] == main["http"]["tls"]
+    assert pull["auth"]["htpasswd"]["path"] != main["auth"]["htpasswd"]["path"]
+    assert pull["http"]["addr"] == "0.0.0.0:5001"
+    busy = Site.load("lab", {"registry.maintenance": True})
+    assert yaml.safe_load(registry.config(busy))["storage"]["delete"] == {"enabled": True}
+    assert yaml.safe_load(registry.pull_config(busy)) == pull
 
 
 @pytest.mark.parametrize("name", ["lab", "lab-three"])
 def test_the_compose_file_starts_the_registry_that_the_service_starts(name):
     site = Site.load(Path(__file__).parents[2] / "parameters" / f"{name}.yaml")
-    service = yaml.safe_load(registry.compose(site))["services"]["registry"]
-    config = yaml.safe_load(registry.config(site))
+    services = yaml.safe_load(registry.compose(site))["services"]
+    starts_what_is_configured(services["registry"], yaml.safe_load(registry.config(site)), data=[])
+    starts_what_is_configured(services["registry-pull"], yaml.safe_load(registry.pull_config(site)), data=["ro"])
+
+
+def starts_what_is_configured(service: dict, config: dict, data: list[str]) -> None:
     mounts = {volume.split(":")[1]: volume.split(":")[2:] for volume in service["volumes"]}
     port = config["http"]["addr"].rpartition(":")[2]
     assert service["ports"] == [f"{port}:{port}"]
     assert service["command"][0] == "serve" and service["command"][1] in mounts
-    assert mounts[config["storage"]["filesystem"]["rootdirectory"]] == []
+    assert mounts[config["storage"]["filesystem"]["rootdirectory"]] == data
     for path in (config["auth"]["htpasswd"]["path"], config["http"]["tls"]["certificate"], config["http"]["tls"]["key"]):
         assert mounts[str(Path(path).parent)] == ["ro"]
 

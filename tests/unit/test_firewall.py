@@ -15,7 +15,7 @@ from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts.snapshot import HostSnapshot
 
 FIXTURES = Path(__file__).parent / "fixtures" / "firewall"
-HOSTS = "tcp 2379, 5000, 6443 from 10.98.0.12"
+HOSTS = "tcp 2379, 5001, 6443 from 10.98.0.12"
 UDP = "udp 8472 from 10.98.0.12"
 
 
@@ -45,7 +45,7 @@ def test_ufw_is_found_with_the_ports_and_its_commands():
     assert hosts.found == f"ufw (filter INPUT) drops {HOSTS}; {UDP}; tcp 6443 from pods"
     assert hosts.needed == f"accepted: {HOSTS}; {UDP}; all from 10.244.0.0/16"
     assert hosts.remedy.split("; ") == [
-        "ufw allow proto tcp from 10.98.0.12 to any port 2379,5000,6443",
+        "ufw allow proto tcp from 10.98.0.12 to any port 2379,5001,6443",
         "ufw allow proto udp from 10.98.0.12 to any port 8472",
         "ufw allow from 10.244.0.0/16",
     ]
@@ -58,7 +58,7 @@ def test_ufw_is_found_with_the_ports_and_its_commands():
 def test_rules_of_iptables_that_end_in_a_reject_are_found_and_its_older_variant_has_its_own_command():
     hosts, pods = found(recorded("iptables-reject"))
     assert hosts.found.startswith("iptables (filter INPUT) drops tcp 2379")
-    assert "iptables -I INPUT -s 10.98.0.12 -p tcp -m multiport --dports 2379,5000,6443 -j ACCEPT" in hosts.remedy
+    assert "iptables -I INPUT -s 10.98.0.12 -p tcp -m multiport --dports 2379,5001,6443 -j ACCEPT" in hosts.remedy
     assert pods.found.startswith("iptables (filter FORWARD) drops packets between pods")
     (legacy,) = found(recorded("iptables-legacy"))
     assert legacy.remedy.startswith("iptables-legacy -I FORWARD -s 10.244.0.0/16 -j ACCEPT")
@@ -66,7 +66,7 @@ def test_rules_of_iptables_that_end_in_a_reject_are_found_and_its_older_variant_
 
 def test_what_is_certain_fails_and_what_was_not_judged_is_a_note():
     hosts, pods = found(recorded("nftables"))
-    assert hosts.note and "may drop, by conditions that were not judged, tcp 2379, 5000, 6443 from 10.98.0.12" in hosts.found
+    assert hosts.note and "may drop, by conditions that were not judged, tcp 2379, 5001, 6443 from 10.98.0.12" in hosts.found
     assert not pods.note and pods.found == "nftables (inet filter forward) drops packets between pods"
     assert pods.remedy.startswith("nft 'insert rule inet filter forward ip saddr { 10.244.0.0/16 } accept'")
     (unread,) = found("unread inet secret\n")

@@ -165,18 +165,27 @@ def the_registrys_files_hold_its_name_folder_and_port(site: Site) -> None:
     assert (
         service["volumes"][0] == f"{root}/config.yml:{root}/config.yml:ro" and service["volumes"][3] == f"{root}/data:{root}/data"
     )
-    assert environment(registry.environment(site)) == {"REGISTRY_CONFIG": f"{root}/config.yml"}
+    assert environment(registry.environment(f"{root}/config.yml")) == {"REGISTRY_CONFIG": f"{root}/config.yml"}
+    pull = from_yaml(registry.pull_config(site))
+    assert pull["auth"] == {"htpasswd": {"realm": site.registry.name, "path": f"{root}/auth/htpasswd-pull"}}
+    assert pull["storage"]["filesystem"] == {"rootdirectory": f"{root}/data"} and pull["http"]["addr"] == "0.0.0.0:5001"
+    service = from_yaml(registry.compose(site))["services"]["registry-pull"]
+    assert service["ports"] == ["5001:5001"] and service["command"] == ["serve", f"{root}/config-pull.yml"]
     hosts = tomllib.loads(node.registry_hosts(site, "Basic x"))
-    assert hosts["server"] == f"https://{address}"
+    pulls = f"https://{site.registry.name}:5001"
+    assert hosts["server"] == pulls
     assert hosts["host"] == {
-        f"https://{address}": {
+        pulls: {
             "capabilities": ["pull", "resolve"],
             "ca": "/etc/containerd/certs.d/registry-ca.crt",
             "header": {"authorization": "Basic x"},
         }
     }
-    images = tomllib.loads(node.containerd(site, HOST))["plugins"]["io.containerd.cri.v1.images"]
-    assert images["pinned_images"] == {"sandbox": f"{address}/pause:3.10"}
+    digest = "sha256:" + "a" * 64
+    images = tomllib.loads(node.containerd(site, HOST, f"{address}/pause:recipe-1@{digest}"))["plugins"][
+        "io.containerd.cri.v1.images"
+    ]
+    assert images["pinned_images"] == {"sandbox": f"{address}/pause@{digest}"}
 
 
 def the_hosts_files_hold_names_and_addresses(site: Site) -> None:

@@ -211,7 +211,7 @@ def test_the_runbook_s_own_programs_are_known(site, owner):
 
 def test_on_a_host_that_is_no_node_yet_no_program_is_the_runbook_s(site):
     found = [one.found for one in problems(site, "ports", seen(site, Membership=""))]
-    assert found[0] == "registry, which is not of this site, listens on 5000/tcp" and len(found) == 5
+    assert found[0] == "registry, which is not of this site, listens on 5000/tcp" and len(found) == 6
     assert "something, which is not of this site, listens on 8472/udp" in found
     assert problems(site, "ports", seen(site, Membership=authority("lab authority"))) == []
 

@@ -1,5 +1,7 @@
 """A plan with an empty cache says what would be built and builds nothing; a run builds it, and then changes nothing more."""
 
+import hashlib
+import json
 import shutil
 import subprocess
 from dataclasses import replace
@@ -9,19 +11,29 @@ from types import SimpleNamespace
 import pytest
 
 from airavata_runbook import Site
-from airavata_runbook.chapters import install, registry
+from airavata_runbook.chapters import install, registry, site_stack
 from airavata_runbook.checks.preflight import offline
 from airavata_runbook.engine.host_run import converge
-from airavata_runbook.errors import NotYet
+from airavata_runbook.engine.resource import Context, Found
+from airavata_runbook.errors import NotYet, StepFailed
+from airavata_runbook.hosts.node_settings import derive_node_settings
+from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.images.http import RegistryError
 from airavata_runbook.mirror import build as component_builds
 from airavata_runbook.mirror import catalogue, image_steps, images, packages
 from airavata_runbook.mirror.recipes import BY_NAME
 from airavata_runbook.pki.openpgp import new_key
 from airavata_runbook.resources import KubeObject
+from airavata_runbook.stacks import images_of
 from tests.unit.test_engine import ThisMachine
+from tests.unit.test_facts_host import snapshot
 
 KEY = new_key()
+SETTINGS = derive_node_settings(snapshot("lab-debian-12"))
+
+
+def digest(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 class Host(ThisMachine):
@@ -31,16 +43,30 @@ class Host(ThisMachine):
 
 
 class Registry:
-    """Stands in for the client of a registry: repository:tag → digest."""
+    """Stands in for the client of a registry. tags: repository:tag → digest. manifests: repository@digest."""
 
     def __init__(self) -> None:
         self.tags: dict[str, str] = {}
+        self.manifests: set[str] = set()
+        self.pushed: list[str] = []
 
-    def manifest_digest(self, repository, tag):
-        return self.tags.get(f"{repository}:{tag}")
+    def give(self, repository, tag, digest):
+        self.tags[f"{repository}:{tag}"] = digest
+        self.manifests.add(f"{repository}@{digest}")
+
+    def manifest_digest(self, repository, reference):
+        if reference.startswith("sha256:"):
+            return reference if f"{repository}@{reference}" in self.manifests else None
+        return self.tags.get(f"{repository}:{reference}")
 
     def push(self, repository, tag, layout):
-        self.tags[f"{repository}:{tag}"] = layout.digest
+        self.pushed.append(repository)
+        self.give(repository, tag, layout.digest)
+        return layout.digest
+
+    def tag(self, repository, digest, tag):
+        assert f"{repository}@{digest}" in self.manifests
+        self.tags[f"{repository}:{tag}"] = digest
 
 
 @pytest.fixture
@@ -63,6 +89,15 @@ def site(tmp_path) -> Site:
     return Site.load("lab", {"repository.baseurl": f"file://{tmp_path}/repository"})
 
 
+@pytest.fixture(autouse=True)
+def record(tmp_path, monkeypatch) -> Path:
+    """The record of images that the master would have, on this machine."""
+    path = tmp_path / "images.json"
+    for module in (registry, site_stack):
+        monkeypatch.setattr(module, "IMAGES", str(path))
+    return path
+
+
 @pytest.fixture
 def client(monkeypatch) -> Registry:
     client = Registry()
@@ -71,12 +106,18 @@ def client(monkeypatch) -> Registry:
     return client
 
 
+def session(site: Site, host: Host) -> SimpleNamespace:
+    """One whose hosts are all this machine."""
+    return SimpleNamespace(site=site, planned={}, vault=Vault(host), master=host, registry_host=host)
+
+
 def done(step, site: Site, planning: bool):
     """The items of a step's resources, but for those below /etc of this machine."""
-    session, vault = SimpleNamespace(site=site), SimpleNamespace(repository_key=lambda: KEY)
-    target = SimpleNamespace(site=site, session=session, vault=vault, node=site.master, fan_out=None)
-    wanted = [one for one in step.resources(target) if not getattr(one, "path", "").startswith("/etc/")]
     host = Host()
+    host.session = session(site, host)
+    vault = SimpleNamespace(repository_key=lambda: KEY)
+    target = SimpleNamespace(site=site, session=host.session, vault=vault, node=site.master, fan_out=None, settings=SETTINGS)
+    wanted = [one for one in step.resources(target) if not getattr(one, "path", "").startswith("/etc/")]
     outcome = converge(host.session, host, lambda: wanted, planning, lambda *_: None)
     if outcome.error:
         raise outcome.error
@@ -135,7 +176,9 @@ def test_a_plan_of_the_images_names_what_would_be_built(cache, site, client):
     assert (first.status, first.summary) == ("would change", "build, about 2 min")
     for name in ("coredns 1.15.0", "image base", "image mariadb", "image pause"):
         assert f"{name}, about " in first.detail
+    last = items.pop(next(label for label in items if label.endswith("images.json")))
     assert {(item.status, item.summary) for item in items.values()} == {("would change", "push")}
+    assert last.summary == "known after the image coredns is in the registry"
     assert list(cache.iterdir()) == []
 
 
@@ -152,17 +195,48 @@ def test_a_plan_names_what_would_be_built_before_there_is_a_registry(cache, site
 
 
 @pytest.mark.parametrize("planning", [True, False])
-def test_nothing_is_built_where_the_registry_has_every_image(cache, site, client, planning):
+def test_nothing_is_built_or_pushed_where_the_registry_has_every_image(cache, site, client, record, planning):
+    there = {image.name: digest(name) for name, image in registry.site_images(site).items()}
+    record.write_text(json.dumps(there, indent=1) + "\n")
+    record.chmod(0o600)
     for name, image in registry.site_images(site).items():
-        client.tags[f"{name}:{image.tag}"] = "sha256:of another workstation"
+        client.give(name, image.tag, digest(name))
     assert {item.status for item in done(registry.images, site, planning).values()} == {"ok"}
+    assert list(cache.iterdir()) == [] and client.pushed == []
+
+
+def test_what_a_registry_has_is_recorded_where_no_machine_knows_better(cache, site, client, record):
+    """A site that was made before there was a record, from a machine that never built its images."""
+    for name, image in registry.site_images(site).items():
+        client.give(name, image.tag, digest(name))
+    assert [item.summary for item in done(registry.images, site, planning=True).values() if item.status != "ok"] == ["create"]
+    assert not record.exists()
+    done(registry.images, site, planning=False)
+    assert json.loads(record.read_text())[registry.site_images(site)["toolbox"].name] == digest("toolbox")
+    assert record.stat().st_mode & 0o777 == 0o600
+    assert {item.status for item in done(registry.images, site, planning=True).values()} == {"ok"}
     assert list(cache.iterdir()) == []
 
 
-def test_a_run_builds_only_what_the_registry_lacks_and_pushes_another_build_of_this_machine(cache, site, client, monkeypatch):
+def test_a_tag_that_somebody_overwrote_refers_to_the_recorded_image_again(cache, site, client, record):
+    for name, image in registry.site_images(site).items():
+        client.give(name, image.tag, digest(name))
+    done(registry.images, site, planning=False)
+    image = registry.site_images(site)["toolbox"]
+    client.give("toolbox", image.tag, digest("evil"))
+    planned = done(registry.images, site, planning=True)["image toolbox"]
+    assert (planned.status, planned.summary) == ("would change", "tag again")
+    assert f"{digest('evil')} → {digest('toolbox')}" in planned.detail
+    done(registry.images, site, planning=False)
+    assert client.tags[image.name] == digest("toolbox") == json.loads(record.read_text())[image.name]
+    assert list(cache.iterdir()) == [] and client.pushed == []
+
+
+def test_a_run_builds_only_what_the_registry_lacks(cache, site, client, record, monkeypatch):
     tags = {name: image.tag for name, image in registry.site_images(site).items()}
-    there = {f"{name}:{tag}": "sha256:of another workstation" for name, tag in tags.items() if name not in ("toolbox", "pause")}
-    client.tags = dict(there)
+    for name, tag in tags.items():
+        if name not in ("toolbox", "pause"):
+            client.give(name, tag, digest("of another workstation"))
     built: list[str] = []
     monkeypatch.setattr(image_steps, "apply", lambda recipe, root: (built.append(recipe.name), (root / recipe.name).touch()))
     monkeypatch.setattr(image_steps, "package_version", lambda root, package: "1.0")
@@ -174,24 +248,81 @@ def test_a_run_builds_only_what_the_registry_lacks_and_pushes_another_build_of_t
         "images on this machine",
         "image pause",
         "image toolbox",
+        f"file {record}",
     }
     assert {item.status for item in done(registry.images, site, planning=False).values()} == {"ok"}
 
-    client.tags[f"toolbox:{tags['toolbox']}"] = "sha256:of another build"
+    client.tags[f"toolbox:{tags['toolbox']}"] = digest("another build")
+    client.manifests.clear()  # as after the registry's folder was lost
     planned = done(registry.images, site, planning=True)["image toolbox"]
-    assert (planned.status, planned.summary) == ("would change", "push another build")
-    assert f"sha256:of another build → {images.built('toolbox')}" in planned.detail
-    assert done(registry.images, site, planning=False)["image toolbox"].status == "changed"
-    assert client.tags[f"toolbox:{tags['toolbox']}"] == images.built("toolbox")
+    assert (planned.status, planned.summary) == ("would change", "push again")
+    assert f"{digest('another build')} → {images.built('toolbox')}" in planned.detail
 
 
-def test_the_first_pods_are_planned_with_the_tags_of_images_that_are_not_built(cache, site, monkeypatch):
-    monkeypatch.setattr(registry, "pull_secret", lambda session, namespace: KubeObject({"kind": "Secret", "metadata": {}}))
-    wanted = list(registry.system_pods.resources(SimpleNamespace(site=site, session=None, node=site.master)))
-    text = str([one.manifest for one in wanted if isinstance(one, KubeObject)])
-    assert f"{site.registry_address}/coredns:{images.tag('coredns')}" in text
-    assert f"{site.registry_address}/toolbox:{images.tag('toolbox')}" in text
+def first_pods(site, monkeypatch) -> dict[str, KubeObject]:
+    monkeypatch.setattr(
+        registry, "pull_secret", lambda session, namespace: KubeObject({"kind": "Secret", "metadata": {"name": ""}})
+    )
+    target = SimpleNamespace(site=site, session=session(site, Host()), node=site.master)
+    return {one.name: one for one in registry.system_pods.resources(target) if images_of(getattr(one, "manifest", {"kind": ""}))}
+
+
+def test_the_first_pods_are_known_after_their_images(cache, site, record, monkeypatch):
+    wanted = first_pods(site, monkeypatch)
+    assert {name: one.unknown for name, one in wanted.items()} == {
+        "coredns": "the image coredns is in the registry",
+        "netcheck": "the image toolbox is in the registry",
+    }
+    for planning in (True, False):
+        with pytest.raises(NotYet, match="the image coredns is in the registry"):
+            wanted["coredns"].ask(Context(Host(), None, planning))
+
+    record.write_text(json.dumps({image.name: digest(name) for name, image in registry.site_images(site).items()}))
+    wanted = first_pods(site, monkeypatch)
+    assert images_of(wanted["coredns"].manifest) == [
+        f"{site.registry_address}/coredns:{images.tag('coredns')}@{digest('coredns')}"
+    ]
+    assert wanted["coredns"].unknown == wanted["netcheck"].unknown == "" and list(cache.iterdir()) == []
+
+
+def test_a_build_of_this_machine_does_not_replace_what_the_site_runs(cache, site, client, record, monkeypatch):
+    """Two machines may build one recipe with other Debian packages: who runs the notebooks does not restart the databases."""
+    monkeypatch.setattr(images, "built", lambda name: digest(f"{name}, built here"))
+    for name, image in registry.site_images(site).items():
+        client.give(name, image.tag, digest(name))
+    record.write_text(
+        json.dumps({image.name: digest(name) for name, image in registry.site_images(site).items()}, indent=1) + "\n"
+    )
+    record.chmod(0o600)
+    assert {item.status for item in done(registry.images, site, planning=False).values()} == {"ok"}
+    assert digest("coredns") in images_of(first_pods(site, monkeypatch)["coredns"].manifest)[0]
+
+
+def test_containerds_configuration_is_known_after_the_pause_image_and_names_it_by_digest(cache, site, record, monkeypatch):
+    def wanted() -> dict:
+        target = SimpleNamespace(site=site, session=session(site, Host()), node=site.node("worker"), settings=SETTINGS)
+        return {one.label: one for one in install.host_files.resources(target)}
+
+    context = Context(Host(), None, planning=True)
+    found = wanted()
+    assert found["images on this machine"].change(Found(), context).detail == "image pause, about 2 s\n"
+    with pytest.raises(NotYet, match="the image pause is built"):
+        found["file /etc/containerd/config.toml"].content()
     assert list(cache.iterdir()) == []
+
+    image = registry.site_images(site)["pause"]
+    record.write_text(json.dumps({image.name: digest("pause")}))
+    found = wanted()
+    assert "images on this machine" not in found, "another machine needs neither a compiler nor the sources"
+    assert f"registry.lab:5000/pause@{digest('pause')}" in found["file /etc/containerd/config.toml"].content()
+    assert list(cache.iterdir()) == []
+
+
+def test_a_damaged_record_is_named_with_the_way_on(site, record):
+    record.write_text('{"coredns:1": "sha256:12"}')
+    with pytest.raises(StepFailed, match="the record of the site's images is damaged") as error:
+        site_stack.recorded(session(site, Host()))
+    assert "images.json on " in error.value.where and error.value.remedy.startswith("remove it")
 
 
 def test_preflight_builds_nothing(cache, site):

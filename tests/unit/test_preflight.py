@@ -44,6 +44,7 @@ tcp LISTEN 0      4096   10.98.0.11:2379  0.0.0.0:* users:(("etcd",pid=1130,fd=8
 tcp LISTEN 0      128       0.0.0.0:22    0.0.0.0:* users:(("sshd",pid=60,fd=3))
 tcp LISTEN 0      4096    127.0.0.1:10257 0.0.0.0:* users:(("kube-controller",pid=1345,fd=5))
 tcp LISTEN 0      4096            *:5000        *:* users:(("registry",pid=2049,fd=5))
+tcp LISTEN 0      4096            *:5001        *:* users:(("registry",pid=2117,fd=5))
 tcp LISTEN 0      4096            *:6443        *:* users:(("kube-apiserver",pid=1232,fd=5))
 tcp LISTEN 0      128          [::]:22       [::]:* users:(("sshd",pid=60,fd=4))
 """
@@ -52,6 +53,7 @@ OWNERS = """\
 tcp\t2379\tetcd\tetcd.service\t/usr/bin/etcd
 tcp\t10257\tkube-controller\tkube-controller-manager.service\t/usr/bin/kube-controller-manager
 tcp\t5000\tregistry\tdocker-distribution.service\t/usr/bin/registry
+tcp\t5001\tregistry\tdocker-distribution-pull.service\t/usr/bin/registry
 tcp\t6443\tkube-apiserver\tkube-apiserver.service\t/usr/bin/kube-apiserver
 """
 # What the packages install, and chapter 02 adds.
@@ -231,6 +233,7 @@ ETCD, NGINX = 'users:(("etcd",pid=1,fd=8))', 'users:(("nginx",pid=7,fd=3))'
         ("ports", {"Listening": f"tcp LISTEN 0 128 *:6443 *:* {NGINX}\n"}, "nginx listens on 6443/tcp"),
         ("ports", {"Listening": 'udp UNCONN 0 0 *:8472 *:* users:(("vpn",pid=7,fd=3))\n'}, "vpn listens on 8472/udp"),
         ("ports", {"Listening": "tcp LISTEN 0 128 *:5000 *:*\n"}, "something listens on 5000/tcp"),
+        ("ports", {"Listening": f"tcp LISTEN 0 128 *:5001 *:* {NGINX}\n"}, "nginx listens on 5001/tcp"),
         (
             "ports",
             {"Listening": f"tcp LISTEN 0 128 10.98.0.11:2379 *:* {NGINX}\ntcp LISTEN 0 128 127.0.0.1:2379 *:* {ETCD}\n"},
@@ -469,13 +472,25 @@ def test_each_ignored_finding_has_a_row_also_beside_what_is_refused(site, monkey
     ]
 
 
+def test_a_registry_in_maintenance_is_a_note():
+    assert not [one for one in offline(Site.load("lab")) if one.check == "registry-maintenance"]
+    (found,) = [one for one in offline(Site.load("lab", {"registry.maintenance": True})) if one.check == "registry-maintenance"]
+    assert found.note and found.found == "admin can delete images"
+
+
 def test_what_was_not_looked_at_is_never_called_ok(site, monkeypatch):
     ignoring = Site.load("lab", {"ignore_checks": ["reachable", "host-key"]})
     of_site(monkeypatch, ignoring, master=HostKeyRefused("the host's key is not known"), worker=DOWN)
     rows = [(row[0], row[2]) for row in network.preflight.look(session_of(ignoring))]
     assert rows[1][0] == "reachable" and rows[1][1].startswith("ignored: worker: the host does not answer")
     assert rows[2][1].startswith("ignored: master: the host's key is not known") and rows[3][1] == "not checked on worker"
-    assert {name for name, verdict in rows if verdict == "ok"} == {"versions", "stack", "sources", "known-hosts"}
+    assert {name for name, verdict in rows if verdict == "ok"} == {
+        "versions",
+        "stack",
+        "sources",
+        "known-hosts",
+        "registry-maintenance",
+    }
     assert ("memory", "not checked on master, worker") in rows and ("sudo", "not checked on master, worker") in rows
 
 

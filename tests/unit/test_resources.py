@@ -4,6 +4,7 @@ import base64
 import hashlib
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -34,6 +35,7 @@ from airavata_runbook.resources import (
 )
 from airavata_runbook.resources import certificate as certificate_module
 from airavata_runbook.resources.file import with_block
+from airavata_runbook.resources.image import Stored
 from airavata_runbook.resources.package import install_command, parse_installed, same_version
 from airavata_runbook.site import Site
 from tests.unit.sessions import open_session
@@ -374,10 +376,11 @@ class Answers:
 
     def push(self, repository, tag, layout):
         self.pushed.append((repository, tag, layout))
+        return "sha256:pushed"
 
 
 def compared(resource, planning=False):
-    context = Context(None, None, planning)
+    context = Context(None, SimpleNamespace(planned={}, registry_host=SimpleNamespace(name="head")), planning)
     (found,) = probe([resource], context)
     return resource.change(found, context)
 
@@ -388,6 +391,7 @@ def test_an_image_is_pushed_when_its_tag_is_not_there():
     change = compared(image)
     change.call()
     assert change.summary == "push" and registry.pushed == [("portal", "sha-1", "the layout")]
+    assert image.digests == {"portal": "sha256:pushed"}
     registry.answer = "sha256:…"
     assert compared(image) is None
 
@@ -415,7 +419,8 @@ def test_a_registry_in_trouble_is_asked_for_its_own_log():
         def push(self, repository, tag, layout):
             raise RegistryError("a registry refuses", found="500 UNKNOWN unknown error")
 
-    change = Image("portal", "sha-1", lambda: None, lambda: Troubled(None)).change(Found(answer=False), Context(Host(), None))
+    image = Image("portal", "sha-1", lambda: None, lambda: Troubled(None))
+    change = image.change(Found(answer=Stored("", "", False)), Context(None, SimpleNamespace(registry_host=Host())))
     with pytest.raises(RegistryError, match=r"500 UNKNOWN unknown error\s+its log: write: no space left") as error:
         change.call()
     assert error.value.remedy == "journalctl -u docker-distribution on head"

@@ -112,6 +112,14 @@ def test_a_good_file_is_the_same_through_papermill(through_papermill, tmp_path):
     assert through_papermill(text) == through_papermill(text, "elsewhere") == loaded(tmp_path, text)
 
 
+def test_the_hosts_pull_on_the_port_after_the_registrys_own_unless_the_file_says_otherwise(tmp_path, refusal):
+    assert loaded(tmp_path, GOOD).registry_pull_port == 5001
+    assert loaded(tmp_path, GOOD + "  registry: {port: 5001}\n").registry_pull_port == 5002
+    assert loaded(tmp_path, GOOD + "  registry: {pull_port: 443}\n").registry_pull_address == "registry.internal:443"
+    message = refusal(GOOD + "  registry: {port: 65535}\n")
+    assert "registry.pull_port: needs a port; there is none after registry.port 65535" in message
+
+
 def test_a_decimal_number_is_one(tmp_path):
     assert loaded(tmp_path, GOOD + "  registry: {port: 5443}\n").registry.port == 5443
 
