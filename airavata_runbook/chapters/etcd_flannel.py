@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from ipaddress import ip_interface
 
 from airavata_runbook.cluster import etcd, readiness
+from airavata_runbook.cluster.causes import Cause
+from airavata_runbook.cluster.host_causes import node_causes, service_causes
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.configs import control_plane as configs
 from airavata_runbook.configs import node
@@ -38,6 +40,7 @@ def etcd_service(target: Target) -> Iterator[Resource]:
     yield Condition(
         "etcd to answer",
         f"systemctl -q is-active etcd && {etcd.ETCDCTL} endpoint health",
+        causes=lambda: _causes(target, "etcd"),
         remedy="journalctl -u etcd",
     )
     yield File(
@@ -77,7 +80,11 @@ def api_server(target: Target) -> Iterator[Resource]:
     # After etcd was down for minutes, the API server's two clients reconnect within 120 s plus a fifth (gRPC's connection
     # backoff); 56 s were measured after 110 s of downtime.
     yield Condition(
-        "the API server to answer", f"{KUBECTL} get --raw /readyz", deadline=180, remedy="journalctl -u kube-apiserver"
+        "the API server to answer",
+        f"{KUBECTL} get --raw /readyz",
+        causes=lambda: _causes(target, "kube-apiserver", "etcd"),
+        deadline=180,
+        remedy="journalctl -u kube-apiserver",
     )
 
 
@@ -91,6 +98,7 @@ def controllers(target: Target) -> Iterator[Resource]:
     yield Condition(
         "the API server to be ready",
         check=lambda: readiness.api_server_missing(target.session),
+        causes=lambda: _causes(target, "kube-apiserver", "etcd"),
         deadline=60,
         remedy="journalctl -u kube-apiserver",
     )
@@ -110,12 +118,13 @@ def pod_network(target: Target) -> Iterator[Resource]:
         ["/etc/sysconfig/flanneld", "/etc/airavata-runbook/pod-network.sh", *_pair("etcd/flannel"), f"{PKI}/{ETCD_CA}.crt"],
         package="flannel",
     )
+    yield PodNetwork(str(target.node.address))  # it restarts flanneld where that makes what is awaited
     yield Condition(
         "flannel's lease of a subnet",
         "test -s /run/flannel/subnet.env && test -s /etc/cni/net.d/10-airavata.conflist",
+        causes=lambda: _causes(target, "flanneld"),
         remedy="journalctl -u flanneld",
     )
-    yield PodNetwork(str(target.node.address))
 
 
 @step("kubelet and kube-proxy")
@@ -135,6 +144,7 @@ def node_services(target: Target) -> Iterator[Resource]:
     yield Condition(
         f"node {address} to be Ready",
         check=lambda: readiness.node_missing(target.session, address),
+        causes=lambda: node_causes(target.session, target.host),
         deadline=120,
         remedy=f"journalctl -u kubelet on {target.node.name}",
     )
@@ -186,6 +196,10 @@ def _network(address: str, host: str) -> str:
         raise StepFailed(
             "unexpected address of a host's pod bridge", where=f"host {host}", found=address[:200], retryable=True
         ) from None
+
+
+def _causes(target: Target, *services: str) -> list[Cause]:
+    return [cause for name in services for cause in service_causes(target.host, name)]
 
 
 def _pair(name: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from airavata_runbook import stacks
 from airavata_runbook.chapters.site_stack import references, site_images
 from airavata_runbook.checks.references import registry_certificate, trusted_certificates
 from airavata_runbook.cluster import readiness
+from airavata_runbook.cluster.host_causes import service_causes
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.configs import node
 from airavata_runbook.configs import registry as configs
@@ -74,6 +75,7 @@ def service(target: Target) -> Iterator[Resource]:
     yield Condition(
         "the registry to require a password",
         check=lambda: _authentication_missing(target.session),
+        causes=lambda: service_causes(target.host, "docker-distribution"),
         remedy="journalctl -u docker-distribution",
     )
 
@@ -190,6 +192,7 @@ def deploy(
             f"{kind} {name}",
             deadline=180,
             check=partial(readiness.workload_missing, session, kind, namespace, name),
+            causes=partial(readiness.workload_causes, session, kind, namespace, name),
             remedy=f"kubectl -n {namespace} describe {kind.lower()} {name}",
         )
 
