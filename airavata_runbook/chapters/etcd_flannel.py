@@ -27,7 +27,15 @@ from airavata_runbook.resources import (
 )
 from airavata_runbook.resources.etcd_store import INITIALIZED
 from airavata_runbook.resources.role_binding import KUBECTL
-from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI
+from airavata_runbook.wellknown import (
+    CLUSTER_CA,
+    CONTROLLER_MANAGER_PORT,
+    ETCD_CA,
+    FRONT_PROXY_CA,
+    KUBE_PROXY_PORT,
+    PKI,
+    SCHEDULER_PORT,
+)
 
 COMMON = "/etc/kubernetes/config"  # read by all services of Kubernetes
 
@@ -102,11 +110,12 @@ def controllers(target: Target) -> Iterator[Resource]:
         deadline=60,
         remedy="journalctl -u kube-apiserver",
     )
-    for name in ("controller-manager", "scheduler"):
+    for name, port in (("controller-manager", CONTROLLER_MANAGER_PORT), ("scheduler", SCHEDULER_PORT)):
         yield Service(
             f"kube-{name}",
             [COMMON, f"/etc/kubernetes/{name}", f"/etc/kubernetes/{name}.conf", *_pair(name)],
             package="kubernetes-master",
+            port=port,
         )
 
 
@@ -138,6 +147,7 @@ def node_services(target: Target) -> Iterator[Resource]:
         "kube-proxy",
         [COMMON, "/etc/kubernetes/proxy", "/etc/kubernetes/proxy.yaml", "/etc/kubernetes/proxy.conf", *_pair("kube-proxy")],
         package="kubernetes-node",
+        port=KUBE_PROXY_PORT,
     )
     address = str(target.node.address)
     yield NodeObject(address)

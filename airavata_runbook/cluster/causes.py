@@ -18,8 +18,8 @@ LINES = 30  # of the details of one cause; the rest is counted
 class Rule:
     """When a cause ends the wait. Without seconds and tries it never does: it is reported at the deadline.
 
-    needed: what has to become true. why: of the numbers. seconds: it was seen so long without a break. tries: it failed so
-    often in all, `new` times of them while it was seen by this wait.
+    needed: what has to become true. why: of the numbers. seconds: it was seen for so long, without a break if it has no tries.
+    tries: it failed so often in all, `new` times of them while it was seen by this wait. Where both are set, both must hold.
     """
 
     needed: str
@@ -48,7 +48,10 @@ RULES = {
     "volume not mounted": Rule("the volumes of the pod", "the kubelet's cache of Secrets may be seconds old", seconds=20),
     "container refused": Rule("a container that can be created", "its Secret may have been made a moment ago", seconds=15),
     "image not pulled": Rule(
-        "an image that the node can pull", "the registry may be restarting; the kubelet tries after 10, 20, 40 s", tries=3
+        "an image that the node can pull",
+        "the registry may be restarting; the kubelet tries again after 10, 20, 40 s",
+        seconds=30,
+        tries=2,
     ),
     "container exits": Rule(
         "a container that keeps running", "its database may be starting; the kubelet restarts it after 10, 20, 40 s", tries=3
@@ -112,20 +115,21 @@ class Patience:
     def final(self, causes: Iterable[Cause], left: float) -> list[Cause]:
         """Those of the causes seen now that end the wait. left: seconds until its deadline."""
         now, seen = self._clock(), {(cause.kind, cause.of): cause for cause in causes}
-        self._since = {key: self._since.get(key, now) for key in seen}
+        # What fails again and again is not always seen: a container runs for a moment between two exits.
+        kept = {key: since for key, since in self._since.items() if key in seen or RULES[key[0]].tries}
+        self._since = dict.fromkeys(seen, now) | kept
         self._tries = {key: cause.tries for key, cause in seen.items()} | self._tries
         return [cause for key, cause in seen.items() if self._ends(cause, now - self._since[key], self._tries[key], left)]
 
     @staticmethod
     def _ends(cause: Cause, seen: float, tries_before: int, left: float) -> bool:
         rule = cause.rule
-        if rule.seconds is not None and seen >= rule.seconds:
+        if rule.tries and seen >= SETTLED and cause.next_try > left:
             return True
-        if not rule.tries:
+        if rule.seconds is None and not rule.tries:
             return False
-        return (cause.tries >= rule.tries and cause.tries >= tries_before + rule.new) or (
-            seen >= SETTLED and cause.next_try > left
-        )
+        repeated = cause.tries >= max(rule.tries, tries_before + rule.new) if rule.tries else True
+        return repeated and seen >= (rule.seconds or 0)
 
 
 def report(causes: Sequence[Cause]) -> str:

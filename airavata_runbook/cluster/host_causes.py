@@ -17,7 +17,7 @@ from airavata_runbook.hosts.host import Host
 CNI = "/etc/cni/net.d"
 RECENT = "-30s"  # of the journal
 AGAIN = 3  # times that the same error is logged in that time: it is not by chance
-ERRORS = 8  # shown, each whole
+ERRORS = 5  # shown, each whole
 # klog: level, date, time, process, file:line] message. The programs of Kubernetes, and flanneld.
 KLOG = re.compile(r"(?P<level>[IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [^]]+\] (?P<text>.*)")
 LOGRUS = re.compile(r'(time="[^"]*" )?level=(?P<level>\w+) (?P<text>.*)')  # containerd and the registry
@@ -48,7 +48,7 @@ def service_causes(host: Host, name: str) -> list[Cause]:
 
 def last_errors(host: Host, name: str) -> str:
     """The last errors in the journal of a service, each whole and once; or else its last lines."""
-    log = host.run(_journal(name, "-10min")).text
+    log = host.run(_journal(name, "-2min")).text
     errors = list(_errors(log))
     lines = log.splitlines()
     shown = errors[-ERRORS:] or [line for line in lines if TROUBLE.search(line)][-ERRORS:] or lines[-ERRORS:]

@@ -8,7 +8,7 @@ from airavata_runbook.cluster.causes import Cause
 from airavata_runbook.cluster.host_causes import last_errors, service_causes
 from airavata_runbook.engine.resource import Change, Context, Found, quote
 from airavata_runbook.errors import NotYet, StepFailed
-from airavata_runbook.hosts.frame import Result
+from airavata_runbook.hosts.batch import Answer
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.resources.condition import Condition
 
@@ -20,6 +20,7 @@ PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,Exec
 @dataclass(frozen=True)
 class Service:
     """reads: files that it reads at start. package: its package. It is restarted when one of them is newer than its process.
+    port: a TCP port on which it listens once it works, of a service that does not tell systemd so (Type=notify).
 
     This is decided by file times and the process's start time on the host, so that the next run completes one that was
     interrupted between writing a file and restarting the service.
@@ -28,6 +29,7 @@ class Service:
     name: str
     reads: Sequence[str] = ()
     package: str = ""
+    port: int = 0
 
     @property
     def label(self) -> str:
@@ -75,22 +77,34 @@ class Service:
         )
 
     def _apply(self, host: Host, first: str, verb: str) -> None:
-        result = self._start(host, first, verb) if verb else host.run(first)
+        result = self._start(host, first, verb) if verb else _run(host, first)
         if result.status:
-            why = f"not started after {SLICE} s" if result.status == TIMED_OUT else result.last_lines
+            why = f"not started after {SLICE} s" if result.status == TIMED_OUT else result.text.strip()
             raise StepFailed(
                 f"{self.label} could not be started",
                 found=f"{why}\n{last_errors(host, self.name)}".strip(),
                 remedy=f"journalctl -u {self.name}",
             )
+        if verb and self.port:
+            Condition(
+                f"{self.label} to listen on port {self.port}",
+                f"ss -Htlnp 'sport = :{self.port}' | grep -q \"pid=$(systemctl show -P MainPID {quote(self.name)}),\"",
+                causes=lambda: service_causes(host, self.name),
+                remedy=f"journalctl -u {self.name}",
+            ).wait(host)
 
-    def _start(self, host: Host, first: str, verb: str) -> Result:
+    def _start(self, host: Host, first: str, verb: str) -> Answer:
         """systemctl waits until the service is ready or has ended; one that logs an error again and again is not awaited."""
         while True:
-            result = host.run(f"{first} || exit\ntimeout {SLICE} systemctl {verb} {quote(self.name)}")
+            result = _run(host, f"{first} && timeout {SLICE} systemctl {verb} {quote(self.name)}")
             if result.status != TIMED_OUT or any(one.kind == "unit logs errors" for one in service_causes(host, self.name)):
                 return result
             first, verb = "true", "start"  # joins the start that is under way (systemctl(1))
+
+
+def _run(host: Host, command: str) -> Answer:
+    """Its whole output and exit status."""
+    return host.run_batch({"command": f"{{ {command}; }} 2>&1"})["command"]
 
 
 def restart(

@@ -260,6 +260,15 @@ def test_a_container_ends_the_wait_with_its_third_exit_but_not_by_those_before_t
     assert seen(*((1, one) for one in unit)) == [False, False, False, True]
 
 
+def test_an_image_is_pulled_twice_and_awaited_for_a_while_as_the_registry_may_be_restarting():
+    def pulls(number: int) -> Cause:
+        return Cause("image not pulled", "pod x", "not found", number)
+
+    assert seen((0, pulls(1)), (15, pulls(2)), (14, pulls(2)), (1, pulls(2))) == [False, False, False, True]
+    assert seen((0, pulls(1)), (40, pulls(1)), (1, pulls(2))) == [False, False, True]
+    assert seen((0, pulls(5)), (40, pulls(5)), (1, pulls(6))) == [False, False, True], "one more than before this wait"
+
+
 def test_the_lines_that_are_left_out_of_a_cause_are_counted_with_the_command_that_shows_all():
     lines = [f"line {number}" for number in range(LINES + 5)]
     cause = Cause("unit failed", "service x", "failed", details=lambda: "\n".join(lines), command="journalctl -u x")
@@ -312,9 +321,12 @@ def test_a_service_that_keeps_logging_an_error_while_it_starts_is_not_awaited_un
         ran.append(script)
         denied = split_state(journal("flanneld-denied"))
         status = 124 if "timeout" in script else 0
-        return SimpleNamespace(text=f"{denied[0]}\n\n{denied[2]}", status=status, last_lines="")
+        return SimpleNamespace(text=f"{denied[0]}\n\n{denied[2]}", status=status)
 
+    host = SimpleNamespace(
+        name="worker", run=run, run_batch=lambda scripts: {name: run(script) for name, script in scripts.items()}
+    )
     with pytest.raises(StepFailed) as caught:
-        Service("flanneld")._apply(SimpleNamespace(name="worker", run=run), "systemctl daemon-reload", "restart")
+        Service("flanneld")._apply(host, "systemctl daemon-reload", "restart")
     assert "etcdserver: permission denied" in caught.value.found and "not started after" in caught.value.found
     assert sum("timeout" in script for script in ran) == 1
