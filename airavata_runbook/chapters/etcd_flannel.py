@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from ipaddress import ip_interface
 
 from airavata_runbook.cluster import etcd, readiness
-from airavata_runbook.cluster.causes import Cause
-from airavata_runbook.cluster.host_causes import node_causes, service_causes
+from airavata_runbook.cluster.host_causes import control_plane_causes, node_causes, service_causes
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.configs import control_plane as configs
 from airavata_runbook.configs import node
@@ -48,7 +47,7 @@ def etcd_service(target: Target) -> Iterator[Resource]:
     yield Condition(
         "etcd to answer",
         f"systemctl -q is-active etcd && {etcd.ETCDCTL} endpoint health",
-        causes=lambda: _causes(target, "etcd"),
+        causes=lambda: service_causes(target.host, "etcd"),
         remedy="journalctl -u etcd",
     )
     yield File(
@@ -90,7 +89,7 @@ def api_server(target: Target) -> Iterator[Resource]:
     yield Condition(
         "the API server to answer",
         f"{KUBECTL} get --raw /readyz",
-        causes=lambda: _causes(target, "kube-apiserver", "etcd"),
+        causes=lambda: control_plane_causes(target.session),
         deadline=180,
         remedy="journalctl -u kube-apiserver",
     )
@@ -106,7 +105,7 @@ def controllers(target: Target) -> Iterator[Resource]:
     yield Condition(
         "the API server to be ready",
         check=lambda: readiness.api_server_missing(target.session),
-        causes=lambda: _causes(target, "kube-apiserver", "etcd"),
+        causes=lambda: control_plane_causes(target.session),
         deadline=60,
         remedy="journalctl -u kube-apiserver",
     )
@@ -131,7 +130,7 @@ def pod_network(target: Target) -> Iterator[Resource]:
     yield Condition(
         "flannel's lease of a subnet",
         "test -s /run/flannel/subnet.env && test -s /etc/cni/net.d/10-airavata.conflist",
-        causes=lambda: _causes(target, "flanneld"),
+        causes=lambda: service_causes(target.host, "flanneld"),
         remedy="journalctl -u flanneld",
     )
 
@@ -206,10 +205,6 @@ def _network(address: str, host: str) -> str:
         raise StepFailed(
             "unexpected address of a host's pod bridge", where=f"host {host}", found=address[:200], retryable=True
         ) from None
-
-
-def _causes(target: Target, *services: str) -> list[Cause]:
-    return [cause for name in services for cause in service_causes(target.host, name)]
 
 
 def _pair(name: str) -> tuple[str, str]:

@@ -32,6 +32,7 @@ class Rule:
 RULES = {
     # Services of systemd.
     "unit failed": Rule("a service that stays up", "systemd does not start it again by itself", seconds=0),
+    "unit stopped": Rule("a service that runs", "a restart takes a moment; nothing starts what somebody stopped", seconds=10),
     "unit exits": Rule(
         "a service that stays up", "it is started again after 1 s; its first exits may precede etcd or a network", tries=3, new=3
     ),

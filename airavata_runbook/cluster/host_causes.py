@@ -38,12 +38,19 @@ def service_causes(host: Host, name: str) -> list[Cause]:
     why = f"{values.get('Result')}, exit status {values.get('ExecMainStatus')}"
     if values.get("ActiveState") == "failed":
         return [Cause("unit failed", of, f"failed ({why})", exits, details=details, command=command)]
+    if values.get("ActiveState") == "inactive":
+        return [Cause("unit stopped", of, f"inactive ({values.get('SubState')})", details=details, command=command)]
     if exits:  # also while it is just started again; old exits end no wait
         text = f"{values.get('SubState')}, exited {counted(exits, 'time')}, last {why}"
         return [Cause("unit exits", of, text, exits, details=details, command=command)]
     if repeated := [line for line, times in _errors(log).items() if times >= AGAIN]:
         return [Cause("unit logs errors", of, "it logs again and again:", details=partial("\n".join, repeated), command=command)]
     return []
+
+
+def control_plane_causes(session: Session) -> list[Cause]:
+    """The causes for which the API server does not answer."""
+    return [cause for name in ("etcd", "kube-apiserver") for cause in service_causes(session.master, name)]
 
 
 def last_errors(host: Host, name: str) -> str:

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from airavata_runbook.cluster.causes import Cause, no_details
-from airavata_runbook.cluster.host_causes import network_configuration
+from airavata_runbook.cluster.causes import Cause, no_details, report
+from airavata_runbook.cluster.host_causes import network_configuration, service_causes
 from airavata_runbook.cluster.kube import ApiError, Kube
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.errors import counted
@@ -36,7 +36,7 @@ def workload_causes(session: Session, kind: str, live: Any) -> list[Cause]:
     mine = [pod for pod in pods if kind != "Deployment" or owner.metadata.uid in _owners(pod)]
     ending = [pod for pod in pods if pod.metadata.deletion_timestamp]
     current = [pod for pod in mine if pod not in ending and pod.status.phase != "Failed"]
-    wanted = live.status.desired_number_scheduled if kind == "DaemonSet" else live.spec.replicas
+    wanted = (live.status.desired_number_scheduled if kind == "DaemonSet" else live.spec.replicas) or 0
     found = _not_created(client, "ReplicaSet" if kind == "Deployment" else kind, owner) if len(current) < wanted else []
     found += _failed(kind, live, [pod for pod in mine if pod.status.phase == "Failed"])
     found += [_ending(session, pod) for pod in ending]
@@ -55,14 +55,15 @@ def pod_causes(session: Session, pod: Any) -> list[Cause]:
         ]
     if why := _node_trouble(client, pod.spec.node_name):
         return [Cause("node of the pod", f"pod {name} on node {pod.spec.node_name}", why, command=describe)]
-    boxes = [*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())]
-    found = [cause for box in boxes for cause in _container(client, pod, box)]
+    first = [box for box in pod.status.init_container_statuses or () if not _is_done(box)]
+    found = [cause for box in [*first, *(pod.status.container_statuses or ())] for cause in _container(session, pod, box)]
     if found:
         return found
     warnings = [event for event in _events(client, namespace, pod.metadata.uid) if event.type == "Warning"]
     if _condition(pod, "PodReadyToStartContainers"):  # what failed before is past
-        warnings = [event for event in warnings if event.reason == "Unhealthy"]
-        return [Cause("container not ready", f"pod {name}", event.message, command=describe) for event in warnings[-1:]]
+        said = [event.message for event in warnings if event.reason == "Unhealthy"]
+        said = said or [one.message for one in pod.status.conditions if one.type == "Ready" and one.message]
+        return [Cause("container not ready", f"pod {name}", message, command=describe) for message in said[-1:]]
     return [
         Cause(EVENTS[event.reason], f"pod {name} on node {pod.spec.node_name}", event.message, details=details, command=describe)
         for event in warnings[-1:]
@@ -82,9 +83,14 @@ def _ending(session: Session, pod: Any) -> Cause:
     return Cause("pod ends", of, f"terminating since {pod.metadata.deletion_timestamp}", command=command)
 
 
-def _container(client: Kube, pod: Any, box: Any) -> Iterator[Cause]:
+def _is_done(box: Any) -> bool:
+    """Whether an init container has done its work."""
+    return bool(box.state.terminated and box.state.terminated.exit_code == 0)
+
+
+def _container(session: Session, pod: Any, box: Any) -> Iterator[Cause]:
     """Why a container is not running, or why it has not stayed so."""
-    name, namespace, waiting = pod.metadata.name, pod.metadata.namespace, box.state.waiting
+    client, name, namespace, waiting = session.kube(), pod.metadata.name, pod.metadata.namespace, box.state.waiting
     of, describe = f"pod {name}, container {box.name}", f"kubectl -n {namespace} describe pod {name}"
     ended = box.state.terminated or box.last_state.terminated
     if waiting and waiting.reason in PULLING:
@@ -93,7 +99,7 @@ def _container(client: Kube, pod: Any, box: Any) -> Iterator[Cause]:
         tries = sum(event.count or 1 for event in pulls)
         last = max((event.last_timestamp for event in pulls if event.last_timestamp), default=None)
         text = f"{waiting.reason} after {counted(tries, 'pull')}: {waiting.message or ''}"
-        details = partial(_messages, [event for event in events if event.reason == "FailedToRetrieveImagePullSecret"])
+        details = partial(_pull_details, session, [one for one in events if one.reason == "FailedToRetrieveImagePullSecret"])
         yield Cause("image not pulled", of, text, tries, _delay(tries, last), details, describe)
     elif waiting and waiting.reason not in (*STARTING, *EXITED):
         yield Cause("container refused", of, f"{waiting.reason}: {waiting.message or ''}", command=describe)
@@ -122,6 +128,12 @@ def _log(client: Kube, pod: Any, container: str, previous: bool) -> str:
     except ApiError as error:  # the container is gone by now
         return f"its log could not be read: {error.found}"
     return f"{_messages(probes[-1:])}\nlast lines of its log:\n{log}".strip()
+
+
+def _pull_details(session: Session, events: Iterable[Any]) -> str:
+    """What is wrong with the Secret for image pulls, and with the registry's service."""
+    causes = service_causes(session.registry_host, "docker-distribution")
+    return f"{_messages(events)}\n{report(causes)}".strip()
 
 
 def _messages(events: Iterable[Any]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from airavata_runbook.cluster import pod_causes
 from airavata_runbook.cluster.causes import Cause, report
+from airavata_runbook.cluster.host_causes import control_plane_causes
 from airavata_runbook.cluster.kube import ApiError, Kube
 from airavata_runbook.cluster.session import Session
 
@@ -44,11 +45,11 @@ def workload_missing(session: Session, kind: str, namespace: str, name: str) -> 
 
 
 def workload_causes(session: Session, kind: str, namespace: str, name: str) -> list[Cause]:
-    """The causes for which it does not; none when the API server does not say, which `workload_missing` reports."""
+    """The causes for which it does not, or those for which the API server does not answer."""
     try:
         return _workload_causes(session, kind, namespace, name)
-    except ApiError:
-        return []
+    except ApiError as error:
+        return [] if error.status else control_plane_causes(session)
 
 
 def workload_trouble(session: Session, kind: str, namespace: str, name: str) -> str:

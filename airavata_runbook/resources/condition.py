@@ -54,7 +54,7 @@ class Condition:
             if final := patience.final(causes, end - now):
                 raise StepFailed(
                     f"{self.awaited}: not without a change, the wait ended after {now - start:.0f} s",
-                    found=report(final),
+                    found=f"{missing}\n{report(final)}",
                     needed="; ".join(dict.fromkeys(cause.rule.needed for cause in final)),
                     remedy="; ".join(filter(None, (commands(final), self.remedy))),
                 )

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from kubernetes.client import ApiClient
 
-from airavata_runbook.cluster import host_causes, pod_causes
+from airavata_runbook.cluster import host_causes, pod_causes, readiness
 from airavata_runbook.cluster.causes import LINES, RULES, Cause, Patience
 from airavata_runbook.cluster.kube import ApiError
 from airavata_runbook.errors import HostUnreachable, StepFailed
@@ -54,7 +54,8 @@ def recorded_session(pods: list[dict], events: list[dict], ready: bool = True, h
         read_node=lambda name: typed("V1Node", {"status": {"conditions": conditions}}),
     )
     apps = SimpleNamespace(list_namespaced_replica_set=listed("ReplicaSet", RECORDED["replica_sets"]))
-    return SimpleNamespace(kube=lambda: SimpleNamespace(core=core, apps=apps), hosts=hosts or {})
+    registry = a_host(journal="ActiveState=active\nNRestarts=0\n\n")
+    return SimpleNamespace(kube=lambda: SimpleNamespace(core=core, apps=apps), hosts=hosts or {}, registry_host=registry)
 
 
 def causes_of(name: str, pods=None, events=None, **options) -> list[Cause]:
@@ -178,6 +179,32 @@ def split_state(text: str) -> tuple[str, str, str]:
     return "\n".join(state), "", "\n".join(lines[len(state) :])
 
 
+def test_a_service_that_somebody_stopped_is_a_cause():
+    (cause,) = host_causes.service_causes(a_host(journal="ActiveState=inactive\nSubState=dead\nNRestarts=2\n\nended\n"), "etcd")
+    assert (cause.kind, cause.summary) == ("unit stopped", "service etcd on worker: inactive (dead)")
+
+
+def test_an_api_server_that_does_not_answer_is_explained_by_its_service_and_etcds():
+    def refuse(*_: object) -> None:
+        raise ApiError(0, "no reply", "look")
+
+    stopped = a_host(journal="ActiveState=inactive\nSubState=dead\n\n")
+    apps = SimpleNamespace(read_namespaced_deployment=refuse)
+    session = SimpleNamespace(kube=lambda: SimpleNamespace(apps=apps), master=stopped)
+    found = readiness.workload_causes(session, "Deployment", "airavata", "portal")
+    assert [cause.of for cause in found] == ["service etcd on worker", "service kube-apiserver on worker"]
+
+
+def test_an_init_container_that_is_done_and_a_pod_without_events_are_told_apart():
+    def with_init(pod: dict) -> None:
+        done = {"exitCode": 0, "reason": "Completed"}
+        box = {"name": "first", "image": "x", "imageID": "x", "ready": True, "restartCount": 1, "state": {"terminated": done}}
+        pod["status"]["initContainerStatuses"] = [{**box, "lastState": {"terminated": {"exitCode": 1}}}]
+
+    (cause,) = causes_of("probe", changed("probe", with_init), an_event("crash", "Unhealthy", "of another"))
+    assert (cause.kind, cause.text) == ("container not ready", "containers with unready status: [box]")
+
+
 def test_a_service_that_runs_is_no_cause():
     running = (
         "ActiveState=active\nSubState=running\nResult=success\nNRestarts=0\nExecMainStatus=0\n\nE1125 17:20:29.4 8 a.go:1] once\n"
@@ -295,7 +322,7 @@ def test_a_wait_ends_with_the_cause_and_names_what_is_needed_and_the_commands(mo
     with pytest.raises(StepFailed) as caught:
         ready.wait(host)
     error = caught.value
-    assert error.found == "service kubelet: failed\n  swap is on" and not error.retryable
+    assert error.found == "no node x yet\nservice kubelet: failed\n  swap is on" and not error.retryable
     assert (error.needed, error.remedy) == ("a service that stays up", "journalctl -u kubelet; look")
     assert clock.now - Clock.now < LOOK + 2, "it ended at the first look"
 
