@@ -57,8 +57,7 @@ def last_errors(host: Host, name: str) -> str:
     """The last errors in the journal of a service, each whole and once; or else its last lines."""
     log = host.run(_journal(name, "-2min")).text
     errors = list(_errors(log))
-    lines = log.splitlines()
-    shown = errors[-ERRORS:] or [line for line in lines if TROUBLE.search(line)][-ERRORS:] or lines[-ERRORS:]
+    shown = errors[-ERRORS:] or log.splitlines()[-ERRORS:]
     left = len(errors) - len(shown)
     return "\n".join([*([f"({left} other errors before: journalctl -u {name})"] if left > 0 else []), *shown])
 
@@ -108,13 +107,12 @@ def _errors(log: str) -> dict[str, int]:
 
 
 def _error(line: str) -> str:
-    """The text of a line that is logged as an error, else ""."""
+    """The text of a line that is logged as an error, or, of a program that names no level, reads like one; else ""."""
     if match := KLOG.fullmatch(line) or LOGRUS.fullmatch(line):
-        level, text = match["level"], match["text"]
-    else:
-        try:
-            parts = json.loads(line)
-            level, text = str(parts.pop("level")), json.dumps({key: value for key, value in parts.items() if key != "ts"})
-        except (ValueError, LookupError, TypeError, AttributeError):
-            return ""
-    return text if level.lower() in BAD else ""
+        return match["text"] if match["level"].lower() in BAD else ""
+    try:
+        parts = json.loads(line)
+        level = str(parts.pop("level")).lower()
+        return json.dumps({key: value for key, value in parts.items() if key != "ts"}) if level in BAD else ""
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return line if TROUBLE.search(line) else ""
