@@ -1,6 +1,7 @@
 """What 06-verify reports of certificates: how long those on the hosts are valid, and which ones the servers present.
 
-A server reads its certificate when it starts. One that was renewed since is on the disk and not in use.
+Many servers read their certificate at their start only (the API server, etcd and the kubelet read a new one by themselves): one
+that was renewed since is on the disk and not in use.
 """
 
 import socket
@@ -137,8 +138,8 @@ def server_problem(server: Server) -> str:
     try:
         presented = x509.load_der_x509_certificate(_presented(port, server, unverified))
         if presented != x509.load_pem_x509_certificate(content):
-            dates = f"{presented.not_valid_before_utc:%Y-%m-%d %H:%M:%S}", f"{server.file} on {server.on.name}"
-            return f"{where}: its certificate of {dates[0]} is not {dates[1]}, which it reads at its start: {server.restart}"
+            issued = f"{presented.not_valid_before_utc:%Y-%m-%d %H:%M:%S}"
+            return f"{where}: presents a certificate of {issued}, not {server.file} on {server.on.name}: {server.restart}"
         _presented(port, server, ssl.create_default_context(cadata=server.authority.decode()))
     except ssl.SSLCertVerificationError as error:
         return f"{where}: clients refuse its certificate for {server.name}: {error.verify_message}"

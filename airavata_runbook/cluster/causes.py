@@ -55,7 +55,11 @@ RULES = {
         tries=2,
     ),
     "container exits": Rule(
-        "a container that keeps running", "its database may be starting; the kubelet restarts it after 10, 20, 40 s", tries=3
+        "a container that keeps running",
+        "what it needs may start in the same step; the kubelet starts it again at once, then after 10, 20, 40 s",
+        seconds=30,
+        tries=3,
+        new=2,
     ),
     "pod failed": Rule("a pod that may stay on its node", "its controller makes another one, maybe elsewhere", tries=3),
     "node of the pod": Rule("the node of the pod", "a host may be booting; pods leave it after 30 s if they can", seconds=50),

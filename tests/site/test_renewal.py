@@ -4,12 +4,14 @@ import hashlib
 import json
 import ssl
 
-from airavata_runbook.cluster.session import session_of
+import pytest
+
 from airavata_runbook.site import Site
 from airavata_runbook.wellknown import PKI
 from tests.full_picture import kubectl, over_ssh
 from tests.site.conftest import runbook
 
+PORTAL = f"{PKI}/services/portal-tls"
 UNITS = "etcd kube-apiserver kube-controller-manager kube-scheduler containerd flanneld kubelet kube-proxy docker-distribution"
 
 
@@ -41,35 +43,41 @@ def processes(site: Site) -> dict[str, str]:
     return found
 
 
-def test_a_renewed_certificate_is_presented_and_nothing_else_restarts(first, site_file, site):
-    master, root = site.master.name, site.registry.root
-    address, port = str(site.master.address), site.airavata.portal_node_port
-    before = processes(site)
-    stems = [f"{PKI}/services/portal-tls", f"{root}/cert/registry-cert"]
-    old = [presented(site, master, address, port), presented(site, site.registry_node.name, "127.0.0.1", site.registry.port)]
-    over_ssh(site, master, f"rm {stems[0]}.crt {stems[0]}.key")
-    over_ssh(site, site.registry_node.name, f"rm {stems[1]}.crt {stems[1]}.key")
+@pytest.fixture(scope="module")
+def renewed(first, site_file, site):
+    """What the portal and the registry presented before and after the run that renewed their certificates; what has restarted."""
+    before, old = processes(site), shown(site)
+    over_ssh(site, site.master.name, f"rm {PORTAL}.crt {PORTAL}.key")
+    stem = f"{site.registry.root}/cert/registry-cert"
+    over_ssh(site, site.registry_node.name, f"cp -a {stem}.crt {stem}.key /root/; rm {stem}.crt {stem}.key")
     done = runbook("run", site_file, "--from", "04", "--to", "05")
     assert done.returncode == 0, done.stdout + done.stderr
-    new = [presented(site, master, address, port), presented(site, site.registry_node.name, "127.0.0.1", site.registry.port)]
-    assert new == [on_disk(site, master, f"{stems[0]}.crt"), on_disk(site, site.registry_node.name, f"{stems[1]}.crt")]
-    assert not set(old) & set(new)
     after = processes(site)
-    changed = {key.split()[0] for key in before.keys() ^ after.keys()} | {
-        key for key in before if after.get(key, "") != before[key]
-    }
-    assert {name.split()[0] for name in changed} == {"portal", "docker-distribution"}
+    restarted = {key.split()[0] for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    return old, shown(site), restarted
 
 
-def test_verify_reports_a_server_that_still_presents_an_old_certificate(first, site_file, site):
-    """A file that looks older than the process, as after `cp -p`: no step sees it, the handshake does."""
-    worker = next(node.name for node in site.nodes if node is not site.master)
-    stem = f"{PKI}/kubelet"
-    over_ssh(site, worker, f"cp -a {stem}.crt /root/kubelet.crt; cp -a {stem}.key /root/kubelet.key; rm {stem}.crt {stem}.key")
-    done = runbook("run", site_file, "--from", "02", "--to", "02")
-    assert done.returncode == 0, done.stdout + done.stderr
-    over_ssh(site, worker, f"touch -r /root/kubelet.crt {stem}.crt; touch -r /root/kubelet.key {stem}.key; rm /root/kubelet.*")
-    session_of(site).close()
+def shown(site: Site) -> list[str]:
+    """The fingerprints that the portal and the registry present."""
+    address, port = str(site.master.address), site.airavata.portal_node_port
+    return [
+        presented(site, site.master.name, address, port),
+        presented(site, site.registry_node.name, "127.0.0.1", site.registry.port),
+    ]
+
+
+def test_a_renewed_certificate_is_presented_and_nothing_else_restarts(renewed, site):
+    old, new, restarted = renewed
+    file = f"{site.registry.root}/cert/registry-cert.crt"
+    assert new == [on_disk(site, site.master.name, f"{PORTAL}.crt"), on_disk(site, site.registry_node.name, file)]
+    assert not set(old) & set(new)
+    assert restarted == {"portal", "docker-distribution"}
+
+
+def test_verify_reports_a_server_that_presents_another_certificate_than_its_file(renewed, site_file, site):
+    """The file is older than the process, as after `cp -p`: no step sees it, the handshake does."""
+    folder, host = f"{site.registry.root}/cert", site.registry_node.name
+    over_ssh(site, host, f"cp -a /root/registry-cert.* {folder}/; rm /root/registry-cert.*")
     done = runbook("run", site_file, "--from", "06", "--to", "06")
-    assert done.returncode == 1 and f"systemctl restart kubelet on {worker}" in done.stderr, done.stderr
-    over_ssh(site, worker, "systemctl restart kubelet")
+    assert done.returncode == 1 and f"systemctl restart docker-distribution on {host}" in done.stderr, done.stderr
+    over_ssh(site, host, "systemctl restart docker-distribution")

@@ -279,9 +279,9 @@ def exits(number: int, next_try: float = 0) -> Cause:
     return Cause("container exits", "pod x", "exited", number, next_try)
 
 
-def test_a_container_ends_the_wait_with_its_third_exit_but_not_by_those_before_the_wait():
-    assert seen((0, exits(1)), (10, exits(2)), (1, None), (20, exits(3))) == [False, False, False, True]
-    assert seen((0, exits(9)), (60, exits(9)), (60, exits(10))) == [False, False, True]
+def test_a_container_ends_the_wait_with_its_third_exit_but_not_while_what_it_needs_starts_beside_it():
+    assert seen((0, exits(1)), (10, exits(2)), (1, None), (5, exits(3)), (20, exits(3))) == [False] * 4 + [True]
+    assert seen((0, exits(4)), (40, exits(5)), (80, exits(6))) == [False, False, True], "two more than before this wait"
     assert seen((0, exits(9, 300)), (6, exits(9, 294))) == [False, True], "its next start comes after the deadline"
     unit = [Cause("unit exits", "x", "exited", number) for number in (7, 8, 9, 10)]
     assert seen(*((1, one) for one in unit)) == [False, False, False, True]

@@ -67,7 +67,7 @@ def test_the_certificate_of_the_file_is_right(tmp_path, greets):
 def test_a_server_that_still_presents_the_old_one_is_told_with_the_command_that_mends_it(tmp_path):
     with serving(OLD, tmp_path) as port:
         problem = found(port)
-    assert problem.startswith("portal on master: its certificate of 20") and "is not /pki/portal-tls.crt on master" in problem
+    assert problem.startswith("portal on master: presents a certificate of 20") and "not /pki/portal-tls.crt on master" in problem
     assert problem.endswith(": kubectl rollout restart deployment portal")
 
 
