@@ -32,6 +32,7 @@ from airavata_runbook.wellknown import (
     ETCD_CA,
     FRONT_PROXY_CA,
     KUBE_PROXY_PORT,
+    KUBELET_PORT,
     PKI,
     SCHEDULER_PORT,
 )
@@ -141,6 +142,7 @@ def node_services(target: Target) -> Iterator[Resource]:
         "kubelet",
         [COMMON, "/etc/kubernetes/kubelet", "/etc/kubernetes/kubelet.yaml", "/etc/kubernetes/kubelet.conf", *_pair("kubelet")],
         package="kubernetes-node",
+        port=KUBELET_PORT,  # the API server says for 20 s after a kubelet's end that its node is Ready
     )
     yield Service(
         "kube-proxy",
