@@ -13,15 +13,18 @@ IMAGES = "/etc/airavata-runbook/images.json"  # on the master: the digest of eve
 API_PORT = 6443
 ETCD_PORT = 2379
 KUBELET_PORT = 10250
+CONTROLLER_MANAGER_PORT = 10257
+SCHEDULER_PORT = 10259
+KUBE_PROXY_PORT = 10256  # of its health check
 # TCP port → the program that listens there, on the master and on every host (Kubernetes' "Ports and Protocols", etcd's guide).
 CONTROL_PLANE_PORTS = {
     API_PORT: "kube-apiserver",
     ETCD_PORT: "etcd",
     2380: "etcd",
-    10257: "kube-controller-manager",
-    10259: "kube-scheduler",
+    CONTROLLER_MANAGER_PORT: "kube-controller-manager",
+    SCHEDULER_PORT: "kube-scheduler",
 }
-NODE_PORTS = {KUBELET_PORT: "kubelet", 10248: "kubelet", 10256: "kube-proxy", 10249: "kube-proxy"}
+NODE_PORTS = {KUBELET_PORT: "kubelet", 10248: "kubelet", KUBE_PROXY_PORT: "kube-proxy", 10249: "kube-proxy"}
 FLANNEL_PORT = 8472  # UDP; the Linux kernel's own default for vxlan, which flannel keeps
 # Who pulls from the private registry, on hosts and for pods: an identity that can do nothing else.
 PULL_USER = "pull"

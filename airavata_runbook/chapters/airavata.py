@@ -85,7 +85,10 @@ def _deploy(target: Target, airavata: bool) -> Iterator[Resource]:
 
 
 def _secret_data(target: Target, stack: Stack) -> dict[str, dict[str, bytes]]:
-    """Secret → key → value, of all that the stack's pods use, except for image pulls. Raises NotYet before they exist."""
+    """Secret → key → value, of all that the stack's pods use. Raises NotYet before they exist.
+
+    Not the Secret for image pulls: the kubelet reads it at each pull, so that no running pod has an old one.
+    """
     vault, planned = target.vault, planned_changes(target.session, target.host.name)
     vault.fetch(
         [f"{SERVICES}/{name}" for name in stack.certificates],

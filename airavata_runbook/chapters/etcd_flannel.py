@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from ipaddress import ip_interface
 
 from airavata_runbook.cluster import etcd, readiness
+from airavata_runbook.cluster.host_causes import control_plane_causes, node_causes, service_causes
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.configs import control_plane as configs
 from airavata_runbook.configs import node
@@ -25,7 +26,16 @@ from airavata_runbook.resources import (
 )
 from airavata_runbook.resources.etcd_store import INITIALIZED
 from airavata_runbook.resources.role_binding import KUBECTL
-from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI
+from airavata_runbook.wellknown import (
+    CLUSTER_CA,
+    CONTROLLER_MANAGER_PORT,
+    ETCD_CA,
+    FRONT_PROXY_CA,
+    KUBE_PROXY_PORT,
+    KUBELET_PORT,
+    PKI,
+    SCHEDULER_PORT,
+)
 
 COMMON = "/etc/kubernetes/config"  # read by all services of Kubernetes
 
@@ -38,6 +48,7 @@ def etcd_service(target: Target) -> Iterator[Resource]:
     yield Condition(
         "etcd to answer",
         f"systemctl -q is-active etcd && {etcd.ETCDCTL} endpoint health",
+        causes=lambda: service_causes(target.host, "etcd"),
         remedy="journalctl -u etcd",
     )
     yield File(
@@ -77,7 +88,11 @@ def api_server(target: Target) -> Iterator[Resource]:
     # After etcd was down for minutes, the API server's two clients reconnect within 120 s plus a fifth (gRPC's connection
     # backoff); 56 s were measured after 110 s of downtime.
     yield Condition(
-        "the API server to answer", f"{KUBECTL} get --raw /readyz", deadline=180, remedy="journalctl -u kube-apiserver"
+        "the API server to answer",
+        f"{KUBECTL} get --raw /readyz",
+        causes=lambda: control_plane_causes(target.session),
+        deadline=180,
+        remedy="journalctl -u kube-apiserver",
     )
 
 
@@ -91,14 +106,16 @@ def controllers(target: Target) -> Iterator[Resource]:
     yield Condition(
         "the API server to be ready",
         check=lambda: readiness.api_server_missing(target.session),
+        causes=lambda: control_plane_causes(target.session),
         deadline=60,
         remedy="journalctl -u kube-apiserver",
     )
-    for name in ("controller-manager", "scheduler"):
+    for name, port in (("controller-manager", CONTROLLER_MANAGER_PORT), ("scheduler", SCHEDULER_PORT)):
         yield Service(
             f"kube-{name}",
             [COMMON, f"/etc/kubernetes/{name}", f"/etc/kubernetes/{name}.conf", *_pair(name)],
             package="kubernetes-master",
+            port=port,
         )
 
 
@@ -110,12 +127,13 @@ def pod_network(target: Target) -> Iterator[Resource]:
         ["/etc/sysconfig/flanneld", "/etc/airavata-runbook/pod-network.sh", *_pair("etcd/flannel"), f"{PKI}/{ETCD_CA}.crt"],
         package="flannel",
     )
+    yield PodNetwork(str(target.node.address))  # it restarts flanneld where that makes what is awaited
     yield Condition(
         "flannel's lease of a subnet",
         "test -s /run/flannel/subnet.env && test -s /etc/cni/net.d/10-airavata.conflist",
+        causes=lambda: service_causes(target.host, "flanneld"),
         remedy="journalctl -u flanneld",
     )
-    yield PodNetwork(str(target.node.address))
 
 
 @step("kubelet and kube-proxy")
@@ -124,17 +142,20 @@ def node_services(target: Target) -> Iterator[Resource]:
         "kubelet",
         [COMMON, "/etc/kubernetes/kubelet", "/etc/kubernetes/kubelet.yaml", "/etc/kubernetes/kubelet.conf", *_pair("kubelet")],
         package="kubernetes-node",
+        port=KUBELET_PORT,  # the API server says for 20 s after a kubelet's end that its node is Ready
     )
     yield Service(
         "kube-proxy",
         [COMMON, "/etc/kubernetes/proxy", "/etc/kubernetes/proxy.yaml", "/etc/kubernetes/proxy.conf", *_pair("kube-proxy")],
         package="kubernetes-node",
+        port=KUBE_PROXY_PORT,
     )
     address = str(target.node.address)
     yield NodeObject(address)
     yield Condition(
         f"node {address} to be Ready",
         check=lambda: readiness.node_missing(target.session, address),
+        causes=lambda: node_causes(target.session, target.host),
         deadline=120,
         remedy=f"journalctl -u kubelet on {target.node.name}",
     )

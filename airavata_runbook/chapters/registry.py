@@ -10,6 +10,7 @@ from airavata_runbook import stacks
 from airavata_runbook.chapters.site_stack import recorded, references, site_images
 from airavata_runbook.checks.references import registry_certificate, trusted_certificates
 from airavata_runbook.cluster import readiness
+from airavata_runbook.cluster.host_causes import service_causes
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.configs import node
 from airavata_runbook.configs import registry as configs
@@ -89,6 +90,7 @@ def service(target: Target) -> Iterator[Resource]:
         yield Condition(
             f"the registry to require a password on port {port}",
             check=partial(_authentication_missing, target.session, port),
+            causes=partial(service_causes, target.host, name),
             remedy=f"journalctl -u {name}",
         )
 
@@ -243,6 +245,7 @@ def deploy(
             f"{kind} {name}",
             deadline=180,
             check=partial(readiness.workload_missing, session, kind, namespace, name),
+            causes=partial(readiness.workload_causes, session, kind, namespace, name),
             remedy=f"kubectl -n {namespace} describe {kind.lower()} {name}",
         )
 

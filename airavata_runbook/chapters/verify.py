@@ -8,6 +8,7 @@ from thrift.Thrift import TException
 from thrift.transport.TTransport import TTransportException
 
 from airavata_runbook.chapters import etcd_flannel, registry
+from airavata_runbook.chapters.certificates import expiry, served
 from airavata_runbook.chapters.health import hosts_health, restarting_pods, undecided
 from airavata_runbook.chapters.probes import (
     SYSTEM,
@@ -24,17 +25,17 @@ from airavata_runbook.chapters.probes import (
     netcheck_pods,
     probe_from_pod,
     ready_pods,
+    skipped_rows,
+    stand_in_note,
 )
 from airavata_runbook.chapters.running_images import running_images
 from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster.airavata_api import token
-from airavata_runbook.cluster.readiness import node_missing, workload_missing
+from airavata_runbook.cluster.readiness import node_missing, workload_trouble
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine.step import Rows, check, everywhere
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.hosts.parallel import run_parallel
-from airavata_runbook.pki import issue as pki
-from airavata_runbook.wellknown import PKI, SERVICES_CA
+from airavata_runbook.wellknown import SERVICES_CA
 
 REQUESTS = 100
 SHARE = 20  # of 100: what each of two replicas must at least have served; chance alone gives less in 1 of 10^9 runs
@@ -70,7 +71,7 @@ def pods(session: Session) -> Rows:
     stack = stack_of(session.site)
     wanted = [(SYSTEM, "Deployment", "coredns"), (SYSTEM, "DaemonSet", "netcheck")]
     wanted += [(stack.namespace, kind, name) for component in stack.components for kind, name in component.waits_for]
-    missing = {name: workload_missing(session, kind, namespace, name) for namespace, kind, name in wanted}
+    missing = {name: workload_trouble(session, kind, namespace, name) for namespace, kind, name in wanted}
     _fail_on("workloads are not ready", [f"{name}: {why}" for name, why in missing.items() if why])
     _fail_on("pods restart again and again", restarting_pods(session, [SYSTEM, stack.namespace]))
     stand_ins = {component.name for component in stack.components if component.stand_in}
@@ -155,31 +156,25 @@ def registry_authentication(session: Session) -> Rows:
 @check("Expiry dates of all certificates")
 def certificates(session: Session) -> Rows:
     """Rows of host, certificate and the last day that it is valid."""
-    script = (
-        f"for file in {PKI}/*.crt {PKI}/etcd/*.crt {PKI}/services/*.crt {session.site.registry.root}/cert/*.crt; do "
-        "test -e $file && echo FILE $file && cat $file; done; true"
-    )
-    rows, problems = [], []
-    printed = run_parallel(session.hosts.values(), lambda host: host.run(script).text)
-    for name, text in sorted(printed.items()):
-        if isinstance(text, Exception):
-            raise text
-        _, *files = text.split("FILE ")
-        problems += [] if files else [f"{name}: no certificate found"]
-        for part in files:
-            path, _, pem = part.partition("\n")
-            problems += [f"{name}: {path}: {why}" for why in pki.problems(pem.encode())]
-            rows.append([name, path, f"{pki.end_of(pem.encode()):%Y-%m-%d}"])
+    rows, problems = expiry(session)
     _fail_on("certificates must be renewed", problems)
     return [["host", "certificate", "valid until"], *rows]
+
+
+@check("Certificates that the servers present")
+def served_certificates(session: Session) -> Rows:
+    """Rows of server, host and the file whose certificate it presents, verified as its clients do."""
+    rows, problems = served(session)
+    _fail_on("servers present another certificate than they should", problems)
+    return [["server", "certificate on", "file"], *rows]
 
 
 @check("Portal through the node port of every host")
 def portal(session: Session) -> Rows:
     """Rows of host, node port and page."""
-    if skipped := _skipped(session, "portal"):
+    if skipped := skipped_rows(session, "portal"):
         return skipped
-    rows, problems, note = [], [], _stand_in_note(session, "portal")
+    rows, problems, note = [], [], stand_in_note(session, "portal")
     site, authority = session.site, session.vault.authority(SERVICES_CA).cert
     for node in everywhere(site):
         port = session.hosts[node.name].forward(site.airavata.portal_node_port, str(node.address))
@@ -197,7 +192,7 @@ def portal(session: Session) -> Rows:
 @check("Create, read and delete a gateway with the Airavata SDK")
 def gateway(session: Session) -> Rows:
     """Rows of call and response."""
-    if skipped := _skipped(session, "api-server", stand_in_only=True):
+    if skipped := skipped_rows(session, "api-server", stand_in_only=True):
         return skipped
     access = token(api_token(session), TEST_GATEWAY)
     wanted = Gateway(
@@ -230,13 +225,13 @@ def gateway(session: Session) -> Rows:
         "unexpected responses of the Airavata API",
         [f"{call}: {answer}" for (call, answer), right in zip(rows[1:], expected, strict=True) if answer != right],
     )
-    return [["call", f"response of the {_stand_in_note(session, 'api-server')}"], *rows]
+    return [["call", f"response of the {stand_in_note(session, 'api-server')}"], *rows]
 
 
 @check("Load balancing over the API server's replicas")
 def spread(session: Session) -> Rows:
     """Rows of replica and its share; the calls are counted in the replicas' own logs."""
-    if skipped := _skipped(session, "api-server", stand_in_only=True):
+    if skipped := skipped_rows(session, "api-server", stand_in_only=True):
         return skipped
     before = calls_served(session)
     with ThreadPoolExecutor(4) as pool:
@@ -257,7 +252,7 @@ def spread(session: Session) -> Rows:
 @check("Availability while a replica is deleted")
 def replica_killed(session: Session) -> Rows:
     """Rows of event and result. One pod of the API server is deleted while two threads call the API."""
-    if skipped := _skipped(session, "api-server"):
+    if skipped := skipped_rows(session, "api-server"):
         return skipped
     if not session.site.verify.disruptive:
         return [["not verified", "reason"], ["api-server", "it deletes a pod: set verify.disruptive, or run with --disruptive"]]
@@ -280,22 +275,6 @@ def replica_killed(session: Session) -> Rows:
     ]
 
 
-def _skipped(session: Session, name: str, stand_in_only: bool = False) -> Rows:
-    """Rows with the reason why a component is not verified; [] when it is. stand_in_only: the check works with the STAND-IN only.
-
-    The site's own API server wants a token of its identity provider, which the runbook does not have, and its log does
-    not name every call.
-    """
-    reason = next((f"left out: {one.reason}" for one in stack_of(session.site).left_out if one.name == name), "")
-    if not reason and stand_in_only and not _stand_in_note(session, name):
-        reason = "the site's own server: the runbook has no token for it and cannot read calls from its log"
-    return [["not verified", "reason"], [name, reason]] if reason else []
-
-
-def _stand_in_note(session: Session, name: str) -> str:
-    return "STAND-IN" if any(one.name == name and one.stand_in for one in stack_of(session.site).components) else ""
-
-
 def _fail_on(message: str, problems: list[str]) -> None:
     """Raise StepFailed with the problems, if there are any."""
     if problems:
@@ -312,6 +291,7 @@ STEPS = [
     services,
     registry_authentication,
     certificates,
+    served_certificates,
     portal,
     gateway,
     spread,

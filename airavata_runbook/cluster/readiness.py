@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 
+from airavata_runbook.cluster import pod_causes
+from airavata_runbook.cluster.causes import Cause, report
+from airavata_runbook.cluster.host_causes import control_plane_causes
 from airavata_runbook.cluster.kube import ApiError, Kube
 from airavata_runbook.cluster.session import Session
 
@@ -41,6 +44,26 @@ def workload_missing(session: Session, kind: str, namespace: str, name: str) -> 
     return _read(f"{kind} {name}", session, lambda client: _workload(client, kind, namespace, name))
 
 
+def workload_causes(session: Session, kind: str, namespace: str, name: str) -> list[Cause]:
+    """The causes for which it does not, or those for which the API server does not answer."""
+    try:
+        return _workload_causes(session, kind, namespace, name)
+    except ApiError as error:
+        return [] if error.status else control_plane_causes(session)
+
+
+def workload_trouble(session: Session, kind: str, namespace: str, name: str) -> str:
+    """`workload_missing` and the causes, whole."""
+    if missing := workload_missing(session, kind, namespace, name):
+        causes = _read(f"{kind} {name}", session, lambda client: report(_workload_causes(session, kind, namespace, name)))
+        return f"{missing}\n{causes}".strip()
+    return ""
+
+
+def _workload_causes(session: Session, kind: str, namespace: str, name: str) -> list[Cause]:
+    return pod_causes.workload_causes(session, kind, getattr(session.kube().apps, READ[kind])(name, namespace))
+
+
 def _read(what: str, session: Session, missing: Callable[[Kube], str]) -> str:
     """What `missing` returns, or the error of the API server."""
     try:
@@ -77,30 +100,4 @@ def _workload(client: Kube, kind: str, namespace: str, name: str) -> str:
         wanted, ready, current = live.spec.replicas, status.ready_replicas, status.updated_replicas
     if wanted == (ready or 0) == (current or 0) and (status.to_dict().get("replicas") or wanted) == wanted:
         return "" if wanted or kind != "DaemonSet" else "no node accepts its pods"
-    trouble = _pods_trouble(client, namespace, live.spec.selector.match_labels)
-    return f"{ready or 0} of {wanted} pods ready" + (f": {trouble}" if trouble else "")
-
-
-def _pods_trouble(client: Kube, namespace: str, labels: dict[str, str]) -> str:
-    """Why pods are not ready, as reported by the kubelet and the scheduler."""
-    selector = ",".join(f"{key}={value}" for key, value in labels.items())
-    reasons = set()
-    for pod in client.core.list_namespaced_pod(namespace, label_selector=selector).items:
-        for condition in pod.status.conditions or ():
-            if condition.type == "PodScheduled" and condition.status != "True":
-                reasons.add(condition.message or condition.reason or "")
-        for status in [*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())]:
-            if status.state.waiting and status.state.waiting.reason in ("ContainerCreating", "PodInitializing"):
-                reasons |= _warnings(client, namespace, pod.metadata.uid)  # normal, unless there is a warning
-            elif status.state.waiting:
-                reasons.add(f"{status.state.waiting.reason} {status.state.waiting.message or ''}".strip())
-            elif status.state.terminated:
-                reasons.add(f"{status.name} ended with {status.state.terminated.exit_code}")
-    return "; ".join(sorted(reasons - {""}))
-
-
-def _warnings(client: Kube, namespace: str, uid: str) -> set[str]:
-    """The newest warning event of a pod, for example that its network could not be set up; empty without one."""
-    events = client.core.list_namespaced_event(namespace, field_selector=f"involvedObject.uid={uid},type=Warning").items
-    newest = sorted(events, key=lambda event: str(event.last_timestamp or event.event_time or ""))[-1:]
-    return {f"{event.reason} {event.message}" for event in newest}
+    return f"{ready or 0} of {wanted} pods ready"

@@ -1,26 +1,33 @@
-"""Waiting for a named condition with a deadline; the runbook never waits a fixed time instead."""
+"""Waiting for a named condition with a deadline; the runbook never waits a fixed time instead.
+
+A wait ends earlier when a cause is seen that needs somebody's act: cluster/causes.py says which, and after how long.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from airavata_runbook.cluster.causes import Cause, Patience, commands, report
 from airavata_runbook.engine.resource import Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts.host import Host
 
 PAUSE = 0.2  # seconds between two polls
+LOOK = 2.0  # seconds between two looks for causes
 
 
 @dataclass(frozen=True)
 class Condition:
     """script: shell that succeeds when the condition holds; or check: a function that returns what is missing, "" if nothing.
 
-    awaited: the condition, in words. deadline: seconds. remedy: what to check after the deadline.
+    awaited: the condition, in words. causes: gives the causes, seen now, for which it does not hold. deadline: seconds. remedy:
+    what to check after the deadline.
     """
 
     awaited: str
     script: str = ""
     check: Callable[[], str] = lambda: ""
+    causes: Callable[[], Iterable[Cause]] = tuple
     deadline: float = 60.0
     remedy: str = ""
 
@@ -32,25 +39,43 @@ class Condition:
         return f"( {self.script} ) >/dev/null 2>&1" if self.script else ""
 
     def change(self, found: Found, context: Context) -> Change | None:
-        if self.script:
-            poll, wait = self._poll_on, bool(found.status)
-        else:  # its answer is outdated after a change
-            poll, wait = self._poll, context.planning or bool(context.touched) or bool(self.check())
-        return Change("wait", call=lambda: poll(context.host), shown=self.script, waits=True) if wait else None
+        # A check's answer is outdated after a change.
+        wait = found.status if self.script else context.planning or context.touched or self.check()
+        return Change("wait", call=lambda: self.wait(context.host), shown=self.script, waits=True) if wait else None
 
-    def _poll_on(self, host: Host) -> None:
+    def wait(self, host: Host) -> None:
+        """Return as soon as the condition holds. Raises StepFailed at the deadline, or when a cause needs somebody's act."""
+        poll = self._poll_on if self.script else self._poll
+        start, patience = time.monotonic(), Patience()
+        end = start + self.deadline
+        while missing := poll(host, min(end, time.monotonic() + LOOK)):
+            now = time.monotonic()
+            causes = list(self.causes())
+            if final := patience.final(causes, end - now):
+                raise StepFailed(
+                    f"{self.awaited}: not without a change, the wait ended after {now - start:.0f} s",
+                    found=f"{missing}\n{report(final)}",
+                    needed="; ".join(dict.fromkeys(cause.rule.needed for cause in final)),
+                    remedy="; ".join(filter(None, (commands(final), self.remedy))),
+                )
+            if now >= end:
+                found = "\n".join(filter(None, (missing, report(causes))))
+                raise StepFailed(
+                    f"{self.awaited}: not within {self.deadline:.0f} s", found=found, remedy=self.remedy, retryable=True
+                )
+
+    def _poll_on(self, host: Host, until: float) -> str:
+        """What the script printed when it failed last; "" as soon as it succeeds."""
         # The host polls, so that the latency of the connection does not add to the wait.
         loop = f"until {{ {self.script}\n}} >/dev/null 2>&1; do sleep {PAUSE}; done"
-        result = host.run(f"timeout {self.deadline:.0f} sh -c {quote(loop)} || {{ {self.script}\n}}", timeout=self.deadline + 30)
-        if result.status:
-            self._give_up(result.last_lines)
+        seconds = max(until - time.monotonic(), 0.1)
+        result = host.run(f"timeout {seconds:.1f} sh -c {quote(loop)} || {{ {self.script}\n}}", timeout=self.deadline + 30)
+        return (result.last_lines or f"exit status {result.status}") if result.status else ""
 
-    def _poll(self, host: Host) -> None:
-        end = time.monotonic() + self.deadline
+    def _poll(self, host: Host, until: float) -> str:
+        """What is still missing; "" as soon as nothing is."""
         while missing := self.check():
-            if time.monotonic() > end:
-                self._give_up(missing)
+            if time.monotonic() > until:
+                return missing
             host.pause(PAUSE)
-
-    def _give_up(self, found: str) -> None:
-        raise StepFailed(f"{self.awaited}: not within {self.deadline:.0f} s", found=found, remedy=self.remedy, retryable=True)
+        return ""

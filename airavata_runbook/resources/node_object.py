@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from airavata_runbook.cluster.host_causes import node_causes
 from airavata_runbook.cluster.kube import ApiError
 from airavata_runbook.cluster.readiness import node_exists
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
@@ -42,4 +43,7 @@ class NodeObject(ApiResource):
         )
 
     def _restart(self, context: Context) -> None:
-        restart(context, "kubelet", lambda: "" if self.ask(context) else f"no node {self.name}", DEADLINE)
+        def missing() -> str:
+            return "" if self.ask(context) else f"no node {self.name}"
+
+        restart(context, "kubelet", missing, DEADLINE, lambda: node_causes(context.session, context.host))

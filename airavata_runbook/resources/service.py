@@ -1,19 +1,26 @@
 """A systemd service that is enabled, running, and started after the last change of every file that it reads."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from airavata_runbook.cluster.causes import Cause
+from airavata_runbook.cluster.host_causes import last_errors, service_causes
 from airavata_runbook.engine.resource import Change, Context, Found, quote
 from airavata_runbook.errors import NotYet, StepFailed
+from airavata_runbook.hosts.batch import Answer
+from airavata_runbook.hosts.host import Host
+from airavata_runbook.resources.condition import Condition
 
+SLICE = 20  # seconds of a start, after which its journal is looked at
+TIMED_OUT = 124  # timeout(1)
 PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,ExecMainStartTimestamp,Type"
 
 
 @dataclass(frozen=True)
 class Service:
     """reads: files that it reads at start. package: its package. It is restarted when one of them is newer than its process.
+    port: a TCP port on which it listens once it works, of a service that does not tell systemd so (Type=notify).
 
     This is decided by file times and the process's start time on the host, so that the next run completes one that was
     interrupted between writing a file and restarting the service.
@@ -22,6 +29,7 @@ class Service:
     name: str
     reads: Sequence[str] = ()
     package: str = ""
+    port: int = 0
 
     @property
     def label(self) -> str:
@@ -61,36 +69,60 @@ class Service:
         # `enable` also reloads all units (systemctl(1)), which takes most of the time of a service's start.
         commands = [f"systemctl enable --quiet {self.name}" if enable else "systemctl daemon-reload"]
         commands += [f"systemctl {verb} {self.name}"] if verb else []
-        # The cause is logged before a long stack trace, or else in the last lines.
-        log = f"journalctl -u {self.name} -n 60 --no-pager -o cat | cut -c1-400"
-        complain = f"{{ {{ {log} | grep -iE 'error|panic|fatal|denied|no space' || {log}; }} | tail -n 6 >&2; exit 1; }}"
         return Change(
             ", ".join(reasons),
-            script="\n".join(f"{line} || {complain}" for line in commands),
+            call=lambda: self._apply(context.host, commands[0], verb),
             shown="\n".join(commands),
             touches=frozenset({f"service {self.name}"}),
         )
 
+    def _apply(self, host: Host, first: str, verb: str) -> None:
+        result = self._start(host, first, verb) if verb else _run(host, first)
+        if result.status:
+            why = f"not started after {SLICE} s" if result.status == TIMED_OUT else result.text.strip()
+            raise StepFailed(
+                f"{self.label} could not be started",
+                found=f"{why}\n{last_errors(host, self.name)}".strip(),
+                remedy=f"journalctl -u {self.name}",
+            )
+        if verb and self.port:
+            Condition(
+                f"{self.label} to listen on port {self.port}",
+                f"ss -Htlnp 'sport = :{self.port}' | grep -q \"pid=$(systemctl show -P MainPID {quote(self.name)}),\"",
+                causes=lambda: service_causes(host, self.name),
+                remedy=f"journalctl -u {self.name}",
+            ).wait(host)
 
-def restart(context: Context, name: str, missing: Callable[[], str], deadline: float) -> None:
+    def _start(self, host: Host, first: str, verb: str) -> Answer:
+        """systemctl waits until the service is ready or has ended; one that logs an error again and again is not awaited."""
+        while True:
+            result = _run(host, f"{first} && timeout {SLICE} systemctl {verb} {quote(self.name)}")
+            if result.status != TIMED_OUT or any(one.kind == "unit logs errors" for one in service_causes(host, self.name)):
+                return result
+            first, verb = "true", "start"  # joins the start that is under way (systemctl(1))
+
+
+def _run(host: Host, command: str) -> Answer:
+    """Its whole output and exit status."""
+    return host.run_batch({"command": f"{{ {command}; }} 2>&1"})["command"]
+
+
+def restart(
+    context: Context,
+    name: str,
+    missing: Callable[[], str],
+    deadline: float,
+    causes: Callable[[], Iterable[Cause]] = tuple,
+) -> None:
     """Restart a service, then wait until `missing` returns "": before that, what is not there yet. deadline: seconds.
 
-    Raises StepFailed.
+    causes: as of a Condition. Raises StepFailed.
     """
+    remedy = f"journalctl -u {name}"
     result = context.host.run(f"systemctl restart {quote(name)}")
-    found = result.last_lines if result.status else missing()
-    end = time.monotonic() + deadline
-    while found:
-        if result.status or time.monotonic() > end:
-            raise StepFailed(
-                f"a restart of {name} did not help",
-                found=found,
-                needed=f"that it works within {deadline:.0f} s",
-                remedy=f"journalctl -u {name}",
-                retryable=True,
-            )
-        context.host.pause(0.2)
-        found = missing()
+    if result.status:
+        raise StepFailed(f"a restart of {name} failed", found=result.last_lines, remedy=remedy, retryable=True)
+    Condition(f"a restart of {name} to help", check=missing, causes=causes, deadline=deadline, remedy=remedy).wait(context.host)
 
 
 def parse(text: str, where: str) -> tuple[dict[str, str], dict[str, float]]:

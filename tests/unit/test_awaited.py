@@ -19,6 +19,7 @@ LEASES = {OWN: Lease("10.244.28.0/24", "aa:bb:cc:00:00:01"), OTHER: Lease("10.24
 COMPLETE = """mac aa:bb:cc:00:00:01
 route 10.244.71.0/24 via 10.244.71.0 onlink
 neighbour 10.244.71.0 lladdr aa:bb:cc:00:00:02 PERMANENT
+bridge 10.244.28.1/24
 """
 
 
@@ -42,7 +43,7 @@ def test_a_complete_pod_network_needs_nothing():
         ("", LEASES, ["there is no interface flannel.1"]),
         (COMPLETE, {OTHER: LEASES[OTHER]}, ["the host has no lease in etcd"]),
         (
-            "mac aa:bb:cc:00:00:09\n",
+            "mac aa:bb:cc:00:00:09\nbridge 10.244.28.1/24\n",
             LEASES,
             [
                 "flannel.1 has MAC aa:bb:cc:00:00:09, its lease aa:bb:cc:00:00:01",
@@ -51,6 +52,9 @@ def test_a_complete_pod_network_needs_nothing():
             ],
         ),
         (COMPLETE.replace("route 10.244.71", "route 10.244.70"), LEASES, [f"no route to 10.244.71.0/24 of {OTHER}"]),
+        (COMPLETE.replace("28.1/", "9.1/"), LEASES, ["cni0 has 10.244.9.0/24, the lease is 10.244.28.0/24"]),
+        (COMPLETE.replace("bridge", "other"), LEASES, ["cni0 has no address, the lease is 10.244.28.0/24"]),
+        (COMPLETE + "missing /run/flannel/subnet.env\n", LEASES, ["there is no /run/flannel/subnet.env"]),
     ],
 )
 def test_a_broken_pod_network_is_planned_to_be_mended(printed, leases, found):

@@ -124,14 +124,14 @@ def test_an_api_server_whose_connection_breaks_is_asked_once_more(session, monke
 
 def test_a_workload_is_waited_for_through_an_api_server_that_falls_silent_midway(session, monkeypatch):
     live = SimpleNamespace(
-        metadata=SimpleNamespace(generation=1),
+        metadata=SimpleNamespace(generation=1, namespace="airavata"),
         spec=SimpleNamespace(replicas=1, selector=SimpleNamespace(match_labels={"app": "some"})),
         status=SimpleNamespace(observed_generation=1, ready_replicas=0, updated_replicas=1),
     )
     live.status.to_dict = dict
     answering(session, monkeypatch, "apps", read_namespaced_deployment=live)
     answering(session, monkeypatch, "core", list_namespaced_pod=ProtocolError("cut"))
-    missing = readiness.workload_missing(session, "Deployment", "airavata", "mariadb")
+    missing = readiness.workload_trouble(session, "Deployment", "airavata", "mariadb")
     assert "no reply over the SSH connection to it" in missing
 
 

@@ -1,0 +1,141 @@
+"""Faults that only somebody's act mends: a wait for them ends long before its deadline, and its message has the cause whole."""
+
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+import yaml
+
+from airavata_runbook.cluster import readiness
+from airavata_runbook.cluster.session import session_of
+from airavata_runbook.errors import StepFailed
+from airavata_runbook.resources import Condition
+from airavata_runbook.site import Site
+from tests.full_picture import kubectl, over_ssh
+from tests.site.conftest import runbook
+
+NAMESPACE = "broken"
+DEADLINE, SERVICE_DEADLINE = 180, 60  # seconds, of pods and of a service in the chapters
+# Deployment → its container, or its pods' other fields; and what the message must have.
+FAULTS: dict[str, tuple[dict, dict, str]] = {
+    "crash": (
+        {"command": ["sh", "-c", "echo cannot open table; exit 3"], "readinessProbe": {"tcpSocket": {"port": 1}}},
+        {},
+        r"status 3(?s:.*)cannot open",
+    ),
+    "image": ({"image": "registry.lab:5000/toolbox:none"}, {}, r"failed to resolve image: .*/toolbox:none: not found"),
+    "secret": (
+        {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "none", "key": "k"}}}]},
+        {},
+        r'CreateContainerConfigError: secret "none" not found',
+    ),
+    "memory": ({"resources": {"requests": {"memory": "999Gi"}}}, {}, r"2 Insufficient memory.*Preemption is not helpful"),
+    "selector": ({}, {"nodeSelector": {"no": "such"}}, r"didn't match Pod's node affinity/selector"),
+    "mount": ({}, {"volumes": [{"name": "v", "secret": {"secretName": "none"}}]}, r'for volume "v" : secret "none" not found'),
+    "account": ({}, {"serviceAccountName": "none"}, r'serviceaccount "none" not found'),
+}
+
+
+def worker(site: Site) -> str:
+    return next(node.name for node in site.nodes if node is not site.master)
+
+
+def deployment(name: str, image: str) -> dict:
+    box, pod, _ = FAULTS[name]
+    labels = {"app": name}
+    mounts = [{"name": volume["name"], "mountPath": "/v"} for volume in pod.get("volumes", [])]
+    spec = {"containers": [{"name": "box", "image": image, "volumeMounts": mounts, **box}], **pod}
+    spec["imagePullSecrets"] = [{"name": "registry"}]
+    template = {"metadata": {"labels": labels}, "spec": spec}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template},
+    }
+
+
+@pytest.fixture(scope="module")
+def waited(site, first) -> Iterator[dict[str, tuple[float, StepFailed]]]:
+    """Deployment → the seconds until its wait ended, and the error; all are awaited at once."""
+    session = session_of(site)
+    image = kubectl(site, "-n kube-system get daemonset netcheck -o jsonpath='{.spec.template.spec.containers[0].image}'").strip()
+    objects = yaml.safe_dump_all([deployment(name, image) for name in FAULTS])
+    commands = (
+        f"kubectl create namespace {NAMESPACE}; kubectl -n kube-system get secret registry -o yaml | "
+        f"sed 's/namespace: kube-system/namespace: {NAMESPACE}/' | kubectl apply -f -\n"
+        f"kubectl apply -f - <<'END'\n{objects}\nEND"
+    )
+    over_ssh(site, site.master.name, f"export KUBECONFIG=/etc/kubernetes/admin.conf; {commands}")
+
+    def wait(name: str) -> tuple[float, StepFailed]:
+        what = (session, "Deployment", NAMESPACE, name)
+        check, causes = partial(readiness.workload_missing, *what), partial(readiness.workload_causes, *what)
+        started = time.monotonic()
+        with pytest.raises(StepFailed) as caught:
+            Condition(f"Deployment {name}", check=check, causes=causes, deadline=DEADLINE).wait(session.master)
+        return time.monotonic() - started, caught.value
+
+    with ThreadPoolExecutor(len(FAULTS)) as threads:
+        found = dict(zip(FAULTS, threads.map(wait, FAULTS), strict=True))
+    yield found
+    kubectl(site, f"-n {NAMESPACE} delete deployments --all")
+    kubectl(site, f"-n {NAMESPACE} delete pods --all --force --grace-period=0 --wait=false")
+    kubectl(site, f"delete namespace {NAMESPACE} --timeout=60s")
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_workload_that_cannot_become_ready_ends_its_wait_with_the_cause(waited, name):
+    seconds, error = waited[name]
+    assert re.search(FAULTS[name][2], error.found), error
+    assert seconds < DEADLINE / 3, f"{seconds:.0f} s: {error}"
+    assert "kubectl -n broken" in error.remedy and error.needed
+
+
+@contextmanager
+def broken(site: Site, host: str, script: str, mend: str) -> Iterator[None]:
+    over_ssh(site, host, script)
+    try:
+        yield
+    finally:
+        over_ssh(site, host, mend)
+
+
+def failed_run(site_file: str, chapter: str) -> tuple[int, str]:
+    """The seconds after which the run says that its wait ended, and its message."""
+    done = runbook("run", site_file, "--from", chapter, "--to", chapter)
+    assert done.returncode == 1, done.stdout + done.stderr
+    ended = re.search(r"the wait ended after (\d+) s", done.stderr)
+    assert ended, done.stderr
+    return int(ended[1]), done.stderr
+
+
+def test_a_kubelet_whose_port_is_taken_ends_the_run_with_its_own_error(first, site_file, site):
+    take = "systemctl stop kubelet; systemd-run --quiet --unit=taken socat TCP-LISTEN:10250,fork,reuseaddr -"
+    with broken(site, worker(site), take, "systemctl stop taken; systemctl reset-failed kubelet; systemctl start kubelet"):
+        seconds, error = failed_run(site_file, "03")
+    assert "listen tcp" in error and "10250: bind: address already in use" in error and "service kubelet on" in error, error
+    assert seconds < SERVICE_DEADLINE / 3, error
+
+
+def test_a_foreign_pod_network_ends_the_run_with_the_plugins_message_and_the_configuration(first, site_file, site):
+    """As an earlier cluster leaves it; a check finds it at the first look, unless it comes later (TRUST 22)."""
+    content = '{"cniVersion": "1.0.0", "name": "old", "plugins": [{"type": "calico", "log_level": "info"}]}'
+    write = f"echo '{content}' > /etc/cni/net.d/05-old.conflist"
+    with broken(site, worker(site), write, "rm /etc/cni/net.d/05-old.conflist"):
+        address = site.node(worker(site)).address
+        which = f"-l app.kubernetes.io/name=netcheck --field-selector spec.nodeName={address}"
+        time.sleep(2)  # containerd reads the folder when it changes
+        kubectl(site, f"-n kube-system delete pod --wait=false {which}")
+        seconds, error = failed_run(site_file, "04")
+    assert re.search(r'failed to find plugin \\?"calico\\?" in path', error) and content in error, error
+    assert "05-old.conflist 10-airavata.conflist" in error and seconds < DEADLINE / 3, error
+
+
+def test_the_site_is_whole_again(first, site_file, site):
+    done = runbook("run", site_file, "--from", "03", "--to", "04")
+    assert done.returncode == 0, done.stdout + done.stderr

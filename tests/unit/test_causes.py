@@ -1,0 +1,359 @@
+"""Why something awaited has not come: what is made of real objects and logs of broken workloads, services and nodes.
+
+fixtures/broken_workloads.json and the .txt files were recorded on lab hosts (Kubernetes 1.36.3), a minute after each fault.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from kubernetes.client import ApiClient
+
+from airavata_runbook.cluster import host_causes, pod_causes, readiness
+from airavata_runbook.cluster.causes import LINES, RULES, Cause, Patience
+from airavata_runbook.cluster.kube import ApiError
+from airavata_runbook.errors import HostUnreachable, StepFailed
+from airavata_runbook.resources import Condition, Service
+from airavata_runbook.resources.condition import LOOK
+
+FIXTURES = Path(__file__).parent / "fixtures"
+RECORDED = json.loads((FIXTURES / "broken_workloads.json").read_text())
+LOG = "connecting\nfatal: cannot open table gateway\n"
+NO_NETWORK = (
+    'Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox "29e9": plugin '
+    'type="calico" failed (add): failed to find plugin "calico" in path [/opt/cni/bin]'
+)
+
+
+def typed(kind: str, one: dict):
+    return ApiClient().deserialize(json.dumps(one), kind, "application/json")
+
+
+def listed(kind: str, items: list[dict]):
+    return lambda namespace, **selector: typed(f"V1{kind}List", {"items": selected(items, **selector)})
+
+
+def selected(items: list[dict], label_selector: str = "", field_selector: str = "") -> list[dict]:
+    key, _, value = (label_selector or field_selector).partition("=")
+    if field_selector:
+        return [one for one in items if one["involvedObject"]["uid"] == value]
+    return [one for one in items if one["metadata"].get("labels", {}).get(key) == value]
+
+
+def recorded_session(pods: list[dict], events: list[dict], ready: bool = True, hosts: dict | None = None):
+    """A session whose API server has the recorded objects and a node for each pod."""
+    conditions = [{"type": "Ready", "status": "True" if ready else "Unknown", "message": "Kubelet stopped posting node status."}]
+    core = SimpleNamespace(
+        list_namespaced_pod=listed("Pod", pods),
+        list_namespaced_event=lambda namespace, field_selector: typed(
+            "CoreV1EventList", {"items": selected(events, field_selector=field_selector)}
+        ),
+        read_namespaced_pod_log=lambda *where, **which: LOG,
+        read_node=lambda name: typed("V1Node", {"status": {"conditions": conditions}}),
+    )
+    apps = SimpleNamespace(list_namespaced_replica_set=listed("ReplicaSet", RECORDED["replica_sets"]))
+    registry = a_host(journal="ActiveState=active\nNRestarts=0\n\n")
+    return SimpleNamespace(kube=lambda: SimpleNamespace(core=core, apps=apps), hosts=hosts or {}, registry_host=registry)
+
+
+def causes_of(name: str, pods=None, events=None, **options) -> list[Cause]:
+    live = typed("V1Deployment", next(one for one in RECORDED["deployments"] if one["metadata"]["name"] == name))
+    session = recorded_session(pods or RECORDED["pods"], events or RECORDED["events"], **options)
+    return pod_causes.workload_causes(session, "Deployment", live)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "tries", "words"),
+    [
+        ("notfound", "image not pulled", 3, ["ErrImagePull after 3 pulls", "none: not found", "secrets (registry)"]),
+        ("crash", "container exits", 4, ["exited 4 times, last with status 3 (Error)", "fatal: cannot open table gateway"]),
+        ("oom", "container exits", 4, ["status 137 (OOMKilled)"]),
+        ("liveness", "container exits", 5, ["exited 5 times", "Liveness probe failed", "connect: connection refused"]),
+        ("badcommand", "container exits", 4, ['stat /no/such: no such file or directory']),
+        ("config", "container refused", 0, ['CreateContainerConfigError: secret "none" not found']),
+        ("invalid", "container refused", 0, ["InvalidImageName", "must be lowercase"]),
+        ("memory", "pod not scheduled", 0, ["2 Insufficient memory", "Preemption is not helpful for scheduling."]),
+        ("mount", "volume not mounted", 0, ['MountVolume.SetUp failed for volume "s" : secret "none" not found']),
+        ("probe", "container not ready", 0, ["Readiness probe failed", "connect: connection refused"]),
+        ("evicted", "pod failed", 4, ["4 failed, the newest", "Evicted: Pod ephemeral local storage usage exceeds"]),
+        ("account", "pods not created", 0, ['serviceaccount "none" not found']),
+    ],
+)  # fmt: skip
+def test_the_cause_of_a_broken_workload_is_told_whole(name, kind, tries, words):
+    (cause,) = causes_of(name)
+    assert (cause.kind, cause.tries) == (kind, tries)
+    whole = cause.whole()
+    assert [word for word in words if word not in whole] == []
+    assert cause.command.startswith("kubectl -n broken ")
+
+
+def test_a_pod_on_a_node_that_is_not_ready_says_so():
+    (cause,) = causes_of("crash", ready=False)
+    assert (cause.kind, cause.text) == ("node of the pod", "Kubelet stopped posting node status.")
+
+
+def changed(name: str, change: Callable[[dict], None]) -> list[dict]:
+    """The recorded pods, one of them changed."""
+    pods = json.loads(json.dumps(RECORDED["pods"]))
+    change(next(pod for pod in pods if pod["metadata"]["name"].startswith(f"{name}-")))
+    return pods
+
+
+def test_the_broken_pods_of_an_earlier_revision_are_no_cause():
+    def of_another(pod: dict) -> None:
+        pod["metadata"]["ownerReferences"][0]["uid"] = "of-an-older-replica-set"
+
+    assert causes_of("crash", changed("crash", of_another)) == []
+
+
+def a_host(files: str = "", journal: str = ""):
+    def run(script: str):
+        return SimpleNamespace(text=files if "net.d" in script else journal, status=0)
+
+    return SimpleNamespace(name="worker", node=SimpleNamespace(address="10.94.0.12"), run=run)
+
+
+def an_event(pod: str, reason: str, message: str) -> list[dict]:
+    uid = next(one["metadata"]["uid"] for one in RECORDED["pods"] if one["metadata"]["name"].startswith(f"{pod}-"))
+    return [
+        {
+            "metadata": {"name": "one", "namespace": "broken"},
+            "involvedObject": {"uid": uid},
+            "type": "Warning",
+            "reason": reason,
+            "message": message,
+            "lastTimestamp": "2026-11-25T17:30:00Z",
+        }
+    ]
+
+
+CONFLIST = '05-old.conflist 10-airavata.conflist\n{"name": "old", "plugins": [{"type": "calico"}]}\n'
+
+
+def test_a_network_that_cannot_be_set_up_shows_the_plugins_message_and_the_configuration_whole():
+    events = an_event("mount", "FailedCreatePodSandBox", NO_NETWORK)
+    (cause,) = causes_of("mount", events=events, hosts={"worker": a_host(CONFLIST)})
+    assert (cause.kind, cause.text) == ("pod without network", NO_NETWORK)
+    assert "05-old.conflist" in cause.whole() and '"plugins": [{"type": "calico"}]' in cause.whole()
+
+
+def test_an_old_pod_that_its_network_does_not_let_go_is_a_cause():
+    def ending(pod: dict) -> None:
+        pod["metadata"]["deletionTimestamp"] = "2026-11-25T17:13:00Z"
+
+    pods = changed("mount", ending)
+    assert [cause.kind for cause in causes_of("mount", pods)] == ["pod ends"]
+    killed = an_event("mount", "FailedKillPod", "error killing pod: failed to find plugin")
+    (cause,) = causes_of("mount", pods, killed, hosts={"worker": a_host(CONFLIST)})
+    assert cause.kind == "pod not removed" and '"type": "calico"' in cause.whole()
+
+
+def test_a_container_that_is_still_being_created_is_no_cause():
+    assert causes_of("mount", events=an_event("crash", "FailedMount", "of another pod")) == []
+
+
+def journal(name: str) -> str:
+    return (FIXTURES / f"{name}.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("kubelet-unknown-flag", "unit failed", ["failed (exit-code, exit status 1)", "unknown flag: --no-such-flag"]),
+        ("registry-certificate", "unit exits", ["exited", "tls: failed to find any PEM data in certificate input"]),
+        ("flanneld-denied", "unit logs errors", ["Couldn't fetch network config: etcdserver: permission denied"]),
+    ],
+)
+def test_the_cause_of_a_service_that_does_not_run_is_its_own_error(name, kind, words):
+    state, _, log = journal(name).partition("\n\n") if "\n\n" in journal(name) else split_state(journal(name))
+    (cause,) = host_causes.service_causes(a_host(journal=f"{state}\n\n{log}"), "some")
+    assert cause.kind == kind and [word for word in words if word not in cause.whole()] == []
+    assert "some on worker" in cause.whole() and cause.command == "journalctl -u some"
+
+
+def split_state(text: str) -> tuple[str, str, str]:
+    lines = text.splitlines()
+    state = [line for line in lines[:8] if line.partition("=")[0].isalpha() and "=" in line]
+    return "\n".join(state), "", "\n".join(lines[len(state) :])
+
+
+def test_a_service_that_somebody_stopped_is_a_cause():
+    (cause,) = host_causes.service_causes(a_host(journal="ActiveState=inactive\nSubState=dead\nNRestarts=2\n\nended\n"), "etcd")
+    assert (cause.kind, cause.summary) == ("unit stopped", "service etcd on worker: inactive (dead)")
+
+
+def test_an_api_server_that_does_not_answer_is_explained_by_its_service_and_etcds():
+    def refuse(*_: object) -> None:
+        raise ApiError(0, "no reply", "look")
+
+    stopped = a_host(journal="ActiveState=inactive\nSubState=dead\n\n")
+    apps = SimpleNamespace(read_namespaced_deployment=refuse)
+    session = SimpleNamespace(kube=lambda: SimpleNamespace(apps=apps), master=stopped)
+    found = readiness.workload_causes(session, "Deployment", "airavata", "portal")
+    assert [cause.of for cause in found] == ["service etcd on worker", "service kube-apiserver on worker"]
+
+
+def test_an_init_container_that_is_done_and_a_pod_without_events_are_told_apart():
+    def with_init(pod: dict) -> None:
+        done = {"exitCode": 0, "reason": "Completed"}
+        box = {"name": "first", "image": "x", "imageID": "x", "ready": True, "restartCount": 1, "state": {"terminated": done}}
+        pod["status"]["initContainerStatuses"] = [{**box, "lastState": {"terminated": {"exitCode": 1}}}]
+
+    (cause,) = causes_of("probe", changed("probe", with_init), an_event("crash", "Unhealthy", "of another"))
+    assert (cause.kind, cause.text) == ("container not ready", "containers with unready status: [box]")
+
+
+def test_a_service_that_runs_is_no_cause():
+    running = (
+        "ActiveState=active\nSubState=running\nResult=success\nNRestarts=0\nExecMainStatus=0\n\nE1125 17:20:29.4 8 a.go:1] once\n"
+    )
+    assert host_causes.service_causes(a_host(journal=running), "some") == []
+
+
+def test_the_last_errors_of_a_service_are_shown_once_and_whole_and_the_others_counted():
+    shown = host_causes.last_errors(a_host(journal=journal("kubelet-forbidden")), "kubelet").splitlines()
+    assert len(shown) == len(set(shown)) == host_causes.ERRORS + 1
+    assert shown[0].endswith("other errors before: journalctl -u kubelet)")
+    assert any('User "system:kube-proxy" cannot get resource "leases"' in line.replace("\\", "") for line in shown)
+    plain = "Error: unknown flag: --no-such-flag\n" + "usage\n" * 20
+    assert host_causes.last_errors(a_host(journal=plain), "x") == "Error: unknown flag: --no-such-flag"
+    assert host_causes.last_errors(a_host(journal="started\nended\n"), "x") == "started\nended"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kinds"),
+    [
+        (ApiError(404, "", ""), ["node not registered"]),
+        (ApiError(0, "", ""), []),
+        ({"type": "Ready", "status": "False", "message": "cni plugin not initialized"}, ["node not ready"]),
+        ({"type": "Ready", "status": "True"}, []),
+    ],
+)  # fmt: skip
+def test_a_node_that_is_not_ready_or_not_registered_says_why(answer, kinds):
+    def read_node(name: str):
+        if isinstance(answer, Exception):
+            raise answer
+        return typed("V1Node", {"status": {"conditions": [answer]}})
+
+    host = a_host(CONFLIST, journal("kubelet-forbidden"))
+    core = SimpleNamespace(read_node=read_node)
+    session = SimpleNamespace(kube=lambda: SimpleNamespace(core=core), hosts={"worker": host})
+    found = [one for one in host_causes.node_causes(session, host) if one.kind != "unit logs errors"]
+    assert [one.kind for one in found] == kinds
+    whole = "".join(one.whole() for one in found)
+    assert kinds != ["node not registered"] or "forbidden" in whole
+    assert kinds != ["node not ready"] or ("cni plugin not initialized" in whole and "05-old.conflist" in whole)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def seen(*steps: tuple[float, Cause | None], left: float = 100.0) -> list[bool]:
+    """Whether the wait ends at each step: (seconds since the last one, the cause seen then)."""
+    clock = Clock()
+    patience, ends = Patience(clock), []
+    for seconds, cause in steps:
+        clock.now += seconds
+        ends.append(bool(patience.final([cause] if cause else [], left)))
+    return ends
+
+
+def test_a_cause_ends_the_wait_once_it_lasted_and_one_that_passed_begins_anew():
+    network = Cause("pod without network", "pod x", "no plugin")
+    assert RULES[network.kind].seconds == 30
+    assert seen((0, network), (29, network), (1, network)) == [False, False, True]
+    assert seen((0, network), (29, None), (1, network), (29, network)) == [False] * 4
+    assert seen((0, Cause("unit failed", "x", "failed"))) == [True]
+    assert (
+        seen((0, Cause("container not ready", "x", "probe")), (10**6, Cause("container not ready", "x", "probe"))) == [False] * 2
+    )
+
+
+def exits(number: int, next_try: float = 0) -> Cause:
+    return Cause("container exits", "pod x", "exited", number, next_try)
+
+
+def test_a_container_ends_the_wait_with_its_third_exit_but_not_while_what_it_needs_starts_beside_it():
+    assert seen((0, exits(1)), (10, exits(2)), (1, None), (5, exits(3)), (20, exits(3))) == [False] * 4 + [True]
+    assert seen((0, exits(4)), (40, exits(5)), (80, exits(6))) == [False, False, True], "two more than before this wait"
+    assert seen((0, exits(9, 300)), (6, exits(9, 294))) == [False, True], "its next start comes after the deadline"
+    unit = [Cause("unit exits", "x", "exited", number) for number in (7, 8, 9, 10)]
+    assert seen(*((1, one) for one in unit)) == [False, False, False, True]
+
+
+def test_an_image_is_pulled_twice_and_awaited_for_a_while_as_the_registry_may_be_restarting():
+    def pulls(number: int) -> Cause:
+        return Cause("image not pulled", "pod x", "not found", number)
+
+    assert seen((0, pulls(1)), (15, pulls(2)), (14, pulls(2)), (1, pulls(2))) == [False, False, False, True]
+    assert seen((0, pulls(1)), (40, pulls(1)), (1, pulls(2))) == [False, False, True]
+    assert seen((0, pulls(5)), (40, pulls(5)), (1, pulls(6))) == [False, False, True], "one more than before this wait"
+
+
+def test_the_lines_that_are_left_out_of_a_cause_are_counted_with_the_command_that_shows_all():
+    lines = [f"line {number}" for number in range(LINES + 5)]
+    cause = Cause("unit failed", "service x", "failed", details=lambda: "\n".join(lines), command="journalctl -u x")
+    whole = cause.whole().splitlines()
+    assert whole[:2] == ["service x: failed", "  (5 lines before: journalctl -u x)"] and whole[-1] == f"  {lines[-1]}"
+    assert len(whole) == LINES + 2
+
+
+def test_details_that_cannot_be_read_hide_no_cause():
+    def fail() -> str:
+        raise HostUnreachable("the SSH connection was lost")
+
+    assert Cause("unit failed", "x", "failed", details=fail).whole() == "x: failed\n  (no details: the SSH connection was lost)"
+
+
+def test_a_wait_ends_with_the_cause_and_names_what_is_needed_and_the_commands(monkeypatch):
+    host = SimpleNamespace(pause=lambda seconds: None)
+    failed = Cause("unit failed", "service kubelet", "failed", details=lambda: "swap is on", command="journalctl -u kubelet")
+    clock = Clock()
+    monkeypatch.setattr(
+        "airavata_runbook.resources.condition.time.monotonic", lambda: setattr(clock, "now", clock.now + 0.1) or clock.now
+    )
+    ready = Condition("node x", check=lambda: "no node x yet", causes=lambda: [failed], deadline=120, remedy="look")
+    with pytest.raises(StepFailed) as caught:
+        ready.wait(host)
+    error = caught.value
+    assert error.found == "no node x yet\nservice kubelet: failed\n  swap is on" and not error.retryable
+    assert (error.needed, error.remedy) == ("a service that stays up", "journalctl -u kubelet; look")
+    assert clock.now - Clock.now < LOOK + 2, "it ended at the first look"
+
+
+def test_a_wait_that_reaches_its_deadline_reports_what_is_missing_and_every_cause():
+    probe = Cause("container not ready", "pod x", "Readiness probe failed: refused")
+    host = SimpleNamespace(pause=lambda seconds: None)
+    with pytest.raises(StepFailed) as caught:
+        Condition("pods", check=lambda: "0 of 1 pods ready", causes=lambda: [probe], deadline=0.2).wait(host)
+    assert caught.value.found == "0 of 1 pods ready\npod x: Readiness probe failed: refused" and caught.value.retryable
+
+
+def test_a_wait_whose_cause_passes_goes_on_to_its_end():
+    answers = iter(["1 exit", "1 exit", ""])
+    host = SimpleNamespace(pause=lambda seconds: None)
+    Condition("pods", check=lambda: next(answers), causes=lambda: [exits(1)], deadline=5).wait(host)
+
+
+def test_a_service_that_keeps_logging_an_error_while_it_starts_is_not_awaited_until_systemd_gives_up():
+    ran = []
+
+    def run(script: str):
+        ran.append(script)
+        denied = split_state(journal("flanneld-denied"))
+        status = 124 if "timeout" in script else 0
+        return SimpleNamespace(text=f"{denied[0]}\n\n{denied[2]}", status=status)
+
+    host = SimpleNamespace(
+        name="worker", run=run, run_batch=lambda scripts: {name: run(script) for name, script in scripts.items()}
+    )
+    with pytest.raises(StepFailed) as caught:
+        Service("flanneld")._apply(host, "systemctl daemon-reload", "restart")
+    assert "etcdserver: permission denied" in caught.value.found and "not started after" in caught.value.found
+    assert sum("timeout" in script for script in ran) == 1
