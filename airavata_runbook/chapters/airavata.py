@@ -12,7 +12,7 @@ from airavata_runbook.engine.planned import planned_changes
 from airavata_runbook.engine.step import Rows, Target, check, master, step
 from airavata_runbook.errors import NotYet
 from airavata_runbook.hosts.vault import Vault
-from airavata_runbook.resources import Certificate, Folder, Generated, KubeObject, Resource
+from airavata_runbook.resources import Certificate, Folder, Generated, KubeObject, LeftOut, Resource
 from airavata_runbook.resources.kube_object import secret_manifest
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
@@ -67,6 +67,8 @@ def backing(target: Target) -> Iterator[Resource]:
 
 @step("API server and portal", on=master)
 def servers(target: Target) -> Iterator[Resource]:
+    stack = stack_of(target.site)
+    yield LeftOut(stack.namespace, tuple(one.name for one in stack.left_out))
     yield from _deploy(target, airavata=True)
 
 

@@ -17,6 +17,7 @@ from airavata_runbook.resources import (
     EtcdKey,
     EtcdStore,
     File,
+    NodeLabels,
     NodeObject,
     PodNetwork,
     Resource,
@@ -132,6 +133,7 @@ def node_services(target: Target) -> Iterator[Resource]:
     )
     address = str(target.node.address)
     yield NodeObject(address)
+    yield NodeLabels(address, node.labels(target.node))
     yield Condition(
         f"node {address} to be Ready",
         check=lambda: readiness.node_missing(target.session, address),
