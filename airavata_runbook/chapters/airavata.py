@@ -12,7 +12,17 @@ from airavata_runbook.engine.planned import planned_changes
 from airavata_runbook.engine.step import Rows, Target, check, master, step
 from airavata_runbook.errors import NotYet
 from airavata_runbook.hosts.vault import Vault
-from airavata_runbook.resources import Certificate, Folder, Generated, KubeObject, LeftOut, Resource
+from airavata_runbook.resources import (
+    Certificate,
+    Folder,
+    Generated,
+    KubeObject,
+    LeftOut,
+    Resource,
+    SameSite,
+    StorageRecord,
+    StorageUsable,
+)
 from airavata_runbook.resources.kube_object import secret_manifest
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
@@ -47,6 +57,8 @@ def secrets(target: Target) -> Iterator[Resource]:
 
 @step("Storage folders of the databases", on=storage_node)
 def storage(target: Target) -> Iterator[Resource]:
+    yield SameSite(target.site)
+    yield StorageUsable(target.site)
     for path, user in stack_of(target.site).folders:
         yield Folder(path, "0700", f"{user}:{user}")
 
@@ -63,6 +75,7 @@ def namespace(target: Target) -> Iterator[Resource]:
 @step("Databases and brokers", on=master)
 def backing(target: Target) -> Iterator[Resource]:
     yield from _deploy(target, airavata=False)
+    yield StorageRecord(target.site)
 
 
 @step("API server and portal", on=master)

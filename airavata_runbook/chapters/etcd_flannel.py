@@ -22,6 +22,7 @@ from airavata_runbook.resources import (
     PodNetwork,
     Resource,
     RoleBinding,
+    SameSite,
     Service,
 )
 from airavata_runbook.resources.etcd_store import INITIALIZED
@@ -33,6 +34,7 @@ COMMON = "/etc/kubernetes/config"  # read by all services of Kubernetes
 
 @step("etcd", on=master)
 def etcd_service(target: Target) -> Iterator[Resource]:
+    yield SameSite(target.site)
     yield EtcdStore()
     yield Service("etcd", ["/etc/etcd/etcd.conf", *_pair("etcd/server"), f"{PKI}/{ETCD_CA}.crt"], package="etcd")
     # etcdctl retries for seconds when etcd does not run, so systemctl is asked first.

@@ -17,6 +17,7 @@ from airavata_runbook.resources import (
     File,
     Packages,
     Resource,
+    SameSite,
     SigningKey,
     SiteRecord,
     Sysctls,
@@ -28,6 +29,7 @@ from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI,
 @step("Package repository")
 def repository(target: Target) -> Iterator[Resource]:
     site = target.site
+    yield SameSite(site)
     if folder := site.repository.folder:
         names = catalogue.of_host(site, target.node)
         shared = catalogue.of_host(site, site.registry_node)  # as images, packages go there once, and from there to the others

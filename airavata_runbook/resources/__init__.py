@@ -21,7 +21,8 @@ from airavata_runbook.resources.pod_network import PodNetwork
 from airavata_runbook.resources.role_binding import RoleBinding
 from airavata_runbook.resources.secret import Generated, Htpasswd
 from airavata_runbook.resources.service import Service
-from airavata_runbook.resources.site_record import SiteRecord
+from airavata_runbook.resources.site_record import SameSite, SiteRecord
+from airavata_runbook.resources.storage import StorageRecord, StorageUsable
 
 __all__ = [
     "Absent",
@@ -51,10 +52,13 @@ __all__ = [
     "Removed",
     "Resource",
     "RoleBinding",
+    "SameSite",
     "Service",
     "SigningKey",
     "SiteRecord",
     "Stopped",
+    "StorageRecord",
+    "StorageUsable",
     "Sysctls",
     "Upload",
 ]
