@@ -47,6 +47,7 @@ def components(session: Session) -> Rows:
 @step("Secrets and server certificates", on=master)
 def secrets(target: Target) -> Iterator[Resource]:
     stack = stack_of(target.site)
+    yield SameSite(target.site)
     references = sorted({reference for keys in stack.secrets.values() for reference in keys.values()})
     for kind, _, name in (reference.partition(":") for reference in references):
         if kind == "generated":

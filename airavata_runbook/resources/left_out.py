@@ -1,4 +1,4 @@
-"""Components that a site does not have any more: their objects in the cluster are deleted."""
+"""Components that a site does not have any more: their workloads and services are deleted."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from airavata_runbook.errors import NotYet
 
 @dataclass(frozen=True)
 class LeftOut(ApiResource):
-    """No objects of these components in a namespace: none that the runbook made and that are named like one of them."""
+    """No Deployment or Service of these components in a namespace: none that the runbook made and that is named like one."""
 
     namespace: str
     names: tuple[str, ...]
