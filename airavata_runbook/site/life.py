@@ -104,7 +104,8 @@ def departures(recorded: str, site: Site, living: bool) -> list[Departure]:
     found = []
     for field, mark in recorded_fields().items():
         before, after = was.get(field, now[field]), now[field]
-        if before != after and (living or _data(mark)):
+        left = field in HOSTS and before not in new["hosts"]  # a finding of its own
+        if before != after and (living and not left or _data(mark) and not living):
             needed = f"{_shown(before, old)}, {mark.why if isinstance(mark, Fixed) else 'which has the databases'}"
             found.append(Departure(field, _shown(after, new), needed, f"set it back; {_change(mark, site)}"))
     return [*found, *_nodes(old, new, site)] if living else found

@@ -118,7 +118,7 @@ def configuration(site: Site) -> dict[str, str]:
     """The names of all files below /etc and /opt, and the objects of Airavata's namespace with the users of its registry."""
     listed = {node.name: over_ssh(site, node.name, "find /etc /opt -not -path '*/docker/*' | sort") for node in site.nodes}
     listed["cluster"] = kubectl(site, f"get deploy,svc,pdb,secret -n {site.airavata.namespace} -o name")
-    listed["labels"] = kubectl(site, "get nodes --show-labels --no-headers -o custom-columns=:.metadata.labels")
+    listed["labels"] = kubectl(site, "get nodes --no-headers -o custom-columns=:.metadata.labels")
     return listed
 
 
@@ -134,7 +134,7 @@ def test_the_first_look_at_a_changed_field_is_as_its_life_says(two, changed_file
     found = [line for line in done.stdout.splitlines() if line.startswith("fixed-fields ")]
     if isinstance(life, (Fixed, Moved)):
         assert done.returncode == 1 and any(f" {field}: " in line for line in found), done.stdout + done.stderr
-        assert ("move-storage" in done.stdout) == isinstance(life, Moved)
+        assert "move-storage" in done.stdout or not isinstance(life, Moved)
     else:
         assert found == [] and (done.returncode == 0 or isinstance(life, Outside)), done.stdout + done.stderr
 
