@@ -68,10 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     plan = command("plan", _run, "show what a run would change; change nothing")
     reset = command("reset", _reset, "remove from the hosts what the runbook made; shows it and asks first")
     remove = command("remove", _remove, "drain a host, take it out of the cluster, and remove what the runbook made on it")
+    move = command("move-storage", _move_storage, "move the databases to where the changed site file has them; asks first")
     check = command("check", _check, "run the preflight checks on a site; change nothing")
     command("runs", _runs, "list a site's runs, plans and resets that are kept on this machine")
     kubeconfig = command("kubeconfig", _kubeconfig, "print the path of a kubeconfig that works from this machine")
-    for added in (run, plan, reset, remove, check):
+    for added in (run, plan, reset, remove, move, check):
         added.add_argument(
             "--set",
             action="append",
@@ -88,12 +89,15 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(plan=added is plan)
     reset.add_argument("--data", action="store_true", help="also remove the registry's images, the databases and their secrets")
     remove.add_argument("host", help="the name of a worker in the site file; delete it there afterwards")
-    for added in (reset, remove):
+    move.add_argument("--delete-old", action="store_true", help="delete the folders that they were moved from")
+    for added in (reset, remove, move):
         added.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     check.add_argument("--offline", action="store_true", help="check the site file only; connect to no host")
     kubeconfig.add_argument("--stop", action="store_true", help="stop the SSH forward that an earlier call left open")
 
-    commands.add_parser("schema", help="print the JSON Schema of site files").set_defaults(command=_schema)
+    schema = commands.add_parser("schema", help="print the JSON Schema of site files")
+    schema.add_argument("--fields", action="store_true", help="print the table of fields and when they may change instead")
+    schema.set_defaults(command=_schema)
     commands.add_parser("mirror", help="build and pack all components and images").set_defaults(command=_mirror)
     return parser
 
@@ -139,6 +143,13 @@ def _remove(options: argparse.Namespace) -> None:
     reset.remove(Site.load(options.site, settings), options.host, options.yes, settings)
 
 
+def _move_storage(options: argparse.Namespace) -> None:
+    from airavata_runbook.run import move_storage
+
+    site = Site.load(options.site, parse_settings(options.settings))
+    (move_storage.delete_old if options.delete_old else move_storage.move_storage)(site, options.yes)
+
+
 def _check(options: argparse.Namespace) -> int:
     from airavata_runbook.checks import preflight
 
@@ -173,9 +184,9 @@ def _kubeconfig(options: argparse.Namespace) -> None:
 
 
 def _schema(options: argparse.Namespace) -> None:
-    from airavata_runbook.site.schema import schema_text
+    from airavata_runbook.site.schema import fields_text, schema_text
 
-    print(schema_text(), end="")
+    print(fields_text() if options.fields else schema_text(), end="")
 
 
 def _mirror(options: argparse.Namespace) -> None:

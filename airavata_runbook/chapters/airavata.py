@@ -12,7 +12,17 @@ from airavata_runbook.engine.planned import planned_changes
 from airavata_runbook.engine.step import Rows, Target, check, master, step
 from airavata_runbook.errors import NotYet
 from airavata_runbook.hosts.vault import Vault
-from airavata_runbook.resources import Certificate, Folder, Generated, KubeObject, Resource
+from airavata_runbook.resources import (
+    Certificate,
+    Folder,
+    Generated,
+    KubeObject,
+    LeftOut,
+    Resource,
+    SameSite,
+    StorageRecord,
+    StorageUsable,
+)
 from airavata_runbook.resources.kube_object import secret_manifest
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
@@ -37,6 +47,7 @@ def components(session: Session) -> Rows:
 @step("Secrets and server certificates", on=master)
 def secrets(target: Target) -> Iterator[Resource]:
     stack = stack_of(target.site)
+    yield SameSite(target.site)
     references = sorted({reference for keys in stack.secrets.values() for reference in keys.values()})
     for kind, _, name in (reference.partition(":") for reference in references):
         if kind == "generated":
@@ -47,6 +58,8 @@ def secrets(target: Target) -> Iterator[Resource]:
 
 @step("Storage folders of the databases", on=storage_node)
 def storage(target: Target) -> Iterator[Resource]:
+    yield SameSite(target.site)
+    yield StorageUsable(target.site)
     for path, user in stack_of(target.site).folders:
         yield Folder(path, "0700", f"{user}:{user}")
 
@@ -63,10 +76,13 @@ def namespace(target: Target) -> Iterator[Resource]:
 @step("Databases and brokers", on=master)
 def backing(target: Target) -> Iterator[Resource]:
     yield from _deploy(target, airavata=False)
+    yield StorageRecord(target.site)
 
 
 @step("API server and portal", on=master)
 def servers(target: Target) -> Iterator[Resource]:
+    stack = stack_of(target.site)
+    yield LeftOut(stack.namespace, tuple(one.name for one in stack.left_out))
     yield from _deploy(target, airavata=True)
 
 

@@ -18,10 +18,12 @@ from airavata_runbook.resources import (
     EtcdKey,
     EtcdStore,
     File,
+    NodeLabels,
     NodeObject,
     PodNetwork,
     Resource,
     RoleBinding,
+    SameSite,
     Service,
 )
 from airavata_runbook.resources.etcd_store import INITIALIZED
@@ -42,6 +44,7 @@ COMMON = "/etc/kubernetes/config"  # read by all services of Kubernetes
 
 @step("etcd", on=master)
 def etcd_service(target: Target) -> Iterator[Resource]:
+    yield SameSite(target.site)
     yield EtcdStore()
     yield Service("etcd", ["/etc/etcd/etcd.conf", *_pair("etcd/server"), f"{PKI}/{ETCD_CA}.crt"], package="etcd")
     # etcdctl retries for seconds when etcd does not run, so systemctl is asked first.
@@ -152,6 +155,7 @@ def node_services(target: Target) -> Iterator[Resource]:
     )
     address = str(target.node.address)
     yield NodeObject(address)
+    yield NodeLabels(address, node.labels(target.node))
     yield Condition(
         f"node {address} to be Ready",
         check=lambda: readiness.node_missing(target.session, address),

@@ -20,6 +20,7 @@ from airavata_runbook.resources import (
     Packages,
     RepositoryKey,
     Resource,
+    SameSite,
     SigningKey,
     SiteRecord,
     Sysctls,
@@ -37,6 +38,7 @@ def repository_key(target: Target) -> Iterator[Resource]:
 @step("Package repository")
 def repository(target: Target) -> Iterator[Resource]:
     site = target.site
+    yield SameSite(site)
     if folder := site.repository.folder:
         names = catalogue.of_host(site, target.node)
         shared = catalogue.of_host(site, site.registry_node)  # as images, packages go there once, and from there to the others

@@ -6,15 +6,16 @@ the registry's images, the databases' folders, and the secrets that the database
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 
-from airavata_runbook.chapters.airavata import storage_node
 from airavata_runbook.chapters.registry import CERTS
 from airavata_runbook.configs.repository import apt_lists
 from airavata_runbook.engine.step import Target, registry_node, step
+from airavata_runbook.errors import HostUnreachable
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.resources import Absent, Cleared, Removed, Resource, Stopped
-from airavata_runbook.site.life import RECORD
-from airavata_runbook.stacks import storage_folders
+from airavata_runbook.site.life import LOOK, RECORD, kept_folders, parse_look
+from airavata_runbook.site.storage import STORED, folders
 from airavata_runbook.wellknown import IMAGES, KEYRING, SECRETS
 
 SERVICES = (
@@ -154,10 +155,20 @@ def images(target: Target) -> Iterator[Resource]:
     yield Absent(f"{target.site.registry.root}/data", parents=(target.site.registry.root,))
 
 
-@step("Storage folders of the databases", on=storage_node)
+@step("Storage folders of the databases")
 def databases(target: Target) -> Iterator[Resource]:
-    for path in storage_folders(target.site):
-        yield Absent(path, parents=(target.site.airavata.storage_path,))
+    places = list(folders(target.site)) if target.node == target.site.storage_node else []
+    for path in [*places, *_moved_from(target)]:
+        yield Absent(path, parents=(path.rpartition("/")[0],))
+    yield Absent(STORED, parents=("/etc/airavata-runbook",))
+
+
+def _moved_from(target: Target) -> list[str]:
+    """The folders that databases were moved from, on this host."""
+    with suppress(HostUnreachable):  # the master's own report says so
+        _, recorded = parse_look(target.session.master.run(LOOK).text)
+        return [path for one in kept_folders(recorded) if one.host == str(target.node.address) for path in one.folders]
+    return []
 
 
 @step("Secrets of the databases")

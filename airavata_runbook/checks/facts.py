@@ -11,7 +11,7 @@ from airavata_runbook.checks.owners import PortOwners, UnitFiles
 from airavata_runbook.hosts.facts import HOST_FACTS
 from airavata_runbook.hosts.snapshot import Fact
 from airavata_runbook.mirror.catalogue import MAINTAINER, PACKAGES
-from airavata_runbook.site import Site
+from airavata_runbook.site import Site, storage
 from airavata_runbook.site.life import LOOK, parse_look
 from airavata_runbook.site.parts import Node
 from airavata_runbook.wellknown import API_PORT
@@ -89,13 +89,23 @@ class RegistryAddresses(Fact[list[str]]):
         return sorted({line.split()[0] for line in text.splitlines() if line.strip()})
 
 
-class SiteRecord(Fact[tuple[bool, str]]):
-    """(whether the host is part of a cluster, the record of the site that it was made with, or "")."""
+class SiteRecord(Fact[tuple[str, str]]):
+    """(what the host is, a key of life.STATES; the record of the site that it was made with, or "")."""
 
     command = LOOK
 
-    def parse(self, text: str) -> tuple[bool, str]:
+    def parse(self, text: str) -> tuple[str, str]:
         return parse_look(text)
+
+
+class StorageFolders(Fact[storage.Storage]):
+    """The folders of the databases on the storage node."""
+
+    def __init__(self, site: Site, node: Node):
+        self.command = storage.look(list(storage.folders(site)) if node == site.storage_node else [])
+
+    def parse(self, text: str) -> storage.Storage:
+        return storage.parse(text)
 
 
 class Route(NamedTuple):
@@ -251,6 +261,7 @@ def preflight_facts(site: Site, node: Node) -> list[Fact[Any]]:
         ForeignPackages(),
         RegistryAddresses(site),
         SiteRecord(),
+        StorageFolders(site, node),
         Routes(),
         MacAddresses(),
         ProductUuid(),

@@ -18,6 +18,7 @@ from airavata_runbook.checks.facts import (
     PackageIndexError,
     ProductUuid,
     SiteRecord,
+    StorageFolders,
 )
 from airavata_runbook.checks.firewall import find_firewall
 from airavata_runbook.checks.leftovers import find_leftovers
@@ -41,9 +42,9 @@ from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.node_settings import derive_node_settings
 from airavata_runbook.hosts.snapshot import HostSnapshot
 from airavata_runbook.mirror.catalogue import PACKAGE, check_versions, of_host
-from airavata_runbook.site import Site
+from airavata_runbook.site import Site, storage
 from airavata_runbook.site.fields import without_login
-from airavata_runbook.site.life import departures
+from airavata_runbook.site.life import another_master, departures, kept_folders
 from airavata_runbook.site.stack_file import SYSTEM, StackError
 from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, FLANNEL_PORT, KUBELET_PORT, NODE_PORTS
 
@@ -192,9 +193,23 @@ def _clock(site: Site, host: HostSnapshot) -> Iterator[Problem]:
 
 
 def _fixed_fields(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    living, recorded = host[SiteRecord]
-    for one in departures(recorded, site, living) if recorded and host.node == site.master else ():
+    state, recorded = host[SiteRecord]
+    found = departures(recorded, site, state != "not") if recorded else []
+    if not recorded and host.node == site.master and (other := another_master(state, site)):
+        found = [other]
+    for one in found:
         yield Problem(f"{one.field}: {one.found}", one.needed, one.remedy)
+    for kept in kept_folders(recorded):
+        yield Problem(
+            f"{', '.join(kept.folders)} on {kept.host} are the databases' folders before they were moved",
+            "a decision of yours",
+            f"when everything works: airavata-runbook move-storage {site.name} --delete-old",
+            note=True,
+        )
+
+
+def _storage(site: Site, host: HostSnapshot) -> Iterator[Problem]:
+    yield from (Problem(*one) for one in storage.problems(site, host.node.name, host[StorageFolders]))
 
 
 def _settings(site: Site, host: HostSnapshot) -> Iterator[Problem]:
@@ -276,6 +291,7 @@ CHECKS: tuple[Check, ...] = (
     HostCheck("cloud-init", "leaves /etc/hosts, or has the registry's name in its template", find_cloud_init),
     HostCheck("nameservers", "pods can reach those of the host", find_nameservers),
     HostCheck("fixed-fields", "of the site file are as the site was made with, if it exists already", _fixed_fields),
+    HostCheck("storage", "the databases' folders have their data, if they had any, and no other pods use them", _storage),
     HostCheck("settings", "of the kubelet and kube-proxy can be derived from the host's facts", _settings),
     HostCheck("repository", "the hosts can download its package index, unless it is a folder of theirs", _repository),
     PeerCheck("hostname", "unique", partial(find_equal, facts.Hostname, "hostnamectl set-hostname NAME")),

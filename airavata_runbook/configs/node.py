@@ -67,6 +67,11 @@ def kubelet(site: Site, node: Node, settings: NodeSettings) -> str:
     return render("kubelet.yaml", site=site, node=node, settings=values, reasons=reasons)
 
 
+def labels(node: Node) -> dict[str, str]:
+    """The runbook's labels of a host's node: its name and role."""
+    return {"airavata-runbook/host": node.name, "airavata-runbook/role": node.role}
+
+
 def kubelet_arguments(site: Site, node: Node) -> str:
     """/etc/kubernetes/kubelet."""
     return argument_file(
@@ -79,7 +84,7 @@ def kubelet_arguments(site: Site, node: Node) -> str:
             Argument("node-ip", node.address, "the address that its pods' traffic comes from"),
             Argument(
                 "node-labels",
-                f"airavata-runbook/host={node.name},airavata-runbook/role={node.role}",
+                ",".join(f"{key}={value}" for key, value in labels(node).items()),
                 "so that the host's name and role show in the cluster",
             ),
         ],

@@ -13,6 +13,8 @@ from airavata_runbook.resources.file import Block, File, Folder, Upload
 from airavata_runbook.resources.image import Image
 from airavata_runbook.resources.kernel import Sysctls
 from airavata_runbook.resources.kube_object import KubeObject
+from airavata_runbook.resources.left_out import LeftOut
+from airavata_runbook.resources.node_labels import NodeLabels
 from airavata_runbook.resources.node_object import NodeObject
 from airavata_runbook.resources.package import Packages
 from airavata_runbook.resources.pod_network import PodNetwork
@@ -20,7 +22,8 @@ from airavata_runbook.resources.repository_key import RepositoryKey
 from airavata_runbook.resources.role_binding import RoleBinding
 from airavata_runbook.resources.secret import Generated, Htpasswd
 from airavata_runbook.resources.service import Service
-from airavata_runbook.resources.site_record import SiteRecord
+from airavata_runbook.resources.site_record import SameSite, SiteRecord
+from airavata_runbook.resources.storage import StorageRecord, StorageUsable
 
 __all__ = [
     "Absent",
@@ -41,6 +44,8 @@ __all__ = [
     "Htpasswd",
     "Image",
     "KubeObject",
+    "LeftOut",
+    "NodeLabels",
     "NodeObject",
     "NotYet",
     "Packages",
@@ -49,10 +54,13 @@ __all__ = [
     "RepositoryKey",
     "Resource",
     "RoleBinding",
+    "SameSite",
     "Service",
     "SigningKey",
     "SiteRecord",
     "Stopped",
+    "StorageRecord",
+    "StorageUsable",
     "Sysctls",
     "Upload",
 ]

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from airavata_runbook.engine.resource import Change, Context, Found
+from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.resources.file import File
 from airavata_runbook.site import Site
-from airavata_runbook.site.life import LOOK, RECORD, departures, parse_look, record
+from airavata_runbook.site.life import LOOK, RECORD, another_master, departures, kept_folders, parse_look, record
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,42 @@ class SiteRecord:
         return LOOK
 
     def change(self, found: Found, context: Context) -> Change | None:
-        living, recorded = parse_look(found.text)
-        if recorded and (problems := departures(recorded, self.site, living)):
-            raise StepFailed(
-                "the site file changes what is fixed once a site exists",
-                where=f"site {self.site.name}, {RECORD} on {context.host.name}",
-                found="\n".join(map(str, problems)),
-                remedy="nothing was changed; see the remedy of each field",
-            )
-        wanted = record(self.site)
+        recorded = _accepted(found.text, self.site)
+        wanted = record(self.site, kept=kept_folders(recorded))
         if recorded == wanted:
             return None
         file = File(RECORD, wanted)
         summary = "new content" if recorded else "create"
         return Change(summary, wanted, script=file.write_script(), shown=f"write {RECORD}", touches=frozenset({RECORD}))
+
+
+@dataclass(frozen=True)
+class SameSite(ApiResource):
+    """Changes nothing: it fails on every host where the site file departs from the record on the master."""
+
+    site: Site
+
+    @property
+    def label(self) -> str:
+        return "the site file as the site was made with"
+
+    def ask(self, context: Context) -> str:
+        return context.session.master.run(LOOK).text
+
+    def change(self, found: Found, context: Context) -> Change | None:
+        _accepted(found.answered(), self.site)
+        return None
+
+
+def _accepted(printed: str, site: Site) -> str:
+    """The record that LOOK printed, "" where there is none. Raises StepFailed when the site file departs from it."""
+    state, recorded = parse_look(printed)
+    problems = departures(recorded, site, state != "not") if recorded else [another_master(state, site)]
+    if found := [str(one) for one in problems if one]:
+        raise StepFailed(
+            "the site file changes what is fixed once a site exists",
+            where=f"site {site.name}, {RECORD} on {site.master.name}",
+            found="\n".join(found),
+            remedy="nothing was changed; see the remedy of each field",
+        )
+    return recorded

@@ -1,22 +1,22 @@
 """`airavata-runbook reset SITE`: show what would be removed from the hosts, ask for confirmation, remove it."""
 
-import sys
 import time
 from collections.abc import Collection, Mapping
 
 from airavata_runbook.chapters.reset import DATA_STEPS, STEPS
 from airavata_runbook.cluster import node_removal
-from airavata_runbook.cluster.session import session_of
+from airavata_runbook.cluster.session import Session, session_of
 from airavata_runbook.engine.report import Report
 from airavata_runbook.engine.step import Step
 from airavata_runbook.errors import STOPPED_BY_USER, RunbookError, SiteError, StepFailed
 from airavata_runbook.local import paths
 from airavata_runbook.resources import File
+from airavata_runbook.run.confirm import confirmed, require_terminal
 from airavata_runbook.run.page import step_line
 from airavata_runbook.run.record import RunRecord
 from airavata_runbook.run.report import ChapterError
 from airavata_runbook.site import Site
-from airavata_runbook.site.life import RECORD, record
+from airavata_runbook.site.life import LOOK, RECORD, kept_folders, parse_look, record
 
 KEPT = "the registry's images, the databases' folders and their secrets (--data removes them too)"
 
@@ -32,8 +32,7 @@ def reset(
     A host that fails is left as it is, and the others continue. Raises SiteError when there is no terminal to ask on,
     StepFailed at the end when a host did not complete.
     """
-    if not yes and not sys.stdin.isatty():
-        raise SiteError("a reset asks for confirmation, and standard input is no terminal", needed="a terminal, or --yes")
+    require_terminal("a reset", yes)
     hosts = [leaving] if leaving else [node.name for node in site.nodes]
     print(f"site {site.name}: what a reset removes" + (f" from {leaving}" if leaving else ""))
     chosen = [*STEPS, *(DATA_STEPS if data else [])]
@@ -48,7 +47,7 @@ def reset(
         + ("" if data else f"; kept: {KEPT}")
         + (f"; left out, see above: {', '.join(sorted(planned.failed))}" if planned.failed else "")
     )
-    if not (count or leaving) or not (yes or _confirmed(site)):
+    if not (count or leaving) or not confirmed(site, yes):
         print("nothing was changed")
         return
     session = session_of(site)
@@ -59,7 +58,7 @@ def reset(
         _remove(site, chosen, planned, RunRecord(site.name, paths.base_dir(), "reset", settings=settings))
         if leaving:
             node_removal.forget(session, str(site.node(leaving).address))
-            session.master.run(File(RECORD, record(site, without=leaving)).write_script())
+            session.master.run(File(RECORD, _record_without(session, leaving)).write_script())
 
 
 def remove(site: Site, host: str, yes: bool = False, settings: Mapping[str, object] | None = None) -> None:
@@ -79,6 +78,12 @@ def remove(site: Site, host: str, yes: bool = False, settings: Mapping[str, obje
         )
     reset(site, yes=yes, settings=settings, leaving=host)
     print(f"now delete {host} from the site file, and run again: the other hosts then forget its name")
+
+
+def _record_without(session: Session, leaving: str) -> str:
+    """The record of the site, without a host that left."""
+    _, recorded = parse_look(session.master.run(LOOK).text)
+    return record(session.site, without=leaving, kept=kept_folders(recorded))
 
 
 class _Progress:
@@ -135,10 +140,3 @@ def _remove(site: Site, chosen: list[Step], planned: _Progress, run: RunRecord) 
         print(run.verdict)
     if done.failed:
         raise done.error()
-
-
-def _confirmed(site: Site) -> bool:
-    try:
-        return input(f"Type the site's name ({site.name}) to continue: ").strip() == site.name
-    except EOFError:
-        return False

@@ -1,23 +1,10 @@
 """The types of values in a site file: a pattern for editors (JSON Schema), and the same in words for the error message."""
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """Marks a field that is fixed once the site exists. why: after its value. data: it outlives a reset that keeps data."""
-
-    why: str
-    data: bool = False
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {**handler(schema), "x-life": f"fixed once the site exists: {self.why}"}
-
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 # Pattern → the same in words, for the message that rejects a value.
 PATTERNS: dict[str, str] = {}

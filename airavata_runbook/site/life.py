@@ -1,4 +1,4 @@
-"""What a site file may not change once the site exists: each such field is declared as `Fixed` beside its type.
+"""What a changed site file means for a site that exists: each field declares its life beside its type (site/marks.py).
 
 The values that a site was made with are in a record on its master (`RECORD`). It is compared before anything is touched: an
 address range that changes under running pods, or a database's folder that is empty in its new place, would be noticed by
@@ -6,14 +6,22 @@ nobody until it hurts.
 """
 
 import json
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, get_args
 
-from airavata_runbook.site.fields import Fixed, Model
+from airavata_runbook.site.fields import Model
+from airavata_runbook.site.marks import Fixed, Life, Moved
 from airavata_runbook.site.site import Site
+from airavata_runbook.wellknown import CLUSTER_CA, PKI
 
 RECORD = "/etc/airavata-runbook/site.json"
-# Shell that prints whether the host is part of a cluster, then the record, if there is one.
-LOOK = f"test -d /etc/kubernetes/pki && echo living || echo not; cat {RECORD} 2>/dev/null; true"
+# Shell that prints what the host is (a key of STATES), then the record, if there is one.
+LOOK = (
+    f"if test -e {PKI}/{CLUSTER_CA}.key; then echo living; elif test -d {PKI}; then echo member; else echo not; fi; "
+    f"cat {RECORD} 2>/dev/null; true"
+)
+STATES = {"living": "the master of a cluster", "member": "another host of a cluster", "not": "part of no cluster"}
+HOSTS = ("registry.node", "airavata.storage_node")  # recorded by the host's address: its name may change
 
 
 class Departure(NamedTuple):
@@ -28,66 +36,156 @@ class Departure(NamedTuple):
         return f"{self.field}: found {self.found}; needed: {self.needed}; {self.remedy}"
 
 
-def fixed_fields(site: Site) -> dict[str, Fixed]:
-    """Dotted field → its declaration, of all fields that are fixed once the site exists."""
-    return {
-        f"{section}.{name}": mark
-        for section in type(site).model_fields
-        if isinstance(getattr(site, section), Model)
-        for name, field in type(getattr(site, section)).model_fields.items()
-        for mark in field.metadata
-        if isinstance(mark, Fixed)
-    }
+class Kept(NamedTuple):
+    """Folders of databases that were moved: the copy in the old place. host: its address."""
+
+    host: str
+    folders: tuple[str, ...]
 
 
-def record(site: Site, without: str = "") -> str:
-    """The text of the record: the values of the fixed fields, with defaults that follow from other fields, and the hosts.
+def lives(model: type[Model] = Site, prefix: str = "") -> dict[str, Life | None]:
+    """Dotted field → when it may change, of all fields with those of nested models; None for a field that does not say so.
 
-    without: the name of a host that leaves.
+    A section has no life of its own, unless it is a list or may be absent.
     """
-    derived = {"registry.node": site.registry_node_name, "airavata.storage_node": site.storage_node_name}
-    values = {}
-    for field in fixed_fields(site):
-        section, name = field.split(".")
-        values[field] = derived.get(field) or str(getattr(getattr(site, section), name))
+    found: dict[str, Life | None] = {}
+    for name, field in model.model_fields.items():
+        mark = next((one for one in field.metadata if isinstance(one, Life)), None)
+        nested = _models(field.annotation)
+        if mark or not nested:
+            found[prefix + name] = mark
+        for one in nested:
+            found |= lives(one, f"{prefix}{name}.")
+    return found
+
+
+def recorded_fields() -> dict[str, Life]:
+    """The fields whose values are in the record; those of the nodes are there in another form."""
+    return {field: mark for field, mark in lives().items() if mark and mark.recorded and not field.startswith("nodes.")}
+
+
+def record(site: Site, without: str = "", kept: Sequence[Kept] = ()) -> str:
+    """The text of the record: the values that a run does not change, with defaults that follow from other fields, and the hosts.
+
+    without: the name of a host that leaves. kept: see `kept_folders`.
+    """
     hosts = {str(node.address): node.name for node in site.nodes if node.name != without}
-    content = {"site": site.name, "master": str(site.master.address), "hosts": hosts, "fixed": values}
+    fixed = {field: _value(site, field) for field in recorded_fields()}
+    content: dict[str, Any] = {"site": site.name, "master": str(site.master.address), "hosts": hosts, "fixed": fixed}
+    if kept:
+        content["kept"] = [one._asdict() for one in kept]
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
-def parse_look(printed: str) -> tuple[bool, str]:
-    """(whether the host is part of a cluster, the record or ""), of what `LOOK` printed. Raises ValueError."""
+def recorded_value(recorded: str, field: str) -> str:
+    """A field's value in a record, "" where it is not there; of a host its address. Raises ValueError."""
+    return _fixed(_parse(recorded)).get(field, "")
+
+
+def kept_folders(recorded: str) -> list[Kept]:
+    """The folders that databases were moved from, and that were not deleted yet. Raises ValueError."""
+    kept = _parse(recorded).get("kept", []) if recorded else []
+    return [Kept(one["host"], tuple(one["folders"])) for one in kept]
+
+
+def parse_look(printed: str) -> tuple[str, str]:
+    """(a key of STATES, the record or ""), of what `LOOK` printed. Raises ValueError."""
     state, _, recorded = printed.partition("\n")
-    if state not in ("living", "not"):
-        raise ValueError("neither living nor not")
-    return state == "living", recorded
+    if state not in STATES:
+        raise ValueError("no state of a host")
+    return state, recorded
 
 
 def departures(recorded: str, site: Site, living: bool) -> list[Departure]:
     """Where the site file departs from the record of the site. living: the hosts are a cluster now; after a reset only
     the fields that data depends on are compared. Raises ValueError for a text that is not a record."""
-    old, new = json.loads(recorded), json.loads(record(site))
-    back = "set it back"
-    anew = f"to change it: airavata-runbook reset {site.name} with the old value (images and databases are kept), then run"
-    moved = f"to change it: stop what uses the data, copy it, remove {RECORD} on {site.master.name}, then run"
+    old, new = _parse(recorded), json.loads(record(site))
+    was, now = _fixed(old), _fixed(new)
     found = []
-    for field, mark in fixed_fields(site).items():
-        was, now = old["fixed"].get(field, new["fixed"][field]), new["fixed"][field]
-        if was != now and (living or mark.data):
-            found.append(Departure(field, now, f"{was}, {mark.why}", f"{back}; {moved if mark.data else anew}"))
-    if not living:
-        return found
-    if old["master"] != new["master"]:
-        needed = f"the node {old['master']}, which has etcd's data"
-        found.append(Departure("the master", new["master"], needed, f"{back}; {anew}"))
-    for address in sorted(old["hosts"].keys() - new["hosts"].keys() - {old["master"]}):
+    for field, mark in recorded_fields().items():
+        before, after = was.get(field, now[field]), now[field]
+        left = field in HOSTS and before not in new["hosts"]  # a finding of its own
+        if before != after and (living and not left or _data(mark) and not living):
+            needed = f"{_shown(before, old)}, {mark.why if isinstance(mark, Fixed) else 'which has the databases'}"
+            found.append(Departure(field, _shown(after, new), needed, f"set it back; {_change(mark, site)}"))
+    return [*found, *_nodes(old, new, site)] if living else found
+
+
+def another_master(state: str, site: Site) -> Departure | None:
+    """The departure of a site whose master is, by its state (STATES), another host of a cluster that exists."""
+    if state != "member":
+        return None
+    found = f"{site.master.name} is {STATES[state]}, and not its master"
+    return Departure("nodes.role", found, "the master that the cluster was made with", f"set it back; {_anew(site)}")
+
+
+def _nodes(old: dict, new: dict, site: Site) -> Iterator[Departure]:
+    if old["master"] != new["master"] and old["master"] in new["hosts"]:
+        needed = f"{old['hosts'].get(old['master'], old['master'])}, as the master has etcd's data"
+        yield Departure("nodes.role", f"{site.master.name} is the master", needed, f"set it back; {_anew(site)}")
+    stays = {old["master"], *(_fixed(old).get(field) for field in HOSTS)}
+    for address in sorted(old["hosts"].keys() - new["hosts"].keys()):
         name = old["hosts"][address]
-        found.append(
-            Departure(
-                "nodes",
-                f"no {name} ({address})",
-                "it: the host is still a node of the cluster",
-                f"put it back; to take it out: airavata-runbook remove {site.name} {name}, then delete it from the file",
+        remove = f"airavata-runbook remove {site.name} {name}"
+        if moved := next((other for other, one in new["hosts"].items() if one == name), ""):
+            way = _anew(site) if address in stays else f"to change it: {remove} with the old address, then run with the new one"
+            yield Departure(
+                "nodes.address", f"{name} at {moved}", f"{address}, by which the cluster knows the host", f"set it back; {way}"
             )
-        )
-    return found
+        else:
+            way = _anew(site) if address in stays else f"to take it out: {remove}, then delete it from the file"
+            needed = "it: the host is still a node of the cluster"
+            yield Departure("nodes", f"no {name} ({address})", needed, f"put it back; {way}")
+
+
+def _anew(site: Site) -> str:
+    return f"to change it: airavata-runbook reset {site.name} with the old value (images and databases are kept), then run"
+
+
+def _change(mark: Life, site: Site) -> str:
+    """How a recorded field is changed, for a remedy."""
+    if isinstance(mark, Moved):
+        return f"to move the databases there: airavata-runbook move-storage {site.name}"
+    if _data(mark):
+        return f"to change it: stop what uses the data, copy it, remove {RECORD} on {site.master.name}, then run"
+    return _anew(site)
+
+
+def _data(mark: Life) -> bool:
+    return isinstance(mark, Moved) or (isinstance(mark, Fixed) and mark.data)
+
+
+def _models(annotation: Any) -> list[type[Model]]:
+    """The models in a type: itself, or those of its list, dictionary or union."""
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models(argument)]
+
+
+def _value(site: Site, field: str) -> str:
+    derived = {"registry.node": site.registry_node, "airavata.storage_node": site.storage_node}
+    if field in derived:
+        return str(derived[field].address)
+    value: Any = site
+    for part in field.split("."):
+        value = getattr(value, part)
+    return str(value)
+
+
+def _parse(recorded: str) -> dict:
+    content = json.loads(recorded)
+    if not isinstance(content, dict) or not {"site", "master", "hosts", "fixed"} <= content.keys():
+        raise ValueError("not a record of a site")
+    return content
+
+
+def _fixed(content: dict) -> dict[str, str]:
+    """The recorded values. Until 2026-11 hosts were recorded by their names, and the site's name only outside of them."""
+    addresses = {name: address for address, name in content["hosts"].items()}
+    values = {"name": content["site"], **content["fixed"]}
+    return {field: addresses.get(value, value) if field in HOSTS else value for field, value in values.items()}
+
+
+def _shown(value: str, content: dict) -> str:
+    """A value for a message; a host by its name."""
+    return content["hosts"].get(value, value)

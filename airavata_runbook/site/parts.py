@@ -13,7 +13,6 @@ from airavata_runbook.site.fields import (
     Domain,
     ExternalSecret,
     Fingerprint,
-    Fixed,
     Folder,
     Host,
     HostAddress,
@@ -40,7 +39,19 @@ from airavata_runbook.site.fields import (
     YesNo,
     whole,
 )
+from airavata_runbook.site.marks import Fixed, Free, Moved, Outside, Procedure
 
+CONNECTS = Outside("how this machine connects")
+APT = Free("the next run writes apt's entry again; delete the folder of an earlier file:// address yourself")
+VERSION = Free("the next run installs it, and the services that use it restart")
+RUN = Free("the next run applies it")
+IMAGE = Free("the next run brings the image to the registry, and its pods are replaced")
+COMPONENTS = Free("the next run replaces pods, and removes components that have no image any more")
+REGISTRY = Free("the next run restarts the registry, and hosts trust the certificate")
+PORT = Free("the next run serves at the new port, and no longer at the old one")
+PULL_PORT = Free("the next run serves pulls at the new port, and hosts pull there")
+LOGIN = Procedure("a run restarts the registry and gives the new login to hosts and pods; see README, Passwords")
+LAB = Outside("read by `airavata-runbook lab`; take the lab down first")
 MAX_PODS = 110  # the kubelet's default (KubeletConfiguration v1beta1, maxPods)
 
 
@@ -55,26 +66,26 @@ class Ssh(Model):
     from ~/.ssh/config (HostName, Port, User, IdentityFile, ProxyJump), with the host's name or address as the alias.
     """
 
-    host: Host | None = None
-    port: Port = 22
-    user: Login = "root"
-    key: LocalPath | None = None
-    passphrase: ExternalSecret | None = None
-    jump: Jump | None = None
-    fingerprint: Fingerprint | None = None
-    jump_fingerprint: Fingerprint | None = None
-    known_hosts: LocalPath | None = None
-    legacy: YesNo = False
-    config: YesNo = False
+    host: Annotated[Host | None, CONNECTS] = None
+    port: Annotated[Port, CONNECTS] = 22
+    user: Annotated[Login, CONNECTS] = "root"
+    key: Annotated[LocalPath | None, CONNECTS] = None
+    passphrase: Annotated[ExternalSecret | None, CONNECTS] = None
+    jump: Annotated[Jump | None, CONNECTS] = None
+    fingerprint: Annotated[Fingerprint | None, CONNECTS] = None
+    jump_fingerprint: Annotated[Fingerprint | None, CONNECTS] = None
+    known_hosts: Annotated[LocalPath | None, CONNECTS] = None
+    legacy: Annotated[YesNo, CONNECTS] = False
+    config: Annotated[YesNo, CONNECTS] = False
 
 
 class Node(Model):
     """A host of the cluster. address: its IPv4 address on the private network that all hosts share."""
 
-    name: NodeName
-    address: HostAddress
-    interface: Interface = "eth0"
-    role: Literal["master", "worker"] = "worker"
+    name: Annotated[NodeName, Procedure("a run gives the host its new name everywhere; the cluster knows it by its address")]
+    address: Annotated[HostAddress, Fixed("by which the cluster knows the host")]
+    interface: Annotated[Interface, Outside("which of the host's interfaces has its address")] = "eth0"
+    role: Annotated[Literal["master", "worker"], Fixed("as the master has etcd's data")] = "worker"
     ssh: Ssh = Ssh()
 
 
@@ -84,7 +95,7 @@ class Network(Model):
     pods: Annotated[HostNetwork, Fixed("in which all pods have their addresses")] = IPv4Network("10.244.0.0/16")
     services: Annotated[HostNetwork, Fixed("in which all services have their addresses")] = IPv4Network("10.254.0.0/16")
     subnet_length: Annotated[int, whole(8, 28), Fixed("by which hosts have their leases")] = 24
-    backend: Literal["vxlan"] = "vxlan"
+    backend: Annotated[Literal["vxlan"], Fixed("by which hosts reach each other's pods")] = "vxlan"
     etcd_prefix: Annotated[Prefix, Fixed("below which the leases are")] = "/kube-centos/network"
     domain: Annotated[Domain, Fixed("which pods know from their start")] = "cluster.local"
 
@@ -113,11 +124,11 @@ class Repository(Model):
     on the hosts; it is not downloaded.
     """
 
-    id: Word = "airavata-runbook"
-    name: Line = "Airavata runbook packages"
-    baseurl: Url = "file:///opt/airavata-runbook/repository"
-    gpgcheck: YesNo = True
-    gpgkey: KeyFile | None = None
+    id: Annotated[Word, Fixed("by which apt's entry on the hosts is named")] = "airavata-runbook"
+    name: Annotated[Line, APT] = "Airavata runbook packages"
+    baseurl: Annotated[Url, APT] = "file:///opt/airavata-runbook/repository"
+    gpgcheck: Annotated[YesNo, APT] = True
+    gpgkey: Annotated[KeyFile | None, APT] = None
 
     @property
     def folder(self) -> str | None:
@@ -128,20 +139,20 @@ class Repository(Model):
 class Versions(Model):
     """The versions of the packages; the defaults were tested together (2026-11)."""
 
-    kubernetes: Version = "1.36.3"
-    etcd: Version = "3.6.16"
-    containerd: Version = "2.4.2"
-    flannel: Version = "0.28.10"
-    cri_tools: Version = "1.36.0"
-    registry: Version = "3.1.2"
+    kubernetes: Annotated[Version, VERSION] = "1.36.3"
+    etcd: Annotated[Version, VERSION] = "3.6.16"
+    containerd: Annotated[Version, VERSION] = "2.4.2"
+    flannel: Annotated[Version, VERSION] = "0.28.10"
+    cri_tools: Annotated[Version, VERSION] = "1.36.0"
+    registry: Annotated[Version, VERSION] = "3.1.2"
 
 
 class Certificate(Model):
     """The admin's own certificate for the registry (POC row 10): paths on this machine."""
 
-    certificate: LocalPath
-    chain: LocalPath | None = None
-    key: ExternalSecret
+    certificate: Annotated[LocalPath, REGISTRY]
+    chain: Annotated[LocalPath | None, REGISTRY] = None
+    key: Annotated[ExternalSecret, REGISTRY]
 
 
 class Registry(Model):
@@ -153,14 +164,14 @@ class Registry(Model):
     """
 
     node: Annotated[Name | None, Fixed("whose disk has the images")] = None
-    port: Port = 5000
-    pull_port: Port | None = None
-    name: CommonName = "registry.internal"
-    root: Folder = "/opt/registry"
-    user: Word = "admin"
-    password: SecretRef = "generated:registry-password"
-    certificate: Certificate | None = None
-    maintenance: YesNo = False
+    port: Annotated[Port, Fixed("by which all images are named")] = 5000
+    pull_port: Annotated[Port | None, PULL_PORT] = None
+    name: Annotated[CommonName, Fixed("by which all images are named")] = "registry.internal"
+    root: Annotated[Folder, Fixed("which has the images")] = "/opt/registry"
+    user: Annotated[Word, LOGIN] = "admin"
+    password: Annotated[SecretRef, LOGIN] = "generated:registry-password"
+    certificate: Annotated[Certificate | None, REGISTRY] = None
+    maintenance: Annotated[YesNo, Free("the next run restarts the registry")] = False
 
 
 class ImageSource(Model):
@@ -169,11 +180,11 @@ class ImageSource(Model):
     digest: required for pull unless the reference has one; with archive it is compared. auth: `user:password`.
     """
 
-    archive: LocalPath | None = None
-    pull: ImageReference | None = None
-    build: LocalPath | None = None
-    digest: Digest | None = None
-    auth: ExternalSecret | None = None
+    archive: Annotated[LocalPath | None, IMAGE] = None
+    pull: Annotated[ImageReference | None, IMAGE] = None
+    build: Annotated[LocalPath | None, IMAGE] = None
+    digest: Annotated[Digest | None, IMAGE] = None
+    auth: Annotated[ExternalSecret | None, Outside("a login at another registry")] = None
 
 
 class Airavata(Model):
@@ -185,23 +196,23 @@ class Airavata(Model):
     ports on each host at which the portal and the API are served to clients outside the cluster.
     """
 
-    stack: Name = "classic"
+    stack: Annotated[Name, Fixed("whose components run")] = "classic"
     namespace: Annotated[Namespace, Fixed("whose databases use the storage folders", data=True)] = "airavata"
-    images: dict[Name, ImageSource] = {}
-    stand_in: YesNo = False
-    api_replicas: Annotated[int, whole(1, 50)] = 2
-    gateway: Word = "default"
-    storage_node: Annotated[Name | None, Fixed("whose disk has the databases", data=True)] = None
-    storage_path: Annotated[Folder, Fixed("which has the databases", data=True)] = "/var/lib/airavata"
-    portal_node_port: NodePort = 30080
-    api_node_port: NodePort = 30930
-    secrets: dict[Name, SecretRef] = {}
+    images: Annotated[dict[Name, ImageSource], COMPONENTS] = {}
+    stand_in: Annotated[YesNo, COMPONENTS] = False
+    api_replicas: Annotated[int, whole(1, 50), RUN] = 2
+    gateway: Annotated[Word, Free("the next run replaces the pods of the portal")] = "default"
+    storage_node: Annotated[Name | None, Moved()] = None
+    storage_path: Annotated[Folder, Moved()] = "/var/lib/airavata"
+    portal_node_port: Annotated[NodePort, PORT] = 30080
+    api_node_port: Annotated[NodePort, PORT] = 30930
+    secrets: Annotated[dict[Name, SecretRef], Free("the next run replaces the pods that use them; databases then have them")] = {}
 
 
 class Verify(Model):
     """What 06-verify may do. disruptive: it deletes a replica of the API server and watches that no call fails."""
 
-    disruptive: YesNo = False
+    disruptive: Annotated[YesNo, Free("what 06-verify does")] = False
 
 
 class Lab(Model):
@@ -210,10 +221,10 @@ class Lab(Model):
     `lab: {}` takes all defaults; `lab:` with nothing below it is rejected.
     """
 
-    bridge: Bridge = "lab0"
-    network: HostNetwork = IPv4Network("10.98.0.0/24")
-    firewall: Literal["open", "closed"] = "open"
-    memory: Annotated[int, whole(1024)] | None = None
+    bridge: Annotated[Bridge, LAB] = "lab0"
+    network: Annotated[HostNetwork, LAB] = IPv4Network("10.98.0.0/24")
+    firewall: Annotated[Literal["open", "closed"], LAB] = "open"
+    memory: Annotated[Annotated[int, whole(1024)] | None, LAB] = None
 
     @property
     def gateway(self) -> IPv4Address:
@@ -224,17 +235,23 @@ class Lab(Model):
 class Sections(Model):
     """All that a site file has. What follows from several sections is defined for invalid combinations too."""
 
-    name: SiteName
+    name: Annotated[SiteName, Fixed("by which files on the hosts and authorities are named")]
     ssh: Ssh = Ssh()
-    nodes: Annotated[list[Node], Field(min_length=1)]
+    nodes: Annotated[
+        list[Node],
+        Field(min_length=1),
+        Procedure(
+            "a new host joins with the next run; `airavata-runbook remove SITE HOST` takes one out, before it leaves the file"
+        ),
+    ]
     network: Network = Network()
     repository: Repository = Repository()
     versions: Versions = Versions()
     registry: Registry = Registry()
     airavata: Airavata = Airavata()
     verify: Verify = Verify()
-    ignore_checks: list[CheckName] = []
-    lab: Annotated[Lab | None, GetPydanticSchema(lambda _, schema_of: schema_of(Lab))] = None
+    ignore_checks: Annotated[list[CheckName], Free("what chapter 01 does")] = []
+    lab: Annotated[Lab | None, LAB, GetPydanticSchema(lambda _, schema_of: schema_of(Lab))] = None
 
     @property
     def registry_node_name(self) -> str:

@@ -4,8 +4,18 @@ import json
 from pathlib import Path
 
 from airavata_runbook.site import Site
+from airavata_runbook.site.life import lives
 
 FILE = Path("parameters") / "site.schema.json"  # committed; a test keeps it current
+FIELDS = Path("parameters") / "fields.md"  # committed too
+FIELDS_HEAD = """# The fields of a site file, and when they may change
+
+Before the site exists every field is free. `nodes.ssh.…` is as `ssh.…`, for one host. A change that a site that exists does not
+take is a finding of `airavata-runbook check`, with the old value and what to do, before anything is touched.
+Generated: `airavata-runbook schema --fields > parameters/fields.md`.
+
+| field | may change | why, or how |
+|---|---|---|"""
 
 
 def schema_text() -> str:
@@ -22,3 +32,12 @@ def schema_text() -> str:
         "$defs": {**parts, "Site": site},
     }
     return json.dumps(whole, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def fields_text() -> str:
+    """A Markdown table of all fields and when they may change. Raises ValueError for a field that does not say so."""
+    rows = {field: mark for field, mark in lives().items() if not field.startswith("nodes.ssh.")}
+    if silent := [field for field, mark in rows.items() if mark is None]:
+        raise ValueError(f"{', '.join(silent)}: no life")
+    lines = [f"| `{field}` | {mark.kind} | {mark.why} |" for field, mark in rows.items() if mark]
+    return "\n".join([FIELDS_HEAD, *lines]) + "\n"

@@ -93,6 +93,11 @@ def runs(part: Part, airavata: Airavata) -> bool:
     return part.kind == "backing" or part.image in airavata.images or replaced(part, airavata)
 
 
+def storage_folders(parts: Sequence[Part], airavata: Airavata) -> dict[str, int]:
+    """Folder on the storage node → the user id that owns it, of all these components that store data."""
+    return {f"{airavata.storage_path}/{part.name}": part.storage_uid for part in parts if part.storage_uid is not None}
+
+
 def invalid(root: Path, problems: Sequence[str]) -> StackError:
     """The error with all `problems` of the stack in the folder `root`."""
     return StackError(

@@ -1,5 +1,5 @@
 """Airavata stacks: each a folder with stack.yaml and one folder a component; load.py reads them."""
 
-from airavata_runbook.stacks.load import Component, LeftOut, Stack, image_names, images_of, load, secrets_of, storage_folders
+from airavata_runbook.stacks.load import Component, LeftOut, Stack, image_names, images_of, load, secrets_of
 
-__all__ = ["Component", "LeftOut", "Stack", "image_names", "images_of", "load", "secrets_of", "storage_folders"]
+__all__ = ["Component", "LeftOut", "Stack", "image_names", "images_of", "load", "secrets_of"]

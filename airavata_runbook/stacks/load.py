@@ -12,7 +12,17 @@ from pathlib import Path
 
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.site import Site
-from airavata_runbook.site.stack_file import FOLDER, STAND_IN, Contents, Part, invalid, read, replaced, runs
+from airavata_runbook.site.stack_file import (
+    FOLDER,
+    STAND_IN,
+    Contents,
+    Part,
+    invalid,
+    read,
+    replaced,
+    runs,
+    storage_folders,
+)
 from airavata_runbook.stacks.render import WORKLOADS, pod_of, render
 
 
@@ -85,7 +95,7 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
         namespace,
         components,
         left_out,
-        tuple(_folders(parts, site).items()),
+        tuple(storage_folders(parts, site.airavata).items()),
         {name: keys for name, keys in secrets.items() if name in used},
         {name: keys for name, keys in files.items() if name in used and keys},
         {f"{part.name}-tls": _subject(part, site, namespace) for part in parts if part.certificate},
@@ -96,16 +106,6 @@ def image_names(site: Site) -> set[str]:
     """The images that the site's own stack needs. Raises StackError."""
     parts, _ = _choose(read(FOLDER / site.airavata.stack), site)
     return {STAND_IN if replaced(part, site.airavata) else part.image for part in parts}
-
-
-def storage_folders(site: Site) -> list[str]:
-    """The folders on the storage node with the data of the site's own stack. Raises StackError."""
-    parts, _ = _choose(read(FOLDER / site.airavata.stack), site)
-    return list(_folders(parts, site))
-
-
-def _folders(parts: list[Part], site: Site) -> dict[str, int]:
-    return {f"{site.airavata.storage_path}/{part.name}": part.storage_uid for part in parts if part.storage_uid is not None}
 
 
 def _choose(contents: Contents, site: Site) -> tuple[list[Part], tuple[LeftOut, ...]]:

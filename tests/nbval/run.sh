@@ -28,7 +28,7 @@ $bin/airavata-runbook lab up --site "$nbval"
 AIRAVATA_RUNBOOK_SITE=$nbval $bin/pytest -q -p no:cacheprovider --nbval --nbval-current-env -x \
     --nbval-sanitize-with tests/nbval/sanitize.cfg notebooks/0*.ipynb
 AIRAVATA_RUNBOOK_SITE=$nbval $bin/pytest -q tests/site/test_certificates.py tests/site/test_outside.py \
-    tests/site/test_run.py
+    tests/site/test_run.py tests/site/test_changed_site.py
 $bin/airavata-runbook kubeconfig "$nbval" --stop || true
 $bin/airavata-runbook lab down --site "$nbval"
 

@@ -36,6 +36,9 @@ def digest(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
+SAME = install.SameSite(Site.load("lab")).label  # it asks the master
+
+
 class Host(ThisMachine):
     def send(self, source: Path, target: str) -> None:
         Path(target).parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +120,7 @@ def done(step, site: Site, planning: bool):
     host.session = session(site, host)
     vault = SimpleNamespace(repository_key=lambda: KEY)
     target = SimpleNamespace(site=site, session=host.session, vault=vault, node=site.master, fan_out=None, settings=SETTINGS)
-    wanted = [one for one in step.resources(target) if not getattr(one, "path", "").startswith("/etc/")]
+    wanted = [one for one in step.resources(target) if one.label != SAME and not getattr(one, "path", "").startswith("/etc/")]
     outcome = converge(host.session, host, lambda: wanted, planning, lambda *_: None)
     if outcome.error:
         raise outcome.error

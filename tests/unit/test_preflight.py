@@ -114,6 +114,7 @@ def answers(site: Site, name: str = "master", **changes: str) -> dict[str, str]:
             "ClusterRemains": "interface lo\ninterface host0\n",
             "ForeignPackages": "",
             "SiteRecord": "not\n",
+            "StorageFolders": "",
             "FreeSpace": room(site, node),
             "PackageIndexError": "found",
         }

@@ -2,6 +2,7 @@
 
 import json
 from types import SimpleNamespace
+from typing import Annotated
 
 import pytest
 
@@ -11,21 +12,30 @@ from airavata_runbook.engine.resource import Context, Found
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.resources import SiteRecord
 from airavata_runbook.site import Site
-from airavata_runbook.site.life import departures, fixed_fields, record
-from airavata_runbook.site.schema import schema_text
+from airavata_runbook.site.fields import Model
+from airavata_runbook.site.life import HOSTS, Kept, departures, kept_folders, lives, record, recorded_fields
+from airavata_runbook.site.marks import Free
+from airavata_runbook.site.schema import FIELDS, fields_text, schema_text
+from tests.labs import PROJECT
 
 CHANGES = {
+    "name": "other",
     "network.pods": "10.200.0.0/16",
     "network.services": "10.201.0.0/16",
     "network.subnet_length": 25,
     "network.etcd_prefix": "/other/network",
     "network.domain": "other.local",
+    "repository.id": "other",
     "registry.node": "worker",
+    "registry.port": 5001,
+    "registry.name": "images.other",
+    "registry.root": "/srv/registry",
     "airavata.namespace": "other",
     "airavata.storage_node": "master",
     "airavata.storage_path": "/srv/airavata",
 }
 DATA = {"airavata.namespace", "airavata.storage_node", "airavata.storage_path"}
+SINGLE = {"network.backend", "airavata.stack"}  # there is no other valid value yet
 CONTEXT = Context(SimpleNamespace(name="master"), None)
 
 
@@ -33,9 +43,49 @@ def found(text: str, living: bool = True) -> Found:
     return Found((("living" if living else "not") + "\n" + text).encode())
 
 
-def test_every_fixed_field_has_its_case_here_and_shows_in_the_schema():
-    assert set(fixed_fields(Site.load("lab"))) == set(CHANGES)
-    assert schema_text().count("x-life") == len(CHANGES)
+def changed_lab(change) -> Site:
+    """The lab's site with its list of nodes changed."""
+    nodes = Site.load("lab").model_dump(mode="json", exclude_unset=True)["nodes"]
+    change(nodes)
+    return Site.load("lab", {"nodes": nodes})
+
+
+def test_every_field_of_the_model_says_when_it_may_change():
+    assert [field for field, mark in lives().items() if mark is None] == []
+    assert {"ssh.user", "nodes.ssh.user", "airavata.images.pull", "registry.certificate.key", "lab.bridge"} <= set(lives())
+
+
+def test_a_field_that_says_nothing_is_found():
+    class Part(Model):
+        told: Annotated[int, Free("at any time")] = 1
+        silent: int = 1
+
+    class Whole(Model):
+        parts: list[Part] = []
+        other: Part | None = None
+
+    assert lives(Whole) == {
+        "parts.told": Free("at any time"),
+        "parts.silent": None,
+        "other.told": Free("at any time"),
+        "other.silent": None,
+    }
+
+
+def test_the_schema_shows_the_life_of_every_field():
+    models = json.loads(schema_text())["$defs"]
+    shown = [prop for model in models.values() for prop in model["properties"].values() if "x-life" in prop]
+    of_ssh = sum(field.startswith("nodes.ssh.") for field in lives())
+    assert len(shown) == len(lives()) - of_ssh  # Ssh is one definition, for the site and for each node
+    assert models["Airavata"]["properties"]["storage_path"]["x-life"] == lives()["airavata.storage_path"].text
+
+
+def test_the_table_of_fields_is_current():
+    assert (PROJECT / FIELDS).read_text() == fields_text(), "airavata-runbook schema --fields > parameters/fields.md"
+
+
+def test_every_recorded_field_has_its_case_here():
+    assert set(recorded_fields()) == set(CHANGES) | SINGLE
 
 
 @pytest.mark.parametrize("field", CHANGES)
@@ -44,7 +94,9 @@ def test_a_changed_fixed_field_is_refused_with_the_old_value_and_the_way_on(fiel
     with pytest.raises(StepFailed) as caught:
         SiteRecord(changed).change(found(record(made)), CONTEXT)
     old = json.loads(record(made))["fixed"][field]
+    old = made.registry_node.name if field == "registry.node" else made.storage_node.name if field in HOSTS else old
     assert f"{field}: found {CHANGES[field]}; needed: {old}," in caught.value.found and "set it back" in caught.value.found
+    assert ("airavata-runbook move-storage" in caught.value.found) == ("storage" in field)
 
 
 @pytest.mark.parametrize("field", CHANGES)
@@ -62,7 +114,11 @@ def test_a_host_that_left_the_file_is_reported_and_a_new_one_is_recorded():
     two = Site.load("lab")
     three = Site.load("lab", {"nodes": [*two.model_dump(mode="json")["nodes"], {"name": "third", "address": "10.98.0.13"}]})
     (problem,) = departures(record(three), two, living=True)
-    assert "no third (10.98.0.13)" in problem.found and "airavata-runbook remove lab third" in problem.remedy
+    assert (
+        problem.field == "nodes"
+        and "no third (10.98.0.13)" in problem.found
+        and "airavata-runbook remove lab third" in problem.remedy
+    )
     change = SiteRecord(three).change(found(record(two)), CONTEXT)
     assert change.summary == "new content" and "third" in change.detail
 
@@ -72,7 +128,50 @@ def test_another_master_is_refused():
     nodes = [
         {**node, "role": "worker" if node["role"] == "master" else "master"} for node in site.model_dump(mode="json")["nodes"]
     ]
-    assert "the master" in [one.field for one in departures(record(site), Site.load("lab", {"nodes": nodes}), living=True)]
+    assert "nodes.role" in [one.field for one in departures(record(site), Site.load("lab", {"nodes": nodes}), living=True)]
+
+
+def test_another_master_is_refused_also_where_the_record_is_on_the_old_one():
+    with pytest.raises(StepFailed) as caught:
+        SiteRecord(Site.load("lab")).change(Found(b"member\n"), CONTEXT)
+    assert "nodes.role: found master is another host of a cluster" in caught.value.found
+
+
+def test_another_name_of_a_host_is_recorded_and_is_no_departure():
+    renamed = changed_lab(lambda nodes: nodes[1].update(name="renamed"))
+    assert departures(record(Site.load("lab")), renamed, living=True) == []
+    assert "renamed" in SiteRecord(renamed).change(found(record(Site.load("lab"))), CONTEXT).detail
+
+
+def test_another_address_of_a_worker_is_refused_with_the_way_over_its_removal():
+    three = changed_lab(lambda nodes: nodes.append({"name": "third", "address": "10.98.0.13"}))
+    moved = changed_lab(lambda nodes: nodes.append({"name": "third", "address": "10.98.0.14"}))
+    (problem,) = departures(record(three), moved, living=True)
+    assert (problem.field, problem.found) == ("nodes.address", "third at 10.98.0.14")
+    assert "airavata-runbook remove lab third with the old address" in problem.remedy
+
+
+def test_a_record_of_an_earlier_version_is_read():
+    """Until 2026-11 it had hosts by their names, and fewer fields."""
+    old = json.loads(record(Site.load("lab")))
+    fixed = {field: value for field, value in old["fixed"].items() if field.startswith("network.") and field != "network.backend"}
+    old["fixed"] = {
+        **fixed,
+        "registry.node": "master",
+        "airavata.storage_node": "worker",
+        "airavata.storage_path": "/var/lib/airavata",
+    }
+    assert departures(json.dumps(old), Site.load("lab"), living=True) == []
+    changed = Site.load("lab", {"registry.node": "worker", "name": "other"})
+    assert [one.field for one in departures(json.dumps(old), changed, living=True)] == ["name", "registry.node"]
+
+
+def test_the_folders_that_databases_were_moved_from_stay_in_the_record():
+    kept, site = [Kept("10.98.0.12", ("/old/mariadb",))], Site.load("lab")
+    text = record(site, kept=kept)
+    assert kept_folders(text) == kept and SiteRecord(site).change(found(text), CONTEXT) is None
+    named = Site.load("lab", {"airavata.gateway": "other"})
+    assert kept_folders(record(named, kept=kept_folders(text))) == kept
 
 
 def test_free_fields_may_change():
@@ -83,7 +182,7 @@ def test_free_fields_may_change():
 def test_the_preflight_check_finds_it_before_anything_is_touched():
     site = Site.load("lab", {"network.pods": "10.200.0.0/16"})
     check = next(one for one in CHECKS if one.name == "fixed-fields")
-    host = {RecordFact: (True, record(Site.load("lab")))}
+    host = {RecordFact: ("living", record(Site.load("lab")))}
     snapshot = type("Snapshot", (), {"node": site.master, "__getitem__": lambda self, fact: host[fact]})()
     (problem,) = check.find(site, snapshot)
     assert "network.pods: 10.200.0.0/16" in problem.found and "10.244.0.0/16" in problem.needed

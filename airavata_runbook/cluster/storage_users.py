@@ -1,0 +1,49 @@
+"""The workloads whose pods use folders of a host, and their end: for data that moves."""
+
+import time
+from collections.abc import Collection
+from typing import Any
+
+from airavata_runbook.cluster.session import Session
+from airavata_runbook.errors import StepFailed
+
+DEADLINE = 180  # seconds for pods to end; the databases' grace period is 60
+PAUSE = 0.5
+ENDED = ("Succeeded", "Failed")  # phases of pods without a process; an evicted one stays listed
+
+
+def stop(session: Session, namespace: str, folders: Collection[str]) -> list[str]:
+    """Scale the namespace's workloads that use the folders to 0, and wait until none of their pods is left.
+
+    Returns their names. Raises ApiError, and StepFailed when a pod does not end.
+    """
+    apps = session.kube().apps
+    names = []
+    for kind in ("deployment", "stateful_set"):
+        for one in getattr(apps, f"list_namespaced_{kind}")(namespace).items:
+            if _uses(one.spec.template.spec, folders):
+                names.append(one.metadata.name)
+                getattr(apps, f"patch_namespaced_{kind}_scale")(one.metadata.name, namespace, {"spec": {"replicas": 0}})
+    end = time.monotonic() + DEADLINE
+    while left := _pods(session, folders):
+        if time.monotonic() > end:
+            raise StepFailed(
+                f"pods that use the databases' folders did not end within {DEADLINE} s",
+                found=", ".join(left),
+                remedy="see why: kubectl describe pod; then run the command again",
+            )
+        session.master.pause(PAUSE)
+    return sorted(names)
+
+
+def _pods(session: Session, folders: Collection[str]) -> list[str]:
+    pods = session.kube().core.list_pod_for_all_namespaces().items
+    return [
+        f"{pod.metadata.namespace}/{pod.metadata.name}"
+        for pod in pods
+        if pod.status.phase not in ENDED and _uses(pod.spec, folders)
+    ]
+
+
+def _uses(pod: Any, folders: Collection[str]) -> bool:
+    return any(volume.host_path and volume.host_path.path in folders for volume in pod.volumes or ())
