@@ -8,16 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import nbformat
 from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
-from papermill import execute_notebook
-from papermill.exceptions import PapermillExecutionError
 
 from airavata_runbook.errors import RunbookError
 from airavata_runbook.local import interrupts
+from airavata_runbook.local.imports import without
+
+# jsonschema, which checks notebooks, has the grammar of RFC 3987 only for the format "iri", which they do not use; to compile
+# it takes longer than everything else that a run imports.
+with without("rfc3987_syntax"):
+    import nbformat
+    from papermill import execute_notebook
+    from papermill.exceptions import PapermillExecutionError
 
 PAPERMILL_TAGS = {"injected-parameters", "papermill-error-cell-tag"}  # tags of the cells that papermill adds
 # Without a debugger's warning about frozen modules, and without entries in the user's IPython history.
