@@ -20,7 +20,7 @@ def test_paramiko_is_loaded_without_invoke_which_stays_importable():
 
 def test_a_run_is_loaded_without_the_grammar_of_rfc_3987_which_stays_importable():
     script = (
-        "import sys, airavata_runbook.run.runner; assert 'jsonschema' in sys.modules; assert 'lark' not in sys.modules; "
+        "import sys, airavata_runbook.run.notebook; assert 'jsonschema' in sys.modules; assert 'lark' not in sys.modules; "
         "import rfc3987_syntax; print(rfc3987_syntax.__name__)"
     )
     assert in_new_process(script) == ["rfc3987_syntax"]

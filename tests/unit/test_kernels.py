@@ -14,7 +14,7 @@ from airavata_runbook.run.kernels import KernelServer
 from tests.unit.small_project import outputs_of, wait_for, write
 
 ABOUT = """import json, os, signal, sys, threading
-own = {"JPY_PARENT_PID", "AIRAVATA_RUNBOOK_REPORT"}
+own = {"JPY_PARENT_PID", "AIRAVATA_RUNBOOK_REPORT", "PYDEVD_USE_FRAME_EVAL"}  # the last: of the debugger
 json.dump(
     {
         "path": sys.path,
@@ -53,6 +53,8 @@ def test_a_forked_kernel_is_as_one_that_was_started(project, monkeypatch):
         about = json.loads((project / "about.json").read_text())
         about["files"] = [Path(file).name for file in about["files"]]
         found.append(about)
+    forked, started = (about.pop("environment") for about in found)
+    assert set(forked.items()) ^ set(started.items()) == set()
     assert found[0] == found[1]
     assert found[0]["files"] == ["01-first.log"] * 2
 
