@@ -50,10 +50,11 @@ notebooks: mirror ## Execute the notebooks on bare lab hosts and replace their c
 	@echo "== outputs of the notebooks"
 	tests/nbval/execute.sh
 
-bench: mirror ## Measure against ansible-core, pyinfra, fabric and kubeadm (benchmarks/README.md): about a quarter of an hour
+bench: mirror ## Measure against ansible-core, pyinfra, fabric and kubeadm, and itself with nothing to do (benchmarks/README.md): about 20 minutes
 	@echo "== benchmarks"
 	$(BIN)/python -m benchmarks.reapply
 	$(BIN)/python -m benchmarks.ready
+	$(BIN)/python -m benchmarks.again
 
 mirror: setup ## Build and package all components and images: about 15 minutes the first time
 	@echo "== mirror"

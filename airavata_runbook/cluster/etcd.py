@@ -33,6 +33,7 @@ def client(session: Session) -> "Iterator[etcd3.Etcd3Client]":
     import etcd3  # it and gRPC take a while to load, and few steps use etcd
 
     vault, master = session.vault, session.master
+    vault.fetch([f"{PKI}/{ETCD_CA}", f"{PKI}/etcd/root"])
     pair = vault.pair(f"{PKI}/etcd/root", "the certificate of etcd's root user is issued")
     port = master.forward(ETCD_PORT)
     files = [MemoryFile(content) for content in (vault.authority(ETCD_CA).cert, pair.cert, pair.key)]

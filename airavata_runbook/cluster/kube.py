@@ -5,16 +5,17 @@ The official client is imported where it is used: it takes a while to load, and 
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
+from urllib.parse import urlencode
 
 from airavata_runbook.cluster.memory_file import MemoryFile
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.pki.types import Pair
 
-FIELD_MANAGER = "airavata-runbook"
+APPLY = "application/apply-patch+yaml"  # the body of a server-side apply; JSON is YAML
 # The environment's proxies cannot reach a forward. websocket-client 1.9 looks for them there unless it is given a proxy, which
 # it does not use for a host that is in no_proxy (_http.py, proxy_info; _url.py, get_proxy_info).
 NO_PROXY = "http://none.invalid:1"
@@ -30,7 +31,7 @@ class ApiError(StepFailed):
 
 
 class Kube:
-    """`core`, `apps`: the official typed clients; `resource`: any kind. All their calls raise ApiError.
+    """`core`, `apps`: the official typed clients; `request`: anything else. All their calls raise ApiError.
 
     port: of the forward, on 127.0.0.1. authority: PEM of the certificate authority. admin: the client certificate. master:
     name of the control plane's host, for messages.
@@ -50,8 +51,8 @@ class Kube:
         vars(rest)["request"] = _with_timeout(rest.request)
         self.core: Any = _WithApiErrors(client.CoreV1Api(self.api), self)
         self.apps: Any = _WithApiErrors(client.AppsV1Api(self.api), self)
-        self._dynamic: Any = None
-        self._loading = threading.Lock()
+        self.kinds: dict[str, dict[str, str]] = {}  # apiVersion → kind → its name in paths, of those asked for so far
+        self.finding = threading.Lock()  # guards kinds
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of a response that is not an object, "/readyz" for example."""
@@ -61,14 +62,24 @@ class Kube:
             )
         return response.status, response.data.decode(errors="replace")
 
-    def resource(self, manifest: dict) -> Any:
-        """The dynamic client of an object's kind. Raises ResourceNotFoundError; use it within `errors`."""
-        from kubernetes.dynamic import DynamicClient
+    def request(self, method: str, path: str, query: Mapping[str, object], body: object = None) -> dict:
+        """The object in a response. body: of a server-side apply."""
+        from kubernetes.client.exceptions import ApiException
 
-        with self._loading:  # it requests all kinds of the cluster: once is enough
-            if self._dynamic is None:
-                self._dynamic = DynamicClient(self.api)
-        return self._dynamic.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
+        headers = {"Accept": "application/json", **({"Content-Type": APPLY} if body else {})}
+        with self.errors():
+            response = self.api.rest_client.pool_manager.request(
+                method,
+                f"{self.api.configuration.host}{path}?{urlencode(query)}",
+                body=json.dumps(body) if body else None,
+                headers=headers,
+                timeout=TIMEOUT,
+            )
+            if response.status >= 400:
+                error: Any = ApiException(response.status, response.reason)
+                error.body = response.data
+                raise error
+        return json.loads(response.data)
 
     @contextmanager
     def errors(self) -> Iterator[None]:

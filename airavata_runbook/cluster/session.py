@@ -8,7 +8,7 @@ from airavata_runbook.hosts.lock import SiteLock
 from airavata_runbook.hosts.snapshot import HostSnapshot
 from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.site import Site
-from airavata_runbook.wellknown import API_PORT
+from airavata_runbook.wellknown import API_PORT, CLUSTER_CA, PKI
 
 _open: list["Session"] = []
 _opening = threading.Lock()
@@ -59,6 +59,7 @@ class Session:
     def kube(self) -> Kube:
         """A client of the API server, as its admin, through an SSH forward. Raises NotYet when there is no API server yet."""
         with self._making:
+            self.vault.fetch([f"{PKI}/{CLUSTER_CA}", f"{PKI}/admin"])
             authority, admin = self.vault.authority(), self.vault.admin()
             port = self.master.forward(API_PORT)
             # Another forward after a lost connection, another certificate after a reset.

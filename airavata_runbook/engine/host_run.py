@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine import planned
 from airavata_runbook.engine.report import Item, Status
-from airavata_runbook.engine.resource import ApiResource, Awaited, Change, Context, Found, Resource
+from airavata_runbook.engine.resource import ApiResource, Awaited, Change, Context, Found, Resource, Together
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed, StoppedByUser
 from airavata_runbook.hosts.batch import batch, split
 from airavata_runbook.hosts.host import Host
@@ -237,6 +237,7 @@ def compare(resource: Resource, found: Found, context: Context) -> Change | None
 
 def probe(resources: Sequence[Resource], context: Context) -> list[Found]:
     """The output of the resources' probes, in one round trip; API requests are sent in parallel meanwhile."""
+    context = replace(context, together=Together())
     found = [Found()] * len(resources)
     with ThreadPoolExecutor(API_REQUESTS) as threads:  # it starts no more of them than there are requests
         asked = {

@@ -1,14 +1,17 @@
 """The protocol of a resource: probe its state, compare it with the desired one, and describe the change."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from threading import Lock
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.hosts.batch import Answer
 from airavata_runbook.hosts.host import Host
 
+T = TypeVar("T")
 ABSENT = 44  # exit status of a probe that found nothing; any other than 0 means that the probe failed
 
 
@@ -35,14 +38,43 @@ class Change:
         return self.shown or self.script
 
 
+class Together:
+    """What several resources want to know in one probe: `together(key, ask)` is what the first of them got from `ask`."""
+
+    def __init__(self) -> None:
+        self._asking = Lock()
+        self._asked: dict[Hashable, Future] = {}
+
+    def __call__(self, key: Hashable, ask: Callable[[], T]) -> T:
+        """Safe to use from several threads: the others wait. Where `ask` failed for the first, each asks by itself."""
+        with self._asking:
+            first = key not in self._asked
+            answer: Future[T] = self._asked.setdefault(key, Future())
+        if not first and not answer.exception():
+            return answer.result()
+        try:
+            got = ask()
+        except BaseException as error:
+            if first:
+                answer.set_exception(error)
+            raise
+        if first:
+            answer.set_result(got)
+        return got
+
+
 @dataclass
 class Context:
-    """Where a resource is compared. touched: paths and units modified on this host so far by this run or plan."""
+    """Where a resource is compared. touched: paths and units modified on this host so far by this run or plan.
+
+    together: of one probe.
+    """
 
     host: Host
     session: Session
     planning: bool = False
     touched: set[str] = field(default_factory=set)
+    together: Together = field(default_factory=Together)
 
 
 @dataclass(frozen=True)

@@ -100,10 +100,13 @@ class Memory(Fact[MemorySize]):
 
 
 class SwapAtBoot(Fact[list[str]]):
-    """What switches swap on at the next boot: entries of fstab(5), units of systemd.swap(5) and services of Debian's packages."""
+    """What switches swap on at the next boot: entries of fstab(5), units of systemd.swap(5) and services of Debian's packages.
+
+    With the pattern systemd reads the state of these units only; that of all units takes it 0.4 s.
+    """
 
     command = """awk '$1 !~ /^#/ && $3 == "swap" && $4 !~ /(^|,)noauto(,|$)/ {print "fstab " $1}' /etc/fstab 2>/dev/null
-systemctl list-unit-files --no-legend --type=swap 2>/dev/null |
+systemctl list-unit-files --no-legend --type=swap '*.swap' 2>/dev/null |
     awk '$2 ~ /^(enabled|enabled-runtime|generated|static|linked)$/ {print "unit " $1}'
 for name in zramswap dphys-swapfile; do test "$(systemctl is-enabled $name 2>/dev/null)" != enabled || echo "unit $name"; done"""
 

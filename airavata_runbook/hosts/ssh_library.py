@@ -5,15 +5,9 @@ paramiko imports invoke only for `Match exec` in OpenSSH's configuration files, 
 start of each process of a run.
 """
 
-import sys
+from airavata_runbook.local.imports import without
 
-if "invoke" in sys.modules:
+with without("invoke"):
     import paramiko
-else:
-    sys.modules["invoke"] = None  # type: ignore[assignment]  # as if it was not installed, for this import only
-    try:
-        import paramiko
-    finally:
-        del sys.modules["invoke"]
 
 __all__ = ["paramiko"]

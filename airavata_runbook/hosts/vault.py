@@ -59,6 +59,7 @@ class Vault:
     def pair(self, stem: str, made: str = "") -> Pair:
         """The certificate and key STEM.crt and STEM.key on the master. Raises NotYet before they exist."""
         made = made or f"{stem}.crt is issued"
+        self.fetch([stem])
         return Pair(self.read(f"{stem}.crt", made), self.read(f"{stem}.key", made))
 
     def read(self, path: str, made: str) -> bytes:
@@ -76,15 +77,16 @@ class Vault:
         if path.endswith(".key"):
             self._values.update(line.strip() for line in content.decode(errors="replace").splitlines() if "-----" not in line)
 
-    def fetch(self, stems: Iterable[str], references: Iterable[str]) -> None:
+    def fetch(self, stems: Iterable[str], references: Iterable[str] = ()) -> None:
         """Read pairs (as `pair` names them) and generated secrets in one round trip; those that do not exist yet are skipped."""
         paths = [stem + end for stem in stems for end in (".crt", ".key")]
         paths += [f"{SECRETS}/{reference.partition(':')[2]}" for reference in references if reference.startswith("generated:")]
-        wanted = {str(number): path for number, path in enumerate(paths) if path not in self._read}
-        answers = self.master.run_batch({number: f"cat {shlex.quote(path)}" for number, path in wanted.items()})
-        for number, answer in answers.items():
-            if answer.stdout and not answer.status:
-                self._keep(wanted[number], answer.stdout)
+        with self._reading:
+            wanted = {str(number): path for number, path in enumerate(paths) if path not in self._read}
+            scripts = {number: f"cat {shlex.quote(path)}" for number, path in wanted.items()}
+            for number, answer in (self.master.run_batch(scripts) if scripts else {}).items():
+                if answer.stdout and not answer.status:
+                    self._keep(wanted[number], answer.stdout)
 
     def secret(self, reference: str) -> str:
         """The value behind a secret reference of the site file. Raises NotYet, SiteError, StepFailed.

@@ -17,6 +17,7 @@ import yaml
 
 from airavata_runbook.errors import CannotBuild, NotYet
 from airavata_runbook.local import paths
+from airavata_runbook.local.digests import remembered_digest
 from airavata_runbook.local.files import digest
 from airavata_runbook.local.once import build_once
 from airavata_runbook.local.process import run
@@ -97,7 +98,7 @@ def _is_whole(file: Path) -> bool:
 
 @cache  # a plan compares each package on each host
 def _sha256(file: Path, size: int, modified: int) -> str:
-    return digest(file)
+    return remembered_digest(file)
 
 
 def _pack(package: Package, kind: str, target: Path) -> None:

@@ -2,12 +2,14 @@
 
 import ast
 import hashlib
+from functools import cache
 from threading import Lock
 
 _PARSING = Lock()  # in Python 3.11 two threads that parse at the same time fail (python/cpython issue 106905)
 WITHOUT_EFFECT = ("annotation", "returns", "type_comment", "kind")  # fields of syntax nodes
 
 
+@cache  # a run names every image in several steps
 def fingerprint(source: str) -> str:
     """The sha256 of the syntax of a Python module, the same in every version of Python that parses it to the same nodes."""
     with _PARSING:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import yaml
 
-from airavata_runbook.cluster.kube import FIELD_MANAGER, ApiError
+from airavata_runbook.cluster.kube import ApiError
+from airavata_runbook.cluster.objects import FIELD_MANAGER, apply, listed
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.resources.file import text_diff
@@ -39,19 +40,15 @@ class KubeObject(ApiResource):
 
     def ask(self, context: Context) -> tuple[dict | None, dict]:
         """The live object (None if it does not exist), and the object as it would be after applying the manifest."""
-        from kubernetes.dynamic.exceptions import ResourceNotFoundError
-
         if context.planning and "service kube-apiserver" in context.touched:
             raise NotYet("the API server runs")
         if self.unknown or (self.pending and not context.planning):
             raise NotYet(self.unknown or self.pending)
-        kube = context.session.kube()
+        place = self.manifest["apiVersion"], self.manifest["kind"], self.namespace
         try:
-            with kube.errors():
-                live = kube.resource(self.manifest).get(name=self.name, namespace=self.namespace).to_dict()
-            return live, self._send(context, dry_run=True)
-        except ResourceNotFoundError:
-            raise NotYet(f"the cluster knows the kind {self.manifest['kind']}") from None
+            kube = context.session.kube()
+            live = context.together(place, lambda: listed(kube, *place)).get(self.name)
+            return live, self._send(context, dry_run=True) if live else self.manifest
         except ApiError as error:
             if error.status == 404:
                 return None, self.manifest
@@ -72,12 +69,8 @@ class KubeObject(ApiResource):
         )
 
     def _send(self, context: Context, dry_run: bool = False) -> dict:
-        kube = context.session.kube()
-        options = {"field_manager": FIELD_MANAGER, "force_conflicts": True} | ({"dry_run": "All"} if dry_run else {})
         try:
-            with kube.errors():
-                apply = kube.resource(self.manifest).server_side_apply
-                return apply(body=self.manifest, name=self.name, namespace=self.namespace, **options).to_dict()
+            return apply(context.session.kube(), self.manifest, dry_run)
         except ApiError as error:
             if not 400 <= error.status < 500:  # an error of the server itself, not of the object
                 raise

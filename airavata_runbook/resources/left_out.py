@@ -4,7 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from airavata_runbook.cluster.kube import FIELD_MANAGER, ApiError
+from airavata_runbook.cluster.kube import ApiError
+from airavata_runbook.cluster.objects import FIELD_MANAGER
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet
 

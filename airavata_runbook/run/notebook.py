@@ -1,27 +1,40 @@
 """One notebook, executed headless by papermill in a kernel of this very Python."""
 
+import math
 import os
 import signal
-import sys
+import subprocess
+import time
+import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from queue import Empty
+from typing import IO, Any
 
-import nbformat
 from ipykernel.kernelspec import get_kernel_dict
+from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
-from papermill import execute_notebook
-from papermill.exceptions import PapermillExecutionError
 
 from airavata_runbook.errors import RunbookError
 from airavata_runbook.local import interrupts
+from airavata_runbook.local.imports import without
+from airavata_runbook.run.kernels import PYTHON, KernelServer
+
+# jsonschema, which checks notebooks, has the grammar of RFC 3987 only for the format "iri", which they do not use; to compile
+# it takes longer than everything else that a run imports.
+with without("rfc3987_syntax"):
+    import nbformat
+    from papermill import execute_notebook
+    from papermill.exceptions import PapermillExecutionError
 
 PAPERMILL_TAGS = {"injected-parameters", "papermill-error-cell-tag"}  # tags of the cells that papermill adds
-# Without a debugger's warning about frozen modules, and without entries in the user's IPython history.
-KERNEL = "-Xfrozen_modules=off -m ipykernel_launcher -f {connection_file} --HistoryManager.enabled=False"
+KERNEL = (*PYTHON, "ipykernel_launcher")
+ARGUMENTS = ("-f", "{connection_file}", "--HistoryManager.enabled=False")  # without entries in the user's IPython history
+END = 5  # seconds for a kernel that was killed to end
 STOP = 20  # seconds for a kernel to end its step; connecting to a host takes up to 15 (hosts.client.TCP_TIMEOUT)
 
 
@@ -41,13 +54,20 @@ class NotebookFailed(Exception):
         return self.message
 
 
-def execute(notebook: Path, output: Path, parameters: Mapping[str, object], environment: Mapping[str, str], folder: Path) -> None:
+def execute(
+    notebook: Path,
+    output: Path,
+    parameters: Mapping[str, object],
+    environment: Mapping[str, str],
+    folder: Path,
+    server: KernelServer,
+) -> None:
     """Execute `notebook` into `output`, saved after every cell. Raises NotebookFailed at the first cell that fails.
 
     parameters: name → JSON value, injected after the cell tagged `parameters`. environment: all of the kernel's
-    environment. folder: its working directory. Ctrl-C interrupts the cell, whose step then reports how far each host got,
-    and KeyboardInterrupt is raised; no kernel outlives this call. The kernel process's own output, outside the cells, is
-    kept beside `output` as .log.
+    environment. folder: its working directory. server: forks the kernel; one that has died is done without. Ctrl-C interrupts
+    the cell, whose step then reports how far each host got, and KeyboardInterrupt is raised; no kernel outlives this call. The
+    kernel process's own output, outside the cells, is kept beside `output` as .log.
     """
     log = output.with_suffix(".log")
     kernels: list[AsyncKernelManager] = []
@@ -67,7 +87,7 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, object], envi
                 log_output=False,
                 shutdown_kernel="immediate",  # everything is saved by then; a graceful shutdown sometimes takes 3 s
                 on_cell_execute=raise_if_stopped,
-                kernel_manager_class=_kernel_manager(environment, kernel_log, kernels),
+                kernel_manager_class=_kernel_manager(environment, kernel_log, kernels, server),
             )
     except PapermillExecutionError as error:
         text = error.evalue.strip() or error.ename
@@ -111,22 +131,61 @@ def _signal(kernels: list[AsyncKernelManager], number: int) -> None:
 
 
 def _kernel_manager(
-    environment: Mapping[str, str], log: IO[bytes], kernels: list[AsyncKernelManager]
+    environment: Mapping[str, str], log: IO[bytes], kernels: list[AsyncKernelManager], server: KernelServer
 ) -> type[AsyncKernelManager]:
+    class Provisioner(LocalProvisioner):
+        """Has the kernel forked."""
+
+        process: Any = None
+
+        async def launch_kernel(self, cmd, **options):
+            self.process = server.fork(
+                cmd[len(KERNEL) :], options["env"], os.getcwd(), log
+            )  # papermill has changed to its folder
+            if self.process is None:
+                return await super().launch_kernel(cmd, **options)
+            self.pid = self.pgid = self.process.pid
+            return self.connection_info
+
+        async def kill(self, restart=False):
+            await super().kill(restart)
+            if self.process:  # jupyter_client would look for its end ten times a second only
+                with suppress(subprocess.TimeoutExpired):
+                    self.process.wait(END)
+
     class KernelManager(AsyncKernelManager):
         """Needs no installed kernelspec, and sets the kernel's environment without changing this process's own."""
 
         transport_encryption = "auto"  # of the messages on loopback
+        client_factory = _Client
 
         @property
         def kernel_spec(self) -> KernelSpec:
             metadata = get_kernel_dict().get("metadata", {})  # whether this ipykernel can encrypt
-            return KernelSpec(
-                argv=[sys.executable, *KERNEL.split()], display_name="Python 3", language="python", metadata=metadata
-            )
+            return KernelSpec(argv=[*KERNEL, *ARGUMENTS], display_name="Python 3", language="python", metadata=metadata)
 
         def start_kernel(self, **options):
             kernels.append(self)
+            self.kernel_id = str(uuid.uuid4())
+            self.provisioner = Provisioner(kernel_id=self.kernel_id, kernel_spec=self.kernel_spec, parent=self)
             return super().start_kernel(env=dict(environment), stdout=log, stderr=log, **options)
 
     return KernelManager
+
+
+class _Client(AsyncKernelClient):
+    async def wait_for_ready(self, timeout: float | None = None) -> None:
+        """Wait until the kernel answers and its outputs arrive. Raises RuntimeError when it dies or takes too long.
+
+        jupyter_client's own method then waits until no message has come for 0.2 s; nbclient tells those of its cells apart.
+        """
+        end = time.monotonic() + (timeout or math.inf)
+        while time.monotonic() < end:
+            self.kernel_info()
+            with suppress(Empty):
+                if (await self.get_shell_msg(timeout=1))["msg_type"] == "kernel_info_reply":
+                    await self.get_iopub_msg(timeout=0.2)  # none comes while it is not connected
+                    return
+            if not await self.is_alive():
+                raise RuntimeError("it ended before it answered")
+        raise RuntimeError(f"it did not answer within {timeout:.0f} s")

@@ -10,15 +10,20 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.errors import STOPPED_BY_USER, SiteError, StepFailed
 from airavata_runbook.kernel_env import LOCK_HELD, PLAN, PLANNED, REPORT_FILE, SITE
 from airavata_runbook.local import paths
-from airavata_runbook.run import notebook, page, record
+from airavata_runbook.run import page, record
+from airavata_runbook.run.kernels import KernelServer
 from airavata_runbook.run.progress import ChapterProgress
 from airavata_runbook.run.report import ChapterError, ChapterReport, RunReport, read_steps
 from airavata_runbook.site import Site
+
+if TYPE_CHECKING:
+    from airavata_runbook.run.notebook import NotebookFailed
 
 
 def run(
@@ -42,9 +47,12 @@ def run(
     project = paths.project_dir()
     chapters = choose(sorted((project / "notebooks").glob("[0-9][0-9]-*.ipynb")), start, to, only)
     names = [path.stem for path in chapters]
-    with nullcontext(False) if plan else session_of(site).lock.held("airavata-runbook run") as locked:
+    with (
+        KernelServer() as server,
+        nullcontext(False) if plan else session_of(site).lock.held("airavata-runbook run") as locked,
+    ):
         run_record = record.RunRecord(site.name, project, "plan" if plan else "run", names, overrides)
-        return _Run(site, project, chapters, run_record, plan, locked).execute()
+        return _Run(site, project, chapters, run_record, plan, locked, server).execute()
 
 
 def choose(notebooks: list[Path], start: str | None = None, to: str | None = None, only: str | None = None) -> list[Path]:
@@ -62,7 +70,10 @@ def choose(notebooks: list[Path], start: str | None = None, to: str | None = Non
 
 @dataclass
 class _Run:
-    """One run: the chapters to execute in order, and its record. locked: this process holds the site's lock."""
+    """One run: the chapters to execute in order, and its record. locked: this process holds the site's lock.
+
+    server: of the kernels.
+    """
 
     site: Site
     project: Path
@@ -70,6 +81,7 @@ class _Run:
     record: record.RunRecord
     plan: bool
     locked: bool
+    server: KernelServer
 
     @property
     def folder(self) -> Path:
@@ -93,6 +105,8 @@ class _Run:
         return self.record.report
 
     def _chapter(self, path: Path) -> None:
+        from airavata_runbook.run import notebook  # papermill takes a while to load: the kernels' libraries are loaded meanwhile
+
         parameters: dict[str, object] = {"site": self.site.model_dump(mode="json", exclude_unset=True)}
         if self.plan:
             parameters["plan"] = True
@@ -101,7 +115,7 @@ class _Run:
         started = time.time()
         try:
             with ChapterProgress(path.stem, steps), record.write_errors(self.folder):
-                notebook.execute(path, output, parameters, self._environment(steps), self.project)
+                notebook.execute(path, output, parameters, self._environment(steps), self.project, self.server)
         except notebook.NotebookFailed as failed:
             chapter.error = ChapterError(cell=failed.cell, source=failed.source, message=failed.message)
             raise self._step_failed(path, failed) from None
@@ -128,7 +142,7 @@ class _Run:
             environment |= {PLAN: "1", PLANNED: str(self.folder / "planned.jsonl")}
         return environment
 
-    def _step_failed(self, path: Path, failed: notebook.NotebookFailed) -> StepFailed:
+    def _step_failed(self, path: Path, failed: "NotebookFailed") -> StepFailed:
         executed = self.record.short(self.folder / path.name)
         unexpected = "" if failed.expected else f"\nThis error is unexpected; its traceback is in {executed}"
         code = "".join(f"\n    {line}" for line in failed.source.splitlines())

@@ -69,10 +69,16 @@ def _is_running(pid: int) -> bool:
 
 def _kill_kernel(target: Target) -> None:
     deadline = time.monotonic() + 20
-    while not (kernels := [pid for pid in descendants(target.pid) if b"ipykernel_launcher" in _command_line(pid)]):
+    while not (kernels := _kernels(target.pid)):
         assert time.monotonic() < deadline, "the run has no kernel"
         time.sleep(0.05)
     os.kill(kernels[0], signal.SIGKILL)
+
+
+def _kernels(pid: int) -> list[int]:
+    """The kernels that the run's kernel server has forked."""
+    servers = [child for child in descendants(pid) if b"kernel_server" in _command_line(child)]
+    return [kernel for server in servers[:1] for kernel in descendants(server) if _is_running(kernel)]
 
 
 def _command_line(pid: int) -> bytes:

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from benchmarks import lab, ready, results
+from benchmarks import again, lab, ready, results
 
 INVENTORY = {
     "programs": [f"{number}0 {path}" for number, path in enumerate(ready.PROGRAMS)],
@@ -36,3 +36,12 @@ def test_the_conditions_name_machine_commit_and_versions():
     for name in ("commit", "processor", "memory_gib", "cores", "kernel", "python"):
         assert machine[name] and str(machine[name]) in conditions
     assert f"airavata_runbook {machine['versions']['airavata_runbook']}" in conditions
+
+
+def test_a_run_that_changed_something_is_not_measured_as_an_unchanged_one():
+    again.require_unchanged("again", "site again: 5 chapters in 6.1 s: 0 changed, 0 failed\n")
+    again.require_unchanged("plan", "site again: 6 chapters in 5.1 s: 0 would change, 0 failed\n")
+    again.require_unchanged("papermill", "")
+    for what, output in (("again", ": 10 changed, 0 failed"), ("plan", ": 20 would change, 0 failed"), ("again", "")):
+        with pytest.raises(SystemExit, match="not as it should be"):
+            again.require_unchanged(what, output)

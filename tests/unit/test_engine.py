@@ -2,6 +2,9 @@
 
 import os
 import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +13,7 @@ import pytest
 from airavata_runbook import kernel_env
 from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.report import Report
-from airavata_runbook.engine.resource import Change
+from airavata_runbook.engine.resource import Change, Together
 from airavata_runbook.engine.step import finish, step
 from airavata_runbook.errors import HostUnreachable, NotYet, StepFailed
 from airavata_runbook.hosts.host import Result
@@ -230,3 +233,22 @@ def test_what_a_step_misses_is_told_as_what_it_needs():
         report = Report(chapter="install", step="files", title="Files", plan=False, hosts={"two": []})
         finish(report, {"two": NotYet("etcd answers")})
     assert failed.value.retryable and "NotYet" not in str(failed.value)
+
+
+def test_what_several_resources_ask_for_together_is_asked_once_unless_it_fails():
+    together, asked = Together(), []
+
+    def ask() -> str:
+        asked.append(threading.get_ident())
+        time.sleep(0.05)
+        if fails:
+            raise StepFailed("no answer")
+        return "an answer"
+
+    for key, fails, times in (("works", False, 1), ("fails", True, 4)):
+        asked.clear()
+        with ThreadPoolExecutor(4) as threads:
+            answers = [threads.submit(together, key, ask) for _ in range(4)]
+        errors = [answer.exception() for answer in answers if answer.exception()]
+        assert len(asked) == times and len(set(map(id, errors))) == len(errors) == 4 * fails  # each has an error of its own
+        assert fails or {answer.result() for answer in answers} == {"an answer"}

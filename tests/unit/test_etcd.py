@@ -22,6 +22,7 @@ def session(monkeypatch):
         port = listener.getsockname()[1]
     opened = Session(site)
     monkeypatch.setattr(opened.master, "forward", lambda _: port)
+    monkeypatch.setattr(opened.vault, "fetch", lambda _: None)
     monkeypatch.setattr(opened.vault, "pair", lambda *_: client)
     monkeypatch.setattr(opened.vault, "authority", lambda _: authority)
     return opened

@@ -11,7 +11,9 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError,
 
 from airavata_runbook.cluster import kube, readiness
 from airavata_runbook.cluster.kube import ApiError, Kube
+from airavata_runbook.cluster.objects import listed
 from airavata_runbook.cluster.session import Session
+from airavata_runbook.engine.host_run import probe
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.pki import issue as pki
 from airavata_runbook.resources import Context, KubeObject
@@ -98,8 +100,8 @@ def test_an_api_server_that_never_answers_is_not_waited_for_without_end(session,
         assert [text.partition(": ")[2].partition(" (run")[0] for text in missing] == [
             "no reply over the SSH connection to it (nothing within 0.2 s)"
         ] * 2
-        with pytest.raises(ApiError) as failed, waiting.errors():  # the client of any kind asks by a way of its own
-            waiting.resource({"apiVersion": "v1", "kind": "Service"})
+        with pytest.raises(ApiError) as failed, waiting.errors():  # objects of any kind are asked for by a way of their own
+            listed(waiting, "v1", "Service", "airavata")
         assert "nothing within 0.2 s" in failed.value.found
         for _ in range(3):
             silent.accept()
@@ -155,6 +157,79 @@ def test_an_api_server_that_is_not_ready_is_told_by_what_fails(session, monkeypa
     assert "(NewConnectionError)" in missing(read=MaxRetryError(None, "/api", NewConnectionError(None, "refused")))
 
 
+class ApiServer:
+    """Answers requests for Services and Secrets as an API server. refusal: status and message for `refused` methods."""
+
+    def __init__(self, *objects: dict, refused=(), refusal=(500, "")):
+        self.objects, self.refused, self.refusal = objects, refused, refusal
+        self.asked: list[str] = []
+        self.page = 500
+
+    def request(self, method: str, url: str, body=None, **_) -> SimpleNamespace:
+        path = url.partition(":1/")[2]
+        self.asked.append(f"{method} /{path}")
+        if method in self.refused and (method == "PATCH" or "limit" in path):
+            return self.answer(self.refusal[0], {"message": self.refusal[1]})
+        path, _, query = path.partition("?")
+        if path == "api/v1":
+            names = {"services": "Service", "services/status": "Service", "secrets": "Secret"}
+            return self.answer(200, {"resources": [{"name": name, "kind": kind} for name, kind in names.items()]})
+        if method == "PATCH":
+            return self.answer(200, json.loads(body))
+        if not path.startswith("api/v1/"):
+            return self.answer(404, {"message": "not found"})
+        kind = {"services": "Service", "secrets": "Secret"}[path.rpartition("/")[2]]
+        first = int(query.partition("continue=")[2] or 0)
+        found = [one for one in self.objects if one["kind"] == kind]
+        rest = {"continue": str(first + self.page)} if len(found) > first + self.page else {}
+        items = [{"metadata": one["metadata"], "spec": one.get("spec")} for one in found[first : first + self.page]]
+        return self.answer(200, {"metadata": rest, "items": items})
+
+    def answer(self, status: int, content: dict) -> SimpleNamespace:
+        return SimpleNamespace(status=status, reason="it is so", data=json.dumps(content).encode())
+
+
+def behind(session: Session, monkeypatch, server: ApiServer) -> ApiServer:
+    monkeypatch.setattr(session.kube().api.rest_client.pool_manager, "request", server.request)
+    return server
+
+
+def service(name: str, **spec) -> dict:
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "some"}, "spec": spec}
+
+
+def test_objects_of_a_kind_are_read_in_one_request(session, monkeypatch):
+    server = behind(session, monkeypatch, ApiServer(service("one"), service("two", type="NodePort"), service("theirs")))
+    resources = [KubeObject(service(name)) for name in ("one", "two", "three")]
+    context = Context(session.master, session)
+    changes = [one.change(found, context) for one, found in zip(resources, probe(resources, context), strict=True)]
+    assert [change and change.summary for change in changes] == [None, "change", "create"]
+    dry = "?fieldManager=airavata-runbook&force=true&dryRun=All"
+    assert sorted(server.asked) == [
+        "GET /api/v1/namespaces/some/services?limit=500",
+        "GET /api/v1?",
+        f"PATCH /api/v1/namespaces/some/services/one{dry}",
+        f"PATCH /api/v1/namespaces/some/services/two{dry}",
+    ]
+    server.objects = [service("one", type="NodePort")]  # each probe asks anew
+    assert resources[0].change(probe(resources[:1], context)[0], context).summary == "change"
+
+
+def test_a_long_list_is_read_to_its_end(session, monkeypatch):
+    server = behind(session, monkeypatch, ApiServer(*[service(f"s{number}") for number in range(5)]))
+    server.page = 2
+    assert list(listed(session.kube(), "v1", "Service", "some")) == ["s0", "s1", "s2", "s3", "s4"]
+
+
+def test_a_kind_that_the_cluster_does_not_know_may_come_later(session, monkeypatch):
+    behind(session, monkeypatch, ApiServer())
+    for version in ("v1", "example.org/v1"):
+        with pytest.raises(NotYet, match="the cluster knows the kind Telescope"):
+            listed(session.kube(), version, "Telescope", None)
+    session.kube().kinds["v1"] = {}  # as it was before the kind was there
+    assert listed(session.kube(), "v1", "Service", None) == {}
+
+
 @pytest.mark.parametrize(
     ("status", "reports", "not_reported"),
     [
@@ -164,30 +239,20 @@ def test_an_api_server_that_is_not_ready_is_told_by_what_fails(session, monkeypa
 )
 def test_an_api_server_in_trouble_is_told_from_one_that_refuses_a_secret(session, monkeypatch, status, reports, not_reported):
     said = "etcdserver: request timed out" if status == 500 else "data: Invalid value: canary"
-
-    def refuse(**_):
-        error = ApiException(status=status, reason="it is so")
-        error.body = json.dumps({"message": said})
-        raise error
-
-    def found(**_):
-        return SimpleNamespace(to_dict=dict)
-
-    for get in (refuse, found) if status == 500 else (found,):
-        resource = SimpleNamespace(get=get, server_side_apply=refuse)
-        monkeypatch.setattr(session.kube(), "resource", lambda manifest, resource=resource: resource)
-        secret = KubeObject(secret_manifest("login", "kube-system", {"password": b"canary"}))
+    manifest = secret_manifest("login", "kube-system", {"password": b"canary"})
+    for method in ("GET", "PATCH") if status == 500 else ("PATCH",):
+        behind(session, monkeypatch, ApiServer(manifest, refused=[method], refusal=(status, said)))
         with pytest.raises(StepFailed, match=reports) as failed:
-            secret.ask(Context(session.master, session))
+            KubeObject(manifest).ask(Context(session.master, session))
         assert not_reported not in str(failed.value)
 
 
 def test_an_api_server_that_does_not_answer_is_told_in_a_run_and_foreseen_in_a_plan(session, monkeypatch):
-    def cut(manifest):
+    def cut(*_, **__):
         raise ProtocolError("cut")
 
-    monkeypatch.setattr(session.kube(), "resource", cut)
-    some = KubeObject({"kind": "Service", "metadata": {"name": "mariadb"}})
+    monkeypatch.setattr(session.kube().api.rest_client.pool_manager, "request", cut)
+    some = KubeObject(service("mariadb"))
     with pytest.raises(NotYet, match="the API server answers"):
         some.ask(Context(session.master, session, planning=True))
     with pytest.raises(StepFailed, match="(?s)no reply over the SSH connection to it.*run again"):

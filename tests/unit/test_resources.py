@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -424,3 +425,23 @@ def test_a_registry_in_trouble_is_asked_for_its_own_log():
     with pytest.raises(RegistryError, match=r"500 UNKNOWN unknown error\s+its log: write: no space left") as error:
         change.call()
     assert error.value.remedy == "journalctl -u docker-distribution on head"
+
+
+@pytest.mark.parametrize("openssl", [True, False])
+def test_a_large_file_is_compared_by_its_digest_whichever_program_the_host_has(tmp_path, openssl):
+    file, programs = tmp_path / "large", tmp_path / "bin"
+    file.write_bytes(b"content")
+    programs.mkdir()
+    for name in ("sha256sum", *(["openssl"] if openssl else [])):
+        (programs / name).symlink_to(shutil.which(name))
+    wanted = Upload(str(file), file, hashlib.sha256(b"content").hexdigest())
+
+    def found() -> Found:
+        done = subprocess.run(["/bin/sh", "-c", wanted.probe()], env={"PATH": str(programs)}, capture_output=True)
+        return Found(done.stdout, done.returncode)
+
+    assert ("stdin" in found().text) == openssl and wanted.change(found(), None) is None
+    file.write_bytes(b"changed")
+    assert wanted.change(found(), SimpleNamespace(host=SimpleNamespace(name="one"))).summary == "replace"
+    there = Upload(str(tmp_path / "missing"), file, "").probe()
+    assert subprocess.run(["/bin/sh", "-c", there], env={"PATH": str(programs)}, capture_output=True).returncode

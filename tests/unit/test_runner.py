@@ -11,7 +11,7 @@ import pytest
 from airavata_runbook import cli
 from airavata_runbook.engine.report import Failure, Item, Report
 from airavata_runbook.errors import SiteError, StepFailed
-from airavata_runbook.run import runner
+from airavata_runbook.run import notebook, runner
 from airavata_runbook.run.progress import ChapterProgress
 from airavata_runbook.site import Site
 from tests.unit.small_project import outputs_of, report_of, wait_for, write
@@ -142,7 +142,7 @@ def test_part_of_the_chapters(project, words, executed, monkeypatch):
     for name in ("01-first", "02-second", "03-third-part"):
         write(project, name)
     ran = []
-    monkeypatch.setattr(runner.notebook, "execute", lambda path, *rest: ran.append(path.stem))
+    monkeypatch.setattr(notebook, "execute", lambda path, *rest: ran.append(path.stem))
     assert cli.main(["run", "small", *words]) == 0
     assert ran == executed
 

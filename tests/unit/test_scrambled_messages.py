@@ -142,7 +142,7 @@ def test_a_run_and_its_chapter_end_by_the_type_of_what_was_raised(project, monke
     def execute(*_):
         raise end
 
-    monkeypatch.setattr(runner.notebook, "execute", execute)
+    monkeypatch.setattr(notebook, "execute", execute)
     with pytest.raises(raised):
         runner.run("small")
     report = report_of(project)

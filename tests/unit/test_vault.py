@@ -39,6 +39,11 @@ class Master(FakeHost):
 
     def __init__(self, site: Site):
         self.node, self.files = site.master, {}
+        self.trips = 0
+
+    def run_batch(self, fragments) -> dict[str, Result]:
+        self.trips += 1
+        return {name: self.run(script) for name, script in fragments.items()}
 
     def run(self, script: str, **_) -> Result:
         content = self.files.get(script.removeprefix("cat "))
@@ -140,6 +145,15 @@ def test_a_secret_is_masked_in_every_form_and_after_the_step_that_read_it(site, 
         assert ours.mask(f"no login with {form}.") == "no login with (a secret)."
     indented = "\n".join(f"    {line}" for line in key.decode().splitlines())
     assert not any(line in ours.mask(indented) for line in key.decode().splitlines()[1:-1])
+
+
+def test_a_pair_is_read_in_one_round_trip_once(master):
+    ours = vault.Vault(master)
+    master.files = {f"{wellknown.PKI}/{name}.{end}": name.encode() for name in ("ca", "admin") for end in ("crt", "key")}
+    ours.fetch([f"{wellknown.PKI}/ca", f"{wellknown.PKI}/admin"])
+    assert (ours.authority(), ours.admin(), master.trips) == (Pair(b"ca", b"ca"), Pair(b"admin", b"admin"), 1)
+    ours.forget()
+    assert (ours.authority(), ours.authority(), master.trips) == (Pair(b"ca", b"ca"), Pair(b"ca", b"ca"), 2)
 
 
 def test_a_value_that_is_part_of_many_words_masks_none(site, monkeypatch):

@@ -1,0 +1,104 @@
+"""Kernels forked from one process are as kernels that load everything themselves, and none stays behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from airavata_runbook import cli
+from airavata_runbook.run.kernels import KernelServer
+from tests.unit.small_project import outputs_of, wait_for, write
+
+ABOUT = """import json, os, signal, sys, threading
+own = {"JPY_PARENT_PID", "AIRAVATA_RUNBOOK_REPORT", "PYDEVD_USE_FRAME_EVAL"}  # the last: of the debugger
+json.dump(
+    {
+        "path": sys.path,
+        "environment": {name: value for name, value in os.environ.items() if name not in own},
+        "folder": os.getcwd(),
+        "threads": sorted(thread.name for thread in threading.enumerate() if "Thread-" not in thread.name),
+        "name": __name__,
+        "main": sorted(vars(sys.modules["__main__"]).keys() & {"KernelServer", "LOADED", "NUMBER"}),
+        "leader": [os.getpgid(0) == os.getpid(), os.getsid(0) == os.getpid()],
+        "signals": [str(signal.getsignal(number)).partition(" at ")[0] for number in range(1, 32)],
+        "input": os.read(0, 1).decode(),
+        "umask": os.umask(0o22),
+        "files": sorted(os.readlink(f"/proc/self/fd/{fd}") for fd in (1, 2)),
+    },
+    open("about.json", "w"),
+)
+import subprocess; print("child said", subprocess.run(["echo", "hello"], capture_output=True, text=True).stdout)"""
+
+
+class Dead(KernelServer):
+    """Has died, by what the kernel of a machine without memory does, before it was asked for anything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._process.kill()
+        self._process.wait()
+
+
+def test_a_forked_kernel_is_as_one_that_was_started(project, monkeypatch):
+    write(project, "01-first", ABOUT)
+    found = []
+    for server in (KernelServer, Dead):
+        monkeypatch.setattr("airavata_runbook.run.runner.KernelServer", server)
+        assert cli.main(["run", "small"]) == 0
+        assert "child said hello" in outputs_of(project, "01-first")
+        about = json.loads((project / "about.json").read_text())
+        about["files"] = [Path(file).name for file in about["files"]]
+        found.append(about)
+    forked, started = (about.pop("environment") for about in found)
+    assert set(forked.items()) ^ set(started.items()) == set()
+    assert found[0] == found[1]
+    assert found[0]["files"] == ["01-first.log"] * 2
+
+
+def test_what_the_server_loads_starts_no_thread_and_opens_nothing():
+    script = (
+        "import os; from importlib import import_module; from airavata_runbook.run.kernel_server import LOADED\n"
+        "for name in LOADED: import_module(name)\n"
+        "print(len(os.listdir('/proc/self/task')), [n for n in os.listdir('/proc/self/fd') if int(n) > 2 and open_file(n)])"
+    )
+    define = "import os\ndef open_file(n): return os.path.exists(f'/proc/self/fd/{n}') and os.readlink(f'/proc/self/fd/{n}')\n"
+    done = subprocess.run([sys.executable, "-c", define + script], capture_output=True, text=True)
+    assert done.stdout.split() == ["1", "[]"], done.stdout + done.stderr
+
+
+def test_each_chapter_has_a_kernel_of_its_own(project):
+    for number, name in enumerate(("01-first", "02-second"), 1):
+        write(project, name, f"import os, sys; print('known', 'left' in dir(os), os.getpid()); os.left = {number}")
+    assert cli.main(["run", "small"]) == 0
+    said = [outputs_of(project, name).partition("known ")[2].split()[:2] for name in ("01-first", "02-second")]
+    assert said[0][0] == said[1][0] == "False" and said[0][1] != said[1][1]
+
+
+@pytest.mark.parametrize("killed", ["the run", "the server"])
+def test_no_process_is_left_by_a_run_that_is_killed(project, killed):
+    write(
+        project,
+        "01-first",
+        "import os, pathlib; pathlib.Path('pid').write_text(f'{os.getpid()} {os.getppid()}')",
+        "while 1: pass",
+    )
+    run = subprocess.Popen([sys.executable, "-m", "airavata_runbook.cli", "run", "small"], stderr=subprocess.PIPE, text=True)
+    pids = project / "pid"
+    wait_for(lambda: pids.is_file() and pids.read_text())
+    kernel, server = map(int, pids.read_text().split())
+    os.kill(run.pid if killed == "the run" else server, signal.SIGKILL)
+    _, error = run.communicate(timeout=20)
+    for pid in (kernel, server):
+        wait_for(lambda pid=pid: not Path(f"/proc/{pid}").exists())
+    assert killed == "the run" or "the notebook's kernel died" in error
+
+
+def test_a_kernel_that_dies_is_followed_by_another(project):
+    write(project, "01-first", "import os; os._exit(3)")
+    assert cli.main(["run", "small"]) == 1
+    write(project, "01-first", 'step("one", "ok")')
+    assert cli.main(["run", "small"]) == 0
