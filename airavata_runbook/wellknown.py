@@ -27,5 +27,6 @@ CONTROL_PLANE_PORTS = {
 NODE_PORTS = {KUBELET_PORT: "kubelet", 10248: "kubelet", KUBE_PROXY_PORT: "kube-proxy", 10249: "kube-proxy"}
 FLANNEL_PORT = 8472  # UDP; the Linux kernel's own default for vxlan, which flannel keeps
 # Who pulls from the private registry, on hosts and for pods: an identity that can do nothing else.
+PULL_SERVICE = "docker-distribution-pull"
 PULL_USER = "pull"
 PULL_PASSWORD = "generated:registry-pull-password"

@@ -22,7 +22,7 @@ from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.pki import issue as pki
 from airavata_runbook.stacks import secrets_of
 from airavata_runbook.stacks.render import pod_of
-from airavata_runbook.wellknown import API_PORT, CLUSTER_CA, ETCD_CA, ETCD_PORT, KUBELET_PORT, PKI, SERVICES_CA
+from airavata_runbook.wellknown import API_PORT, CLUSTER_CA, ETCD_CA, ETCD_PORT, KUBELET_PORT, PKI, PULL_SERVICE, SERVICES_CA
 
 SERVICES = f"{PKI}/services"
 TIMEOUT = 15.0  # seconds for a connection and its TLS handshake
@@ -97,8 +97,8 @@ def cluster_servers(session: Session) -> Iterator[Server]:
         yield on_host(f"etcd, port {port}", master, port, address, etcd, f"{PKI}/etcd/server.crt", "etcd")
     for host in session.hosts.values():
         yield on_host("kubelet", host, KUBELET_PORT, str(host.node.address), cluster, f"{PKI}/kubelet.crt", "kubelet")
-    for port in [site.registry.port]:
-        file, unit = f"{site.registry.root}/cert/registry-cert.crt", "docker-distribution"
+    file = f"{site.registry.root}/cert/registry-cert.crt"
+    for port, unit in ((site.registry.port, "docker-distribution"), (site.registry_pull_port, PULL_SERVICE)):
         yield on_host(f"registry, port {port}", session.registry_host, port, site.registry.name, trusted(session), file, unit)
 
 

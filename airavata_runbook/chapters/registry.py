@@ -37,10 +37,9 @@ from airavata_runbook.resources import (
 )
 from airavata_runbook.resources.kube_object import secret_manifest
 from airavata_runbook.stacks import images_of
-from airavata_runbook.wellknown import IMAGES, PULL_PASSWORD, PULL_USER, SERVICES_CA
+from airavata_runbook.wellknown import IMAGES, PULL_PASSWORD, PULL_SERVICE, PULL_USER, SERVICES_CA
 
 CERTS = "/etc/containerd/certs.d"
-PULL_SERVICE = "docker-distribution-pull"
 
 
 @step("Registry passwords", on=master)

@@ -14,6 +14,7 @@ from airavata_runbook.cluster.host_causes import network_configuration, service_
 from airavata_runbook.cluster.kube import ApiError, Kube
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.errors import counted
+from airavata_runbook.wellknown import PULL_SERVICE
 
 STARTING = ("ContainerCreating", "PodInitializing")  # why a container waits when nothing is wrong
 PULLING = ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable")
@@ -132,7 +133,7 @@ def _log(client: Kube, pod: Any, container: str, previous: bool) -> str:
 
 def _pull_details(session: Session, events: Iterable[Any]) -> str:
     """What is wrong with the Secret for image pulls, and with the registry's service."""
-    causes = service_causes(session.registry_host, "docker-distribution")
+    causes = service_causes(session.registry_host, PULL_SERVICE)
     return f"{_messages(events)}\n{report(causes)}".strip()
 
 

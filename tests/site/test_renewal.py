@@ -7,12 +7,15 @@ import ssl
 import pytest
 
 from airavata_runbook.site import Site
-from airavata_runbook.wellknown import PKI
+from airavata_runbook.wellknown import PKI, PULL_SERVICE
 from tests.full_picture import kubectl, over_ssh
 from tests.site.conftest import runbook
 
 PORTAL = f"{PKI}/services/portal-tls"
-UNITS = "etcd kube-apiserver kube-controller-manager kube-scheduler containerd flanneld kubelet kube-proxy docker-distribution"
+UNITS = (
+    "etcd kube-apiserver kube-controller-manager kube-scheduler containerd flanneld kubelet kube-proxy docker-distribution "
+    + PULL_SERVICE
+)
 
 
 def presented(site: Site, host: str, address: str, port: int) -> str:
@@ -62,16 +65,16 @@ def shown(site: Site) -> list[str]:
     address, port = str(site.master.address), site.airavata.portal_node_port
     return [
         presented(site, site.master.name, address, port),
-        presented(site, site.registry_node.name, "127.0.0.1", site.registry.port),
+        *(presented(site, site.registry_node.name, "127.0.0.1", port) for port in (site.registry.port, site.registry_pull_port)),
     ]
 
 
 def test_a_renewed_certificate_is_presented_and_nothing_else_restarts(renewed, site):
     old, new, restarted = renewed
     file = f"{site.registry.root}/cert/registry-cert.crt"
-    assert new == [on_disk(site, site.master.name, f"{PORTAL}.crt"), on_disk(site, site.registry_node.name, file)]
+    assert new == [on_disk(site, site.master.name, f"{PORTAL}.crt"), *[on_disk(site, site.registry_node.name, file)] * 2]
     assert not set(old) & set(new)
-    assert restarted == {"portal", "docker-distribution"}
+    assert restarted == {"portal", "docker-distribution", PULL_SERVICE}
 
 
 def test_verify_reports_a_server_that_presents_another_certificate_than_its_file(renewed, site_file, site):
@@ -80,4 +83,4 @@ def test_verify_reports_a_server_that_presents_another_certificate_than_its_file
     over_ssh(site, host, f"cp -a /root/registry-cert.* {folder}/; rm /root/registry-cert.*")
     done = runbook("run", site_file, "--from", "06", "--to", "06")
     assert done.returncode == 1 and f"systemctl restart docker-distribution on {host}" in done.stderr, done.stderr
-    over_ssh(site, host, "systemctl restart docker-distribution")
+    over_ssh(site, host, f"systemctl restart docker-distribution {PULL_SERVICE}")
