@@ -151,6 +151,12 @@ def test_another_address_of_a_worker_is_refused_with_the_way_over_its_removal():
     assert "airavata-runbook remove lab third with the old address" in problem.remedy
 
 
+def test_another_address_of_the_host_of_the_databases_is_one_finding():
+    moved = changed_lab(lambda nodes: nodes[1].update(address="10.98.0.99"))
+    (problem,) = departures(record(Site.load("lab")), moved, living=True)
+    assert problem.field == "nodes.address" and "airavata-runbook reset" in problem.remedy
+
+
 def test_a_record_of_an_earlier_version_is_read():
     """Until 2026-11 it had hosts by their names, and fewer fields."""
     old = json.loads(record(Site.load("lab")))
