@@ -78,15 +78,22 @@ class Vault:
             self._values.update(line.strip() for line in content.decode(errors="replace").splitlines() if "-----" not in line)
 
     def fetch(self, stems: Iterable[str], references: Iterable[str] = ()) -> None:
-        """Read pairs (as `pair` names them) and generated secrets in one round trip; those that do not exist yet are skipped."""
-        paths = [stem + end for stem in stems for end in (".crt", ".key")]
-        paths += [f"{SECRETS}/{reference.partition(':')[2]}" for reference in references if reference.startswith("generated:")]
+        """Read pairs (as `pair` names them) and generated secrets in one round trip; those that do not exist yet are skipped.
+
+        So is half a pair: the step that completes it may make both files anew.
+        """
+        together = [[f"{stem}.crt", f"{stem}.key"] for stem in stems]
+        together += [[f"{SECRETS}/{one.partition(':')[2]}"] for one in references if one.startswith("generated:")]
         with self._reading:
-            wanted = {str(number): path for number, path in enumerate(paths) if path not in self._read}
-            scripts = {number: f"cat {shlex.quote(path)}" for number, path in wanted.items()}
-            for number, answer in (self.master.run_batch(scripts) if scripts else {}).items():
-                if answer.stdout and not answer.status:
-                    self._keep(wanted[number], answer.stdout)
+            wanted = [paths for paths in together if not set(paths) <= self._read.keys()]
+            names = {path: str(number) for number, path in enumerate(path for paths in wanted for path in paths)}
+            scripts = {name: f"cat {shlex.quote(path)}" for path, name in names.items()}
+            answers = self.master.run_batch(scripts) if scripts else {}
+            for paths in wanted:
+                found = {path: answers[names[path]] for path in paths}
+                if all(answer.stdout and not answer.status for answer in found.values()):
+                    for path, answer in found.items():
+                        self._keep(path, answer.stdout)
 
     def secret(self, reference: str) -> str:
         """The value behind a secret reference of the site file. Raises NotYet, SiteError, StepFailed.

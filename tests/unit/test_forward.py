@@ -163,7 +163,7 @@ ADMIN = pki.issue(AUTHORITY, Subject("admin", usages=("client",)))
 
 
 def with_etcd(port: int) -> None:
-    vault = SimpleNamespace(pair=lambda *_: ADMIN, authority=lambda *_: AUTHORITY)
+    vault = SimpleNamespace(pair=lambda *_: ADMIN, authority=lambda *_: AUTHORITY, fetch=lambda *_: None)
     session = SimpleNamespace(vault=vault, master=SimpleNamespace(forward=lambda _: port, name="one"))
     with etcd.client(session) as client:
         client.get("key")

@@ -21,7 +21,7 @@ from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster import kube, session
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine import step
-from airavata_runbook.errors import SiteError, StepFailed
+from airavata_runbook.errors import NotYet, SiteError, StepFailed
 from airavata_runbook.hosts import vault
 from airavata_runbook.hosts.host import Result
 from airavata_runbook.pki import issue as pki
@@ -95,7 +95,6 @@ def test_a_keystore_of_any_content_is_in_a_secret_of_its_own(monkeypatch, tmp_pa
         },
     )
     vaulted = open_session(monkeypatch, own, {"one": master})
-    monkeypatch.setattr(vaulted.vault, "fetch", lambda *_: None)  # what it would have read in one round trip is read singly
     monkeypatch.setattr(airavata, "pull_secret", lambda _, namespace: KubeObject(secret_manifest("registry", namespace, {})))
     pair, stack = pki.new_ca("services"), stack_of(own)
     for keys in stack.secrets.values():
@@ -154,6 +153,16 @@ def test_a_pair_is_read_in_one_round_trip_once(master):
     assert (ours.authority(), ours.admin(), master.trips) == (Pair(b"ca", b"ca"), Pair(b"admin", b"admin"), 1)
     ours.forget()
     assert (ours.authority(), ours.authority(), master.trips) == (Pair(b"ca", b"ca"), Pair(b"ca", b"ca"), 2)
+
+
+def test_half_a_pair_is_not_remembered(master):
+    """The step that completes it makes both files anew."""
+    ours, stem = vault.Vault(master), f"{wellknown.PKI}/ca"
+    master.files = {f"{stem}.key": b"old"}
+    with pytest.raises(NotYet):
+        ours.authority()
+    master.files = {f"{stem}.key": b"new", f"{stem}.crt": b"new"}
+    assert ours.authority() == Pair(b"new", b"new")
 
 
 def test_a_value_that_is_part_of_many_words_masks_none(site, monkeypatch):
