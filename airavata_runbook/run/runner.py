@@ -126,6 +126,9 @@ class _Run:
             cell, source = notebook.last_started(output)
             chapter.error = ChapterError(kind="stopped", cell=cell, source=source, message=STOPPED_BY_USER)
             raise
+        except Exception as error:  # unexpected: the record says what it was
+            chapter.error = ChapterError(message=f"{type(error).__name__}: {error}")
+            raise
         finally:
             self.record.finish(chapter, read_steps(steps), time.time() - started)
             print(page.chapter_line(chapter), flush=True)

@@ -53,6 +53,19 @@ def test_a_disk_that_fills_up_while_a_chapter_is_executed(project, capsys, monke
     assert "No space left on device" in report["chapters"][0]["error"]["message"]
 
 
+def test_an_unexpected_error_is_in_the_record(project, monkeypatch):
+    write(project, "01-first", 'step("one", "changed")')
+
+    def broken(*_, **__):
+        raise LookupError("no such thing")
+
+    monkeypatch.setattr("airavata_runbook.run.notebook.execute_notebook", broken)
+    with pytest.raises(LookupError):
+        cli.main(["run", "small"])
+    report = report_of(project)
+    assert (report["outcome"], report["chapters"][0]["error"]["message"]) == ("failed", "LookupError: no such thing")
+
+
 def test_a_record_that_cannot_be_replaced_stays_whole(project, monkeypatch):
     record = RunRecord("small", project)
 
