@@ -31,6 +31,7 @@ from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, KEYR
 
 @step("Key of the package repository", on=master)
 def repository_key(target: Target) -> Iterator[Resource]:
+    yield SameSite(target.site)
     if target.site.repository.folder:
         yield RepositoryKey()
 

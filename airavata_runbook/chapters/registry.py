@@ -33,6 +33,7 @@ from airavata_runbook.resources import (
     Image,
     KubeObject,
     Resource,
+    SameSite,
     Service,
 )
 from airavata_runbook.resources.kube_object import secret_manifest
@@ -44,6 +45,7 @@ CERTS = "/etc/containerd/certs.d"
 
 @step("Registry passwords", on=master)
 def password(target: Target) -> Iterator[Resource]:
+    yield SameSite(target.site)
     for reference in (target.site.registry.password, PULL_PASSWORD):
         kind, _, name = reference.partition(":")
         if kind == "generated":
@@ -162,28 +164,33 @@ def authentication(session: Session) -> Rows:
     problems = check_chain(chain, key, site.registry.name, roots_pem=trusted(session))
     if problems:
         raise StepFailed("the registry's certificate is invalid", found="; ".join(map(str, problems)))
-    pulls, admin = pull_password(session), registry_client(session, site_password(session))
-    hosts = registry_client(session, pulls, PULL_USER, site.registry_pull_port)
-    delete = ("DELETE", "/v2/pause/manifests/sha256:" + "0" * 64)  # there is none
-    responses = [
-        ("without a password", registry_client(session, None).ping(), 401),
-        ("with a wrong password", registry_client(session, "not-the-password").ping(), 401),
-        ("with the site's password", admin.ping(), 200),
-        ("deleting with it", admin.status(*delete), 404 if site.registry.maintenance else 405),
-        ("with the hosts' password", registry_client(session, pulls, PULL_USER).ping(), 401),
-        ("pulls without a password", registry_client(session, None, port=site.registry_pull_port).ping(), 401),
-        ("pulls with the hosts' password", hosts.ping(), 200),
-        ("pushing with it", hosts.status("POST", "/v2/pause/blobs/uploads/"), 405),
-        ("deleting with it", hosts.status(*delete), 405),
-    ]
-    if wrong := [f"{how}: {status}, not {wanted}" for how, status, wanted in responses if status != wanted]:
+    rows, wrong = [], []
+    for port, user, request, status, needed in _responses(session):
+        rows.append([str(port), user, request, f"HTTP {status}"])
+        wrong += [] if status == needed else [f"{request} as {user} on port {port}: {status}, not {needed}"]
+    if wrong:
         raise StepFailed("unexpected response of the registry", found="; ".join(wrong))
+    rows += [["", "", "images can be deleted", "registry.maintenance is true"]] if site.registry.maintenance else []
     return [
-        ["request", "result"],
-        ["certificate chain for " + site.registry.name, "valid: order, dates, name and key"],
-        *([how, f"HTTP {status}"] for how, status, _ in responses),
-        *([["images can be deleted", "registry.maintenance is true"]] if site.registry.maintenance else []),
+        ["port", "user", "request", "response"],
+        *rows,
+        ["", "", f"certificate chain for {site.registry.name}", "valid: order, dates, name and key"],
     ]
+
+
+def _responses(session: Session) -> Iterator[tuple[int, str, str, int, int]]:
+    """Port, user, request, the status of its response, and the status that is needed."""
+    site, delete = session.site, ("DELETE", "/v2/pause/manifests/sha256:" + "0" * 64)  # there is none
+    pushes, pulls = (site_password(session), site.registry.user), (pull_password(session), PULL_USER)
+    for port, own, other in ((site.registry.port, pushes, pulls), (site.registry_pull_port, pulls, pushes)):
+        client, user = registry_client(session, *own, port), own[1]
+        yield port, "none", "GET", registry_client(session, None, port=port).ping(), 401
+        yield port, f"{user}, wrong password", "GET", registry_client(session, "not-the-password", user, port).ping(), 401
+        yield port, other[1], "GET", registry_client(session, *other, port).ping(), 401
+        yield port, user, "GET", client.ping(), 200
+        if own == pulls:
+            yield port, user, "POST", client.status("POST", "/v2/pause/blobs/uploads/"), 405
+        yield port, user, "DELETE", client.status(*delete), 404 if own == pushes and site.registry.maintenance else 405
 
 
 def site_password(session: Session) -> str:

@@ -40,7 +40,7 @@ class SameSite(ApiResource):
 
     @property
     def label(self) -> str:
-        return "the site file as the site was made with"
+        return "fixed fields of the site file"
 
     def ask(self, context: Context) -> str:
         return context.session.master.run(LOOK).text
