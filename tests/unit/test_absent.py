@@ -160,7 +160,7 @@ def test_of_a_repository_s_folder_all_goes_that_was_brought_and_the_folder_too(t
 
 
 def test_what_others_have_in_a_repository_s_folder_stays_and_so_does_the_folder(tmp_path):
-    others = ["etcd-client_3.4.23_amd64.deb", "my-etcd_1_amd64.deb", "Packages.gz", "InRelease", "notes.txt", "etcd.deb"]
+    others = ["etcd-client_3.4.23_amd64.deb", "my-etcd_1_amd64.deb", "Packages.gz", "Release.gpg", "notes.txt", "etcd.deb"]
     filled(tmp_path / "shared" / "debs", *others)
     (tmp_path / "shared" / "debs" / "etcd_folder.deb").mkdir()
     take_away(repository(tmp_path / "shared" / "debs"))

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from airavata_runbook.cluster.kube import FIELD_MANAGER, ApiError
+from airavata_runbook.cluster.kube import ApiError
+from airavata_runbook.cluster.objects import FIELD_MANAGER
 from airavata_runbook.configs import node
 from airavata_runbook.engine.resource import Context, Found
 from airavata_runbook.errors import NotYet

@@ -13,7 +13,7 @@ import pytest
 from websocket import WebSocketConnectionClosedException
 
 from airavata_runbook import wellknown
-from airavata_runbook.chapters import etcd_flannel, probes, verify
+from airavata_runbook.chapters import certificates, etcd_flannel, probes, verify
 from airavata_runbook.checks import preflight
 from airavata_runbook.checks.facts import KernelFeatures, Listening
 from airavata_runbook.checks.types import Finding
@@ -402,7 +402,7 @@ def test_a_subnet_that_is_none_is_refused_with_its_host():
 @pytest.mark.parametrize("answer", [StepFailed("gone"), "", "cat: No such file\n", "FILE a.crt\ngarbage\n"])
 def test_certificates_that_are_not_shown_are_not_called_valid(monkeypatch, answer):
     site = Site.load({"name": "hostile", "nodes": [{"name": "one", "address": "192.0.2.11", "role": "master"}]})
-    monkeypatch.setattr(verify, "run_parallel", lambda *_: {"one": answer})
+    monkeypatch.setattr(certificates, "run_parallel", lambda *_: {"one": answer})
     with pytest.raises(RunbookError):
         verify.certificates.look(Session(site))
 
