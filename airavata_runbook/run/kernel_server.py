@@ -35,14 +35,19 @@ LOADED = (
 
 
 def main() -> None:
-    """Load everything and fork kernels, also before all is loaded, until the other end of the socket is closed."""
+    """Load everything and fork kernels until the other end of the socket is closed.
+
+    The first kernel is forked while this process loads, and loads the rest itself; those that start ahead can wait.
+    """
     with socket.socket(fileno=int(sys.argv[1])) as asked:
+        first = True
         for name in LOADED:
             with without("debugpy"):  # nobody attaches a debugger to these kernels
                 import_module(name)
-            while select.select([asked], [], [], 0)[0]:
+            if first and select.select([asked], [], [], 0)[0]:
                 if not _serve(asked):
                     return
+                first = False
         gc.freeze()  # the kernels' garbage collections would copy every page of it
         while _serve(asked):
             pass

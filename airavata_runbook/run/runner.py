@@ -6,9 +6,11 @@ points to the newest run. No secret is written there: a site holds references on
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ from airavata_runbook.run.report import ChapterError, ChapterReport, RunReport, 
 from airavata_runbook.site import Site
 
 if TYPE_CHECKING:
+    from airavata_runbook.run.kernel import Kernel, Start
     from airavata_runbook.run.notebook import NotebookFailed
 
 
@@ -92,8 +95,14 @@ class _Run:
         try:
             what = "plan, nothing is changed" if self.plan else "run"
             print(f"site {self.site.name}: {what}, {self.record.short(self.folder)}", flush=True)
-            for path in self.chapters:
-                self._chapter(path)
+            from airavata_runbook.run.kernel import (
+                Kernels,  # it takes a while to load: the kernels' libraries are loaded meanwhile
+            )
+
+            with Kernels(self.server) as kernels:
+                for path, following in zip_longest(self.chapters, self.chapters[1:]):
+                    later = self._start(following) if following else None
+                    self._chapter(path, partial(kernels.take, self._start(path), later))
         except BaseException as end:
             failed = any(chapter.outcome == "failed" for chapter in self.record.report.chapters)
             self.record.write("failed" if failed else "stopped")
@@ -104,18 +113,18 @@ class _Run:
         print(self.record.verdict, flush=True)
         return self.record.report
 
-    def _chapter(self, path: Path) -> None:
-        from airavata_runbook.run import notebook  # papermill takes a while to load: the kernels' libraries are loaded meanwhile
+    def _chapter(self, path: Path, kernel: Callable[[], "Kernel"]) -> None:
+        from airavata_runbook.run import notebook  # so does papermill
 
         parameters: dict[str, object] = {"site": self.site.model_dump(mode="json", exclude_unset=True)}
         if self.plan:
             parameters["plan"] = True
-        output, steps = self.folder / path.name, self.folder / f"{path.stem}.jsonl"
+        output, steps = self.folder / path.name, self._steps(path)
         chapter = self.record.begin(path.stem, path.name)
         started = time.time()
         try:
             with ChapterProgress(path.stem, steps), record.write_errors(self.folder):
-                notebook.execute(path, output, parameters, self._environment(steps), self.project, self.server)
+                notebook.execute(path, output, parameters, self.project, kernel())
         except notebook.NotebookFailed as failed:
             chapter.error = ChapterError(cell=failed.cell, source=failed.source, message=failed.message)
             raise self._step_failed(path, failed) from None
@@ -135,15 +144,21 @@ class _Run:
             if self.plan:
                 _print_changes(chapter)
 
-    def _environment(self, steps: Path) -> dict[str, str]:
-        """The kernel's environment: the site comes as a parameter only, never from the environment."""
+    def _steps(self, path: Path) -> Path:
+        """Where the kernel of a chapter reports its steps."""
+        return self.folder / f"{path.stem}.jsonl"
+
+    def _start(self, path: Path) -> "Start":
+        """Of a chapter's kernel. The site comes as a parameter only, never from the environment."""
+        from airavata_runbook.run.kernel import Start
+
         environment = {name: value for name, value in os.environ.items() if name not in (SITE, PLAN, PLANNED)}
-        environment[REPORT_FILE] = str(steps)
+        environment[REPORT_FILE] = str(self._steps(path))
         if self.locked:
             environment[LOCK_HELD] = "1"
         if self.plan:
             environment |= {PLAN: "1", PLANNED: str(self.folder / "planned.jsonl")}
-        return environment
+        return Start(self.folder / path.name, environment, self.project)
 
     def _step_failed(self, path: Path, failed: "NotebookFailed") -> StepFailed:
         executed = self.record.short(self.folder / path.name)

@@ -78,6 +78,47 @@ def test_each_chapter_has_a_kernel_of_its_own(project):
     assert said[0][0] == said[1][0] == "False" and said[0][1] != said[1][1]
 
 
+def kernels(server: int) -> list[int]:
+    """The kernels of a server that run, the oldest first."""
+    children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+    return sorted((int(pid) for pid in children if Path(f"/proc/{pid}/cmdline").read_bytes()), key=started_at)
+
+
+def started_at(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+
+
+WAITS = """import os, pathlib, time
+pathlib.Path('server').write_text(str(os.getppid()))
+while not pathlib.Path('go').exists(): time.sleep(0.01)"""
+
+
+def test_the_next_kernel_starts_ahead_and_is_replaced_when_it_died(project):
+    write(project, "01-first", WAITS)
+    write(project, "02-second", "import os; print('kernel', os.getpid())")
+    run = subprocess.Popen([sys.executable, "-m", "airavata_runbook.cli", "run", "small"], stderr=subprocess.PIPE, text=True)
+    server = project / "server"
+    wait_for(lambda: server.is_file() and server.read_text() and len(kernels(int(server.read_text()))) == 2)
+    ahead = kernels(int(server.read_text()))[1]
+    os.kill(ahead, signal.SIGKILL)
+    (project / "go").touch()
+    assert (run.communicate(timeout=30)[1], run.returncode) == ("", 0)
+    assert "kernel" in outputs_of(project, "02-second") and f"kernel {ahead}" not in outputs_of(project, "02-second")
+
+
+def test_the_kernel_of_a_chapter_that_is_not_run_leaves_nothing(project):
+    write(project, "01-first", WAITS, "raise ValueError")
+    write(project, "02-second", "1")
+    run = subprocess.Popen([sys.executable, "-m", "airavata_runbook.cli", "run", "small"], stderr=subprocess.PIPE, text=True)
+    server = project / "server"
+    wait_for(lambda: server.is_file() and server.read_text() and len(kernels(int(server.read_text()))) == 2)
+    ahead = kernels(int(server.read_text()))[1]
+    (project / "go").touch()
+    assert run.communicate(timeout=30) and run.returncode == 1
+    wait_for(lambda: not Path(f"/proc/{ahead}").exists())
+    assert not [path.name for path in (project / "outputs/small/latest").iterdir() if path.name.startswith("02")]
+
+
 @pytest.mark.parametrize("killed", ["the run", "the server"])
 def test_no_process_is_left_by_a_run_that_is_killed(project, killed):
     write(
