@@ -26,10 +26,14 @@ TROUBLE = re.compile(r"(?i)\berror|panic|fatal|denied|no space")  # in a line of
 
 
 def service_causes(host: Host, name: str) -> list[Cause]:
-    """The causes for which a service does not run, or logs errors again and again; [] when it does neither."""
+    """The causes for which a service does not run, or logs errors again and again; [] when it does neither.
+
+    Only errors of its present process count: one that is being stopped logs many.
+    """
     unit = shlex.quote(f"{name}.service")
+    own = f"_SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID {unit})"
     printed = host.run(
-        f"systemctl show -p ActiveState,SubState,Result,NRestarts,ExecMainStatus {unit}; echo; {_journal(name, RECENT)}"
+        f"systemctl show -p ActiveState,SubState,Result,NRestarts,ExecMainStatus {unit}; echo; {_journal(own, RECENT)}"
     )
     state, _, log = printed.text.partition("\n\n")
     values = dict(line.split("=", 1) for line in state.splitlines() if "=" in line)
@@ -43,6 +47,8 @@ def service_causes(host: Host, name: str) -> list[Cause]:
     if exits:  # also while it is just started again; old exits end no wait
         text = f"{values.get('SubState')}, exited {counted(exits, 'time')}, last {why}"
         return [Cause("unit exits", of, text, exits, details=details, command=command)]
+    if values.get("ActiveState") == "deactivating":
+        return []
     if repeated := [line for line, times in _errors(log).items() if times >= AGAIN]:
         return [Cause("unit logs errors", of, "it logs again and again:", details=partial("\n".join, repeated), command=command)]
     return []
@@ -55,7 +61,7 @@ def control_plane_causes(session: Session) -> list[Cause]:
 
 def last_errors(host: Host, name: str) -> str:
     """The last errors in the journal of a service, each whole and once; or else its last lines."""
-    log = host.run(_journal(name, "-2min")).text
+    log = host.run(_journal(f"-u {shlex.quote(name)}", "-2min")).text
     errors = list(_errors(log))
     shown = errors[-ERRORS:] or log.splitlines()[-ERRORS:]
     left = len(errors) - len(shown)
@@ -93,8 +99,8 @@ def network_configuration(session: Session, node: str) -> str:
     return f"{CNI} on {host.name}: {names}, the first of which is\n{content}" if names else f"no CNI configuration in {CNI}"
 
 
-def _journal(name: str, since: str) -> str:
-    return f"journalctl -u {shlex.quote(name)} --since={since} -n 2000 --no-pager -o cat -q"
+def _journal(match: str, since: str) -> str:
+    return f"journalctl {match} --since={since} -n 2000 --no-pager -o cat -q"
 
 
 def _errors(log: str) -> dict[str, int]:

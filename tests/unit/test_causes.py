@@ -4,6 +4,7 @@ fixtures/broken_workloads.json and the .txt files were recorded on lab hosts (Ku
 """
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -171,6 +172,16 @@ def test_the_cause_of_a_service_that_does_not_run_is_its_own_error(name, kind, w
     (cause,) = host_causes.service_causes(a_host(journal=f"{state}\n\n{log}"), "some")
     assert cause.kind == kind and [word for word in words if word not in cause.whole()] == []
     assert "some on worker" in cause.whole() and cause.command == "journalctl -u some"
+
+
+def test_errors_that_a_service_logs_while_it_is_stopped_are_no_cause():
+    """The API server logs the same error many times while its clients leave; it starts well afterwards."""
+    state, _, log = journal("flanneld-denied").partition("\n\n")
+    if not log:
+        state, _, log = split_state(journal("flanneld-denied"))
+    stopping = re.sub("ActiveState=.*", "ActiveState=deactivating", state)
+    assert "deactivating" in stopping
+    assert host_causes.service_causes(a_host(journal=f"{stopping}\n\n{log}"), "some") == []
 
 
 def split_state(text: str) -> tuple[str, str, str]:
