@@ -3,6 +3,7 @@
 import base64
 import json
 
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.wellknown import IMAGES, SECRETS
 from tests.full_picture import kubectl, over_ssh
 from tests.site.conftest import actions, report, runbook
@@ -14,7 +15,7 @@ WORKLOADS = "deployments,daemonsets,statefulsets"
 def make_earlier_layout(site) -> None:
     """Hosts and pods pull as the site's user, on the registry's own port, images by tags; there is no record of digests."""
     root, namespaces = site.registry.root, ("kube-system", site.airavata.namespace)
-    password = over_ssh(site, site.master.name, f"cat {SECRETS}/registry-password").strip()
+    password = session_of(site).vault.secret(site.registry.password)
     login = base64.b64encode(f"{site.registry.user}:{password}".encode()).decode()
     over_ssh(
         site,

@@ -1,7 +1,9 @@
 """A finished site: a plan changes nothing; manual changes (drift) are listed exactly, and exactly those are repaired."""
 
+import shlex
 import time
 
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.site import Site
 from tests.full_picture import cluster_picture, difference, etcdctl, kubectl, moved_by_itself, over_ssh, pictures
 from tests.site.conftest import actions, report, runbook
@@ -9,9 +11,10 @@ from tests.site.conftest import actions, report, runbook
 
 def overwrite_tag(site: Site, name: str) -> str:
     """Push other content under the tag of an image, as the site's user; returns the HTTP status."""
+    password = session_of(site).vault.secret(site.registry.password)
     script = f"""cd $(mktemp -d) && tag=$(grep -o '{name}:[^"]*' /etc/airavata-runbook/images.json)
 url=https://{site.registry_address}/v2/{name}/manifests/${{tag#*:}} type=application/vnd.oci.image.manifest.v1+json
-printf 'user = "{site.registry.user}:%s"\\n' "$(cat /etc/airavata-runbook/secrets/registry-password)" > login
+printf 'user = "%s:%s"\\n' {site.registry.user} {shlex.quote(password)} > login
 ask() {{ curl -s --cacert /etc/kubernetes/pki/services-ca.crt -K login "$@" "$url"; }}
 ask -H "Accept: $type" > manifest && echo >> manifest
 ask -T manifest -H "Content-Type: $type" -o /dev/null -w '%{{http_code}}'; rm -r $PWD"""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from airavata_runbook.hosts.host import Host
-from airavata_runbook.wellknown import IMAGES, SECRETS
+from airavata_runbook.cluster.session import session_of
+from airavata_runbook.wellknown import IMAGES
 from tests.site.test_outside import ca, curl, forwarded, kubectl, output  # noqa: F401 (fixtures)
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -50,9 +50,8 @@ def ask(site, hosts, ca):  # noqa: F811
     return call
 
 
-def admin(site, hosts: dict[str, Host]) -> str:
-    password = output(hosts[site.master.name], f"cat {SECRETS}/registry-password")
-    return f"{site.registry.user}:{password}"
+def admin(site) -> str:
+    return f"{site.registry.user}:{session_of(site).vault.secret(site.registry.password)}"
 
 
 def test_the_logins_of_hosts_and_pods_pull_and_change_nothing(site, logins, record, ask, tmp_path):
@@ -82,7 +81,7 @@ def test_the_logins_of_hosts_and_pods_pull_and_change_nothing(site, logins, reco
 
 
 def test_the_sites_user_pushes_and_deletes_nothing(site, hosts, record, ask, tmp_path):
-    login, (name, digest) = admin(site, hosts), next(item for item in record.items() if item[0].startswith("coredns:"))
+    login, (name, digest) = admin(site), next(item for item in record.items() if item[0].startswith("coredns:"))
     tag, manifest, empty = name.partition(":")[2], tmp_path / "manifest", tmp_path / "empty"
     empty.write_bytes(b"")
     status, text = ask(site.registry.port, login, f"coredns/manifests/{digest}")
