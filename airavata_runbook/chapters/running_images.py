@@ -7,6 +7,9 @@ from typing import Any
 from airavata_runbook.chapters.site_stack import references
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.hosts.parallel import run_parallel
+from airavata_runbook.resources import Condition
+
+ENDING = 90  # seconds; a database may take 60 (terminationGracePeriodSeconds)
 
 # The image of every sandbox that runs: containerd keeps the name that it had in its configuration when the sandbox started.
 SANDBOXES = """running=$(ctr -n k8s.io tasks list | awk '$3 == "RUNNING" {print $1}')
@@ -15,6 +18,7 @@ ctr -n k8s.io containers list 'labels."io.cri-containerd.kind"==sandbox' | grep 
 
 def running_images(session: Session, namespaces: list[str]) -> tuple[list[list[str]], list[str]]:
     """(rows of image, digest and number of containers that run it; lines for containers that run something else)."""
+    Condition("replaced pods to end", check=lambda: _ending(session, namespaces), deadline=ENDING).wait(session.master)
     named = references(session)
     found: Counter[str] = Counter()  # by reference
     problems = []
@@ -36,6 +40,12 @@ def running_images(session: Session, namespaces: list[str]) -> tuple[list[list[s
             if not image.startswith(pauses):
                 problems.append(f"{host}: a sandbox runs {image}, needed: {pauses}…: run 02 and 03, then delete its pod")
     return [[_name(image), image.partition("@")[2], str(number)] for image, number in sorted(found.items())], problems
+
+
+def _ending(session: Session, namespaces: list[str]) -> str:
+    """The pods that are being deleted; "" when there are none."""
+    pods = [pod for one in namespaces for pod in session.kube().core.list_namespaced_pod(one).items]
+    return ", ".join(pod.metadata.name for pod in pods if pod.metadata.deletion_timestamp)
 
 
 def _name(image: str) -> str:

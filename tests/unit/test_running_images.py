@@ -20,7 +20,7 @@ SANDBOX = f"registry.lab:5000/pause@{PAUSE}"
 def pod(image: str, runs: str) -> SimpleNamespace:
     status = [SimpleNamespace(name="coredns", image_id=runs)]
     return SimpleNamespace(
-        metadata=SimpleNamespace(name="coredns-1"),
+        metadata=SimpleNamespace(name="coredns-1", deletion_timestamp=None),
         spec=SimpleNamespace(init_containers=None, containers=[SimpleNamespace(name="coredns", image=image)]),
         status=SimpleNamespace(init_container_statuses=None, container_statuses=status),
     )
@@ -29,6 +29,9 @@ def pod(image: str, runs: str) -> SimpleNamespace:
 class Sandboxes(FakeHost):
     def __init__(self, name: str, *images: str):
         self.name, self.images = name, images
+
+    def pause(self, seconds: float) -> None:
+        pass
 
     def run(self, script: str) -> Result:
         return Result("".join(f"{image}\n" for image in self.images).encode())
@@ -53,6 +56,17 @@ def session(monkeypatch):
 def test_containers_are_counted_by_the_image_that_they_run(session):
     rows, problems = running_images(session(pod(COREDNS, f"registry.lab:5000/coredns@{ONE}"), SANDBOX, SANDBOX), ["kube-system"])
     assert rows == [["coredns", ONE, "1"], ["pause", PAUSE, "3"]] and problems == []
+
+
+def test_a_pod_that_has_been_replaced_is_awaited_and_does_not_count(session):
+    old, new = (
+        pod("registry.lab:5000/coredns:1", f"registry.lab:5000/coredns@{OTHER}"),
+        pod(COREDNS, f"registry.lab:5000/coredns@{ONE}"),
+    )
+    old.metadata.deletion_timestamp, looks = "2026-11-25T19:00:00Z", [[old, new], [old, new]]
+    made = session(new, SANDBOX)
+    made.kube().core.list_namespaced_pod = lambda namespace: SimpleNamespace(items=looks.pop(0) if looks else [new])
+    assert running_images(made, ["kube-system"])[1] == []
 
 
 @pytest.mark.parametrize(
