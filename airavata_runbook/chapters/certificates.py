@@ -13,6 +13,7 @@ from typing import Any
 
 from cryptography import x509
 
+from airavata_runbook.chapters.airavata import SERVICES
 from airavata_runbook.chapters.registry import trusted
 from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster.session import Session
@@ -24,7 +25,6 @@ from airavata_runbook.stacks import secrets_of
 from airavata_runbook.stacks.render import pod_of
 from airavata_runbook.wellknown import API_PORT, CLUSTER_CA, ETCD_CA, ETCD_PORT, KUBELET_PORT, PKI, PULL_SERVICE, SERVICES_CA
 
-SERVICES = f"{PKI}/services"
 TIMEOUT = 15.0  # seconds for a connection and its TLS handshake
 MYSQL = "mysql"  # the name of a port whose server speaks TLS only after its own greeting
 # SSLRequest of MySQL's protocol: 32 bytes, packet 1, flags PROTOCOL_41, SSL and SECURE_CONNECTION, 1 MiB packets, utf8.

@@ -64,7 +64,7 @@ def folders(target: Target) -> Iterator[Resource]:
     yield File(f"{root}/config-pull.yml", configs.pull_config(site))
     yield File(f"{root}/docker-compose.yml", configs.compose(site))
     yield File("/etc/sysconfig/docker-distribution", configs.environment(f"{root}/config.yml"))
-    yield File("/etc/sysconfig/docker-distribution-pull", configs.environment(f"{root}/config-pull.yml"))
+    yield File(f"/etc/sysconfig/{PULL_SERVICE}", configs.environment(f"{root}/config-pull.yml"))
     yield File(f"/etc/systemd/system/{PULL_SERVICE}.service", configs.pull_unit())
 
 

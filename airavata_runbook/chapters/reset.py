@@ -16,7 +16,7 @@ from airavata_runbook.mirror import catalogue
 from airavata_runbook.resources import Absent, Cleared, Removed, Resource, Stopped
 from airavata_runbook.site.life import LOOK, RECORD, kept_folders, parse_look
 from airavata_runbook.site.storage import STORED, folders
-from airavata_runbook.wellknown import IMAGES, KEYRING, SECRETS
+from airavata_runbook.wellknown import IMAGES, KEYRING, PULL_SERVICE, SECRETS
 
 SERVICES = (
     "kubelet",
@@ -26,7 +26,7 @@ SERVICES = (
     "kube-apiserver",
     "flanneld",
     "docker-distribution",
-    "docker-distribution-pull",
+    PULL_SERVICE,
     "etcd",
     "containerd",
 )
@@ -82,8 +82,8 @@ def files(target: Target) -> Iterator[Resource]:
         f"{CERTS}/registry-ca.crt",
         f"{CERTS}/_default",
         "/etc/sysconfig/docker-distribution",
-        "/etc/sysconfig/docker-distribution-pull",
-        "/etc/systemd/system/docker-distribution-pull.service",
+        f"/etc/sysconfig/{PULL_SERVICE}",
+        f"/etc/systemd/system/{PULL_SERVICE}.service",
         "/etc/systemd/system/flanneld.service.d",
         "/etc/modules-load.d/airavata-runbook.conf",
         "/etc/sysctl.d/90-airavata-runbook.conf",

@@ -9,6 +9,7 @@ from airavata_runbook.checks.types import Problem
 from airavata_runbook.hosts.snapshot import Fact, HostSnapshot
 from airavata_runbook.mirror.catalogue import PACKAGE, PACKAGES, of_host
 from airavata_runbook.site import Site
+from airavata_runbook.wellknown import PULL_SERVICE
 
 # systemd.unit(5), in its order; the last two, which may be one, are for packages, and the check packages is for those.
 UNIT_FOLDERS = (
@@ -26,7 +27,7 @@ OWN_DROP_INS = ("/etc/systemd/system/flanneld.service.d/pod-network.conf",)  # c
 UNITS = tuple(unit for package in PACKAGES for unit in package.units)
 PROGRAMS = {program: folder for package in PACKAGES for _, program, folder in package.programs}
 COMM = 15  # characters of a program's name that the kernel keeps (proc_pid_comm(5))
-UNITS_OF = {"registry": ("docker-distribution", "docker-distribution-pull")}  # of a program whose units have other names
+UNITS_OF = {"registry": ("docker-distribution", PULL_SERVICE)}  # of a program whose units have other names
 
 
 class Owner(NamedTuple):
