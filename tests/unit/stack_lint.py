@@ -39,7 +39,8 @@ class _Known:
 def lint(stack: Stack, site: Site) -> list[str]:
     """All problems, one line each with component, object, field, what was found and what is needed."""
     sources: dict[tuple[str, str], Collection[str]] = {("Secret", "registry"): (".dockerconfigjson",)}
-    sources |= {("Secret", name): keys for name, keys in (*stack.secrets.items(), *stack.files.items())}
+    for name, keys in (*stack.secrets.items(), *stack.files.items(), *stack.settings.items()):
+        sources["Secret", name] = [*sources.get(("Secret", name), ()), *keys]
     sources |= {("Secret", name): TLS_FILES for name in stack.certificates}
     services = {"kubernetes": {443}}
     objects = [(component, data) for component in stack.components for data in component.objects]
