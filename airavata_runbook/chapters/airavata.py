@@ -61,7 +61,8 @@ def storage(target: Target) -> Iterator[Resource]:
     yield SameSite(target.site)
     yield StorageUsable(target.site)
     for path, user in stack_of(target.site).folders:
-        yield Folder(path, "0700", f"{user}:{user}")
+        # As the kubelet wants the root of a volume (fsGroup), so that it leaves the modes of the files to their server.
+        yield Folder(path, "2770", f"{user}:{user}")
 
 
 @step("Namespace with its Secrets", on=master)

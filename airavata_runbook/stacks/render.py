@@ -14,7 +14,7 @@ from airavata_runbook.site.stack_file import StackError, shown
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it, takes a tenth of the time
 FILES = ("deploy.yaml", "service.yaml")
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
-CLUSTER_WIDE = ("ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass")
+CLUSTER_WIDE = ("ClusterRole", "ClusterRoleBinding", "Namespace", "PersistentVolume", "PriorityClass", "StorageClass")
 MARK = "airavata-runbook/stand-in"  # label and annotation of the stand-in's objects
 MARK_TEXT = "STAND-IN: this is not Apache Airavata's own server, it answers in its place"
 
