@@ -58,6 +58,16 @@ def shell_value(value: object) -> str:
     return shlex.quote(str(value))
 
 
+def properties_value(value: object) -> str:
+    """A value for a file of Java properties: ASCII, for the format's encoding is not always the same (java.util.Properties)."""
+
+    def escaped(found: re.Match[str]) -> str:
+        return re.sub("....", r"\\u\g<0>", found[0].encode("utf-16-be", "surrogatepass").hex())
+
+    text = re.sub("[^ -~]", escaped, str(value).replace("\\", "\\\\"))
+    return re.sub("^ ", r"\\ ", text)  # blanks before a value do not belong to it
+
+
 def one_line(text: object) -> str:
     """Text for a comment, without line breaks and control characters."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())

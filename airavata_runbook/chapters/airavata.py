@@ -61,7 +61,8 @@ def storage(target: Target) -> Iterator[Resource]:
     yield SameSite(target.site)
     yield StorageUsable(target.site)
     for path, user in stack_of(target.site).folders:
-        yield Folder(path, "0700", f"{user}:{user}")
+        # As the kubelet wants the root of a volume (fsGroup), so that it leaves the modes of the files to their server.
+        yield Folder(path, "2770", f"{user}:{user}")
 
 
 @step("Namespace with its Secrets", on=master)
@@ -120,7 +121,11 @@ def _secret_data(target: Target, stack: Stack) -> dict[str, dict[str, bytes]]:
             raise NotYet(f"{SERVICES}/{name}.crt is issued")
         pair = vault.pair(f"{SERVICES}/{name}")
         found[name] = {"tls.crt": pair.cert, "tls.key": pair.key, "ca.crt": vault.authority(SERVICES_CA).cert}
-    return found
+    made = {
+        name: {key: one.text(lambda secret, key: found[secret][key].decode()).encode() for key, one in keys.items()}
+        for name, keys in stack.settings.items()
+    }
+    return found | {name: found.get(name, {}) | keys for name, keys in made.items()}
 
 
 def _stamped(manifest: dict, secrets: Mapping[str, Mapping[str, bytes]], vault: Vault) -> dict:

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import Field, ValidationError
 
 from airavata_runbook.errors import SiteError, counted
-from airavata_runbook.site.fields import Model, Name
+from airavata_runbook.site.fields import NAME, Model, Name
 from airavata_runbook.site.messages import nearest
 from airavata_runbook.site.parts import Airavata
 
@@ -20,6 +20,9 @@ OTHER_IMAGES = (*SYSTEM, STAND_IN)  # images that a site can replace though no c
 
 
 API_SERVER = "api-server"  # the component that runs as airavata.api_replicas pods; any other is one pod
+
+
+SettingsFile = Annotated[str, Field(pattern=rf"^{NAME}\.(properties|yaml|json|crt)$")]
 
 
 class StackError(SiteError):
@@ -47,12 +50,14 @@ class Part(Model):
 class Contents(Model):
     """stack.yaml. secrets: Secret → key → `generated:NAME`, which a site can override, or `site:NAME`, which it has to set.
 
-    files: Secret → key → NAME, of contents that are not text; a site can set each to a file.
+    files: Secret → key → NAME, of contents that are not text; a site can set each to a file. settings: Secret → key → a template
+    in the stack's folder (stacks/settings.py); a site can set its name, without the end, to a file that replaces it.
     """
 
     namespace: Name | None = None
     secrets: dict[Name, dict[str, str]] = {}
     files: dict[Name, dict[str, Name]] = {}
+    settings: dict[Name, dict[str, SettingsFile]] = {}
     components: list[Part] = Field(min_length=1)
 
 
@@ -93,6 +98,11 @@ def runs(part: Part, airavata: Airavata) -> bool:
     return part.kind == "backing" or part.image in airavata.images or replaced(part, airavata)
 
 
+def replaced_by(settings_file: str) -> str:
+    """The name under airavata.secrets by which a site replaces a file of settings: `x` for x.properties."""
+    return settings_file.rpartition(".")[0]
+
+
 def storage_folders(parts: Sequence[Part], airavata: Airavata) -> dict[str, int]:
     """Folder on the storage node → the user id that owns it, of all these components that store data."""
     return {f"{airavata.storage_path}/{part.name}": part.storage_uid for part in parts if part.storage_uid is not None}
@@ -124,6 +134,7 @@ def unknown_names(airavata: Airavata) -> list[str]:
     images = {part.image for part in contents.components} | set(OTHER_IMAGES)
     secrets = {reference.partition(":")[2] for keys in contents.secrets.values() for reference in keys.values()}
     secrets |= file_names(airavata)
+    secrets |= {replaced_by(file) for keys in contents.settings.values() for file in keys.values()}
     return [
         f"{field}.{name}: unknown in the stack {airavata.stack}; {nearest(name, sorted(known))}"
         for field, names, known in (("airavata.images", airavata.images, images), ("airavata.secrets", airavata.secrets, secrets))

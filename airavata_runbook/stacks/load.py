@@ -24,6 +24,9 @@ from airavata_runbook.site.stack_file import (
     storage_folders,
 )
 from airavata_runbook.stacks.render import WORKLOADS, pod_of, render
+from airavata_runbook.stacks.settings import Settings, replaced_settings, settings_of
+
+TLS_FILES = ("tls.crt", "tls.key", "ca.crt")  # of a certificate's Secret
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Stack:
     """A stack for one site. components: in the order in which they start.
 
     They require: folders, (path, uid) on the storage node; secrets, Secret → key → reference for the vault; files, likewise,
-    of contents that are not text, where the site gives them;
+    of contents that are not text, where the site gives them; settings, likewise, files that are rendered with values of others;
     certificates, Secret → subject (keys tls.crt, tls.key, ca.crt); and a Secret `registry` to pull images with.
     """
 
@@ -66,6 +69,7 @@ class Stack:
     folders: tuple[tuple[str, int], ...]
     secrets: Mapping[str, Mapping[str, str]]
     files: Mapping[str, Mapping[str, str]]
+    settings: Mapping[str, Mapping[str, Settings]]
     certificates: Mapping[str, Subject]
 
 
@@ -84,13 +88,20 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
 
     components = tuple(_component(root, part, site, namespace, images) for part in parts)
     secrets = {name: _references(keys, site) for name, keys in contents.secrets.items()}
+    for name, keys in replaced_settings(contents, site).items():
+        secrets[name] = {**secrets.get(name, {}), **keys}
     if problems := _not_given(components, secrets):
         raise invalid(root, problems)
     given = site.airavata.secrets
     files = {
         name: {key: given[source] for key, source in keys.items() if source in given} for name, keys in contents.files.items()
     }
+    certificates = {f"{part.name}-tls": _subject(part, site, namespace) for part in parts if part.certificate}
     used = {name for component in components for manifest in component.objects for name in secrets_of(manifest)}
+    manifests = {component.name: component.objects for component in components}
+    settings = {name: keys for name, keys in settings_of(contents, site, root, namespace, manifests).items() if name in used}
+    known = {**secrets, **dict.fromkeys(certificates, TLS_FILES)}
+    used |= {name for keys in settings.values() for one in keys.values() for name in one.secrets(known)}
     return Stack(
         namespace,
         components,
@@ -98,7 +109,8 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
         tuple(storage_folders(parts, site.airavata).items()),
         {name: keys for name, keys in secrets.items() if name in used},
         {name: keys for name, keys in files.items() if name in used and keys},
-        {f"{part.name}-tls": _subject(part, site, namespace) for part in parts if part.certificate},
+        settings,
+        certificates,
     )
 
 

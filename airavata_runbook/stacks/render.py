@@ -14,7 +14,7 @@ from airavata_runbook.site.stack_file import StackError, shown
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it, takes a tenth of the time
 FILES = ("deploy.yaml", "service.yaml")
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
-CLUSTER_WIDE = ("ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass")
+CLUSTER_WIDE = ("ClusterRole", "ClusterRoleBinding", "Namespace", "PersistentVolume", "PriorityClass", "StorageClass")
 MARK = "airavata-runbook/stand-in"  # label and annotation of the stand-in's objects
 MARK_TEXT = "STAND-IN: this is not Apache Airavata's own server, it answers in its place"
 
@@ -49,7 +49,7 @@ def _objects(root: Path, path: Path, values: Mapping[str, object]) -> list[dict]
         text = templates(path.parent, yaml_value).get_template(path.name).render(values)
         objects = [one for one in yaml.load_all(text, LOADER) if one is not None]
     except (TemplateError, yaml.YAMLError, KeyError) as error:
-        line = getattr(error, "lineno", None) or _line(error, path)
+        line = failed_line(error, path)
         raise StackError(
             "a component's file could not be rendered",
             where=f"{shown(path, root)}{f', line {line}' if line else ''}",
@@ -81,8 +81,10 @@ def _at(manifest: object, field: str) -> object:
     return manifest
 
 
-def _line(error: Exception, path: Path) -> int | None:
+def failed_line(error: Exception, path: Path) -> int | None:
     """The line of the template in which rendering failed: Jinja puts the template's path into the traceback."""
+    if line := getattr(error, "lineno", None):
+        return line
     trace, line = error.__traceback__, None
     while trace:
         line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(path) else line

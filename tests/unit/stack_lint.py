@@ -14,6 +14,7 @@ from airavata_runbook.stacks.render import pod_of
 
 TLS_FILES = ("tls.crt", "tls.key", "ca.crt")  # of a certificate's Secret
 NODE_PORTS = range(30000, 32768)  # the API server's own default
+CLAIM = "PersistentVolumeClaim"
 # The key of a volume or of an environment entry that names an object, and that object's kind.
 VOLUME_SOURCES = {"configMap": ("ConfigMap", "name"), "secret": ("Secret", "secretName")}
 KEY_SOURCES = {"configMapKeyRef": "ConfigMap", "secretKeyRef": "Secret"}
@@ -27,19 +28,25 @@ _SECRET_TEXT = re.compile(r"://[^/@\s:]+:[^/@\s$]+@|(password|passwd|secret|toke
 
 @dataclass(frozen=True)
 class _Known:
-    """What manifests can refer to. services: name → ports. sources: (kind, name) → keys. folders: host paths."""
+    """What manifests can refer to. services: name → ports. sources: (kind, name) → keys. folders: host paths.
+
+    claims: name → its volume. volumes: names of PersistentVolumes.
+    """
 
     site: Site
     namespace: str
     services: Mapping[str, set[int]]
     sources: Mapping[tuple[str, str], Collection[str]]
     folders: Collection[str]
+    claims: Mapping[str, str]
+    volumes: Collection[str]
 
 
 def lint(stack: Stack, site: Site) -> list[str]:
     """All problems, one line each with component, object, field, what was found and what is needed."""
     sources: dict[tuple[str, str], Collection[str]] = {("Secret", "registry"): (".dockerconfigjson",)}
-    sources |= {("Secret", name): keys for name, keys in (*stack.secrets.items(), *stack.files.items())}
+    for name, keys in (*stack.secrets.items(), *stack.files.items(), *stack.settings.items()):
+        sources["Secret", name] = [*sources.get(("Secret", name), ()), *keys]
     sources |= {("Secret", name): TLS_FILES for name in stack.certificates}
     services = {"kubernetes": {443}}
     objects = [(component, data) for component in stack.components for data in component.objects]
@@ -49,7 +56,9 @@ def lint(stack: Stack, site: Site) -> list[str]:
             sources["ConfigMap", name] = list(data.get("data", {}))
         elif kind == "Service":
             services[name] = {port["port"] for port in data["spec"]["ports"]}
-    known = _Known(site, stack.namespace, services, sources, [path for path, _ in stack.folders])
+    claims = {one["metadata"]["name"]: one["spec"].get("volumeName", "") for _, one in objects if one["kind"] == CLAIM}
+    volumes = [one["metadata"]["name"] for _, one in objects if one["kind"] == "PersistentVolume"]
+    known = _Known(site, stack.namespace, services, sources, [path for path, _ in stack.folders], claims, volumes)
     found = [f"{_label(component, data)}: {line}" for component, data in objects for line in _object(data, component, known)]
     return found + list(_node_ports(objects))
 
@@ -66,8 +75,37 @@ def _object(data: dict, component: Component, known: _Known) -> Iterator[str]:
             yield from _text(f"data.{key}", text, known)
     elif data["kind"] == "Service":
         yield from _service(data["spec"], [pod for pod in map(pod_of, component.objects) if pod])
+    elif data["kind"] == "PersistentVolume":
+        yield from _persistent_volume(data["metadata"]["name"], data["spec"], known)
+    elif data["kind"] == CLAIM:
+        yield from _claim(data["metadata"]["name"], data["spec"], known)
     elif pod_of(data):
         yield from _workload(data, known)
+
+
+def _persistent_volume(name: str, spec: dict, known: _Known) -> Iterator[str]:
+    path, claim = spec.get("local", {}).get("path"), spec.get("claimRef", {})
+    if path not in known.folders:
+        yield f"spec.local.path: found {path}; needed: a folder of the stack, one of {_list(known.folders)}"
+    rules = spec.get("nodeAffinity", {}).get("required", {}).get("nodeSelectorTerms", [])
+    if not any(rule.get("key") == "kubernetes.io/hostname" for term in rules for rule in term.get("matchExpressions", [])):
+        yield "spec.nodeAffinity: needed: kubernetes.io/hostname, the folder is on one host"
+    if (claim.get("namespace"), known.claims.get(claim.get("name"))) != (known.namespace, name):
+        yield f"spec.claimRef: found {claim}; needed: the claim in {known.namespace} whose volumeName is {name}"
+    if spec.get("persistentVolumeReclaimPolicy") != "Retain":
+        yield "spec.persistentVolumeReclaimPolicy: needed: Retain, the data outlives its claim"
+    yield from _one_pod(spec)
+
+
+def _claim(name: str, spec: dict, known: _Known) -> Iterator[str]:
+    if spec.get("volumeName") not in known.volumes:
+        yield f"spec.volumeName: found {spec.get('volumeName')}; needed: a volume of the stack, one of {_list(known.volumes)}"
+    yield from _one_pod(spec)
+
+
+def _one_pod(spec: dict) -> Iterator[str]:
+    if spec.get("accessModes") != ["ReadWriteOncePod"]:
+        yield f"spec.accessModes: found {spec.get('accessModes')}; needed: ReadWriteOncePod, two pods must not share the folder"
 
 
 def _service(spec: dict, pods: list[dict]) -> Iterator[str]:
@@ -128,15 +166,12 @@ def _volume(field: str, volume: dict, data: dict, known: _Known) -> Iterator[str
             if (kind, name) in known.sources or not volume[source].get("optional"):
                 yield from _source(f"{field}.{source}", kind, name, wanted, known)
     if "hostPath" in volume:
-        if volume["hostPath"]["path"] not in known.folders:
-            yield (
-                f"{field}.hostPath.path: found {volume['hostPath']['path']}; needed: a folder of the stack, "
-                f"one of {_list(known.folders)}"
-            )
-        if "kubernetes.io/hostname" not in data["spec"]["template"]["spec"].get("nodeSelector", {}):
-            yield f"{field}.hostPath: needed: a nodeSelector kubernetes.io/hostname, the folder is on one host"
-        if data["spec"].get("strategy", {}).get("type") != "Recreate":
-            yield f"{field}.hostPath: needed: strategy.type Recreate, two pods must not share the folder"
+        yield f"{field}.hostPath: found {volume['hostPath'].get('path')}; needed: a PersistentVolumeClaim, which one pod has"
+    if claim := volume.get("persistentVolumeClaim", {}).get("claimName"):
+        if claim not in known.claims:
+            yield f"{field}.persistentVolumeClaim: found {claim}; needed: a claim of the stack, one of {_list(known.claims)}"
+        if data["kind"] != "StatefulSet":
+            yield f"{field}.persistentVolumeClaim: found a {data['kind']}; needed: a StatefulSet, two pods must not share it"
 
 
 def _settings(field: str, box: dict, pod: dict, serves: bool, known: _Known) -> Iterator[str]:

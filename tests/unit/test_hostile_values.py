@@ -233,8 +233,9 @@ def test_manifests_hold_text_where_kubernetes_has_text(site):
     assert {one["name"]: one.get("value") for one in container["env"]}["GATEWAY_ID"] == site.airavata.gateway
     assert container["image"] == f"{site.registry.name}:5000/portal:1.0"
     assert container["securityContext"]["readOnlyRootFilesystem"] is site.airavata.stand_in
-    assert pod(database)["nodeSelector"] == {"kubernetes.io/hostname": "10.1.0.11"}
-    assert pod(database)["volumes"][0]["hostPath"]["path"] == f"{site.airavata.storage_path}/mariadb"
+    (volume,) = [one["spec"] for one in database if one["kind"] == "PersistentVolume"]
+    assert volume["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"][0]["values"] == ["10.1.0.11"]
+    assert volume["local"]["path"] == f"{site.airavata.storage_path}/mariadb"
     (corefile,) = [one["data"]["Corefile"] for one in dns if one["kind"] == "ConfigMap"]
     assert f"    kubernetes {site.network.domain} in-addr.arpa ip6.arpa {{\n" in corefile
     (binding,) = [one for one in dns if one["kind"] == "ClusterRoleBinding"]
@@ -244,6 +245,9 @@ def test_manifests_hold_text_where_kubernetes_has_text(site):
 def pod(objects: list[dict]) -> dict:
     (found,) = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
     return found
+
+
+TEXTS = ("name", "namespace", "image", "value", "path", "kind", "clusterIP", "values", "volumeName")
 
 
 def texts(manifest: object, here: bool = False) -> Iterator[object]:
@@ -261,7 +265,7 @@ def texts(manifest: object, here: bool = False) -> Iterator[object]:
                 "requests",
                 "limits",
             )
-            yield from texts(value, here or below or key in ("name", "namespace", "image", "value", "path", "kind", "clusterIP"))
+            yield from texts(value, here or below or key in TEXTS)
     elif isinstance(manifest, list):
         for item in manifest:
             yield from texts(item, here)
