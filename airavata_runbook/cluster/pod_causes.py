@@ -26,7 +26,10 @@ LOG_LINES = 15
 
 
 def workload_causes(session: Session, kind: str, live: Any) -> list[Cause]:
-    """The causes for which a Deployment, StatefulSet or DaemonSet is not ready. live: the object. Raises ApiError."""
+    """The causes for which a Deployment, StatefulSet or DaemonSet is not ready, or a Job not complete. live: the object.
+
+    Raises ApiError.
+    """
     client, namespace, selector = session.kube(), live.metadata.namespace, live.spec.selector.match_labels
     labels = ",".join(f"{key}={value}" for key, value in selector.items())
     pods = client.core.list_namespaced_pod(namespace, label_selector=labels).items
@@ -37,11 +40,18 @@ def workload_causes(session: Session, kind: str, live: Any) -> list[Cause]:
     mine = [pod for pod in pods if kind != "Deployment" or owner.metadata.uid in _owners(pod)]
     ending = [pod for pod in pods if pod.metadata.deletion_timestamp]
     current = [pod for pod in mine if pod not in ending and pod.status.phase != "Failed"]
-    wanted = (live.status.desired_number_scheduled if kind == "DaemonSet" else live.spec.replicas) or 0
+    wanted = _wanted(kind, live)
     found = _not_created(client, "ReplicaSet" if kind == "Deployment" else kind, owner) if len(current) < wanted else []
     found += _failed(kind, live, [pod for pod in mine if pod.status.phase == "Failed"])
     found += [_ending(session, pod) for pod in ending]
     return found + [cause for pod in current if not _condition(pod, "Ready") for cause in pod_causes(session, pod)]
+
+
+def _wanted(kind: str, live: Any) -> int:
+    """The number of pods that its controller makes."""
+    if kind == "Job":
+        return (live.spec.completions or 1) - (live.status.succeeded or 0)
+    return (live.status.desired_number_scheduled if kind == "DaemonSet" else live.spec.replicas) or 0
 
 
 def pod_causes(session: Session, pod: Any) -> list[Cause]:
