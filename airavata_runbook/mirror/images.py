@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable
+from dataclasses import astuple
 from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild
@@ -19,7 +20,7 @@ from airavata_runbook.local.files import digest
 from airavata_runbook.local.once import build_once
 from airavata_runbook.local.terminal import progress
 from airavata_runbook.mirror import build as component_builds
-from airavata_runbook.mirror import image_steps, oci_writer
+from airavata_runbook.mirror import image_steps, java_steps, oci_writer
 from airavata_runbook.mirror.components import BY_NAME as COMPONENTS
 from airavata_runbook.mirror.oci_writer import Layer
 from airavata_runbook.mirror.recipes import BY_NAME, DEBIAN, RECIPES, SUITE, Recipe
@@ -105,6 +106,9 @@ def key(recipe: Recipe) -> str:
     for path, source, mode in recipe.files:
         parts += [path, mode, _content(source)]
     parts.append(_content(recipe.requirements) if recipe.requirements else "")
+    if recipe.archive or recipe.trust_store:
+        parts += [fingerprint(Path(java_steps.__file__).read_text()), recipe.trust_store]
+        parts += astuple(recipe.archive) if recipe.archive else ()
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
@@ -191,7 +195,9 @@ def _build_layer(recipe: Recipe, layers: dict[str, BuiltLayer], part: Path) -> N
         for parent in lineage(recipe)[:-1]:
             oci_writer.unpack(layers[parent.name][0], _home(parent) / "layer.tar.gz", root)
         before = oci_writer.snapshot(root)
+        java_steps.prepare(recipe, root)
         image_steps.apply(recipe, root)
+        java_steps.finish(recipe, root)
         version = recipe.version or image_steps.package_version(root, recipe.versioned_by)
         layer = oci_writer.write_layer(root, part / "layer.tar.gz", before)
     (part / "layer.json").write_text(json.dumps({"layer": oci_writer.to_json(layer), "version": version}) + "\n")
