@@ -39,16 +39,21 @@ def build(names: Iterable[str] | None = None) -> dict[str, Path]:
     What the cache has is used again. Needs root for what is not there. Raises CannotBuild.
     """
     wanted = [_recipe(name) for name in (NAMES if names is None else names)]
-    todo = [recipe for recipe in _with_parents(wanted) if not _recorded(recipe)]
-    done = 0
-    layers: dict[str, BuiltLayer] = {}
-    with progress("images", total=sum(recipe.seconds for recipe in todo)) as update:
-        for recipe in _with_parents(wanted):
-            if recipe in todo:
-                update(f"{recipe.name} ({recipe.title})", done=done)
-                done += recipe.seconds
-            layers[recipe.name] = _layer(recipe, layers)
+    layers = _layers(wanted)
     return {recipe.name: _image(recipe, layers) for recipe in wanted}
+
+
+def chain(name: str) -> list[tuple[Layer, Path]]:
+    """The layers of an image with their files, the lowest first; what the cache lacks is built. Raises CannotBuild."""
+    recipe = _recipe(name)
+    return _chain(recipe, _layers([recipe]))
+
+
+def recorded_chain(name: str) -> list[tuple[Layer, Path]] | None:
+    """As `chain`; None when something of it has still to be built."""
+    recipe = _recipe(name)
+    layers = {one.name: layer for one in lineage(recipe) if (layer := _recorded(one))}
+    return _chain(recipe, layers) if len(layers) == len(lineage(recipe)) else None
 
 
 def pending(names: Iterable[str]) -> dict[str, int]:
@@ -158,6 +163,24 @@ def _content(source: Path) -> str:
     return total.hexdigest()
 
 
+def _layers(wanted: list[Recipe]) -> dict[str, BuiltLayer]:
+    """The layers of these recipes and of their parents, by recipe."""
+    todo = [recipe for recipe in _with_parents(wanted) if not _recorded(recipe)]
+    done = 0
+    layers: dict[str, BuiltLayer] = {}
+    with progress("images", total=sum(recipe.seconds for recipe in todo)) as update:
+        for recipe in _with_parents(wanted):
+            if recipe in todo:
+                update(f"{recipe.name} ({recipe.title})", done=done)
+                done += recipe.seconds
+            layers[recipe.name] = _layer(recipe, layers)
+    return layers
+
+
+def _chain(recipe: Recipe, layers: dict[str, BuiltLayer]) -> list[tuple[Layer, Path]]:
+    return [(layers[one.name][0], _home(one) / "layer.tar.gz") for one in lineage(recipe)]
+
+
 def _home(recipe: Recipe) -> Path:
     return paths.cache_dir() / "images" / "layers" / f"{recipe.name}-{key(recipe)}"
 
@@ -210,7 +233,7 @@ def _home_of_image(recipe: Recipe, layers: dict[str, BuiltLayer]) -> Path:
 
 
 def _image(recipe: Recipe, layers: dict[str, BuiltLayer]) -> Path:
-    chain = [(layers[one.name][0], _home(one) / "layer.tar.gz") for one in lineage(recipe)]
+    chain = _chain(recipe, layers)
     target = _home_of_image(recipe, layers)
 
     def write(part: Path) -> None:
