@@ -121,20 +121,20 @@ def images(target: Target) -> Iterator[Resource]:
         return registry_client(target.session, site_password(target.session))
 
     found, known = site_images(target.site), recorded(target.session)
-    own = [name for name, image in found.items() if not image.source]
+    made = {name: one for name, one in found.items() if one.mirrored}
     digests: dict[str, str] = {}
 
     def absent(planning: bool) -> list[str]:
-        """The mirror's images that the registry lacks; for a plan, without an answer from it, all of them."""
+        """What the mirror has to build for images that the registry lacks; for a plan without an answer from it, for all."""
         try:
-            names = {name: found[name] for name in own}
-            return [name for name, one in names.items() if not registry().manifest_digest(name, known.get(one.name, one.tag))]
+            lacking = [one for name, one in made.items() if not registry().manifest_digest(name, known.get(one.name, one.tag))]
         except (NotYet, RegistryError) as error:
-            if planning and (isinstance(error, NotYet) or error.retryable):
-                return own
-            raise
+            if not planning or not (isinstance(error, NotYet) or error.retryable):
+                raise
+            lacking = list(made.values())
+        return sorted({one.mirrored for one in lacking})
 
-    if mirror.pending(own):
+    if mirror.pending({one.mirrored for one in made.values()}):
         yield Build("images", lambda planning: mirror.pending(absent(planning)), lambda: mirror.build(absent(planning=False)))
     for image in found.values():
         recorded_digest = known.get(image.name, "")

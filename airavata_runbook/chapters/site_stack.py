@@ -11,6 +11,7 @@ from airavata_runbook.images import source as images
 from airavata_runbook.images.layout import Layout, open_archive
 from airavata_runbook.images.manifest import DIGEST
 from airavata_runbook.mirror import images as mirror
+from airavata_runbook.mirror import jar
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import ImageSource
 from airavata_runbook.site.stack_file import SYSTEM
@@ -36,29 +37,38 @@ class SiteImage:
     def reference(self) -> str:
         return f"{self.site.registry_address}/{self.name}"
 
+    @property
+    def mirrored(self) -> str:
+        """The mirror's image that it is, or that it is packed on; "" for neither."""
+        return self.repository if not self.source else jar.BASE if self.source.jar else ""
+
     def layout(self) -> Layout:
         """The image, fetched to this machine or built when it is not here. Raises BadImage, RegistryError, CannotBuild."""
         if not self.source:
             return open_archive(mirror.build([self.repository])[self.repository])
         auth = session_of(self.site).vault.secret(self.source.auth) if self.source.auth else None
-        return images.resolve(self.source, auth)
+        return jar.pack(self.source, auth) if self.source.jar else images.resolve(self.source, auth)
 
     def pending(self) -> dict[str, int]:
         """What `layout` would build for it, each with the seconds that it takes; pulling one counts as nothing."""
-        return mirror.pending([self.repository]) if not self.source else {f"image {self.repository}": 0}
+        if self.source:
+            return jar.pending(self.repository) if self.source.jar else {f"image {self.repository}": 0}
+        return mirror.pending([self.repository])
 
     def here(self) -> str:
         """The digest of the image on this machine; "" where it has yet to be built or pulled."""
         if not self.source:
             return mirror.built(self.repository) or ""
-        layout = images.on_this_machine(self.source)
+        layout = jar.built(self.source) if self.source.jar else images.on_this_machine(self.source)
         return layout.digest if layout else ""
 
 
 def site_image(site: Site, name: str) -> SiteImage:
     """The site's own image where it names one, else the mirror's. It is neither fetched nor built; its tag is known before."""
-    source = site.airavata.images.get(name)
-    return SiteImage(site, name, images.tag(source) if source else mirror.tag(name), source)
+    source = site.airavata.sources.get(name)
+    if not source:
+        return SiteImage(site, name, mirror.tag(name), None)
+    return SiteImage(site, name, jar.tag(source) if source.jar else images.tag(source), source)
 
 
 def site_images(site: Site) -> dict[str, SiteImage]:

@@ -16,6 +16,7 @@ from airavata_runbook.images import source as images
 from airavata_runbook.images.reference import Reference
 from airavata_runbook.local import paths
 from airavata_runbook.local.files import read_regular
+from airavata_runbook.mirror import jar
 from airavata_runbook.pki import formats, pem
 from airavata_runbook.pki.chain import bundle, check_chain
 from airavata_runbook.pki.htpasswd import htpasswd_entry
@@ -60,7 +61,7 @@ def check_references(site: Site, registries: bool = False) -> Iterator[CheckedRe
             yield _secret(site, field, reference)
     if site.registry.certificate:
         yield from _certificate(site, site.registry.certificate)
-    own = site.airavata.images
+    own = site.airavata.sources
     with ThreadPoolExecutor(PARALLEL) as pool:
         for checked in pool.map(lambda name, source: _image(site, name, source, registries), own, own.values()):
             yield from checked
@@ -167,25 +168,30 @@ def _certificate(site: Site, own: Certificate) -> Iterator[CheckedReference]:
 
 
 def _image(site: Site, name: str, source: ImageSource, registries: bool) -> list[CheckedReference]:
-    field, auth = f"airavata.images.{name}", []
+    field, auth = site.airavata.source_field(name), []
     if source.auth:
         auth = [_secret(site, f"{field}.auth", source.auth)]
         # A password that is prompted for is needed only once, at the pull; a missing one is a problem of its own.
         registries = registries and _kind(source.auth) != "prompt" and not auth[0].problem
-    target = source.archive or source.build or source.pull or ""
-    state = "pulled by its digest" if source.pull else "found"
-    return [*auth, _checked(field, target, state, _check_image, site, source, registries)]
+    remote = source.pull or (source.jar and "://" in source.jar)
+    state = ("pulled by its digest" if source.pull else "fetched by its sha256") if remote else "found"
+    return [*auth, _checked(field, source.place, state, _check_image, site, source, registries)]
 
 
 def _check_image(site: Site, source: ImageSource, registries: bool) -> None:
     if source.archive:
         images.resolve(source)  # an archive is only opened, and compared with its digest
-    elif source.build:
+        return
+    if source.build:
         images.check_build(paths.resolve_path(source.build))
-    else:
-        Reference.parse(source.pull or "")
-        if registries:
-            images.check_pull(source, session_of(site).vault.secret(source.auth) if source.auth else None)
+        return
+    auth = session_of(site).vault.secret(source.auth) if source.auth and registries else None
+    if source.jar:
+        jar.check(source, auth, registries)
+        return
+    Reference.parse(source.pull or "")
+    if registries:
+        images.check_pull(source, auth)
 
 
 def _secret(site: Site, field: str, reference: str, validate: Callable[[str], object] = lambda value: None) -> CheckedReference:

@@ -24,13 +24,13 @@ from airavata_runbook.local.process import run
 from airavata_runbook.site.parts import ImageSource
 
 LOOKUP_TIMEOUT = (5, 10)  # seconds to connect to a registry in which an image is only looked up, and for its response
-# Each engine's commands: build (the image's id goes to a file), then save to an archive.
+# Each engine's commands: build (the image's id goes to a file), then save to an archive. buildah needs no service beside it.
 ENGINES = {
+    "buildah": (["build", "--iidfile", "{id_file}", "{context}"], ["push", "{id}", "oci-archive:{archive}"]),
     "podman": (
         ["build", "--iidfile", "{id_file}", "{context}"],
         ["save", "--format", "oci-archive", "--output", "{archive}", "{id}"],
     ),
-    "buildah": (["build", "--iidfile", "{id_file}", "{context}"], ["push", "{id}", "oci-archive:{archive}"]),
     "docker": (["build", "--iidfile", "{id_file}", "{context}"], ["save", "--output", "{archive}", "{id}"]),
 }
 
@@ -50,7 +50,7 @@ def resolve(source: ImageSource, auth: str | None = None) -> Layout:
     if source.digest and source.digest not in layout.digests:
         raise BadImage(
             "an image does not match the digest in the site file",
-            where=source.archive or source.pull or source.build or "",
+            where=source.place,
             found=layout.digest,
             needed=source.digest,
             remedy="correct the digest, or find out who changed the image",
@@ -180,7 +180,7 @@ def _engine(context: Path) -> str:
         where=str(context),
         found="; ".join(found),
         needed=f"one of {', '.join(ENGINES)}",
-        remedy="install one, or build elsewhere and name the archive (archive:) or reference (pull:)",
+        remedy="apt-get install buildah, or build elsewhere and name the archive (archive:) or reference (pull:)",
     )
 
 

@@ -153,6 +153,7 @@ Interface = Annotated[
     not_matching(r"^flannel\.1$", "the interface that connects the hosts; flannel.1 is the VXLAN interface that flannel makes"),
 ]
 Digest = Annotated[str, text(r"^sha256:[0-9a-f]{64}$", "a digest: sha256: and 64 hexadecimal digits")]
+Sha256 = Annotated[str, text(r"^[0-9a-f]{64}$", "64 hexadecimal digits, as sha256sum prints them")]
 Fingerprint = Annotated[str, text(r"^SHA256:[A-Za-z0-9+/]{43}=?$", "a fingerprint as ssh-keygen -lf prints it: SHA256:…")]
 Prefix = Annotated[  # kube-apiserver's --etcd-prefix
     str,
@@ -168,6 +169,12 @@ ImageReference = Annotated[
     ),
 ]
 LocalPath = Annotated[str, text(f"^{PRINTABLE}+$", "a path on this machine")]
+PathOrUrl = Annotated[
+    str,
+    text(f"^{PRINTABLE}+$", "a path on this machine, or a URL"),
+    not_matching("^(?!https://)[A-Za-z][A-Za-z0-9+.-]*://", "a path on this machine, or a URL that starts with https://"),
+    not_matching("^https://([^/]*@|[^/]*$)", "a URL with a host and a path, without a login, which belongs in auth"),
+]
 HostPath = Annotated[
     str,
     text(

@@ -29,9 +29,11 @@ from airavata_runbook.site.fields import (
     Namespace,
     NodeName,
     NodePort,
+    PathOrUrl,
     Port,
     Prefix,
     SecretRef,
+    Sha256,
     SiteName,
     Url,
     Version,
@@ -52,6 +54,7 @@ PORT = Free("the next run serves at the new port, and no longer at the old one")
 PULL_PORT = Free("the next run serves pulls at the new port, and hosts pull there")
 LOGIN = Procedure("a run restarts the registry and gives the new login to hosts and pods; see README, Passwords")
 LAB = Outside("read by `airavata-runbook lab`; take the lab down first")
+SERVER_IMAGE = "airavata-server"  # of the stack unified
 MAX_PODS = 110  # the kubelet's default (KubeletConfiguration v1beta1, maxPods)
 
 
@@ -175,16 +178,31 @@ class Registry(Model):
 
 
 class ImageSource(Model):
-    """Where an image comes from: exactly one of archive (path), pull (reference) or build (folder).
+    """Where an image comes from: exactly one of archive (path), pull (reference), build (folder) or jar (path or https URL).
 
-    digest: required for pull unless the reference has one; with archive it is compared. auth: `user:password`.
+    digest: of the image; required for pull unless the reference has one, with archive and build it is compared. build: the folder
+    has a Dockerfile. jar: of a server, which is packed on Java 17; sha256: the jar's, required. auth: `user:password` for pull or
+    for the URL of the jar.
     """
 
     archive: Annotated[LocalPath | None, IMAGE] = None
     pull: Annotated[ImageReference | None, IMAGE] = None
     build: Annotated[LocalPath | None, IMAGE] = None
+    jar: Annotated[PathOrUrl | None, IMAGE] = None
     digest: Annotated[Digest | None, IMAGE] = None
-    auth: Annotated[ExternalSecret | None, Outside("a login at another registry")] = None
+    sha256: Annotated[Sha256 | None, IMAGE] = None
+    auth: Annotated[ExternalSecret | None, Outside("a login at another registry or server")] = None
+
+    @property
+    def place(self) -> str:
+        """The path, reference or URL."""
+        return self.archive or self.pull or self.build or self.jar or ""
+
+
+class Unified(Model):
+    """What only the stack `unified` has. server: where its image airavata-server comes from, as an entry of airavata.images."""
+
+    server: Annotated[ImageSource | None, COMPONENTS] = None
 
 
 class Airavata(Model):
@@ -199,6 +217,7 @@ class Airavata(Model):
     stack: Annotated[Name, Fixed("whose components run")] = "classic"
     namespace: Annotated[Namespace, Fixed("whose databases use the storage folders", data=True)] = "airavata"
     images: Annotated[dict[Name, ImageSource], COMPONENTS] = {}
+    unified: Unified = Unified()
     stand_in: Annotated[YesNo, COMPONENTS] = False
     api_replicas: Annotated[int, whole(1, 50), RUN] = 2
     gateway: Annotated[Word, Free("the next run replaces the pods of the portal")] = "default"
@@ -207,6 +226,16 @@ class Airavata(Model):
     portal_node_port: Annotated[NodePort, PORT] = 30080
     api_node_port: Annotated[NodePort, PORT] = 30930
     secrets: Annotated[dict[Name, SecretRef], Free("the next run replaces the pods that use them; databases then have them")] = {}
+
+    @property
+    def sources(self) -> dict[str, ImageSource]:
+        """Image name → where it comes from, of every image that the site names: `images`, and `unified.server`."""
+        return self.images | ({SERVER_IMAGE: self.unified.server} if self.unified.server else {})
+
+    def source_field(self, image: str) -> str:
+        """The field of the site file that names an image, or would."""
+        named = image == SERVER_IMAGE and self.unified.server and image not in self.images
+        return "airavata.unified.server" if named else f"airavata.images.{image}"
 
 
 class Verify(Model):

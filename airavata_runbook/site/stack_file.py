@@ -90,12 +90,12 @@ def read(root: Path) -> Contents:
 
 def replaced(part: Part, airavata: Airavata) -> bool:
     """Whether the stand-in serves this component."""
-    return part.stand_in and airavata.stand_in and part.image not in airavata.images
+    return part.stand_in and airavata.stand_in and part.image not in airavata.sources
 
 
 def runs(part: Part, airavata: Airavata) -> bool:
     """Whether this component runs in the site; without an image or a stand-in it is left out."""
-    return part.kind == "backing" or part.image in airavata.images or replaced(part, airavata)
+    return part.kind == "backing" or part.image in airavata.sources or replaced(part, airavata)
 
 
 def replaced_by(settings_file: str) -> str:
@@ -135,9 +135,10 @@ def unknown_names(airavata: Airavata) -> list[str]:
     secrets = {reference.partition(":")[2] for keys in contents.secrets.values() for reference in keys.values()}
     secrets |= file_names(airavata)
     secrets |= {replaced_by(file) for keys in contents.settings.values() for file in keys.values()}
+    named = [(airavata.source_field(name), name, images) for name in airavata.sources]
+    named += [(f"airavata.secrets.{name}", name, secrets) for name in airavata.secrets]
     return [
-        f"{field}.{name}: unknown in the stack {airavata.stack}; {nearest(name, sorted(known))}"
-        for field, names, known in (("airavata.images", airavata.images, images), ("airavata.secrets", airavata.secrets, secrets))
-        for name in names
+        f"{field}: unknown in the stack {airavata.stack}; {nearest(name, sorted(known))}"
+        for field, name, known in named
         if name not in known
     ]

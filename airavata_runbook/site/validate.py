@@ -7,7 +7,7 @@ from itertools import permutations
 
 from airavata_runbook.site.fields import PATTERNS, USER
 from airavata_runbook.site.messages import nearest
-from airavata_runbook.site.parts import MAX_PODS, Airavata, Lab, Node, Repository, Sections
+from airavata_runbook.site.parts import MAX_PODS, SERVER_IMAGE, Airavata, Lab, Node, Repository, Sections
 from airavata_runbook.site.stack_file import API_SERVER, FOLDER, file_names, read, runs, unknown_names
 from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, KEYRING, NODE_PORTS, PULL_PASSWORD
 
@@ -154,17 +154,26 @@ def _repository(repository: Repository) -> Iterator[str]:
 
 
 def _images(airavata: Airavata) -> Iterator[str]:
-    for name, source in airavata.images.items():
-        field = f"airavata.images.{name}"
-        sources = [key for key in ("archive", "pull", "build") if getattr(source, key)]
+    if airavata.unified.server and SERVER_IMAGE in airavata.images:
+        yield f"airavata.unified.server: airavata.images.{SERVER_IMAGE} is the same image; leave out one of them"
+    for name, source in airavata.sources.items():
+        field = airavata.source_field(name)
+        sources = [key for key in ("archive", "pull", "build", "jar") if getattr(source, key)]
         if len(sources) != 1:
-            yield f"{field}: needs exactly one of archive, pull or build (found {' and '.join(sources) or 'none'})"
-        elif source.pull:
+            yield f"{field}: needs exactly one of archive, pull, build or jar (found {' and '.join(sources) or 'none'})"
+            continue
+        if source.pull:
             digest = source.pull.partition("@")[2]
             if not (source.digest or digest):
                 yield f"{field}: pull needs a digest, in the reference (@sha256:…) or in digest"
             if source.digest and digest and source.digest != digest:
                 yield f"{field}: pull has {digest}, but digest is {source.digest}; give one of them, or the same"
+        if source.jar and not source.sha256:
+            yield f"{field}: jar needs sha256, which sha256sum prints"
+        if source.jar and source.digest:
+            yield f"{field}: digest is that of an image; a jar has sha256"
+        if source.sha256 and not source.jar:
+            yield f"{field}: sha256 is that of a jar; an image has digest"
 
 
 def _stack(site: Sections) -> Iterator[str]:
@@ -173,7 +182,7 @@ def _stack(site: Sections) -> Iterator[str]:
     known = sorted(file.parent.name for file in FOLDER.glob("*/stack.yaml") if file.parent.name != "system")
     if airavata.stack not in known:
         yield f"airavata.stack: unknown stack {airavata.stack!r}; {nearest(airavata.stack, known)}"
-    elif airavata.images or airavata.secrets:
+    elif airavata.sources or airavata.secrets:
         yield from unknown_names(airavata)
         for name in sorted(file_names(airavata) & airavata.secrets.keys()):
             if not airavata.secrets[name].startswith("file:"):
