@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from airavata_runbook.checks.realm import realm_problems
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.errors import RunbookError, SiteError
 from airavata_runbook.hosts import vault
@@ -61,10 +62,26 @@ def check_references(site: Site, registries: bool = False) -> Iterator[CheckedRe
             yield _secret(site, field, reference)
     if site.registry.certificate:
         yield from _certificate(site, site.registry.certificate)
+    yield from _unified(site)
     own = site.airavata.sources
     with ThreadPoolExecutor(PARALLEL) as pool:
         for checked in pool.map(lambda name, source: _image(site, name, source, registries), own, own.values()):
             yield from checked
+
+
+def _unified(site: Site) -> Iterator[CheckedReference]:
+    """The files of the stack unified: the realm, which is looked into, and SQL."""
+    own = site.airavata.unified
+    if own.realm:
+        yield _checked("airavata.unified.realm", own.realm, "can be imported", _check_realm, own.realm, site.airavata.gateway)
+    for name in ("schema_sql", "seed_sql"):
+        if path := getattr(own, name):
+            yield _checked(f"airavata.unified.{name}", path, "found", read_file, path, f"airavata.unified.{name}")
+
+
+def _check_realm(path: str, gateway: str) -> None:
+    if problems := realm_problems(read_file(path, "airavata.unified.realm"), gateway):
+        raise SiteError("Keycloak cannot import the realm, or Airavata not use it", where=path, found="; ".join(problems))
 
 
 def registry_certificate(site: Site, own: Certificate) -> tuple[bytes, bytes]:

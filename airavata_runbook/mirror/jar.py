@@ -34,6 +34,8 @@ JAVA = 17  # of BASE
 HOME = "/opt/airavata"
 FILE = f"{HOME}/server.jar"
 OPTIONS = "-XX:MaxRAMPercentage=50 -XX:+ExitOnOutOfMemoryError"
+# Names as Flyway has them, whose convention the server's sources follow: V1_2__what_it_does.sql
+MIGRATION = re.compile(r"(?:BOOT-INF/classes/)?db/migration/(?:.*/)?V([0-9]+(?:[._][0-9]+)*)__[^/]*\.sql")
 LEVEL = 1  # of gzip: a jar is compressed already
 SECONDS = 10  # on 2 cores, for 150 MB
 
@@ -98,6 +100,17 @@ def check_content(file: Path, source: ImageSource) -> None:
         raise BadImage("not a jar", where=where, found=str(error), needed=needed) from None
     if version > JAVA:
         raise BadImage("a jar needs another Java", where=where, found=f"compiled for Java {version}", needed=f"Java {JAVA}")
+
+
+def schema(source: ImageSource, auth: str | None = None) -> bytes:
+    """The SQL by which the server's tables are made, out of its jar: all files of db/migration, by their versions; b"" for none.
+
+    Raises BadImage, DownloadFailed.
+    """
+    with zipfile.ZipFile(_fetched(source, auth)) as jar:
+        found = {match[1]: name for name in jar.namelist() if (match := MIGRATION.fullmatch(name))}
+        in_order = sorted(found, key=lambda version: [int(part) for part in re.split("[._]", version)])
+        return b"\n".join(jar.read(found[version]) for version in in_order)
 
 
 def _java_version(jar: zipfile.ZipFile, name: str) -> int:

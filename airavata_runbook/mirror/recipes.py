@@ -14,6 +14,7 @@ USER = 10001
 JAVA_HOME = "/usr/lib/jvm/java-17-openjdk-amd64"
 FILES = Path(__file__).parent / "image_files"
 STAND_IN = Path(__file__).parent.parent / "stacks" / "stand_in"
+UNIFIED_STAND_IN = Path(__file__).parent.parent / "stacks" / "unified_stand_in"
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ RECIPES = (
         versioned_by="python3.11",
     ),
     # Mounts: /var/lib/mysql (data, kept, writable for 10001), /run/mysqld and /tmp (emptyDir),
-    #   /etc/airavata/tls (tls.crt, tls.key, ca.crt), /etc/airavata/secrets (root-password, airavata-password).
+    #   /etc/airavata/tls (tls.crt, tls.key, ca.crt), /etc/airavata/secrets (root-password, and USER-password of each user).
+    # DATABASES: "DATABASE:USER …", those that there are; without it, those of the stack classic.
+    # Also there: mariadb-load, which fills a database once (see the program).
     # Port 3306, TLS only. Probes: tcpSocket 3306 (clients are served when databases and users are there), or
     #   exec mariadb-ready. root (its password: the file) only through /run/mysqld/mysqld.sock.
     # SIGTERM ends it cleanly; allow 60 s. A changed password file counts from the next start. About 150 MiB of memory.
@@ -109,6 +112,7 @@ RECIPES = (
         files=(
             ("/usr/local/bin/mariadb-start", FILES / "mariadb/start", 0o755),
             ("/usr/local/bin/mariadb-ready", FILES / "mariadb/ready", 0o755),
+            ("/usr/local/bin/mariadb-load", FILES / "mariadb/load", 0o755),
             ("/etc/airavata/mariadb.cnf", FILES / "mariadb/mariadb.cnf", 0o644),
         ),
         folders=("/var/lib/mysql", "/run/mysqld"),
@@ -199,6 +203,31 @@ RECIPES = (
         ports=(8080, 8443, 9000),
         env=(("KC_RUN_IN_CONTAINER", "true"),),
         version="26.7.3",
+    ),
+    # `airavata-setup realm` and `airavata-setup gateway`, for Jobs: see the program. No writable folder.
+    Recipe(
+        "airavata-setup",
+        "Set-up of Airavata's realm and gateway",
+        seconds=2,
+        parent="toolbox",
+        files=(("/usr/local/bin/airavata-setup", FILES / "airavata-setup/setup", 0o755),),
+        entrypoint=("airavata-setup",),
+        env=(("PYTHONDONTWRITEBYTECODE", "1"),),
+        version="1",
+    ),
+    # Settings and certificates: those of Airavata's own server, see stacks/unified/airavata-server. No writable folder.
+    Recipe(
+        "unified-stand-in",
+        "STAND-IN for Airavata's unified server: no part of Apache Airavata",
+        seconds=12,
+        parent="toolbox",
+        packages=("python3-cryptography", "python3-jwt", "python3-pymysql"),
+        files=(("/opt/unified-stand-in", UNIFIED_STAND_IN, 0o644),),
+        entrypoint=("python3", "/opt/unified-stand-in/main.py"),
+        ports=(9090,),
+        env=(("PYTHONUNBUFFERED", "1"), ("PYTHONDONTWRITEBYTECODE", "1")),
+        labels=(("org.apache.airavata.runbook.stand-in", "STAND-IN"),),
+        version="0.21",
     ),
     # STAND_IN_ROLE and the other variables are those of stacks/stand_in/main.py. No writable folder.
     Recipe(

@@ -54,6 +54,7 @@ PORT = Free("the next run serves at the new port, and no longer at the old one")
 PULL_PORT = Free("the next run serves pulls at the new port, and hosts pull there")
 LOGIN = Procedure("a run restarts the registry and gives the new login to hosts and pods; see README, Passwords")
 LAB = Outside("read by `airavata-runbook lab`; take the lab down first")
+ONCE = Procedure("loaded once: change the database as the release notes of the server say")
 SERVER_IMAGE = "airavata-server"  # of the stack unified
 MAX_PODS = 110  # the kubelet's default (KubeletConfiguration v1beta1, maxPods)
 
@@ -200,9 +201,17 @@ class ImageSource(Model):
 
 
 class Unified(Model):
-    """What only the stack `unified` has. server: where its image airavata-server comes from, as an entry of airavata.images."""
+    """What only the stack `unified` has. server: where its image airavata-server comes from, as an entry of airavata.images.
+
+    realm: a realm of Keycloak with the gateway's users, as JSON; it is imported where Keycloak has none of its name.
+    schema_sql, seed_sql: the SQL of the database's tables, and of its first rows; they are loaded into a database that has no
+    tables. Without schema_sql it is taken out of the server's jar.
+    """
 
     server: Annotated[ImageSource | None, COMPONENTS] = None
+    realm: Annotated[LocalPath | None, Procedure("imported once: change the realm in Keycloak")] = None
+    schema_sql: Annotated[LocalPath | None, ONCE] = None
+    seed_sql: Annotated[LocalPath | None, ONCE] = None
 
 
 class Airavata(Model):

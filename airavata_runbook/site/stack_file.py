@@ -47,17 +47,35 @@ class Part(Model):
     stand_in: bool = False
 
 
+class Keystore(Model):
+    """A keystore for Java (pki/keystore.py), with exactly one of three contents.
+
+    secret_key: the name of an AES key of 256 bits, generated once; a site may give a store of its own, as airavata.secrets.OWN.
+    certificate: the component whose certificate and key it has. authority: whose certificate it has, without a password.
+    password: SECRET/KEY of the stack's secrets.
+    """
+
+    secret_key: Name | None = None
+    certificate: Name | None = None
+    authority: Literal["services"] | None = None
+    password: str = ""
+    own: Name | None = None
+
+
 class Contents(Model):
     """stack.yaml. secrets: Secret → key → `generated:NAME`, which a site can override, or `site:NAME`, which it has to set.
 
     files: Secret → key → NAME, of contents that are not text; a site can set each to a file. settings: Secret → key → a template
-    in the stack's folder (stacks/settings.py); a site can set its name, without the end, to a file that replaces it.
+    in the stack's folder (stacks/settings.py); a site can set its name, without the end, to a file that replaces it. keystores:
+    likewise, those that are made. inputs: likewise, fields of airavata.unified that name the site's files.
     """
 
     namespace: Name | None = None
     secrets: dict[Name, dict[str, str]] = {}
     files: dict[Name, dict[str, Name]] = {}
     settings: dict[Name, dict[str, SettingsFile]] = {}
+    keystores: dict[Name, dict[str, Keystore]] = {}
+    inputs: dict[Name, dict[str, Literal["realm", "schema_sql", "seed_sql"]]] = {}
     components: list[Part] = Field(min_length=1)
 
 
@@ -125,7 +143,9 @@ def shown(path: Path, root: Path) -> str:
 
 def file_names(airavata: Airavata) -> set[str]:
     """The names under airavata.secrets whose value is a file of any content, not text."""
-    return {name for keys in read(FOLDER / airavata.stack).files.values() for name in keys.values()}
+    contents = read(FOLDER / airavata.stack)
+    stores = {one.own for keys in contents.keystores.values() for one in keys.values() if one.own}
+    return {name for keys in contents.files.values() for name in keys.values()} | stores
 
 
 def unknown_names(airavata: Airavata) -> list[str]:

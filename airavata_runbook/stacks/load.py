@@ -16,6 +16,7 @@ from airavata_runbook.site.stack_file import (
     FOLDER,
     STAND_IN,
     Contents,
+    Keystore,
     Part,
     invalid,
     read,
@@ -60,6 +61,7 @@ class Stack:
 
     They require: folders, (path, uid) on the storage node; secrets, Secret → key → reference for the vault; files, likewise,
     of contents that are not text, where the site gives them; settings, likewise, files that are rendered with values of others;
+    keystores, likewise, those that the site does not give as files; inputs, likewise, fields of the site that name files;
     certificates, Secret → subject (keys tls.crt, tls.key, ca.crt); and a Secret `registry` to pull images with.
     """
 
@@ -70,6 +72,8 @@ class Stack:
     secrets: Mapping[str, Mapping[str, str]]
     files: Mapping[str, Mapping[str, str]]
     settings: Mapping[str, Mapping[str, Settings]]
+    keystores: Mapping[str, Mapping[str, Keystore]]
+    inputs: Mapping[str, Mapping[str, str]]
     certificates: Mapping[str, Subject]
 
 
@@ -96,6 +100,9 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
     files = {
         name: {key: given[source] for key, source in keys.items() if source in given} for name, keys in contents.files.items()
     }
+    for name, stores in contents.keystores.items():
+        own = {key: given[one.own] for key, one in stores.items() if one.own in given}
+        files[name] = {**files.get(name, {}), **own}
     certificates = {f"{part.name}-tls": _subject(part, site, namespace) for part in parts if part.certificate}
     used = {name for component in components for manifest in component.objects for name in secrets_of(manifest)}
     manifests = {component.name: component.objects for component in components}
@@ -110,6 +117,8 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
         {name: keys for name, keys in secrets.items() if name in used},
         {name: keys for name, keys in files.items() if name in used and keys},
         settings,
+        {name: {key: one for key, one in keys.items() if one.own not in given} for name, keys in contents.keystores.items()},
+        contents.inputs,
         certificates,
     )
 
@@ -178,7 +187,10 @@ def secrets_of(manifest: dict) -> set[str]:
     if not template:
         return set()
     pod = template["spec"]
-    found = {volume["secret"].get("secretName", "") for volume in pod.get("volumes", []) if "secret" in volume}
+    volumes = pod.get("volumes", [])
+    found = {volume["secret"].get("secretName", "") for volume in volumes if "secret" in volume}
+    projected = [source for volume in volumes for source in volume.get("projected", {}).get("sources", [])]
+    found |= {source["secret"]["name"] for source in projected if "secret" in source}
     for box in [*pod.get("initContainers", []), *pod["containers"]]:
         sources = [entry.get("valueFrom", {}) for entry in box.get("env", [])]
         found |= {source["secretKeyRef"]["name"] for source in sources if "secretKeyRef" in source}
