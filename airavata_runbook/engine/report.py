@@ -47,7 +47,7 @@ class Report(BaseModel):
     """The result of one step.
 
     hosts: name → its items in order. rows: the table that a check found, its head first; may be empty.
-    started: seconds since the epoch.
+    started: seconds since the epoch. notices: what kept the step waiting, host first. running: the step goes on.
     """
 
     chapter: str
@@ -59,6 +59,8 @@ class Report(BaseModel):
     rows: list[list[str]] = []
     seconds: float = 0.0
     started: float = 0.0
+    notices: list[str] = []
+    running: bool = False
 
     def count(self, status: Status) -> int:
         """How many resources on all hosts have that status."""

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property, update_wrapper
+from functools import cached_property, partial, update_wrapper
 from itertools import chain
 from textwrap import indent
+from threading import Lock
 from typing import Literal
 
 from airavata_runbook.cluster.session import Session, session_of
@@ -103,14 +104,23 @@ class Step:
 
     def _on_all_hosts(self, session: Session, hosts: list[Host], plan: bool) -> Report:
         report = Report(chapter=self.chapter, step=self.name, title=self.title, plan=plan, hosts={}, started=time.time())
+        notifying = Lock()
         with (
             step_progress(self.title, [host.name for host in hosts]) as progress,
             FanOut(session.registry_host, hosts, session.site.registry_pull_port) as fan_out,
         ):
 
+            def notify(host: Host, text: str) -> None:
+                with notifying:
+                    report.notices.append(session.vault.mask(f"{host.name}: {text}"))
+                    record(report.model_copy(update={"running": True, "seconds": time.time() - report.started}))
+                    progress.say(f"{self.title}: {report.notices[-1]}")
+
             def work(host: Host):
-                target = Target(session, host, fan_out)
-                return fan_out.watch(host, lambda: converge(session, host, lambda: list(self.resources(target)), plan, progress))
+                target, tell = Target(session, host, fan_out), partial(notify, host)
+                return fan_out.watch(
+                    host, lambda: converge(session, host, lambda: list(self.resources(target)), plan, progress.update, tell)
+                )
 
             results = run_parallel(fan_out.first(hosts), work)
         report.seconds = time.time() - report.started
@@ -175,13 +185,18 @@ def finish(report: Report, errors: Mapping[str, Exception] = {}, mask: Callable[
     for item in chain.from_iterable(report.hosts.values()):
         item.summary, item.detail, item.command = map(mask, (item.summary, item.detail, item.command))
     report.rows = [[mask(cell) for cell in row] for row in report.rows]
-    if path := os.environ.get(REPORT_FILE):
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(report.model_dump(mode="json")) + "\n")
+    record(report)
     if report.failures:
         show(report)
         raise _failed(report)
     return report
+
+
+def record(report: Report) -> None:
+    """Give the report to the runner, if there is one."""
+    if path := os.environ.get(REPORT_FILE):
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(report.model_dump(mode="json")) + "\n")
 
 
 def _failure(host: str, error: Exception, mask: Callable[[str], str]) -> Failure:
