@@ -22,6 +22,10 @@ OTHER_IMAGES = (*SYSTEM, STAND_IN)  # images that a site can replace though no c
 API_SERVER = "api-server"  # the component that runs as airavata.api_replicas pods; any other is one pod
 
 
+# How 06-verify calls a server; chapters/verifiers.py has a function for each.
+Verifier = Literal["", "airavata-api", "airavata-server", "credential-store", "profile-service", "sharing-registry"]
+
+
 class StackError(SiteError):
     """A stack that is invalid, or does not fit the site."""
 
@@ -32,6 +36,7 @@ class Part(Model):
     kind: `backing` (real in every site) or `airavata` (the site names an image, or the stand-in serves it where
     stand_in is true). certificate: the Services it serves with TLS, for the Secret NAME-tls;
     outside: clients outside the cluster connect to it too. storage_uid: the owner of its folder on the storage node.
+    needs: components that must be ready before it starts. verify: how 06-verify calls it.
     """
 
     name: Name
@@ -42,6 +47,7 @@ class Part(Model):
     outside: bool = False
     storage_uid: int | None = None
     stand_in: bool = False
+    verify: Verifier = ""
 
 
 class Contents(Model):
