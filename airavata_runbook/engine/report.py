@@ -5,6 +5,7 @@ Both views sort the hosts and leave out times, so that nbval can compare a noteb
 """
 
 import html
+from base64 import b64decode
 from enum import StrEnum
 from typing import Literal
 
@@ -43,6 +44,22 @@ class Failure(BaseModel):
     retryable: bool = False
 
 
+class Picture(BaseModel):
+    """An image that a check made. name: of its file beside the report. text: what it shows, in words. png: in base64."""
+
+    name: str
+    text: str
+    png: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+    __repr__ = __str__
+
+    def _repr_png_(self) -> bytes:
+        return b64decode(self.png)
+
+
 class Report(BaseModel):
     """The result of one step.
 
@@ -61,6 +78,7 @@ class Report(BaseModel):
     started: float = 0.0
     notices: list[str] = []
     running: bool = False
+    picture: Picture | None = None
 
     def count(self, status: Status) -> int:
         """How many resources on all hosts have that status."""

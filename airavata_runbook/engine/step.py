@@ -14,7 +14,7 @@ from typing import Literal
 
 from airavata_runbook.cluster.session import Session, session_of
 from airavata_runbook.engine.host_run import converge
-from airavata_runbook.engine.report import Failure, Report
+from airavata_runbook.engine.report import Failure, Picture, Report
 from airavata_runbook.engine.resource import Resource
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed, StoppedByUser
 from airavata_runbook.hosts.facts import HOST_FACTS
@@ -30,6 +30,7 @@ from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
 
 Rows = list[list[str]]  # a table; the first row is its head
+Look = Callable[[Session], Rows | tuple[Rows, Picture]]
 
 
 @dataclass
@@ -139,12 +140,12 @@ def step(title: str, on: Callable[[Site], list[Node]] = everywhere) -> Callable[
 
 
 class Check:
-    """Callable: inspects a site, changes nothing, and returns a Report with a table of what it found.
+    """Callable: inspects a site, changes nothing, and returns a Report with a table of what it found, maybe with a picture.
 
     before: it does not depend on earlier steps; only then it runs in a plan, and it takes no lock.
     """
 
-    def __init__(self, title: str, look: Callable[[Session], Rows], before: bool):
+    def __init__(self, title: str, look: Look, before: bool):
         self.title, self.look, self.before = title, look, before
         self.name, self.chapter = look.__name__, look.__module__.rpartition(".")[2]
         update_wrapper(self, look)
@@ -162,17 +163,21 @@ class Check:
         lock = nullcontext() if self.before else session.lock.held(f"check {self.title!r} of chapter {self.chapter}")
         with lock, step_progress(self.title, []):
             try:
-                report.rows = self.look(session)
+                found = self.look(session)
+                report.rows, report.picture = found if isinstance(found, tuple) else (found, None)
             except StepFailed as error:
                 report.rows, errors[site.name] = error.rows, error
             except (RunbookError, NotYet) as error:
                 errors[site.name] = error
         report.seconds = time.time() - report.started
-        return finish(report, errors, session.vault.mask)
+        finish(report, errors, session.vault.mask)
+        if report.picture:
+            show(report.picture)
+        return report
 
 
-def check(title: str, before: bool = False) -> Callable[[Callable[[Session], Rows]], Check]:
-    """Decorator that makes a Check of a function which returns a table or raises."""
+def check(title: str, before: bool = False) -> Callable[[Look], Check]:
+    """Decorator that makes a Check of a function which returns a table, or a table and a picture, or raises."""
     return lambda look: Check(title, look, before)
 
 
