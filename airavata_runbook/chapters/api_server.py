@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from airavata.api import Airavata
 
+from airavata_runbook.chapters.probes import pods_of
 from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster import airavata_api
 from airavata_runbook.cluster.readiness import workload_missing, workload_trouble
@@ -58,16 +59,9 @@ def calls_served(session: Session) -> dict[str, int]:
     read_log = session.kube().core.read_namespaced_pod_log
     return {
         name: read_log(name, session.site.airavata.namespace).count("call getAPIVersion")
-        for name, terminating in api_pods(session).items()
+        for name, terminating in pods_of(session, "api-server").items()
         if not terminating
     }
-
-
-def api_pods(session: Session) -> dict[str, bool]:
-    """Name of each pod of the Airavata API server → whether it is terminating."""
-    selector = "app.kubernetes.io/name=api-server"
-    pods = session.kube().core.list_namespaced_pod(session.site.airavata.namespace, label_selector=selector).items
-    return {pod.metadata.name: pod.metadata.deletion_timestamp is not None for pod in pods}
 
 
 def await_replacement(session: Session, pod: str) -> str:
@@ -76,7 +70,7 @@ def await_replacement(session: Session, pod: str) -> str:
     workload = ("Deployment", session.site.airavata.namespace, "api-server")
     while missing and time.monotonic() < end:
         time.sleep(0.5)
-        if pod not in api_pods(session):
+        if pod not in pods_of(session, "api-server"):
             missing = workload_missing(session, *workload)
     return missing and (workload_trouble(session, *workload) or missing)
 

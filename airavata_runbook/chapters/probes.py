@@ -20,6 +20,13 @@ def ready_pods(session: Session, kind: str, namespace: str, name: str) -> int:
     return (status.number_ready if kind == "DaemonSet" else status.ready_replicas) or 0
 
 
+def pods_of(session: Session, component: str) -> dict[str, bool]:
+    """Name of each pod of a component of Airavata's stack → whether it is terminating."""
+    selector = f"app.kubernetes.io/name={component}"
+    pods = session.kube().core.list_namespaced_pod(session.site.airavata.namespace, label_selector=selector).items
+    return {pod.metadata.name: pod.metadata.deletion_timestamp is not None for pod in pods}
+
+
 def netcheck_pods(session: Session) -> dict[str, tuple[str, str]]:
     """Host name → (pod, address) of the network check. Raises StepFailed when a host has none."""
     listed = session.kube().core.list_namespaced_pod(SYSTEM, label_selector="app.kubernetes.io/name=netcheck").items

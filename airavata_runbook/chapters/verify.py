@@ -1,19 +1,21 @@
 """Chapter 06: the running site, verified from outside and from inside its pods; no step's word is relied on (row 16)."""
 
 from airavata_runbook.chapters import etcd_flannel, registry
-from airavata_runbook.chapters.availability import REQUESTS, calls_by_replica, calls_while_replaced
+from airavata_runbook.chapters.availability import REQUESTS, calls_by_replica, calls_while_replaced, data_after_a_restart
 from airavata_runbook.chapters.certificates import expiry, served
 from airavata_runbook.chapters.health import hosts_health, restarting_pods, undecided
 from airavata_runbook.chapters.pod_network import answers_between_pods, names_and_services
-from airavata_runbook.chapters.portal_page import portal_pages
-from airavata_runbook.chapters.probes import SYSTEM, ready_pods, skipped_rows, stand_in_note
+from airavata_runbook.chapters.portal_page import page_in_browser, portal_pages
+from airavata_runbook.chapters.probes import SYSTEM, ready_pods, skipped_rows
 from airavata_runbook.chapters.running_images import running_images
 from airavata_runbook.chapters.site_stack import stack_of
-from airavata_runbook.chapters.verifiers import gateway_calls
+from airavata_runbook.chapters.verifiers import server_calls
 from airavata_runbook.cluster.readiness import node_missing, workload_trouble
 from airavata_runbook.cluster.session import Session
+from airavata_runbook.engine.report import Picture
 from airavata_runbook.engine.step import Rows, check, everywhere
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.local.browser import INSTALL, find_browser
 
 
 @check("Nodes")
@@ -124,14 +126,22 @@ def portal(session: Session) -> Rows:
     return [["host", "node port", "response", "note"], *rows]
 
 
-@check("Create, read and delete a gateway with the Airavata SDK")
-def gateway(session: Session) -> Rows:
-    """Rows of call and response."""
-    if skipped := skipped_rows(session, "api-server", stand_in_only=True):
+@check("Portal in a browser")
+def browser(session: Session) -> Rows | tuple[Rows, Picture]:
+    """Rows of address and page, and a screenshot: by the Chromium of this machine, where it has one."""
+    if skipped := skipped_rows(session, "portal"):
         return skipped
-    rows, problems = gateway_calls(session)
-    _fail_on("unexpected responses of the Airavata API", problems)
-    return [["call", f"response of the {stand_in_note(session, 'api-server')}"], *rows]
+    if not (program := find_browser()):
+        return [["not verified", "reason"], ["portal in a browser", f"this machine has no Chromium: {INSTALL}, then run again"]]
+    return page_in_browser(session, program)
+
+
+@check("Calls to Airavata's servers")
+def servers(session: Session) -> Rows:
+    """Rows of component, call, response and note; what is created is deleted again."""
+    rows, problems = server_calls(session)
+    _fail_on("unexpected responses of Airavata's servers", problems)
+    return [["component", "call", "response", "note"], *rows]
 
 
 @check("Load balancing over the API server's replicas")
@@ -147,13 +157,28 @@ def spread(session: Session) -> Rows:
 @check("Availability while a replica is deleted")
 def replica_killed(session: Session) -> Rows:
     """Rows of event and result. One pod of the API server is deleted while two threads call the API."""
-    if skipped := skipped_rows(session, "api-server"):
+    if skipped := skipped_rows(session, "api-server") or _not_asked_for(session, "api-server"):
         return skipped
-    if not session.site.verify.disruptive:
-        return [["not verified", "reason"], ["api-server", "it deletes a pod: set verify.disruptive, or run with --disruptive"]]
     rows, problems = calls_while_replaced(session)
     _fail_on("the API server is not available while a replica is deleted", problems)
     return [["event", "result"], *rows]
+
+
+@check("Data after a restart of the database")
+def database_restarted(session: Session) -> Rows:
+    """Rows of event and result. The database's pod is deleted; calls may fail until it is back."""
+    if skipped := skipped_rows(session, "api-server", stand_in_only=True) or _not_asked_for(session, "mariadb"):
+        return skipped
+    rows, problems = data_after_a_restart(session)
+    _fail_on("the API server does not answer from its database after that was restarted", problems)
+    return [["event", "result"], *rows]
+
+
+def _not_asked_for(session: Session, component: str) -> Rows:
+    """Rows that say why a check that disturbs the site is not made; [] where the site asks for it."""
+    if session.site.verify.disruptive:
+        return []
+    return [["not verified", "reason"], [component, "it deletes a pod: set verify.disruptive, or run with --disruptive"]]
 
 
 def _fail_on(message: str, problems: list[str]) -> None:
@@ -174,7 +199,9 @@ STEPS = [
     certificates,
     served_certificates,
     portal,
-    gateway,
+    browser,
+    servers,
     spread,
     replica_killed,
+    database_restarted,
 ]
