@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     for added in (run, plan):
         added.add_argument("--from", metavar="CHAPTER", dest="start", help="the first chapter to execute, for example 03")
         added.add_argument("--to", metavar="CHAPTER", help="the last chapter to execute")
-        added.add_argument("--disruptive", action="store_true", help="let 06-verify delete a replica of the API server")
+        added.add_argument("--disruptive", action="store_true", help="let 06-verify delete a replica, and restart the database")
         added.add_argument("--only", metavar="CHAPTER", help="execute this chapter only")
         added.set_defaults(plan=added is plan)
     reset.add_argument("--data", action="store_true", help="also remove the registry's images, the databases and their secrets")

@@ -5,7 +5,8 @@ import hmac
 import json
 from collections.abc import Iterator, Mapping
 
-from airavata_runbook.chapters.registry import deploy, pull_secret
+from airavata_runbook.chapters.deployment import deploy
+from airavata_runbook.chapters.registry import pull_secret
 from airavata_runbook.chapters.site_inputs import site_input
 from airavata_runbook.chapters.site_stack import references, stack_of
 from airavata_runbook.cluster.session import Session
@@ -103,7 +104,7 @@ def _deploy(target: Target, airavata: bool) -> Iterator[Resource]:
         pending = str(missing)
     chosen = [one for one in stack.components if one.airavata == airavata]
     yield from deploy(
-        target.session, stack.namespace, chosen, lambda manifest: KubeObject(_stamped(manifest, secrets, target.vault), pending)
+        target.session, stack, chosen, lambda manifest: KubeObject(_stamped(manifest, secrets, target.vault), pending)
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine import planned
 from airavata_runbook.engine.report import Item, Status
-from airavata_runbook.engine.resource import ApiResource, Awaited, Change, Context, Found, Resource, Together
+from airavata_runbook.engine.resource import ApiResource, Awaited, Change, Context, Found, Resource, Together, ignore
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed, StoppedByUser
 from airavata_runbook.hosts.batch import batch, split
 from airavata_runbook.hosts.host import Host
@@ -29,9 +29,14 @@ class Outcome:
 
 
 def converge(
-    session: Session, host: Host, resources: Callable[[], list[Resource]], planning: bool, progress: OnProgress
+    session: Session,
+    host: Host,
+    resources: Callable[[], list[Resource]],
+    planning: bool,
+    progress: OnProgress,
+    notify: Callable[[str], None] = ignore,
 ) -> Outcome:
-    """The outcome of one step on one host."""
+    """The outcome of one step on one host. notify: shows what keeps it waiting, while it goes on."""
     progress(host.name, "gathering facts", 0, 0)
     try:
         wanted = resources()
@@ -39,7 +44,7 @@ def converge(
         if not planning:
             raise StepFailed(f"this step depends on an earlier one: {missing}", remedy="run the notebooks in order") from None
         return Outcome([Item(label="resources", status=Status.WOULD_CHANGE, summary=f"known after {missing}")])
-    run = HostRun(session, host, wanted, planning, progress)
+    run = HostRun(session, host, wanted, planning, progress, notify)
     run.compare_all()
     if planning:
         planned.share(host.name, run.context.touched)
@@ -81,10 +86,18 @@ class Task:
 class HostRun:
     """One step on one host. error: what stopped it, if anything."""
 
-    def __init__(self, session: Session, host: Host, resources: list[Resource], planning: bool, progress: OnProgress):
+    def __init__(
+        self,
+        session: Session,
+        host: Host,
+        resources: list[Resource],
+        planning: bool,
+        progress: OnProgress,
+        notify: Callable[[str], None] = ignore,
+    ):
         self.session, self.host, self.planning, self.progress = session, host, planning, progress
         touched = planned.planned_changes(session, host.name) if planning else set()
-        self.context = Context(host, session, planning, touched)
+        self.context = Context(host, session, planning, touched, notify=notify)
         self.tasks = [Task(resource, Item(label=resource.label, status=Status.OK)) for resource in resources]
         self.error: Exception | None = None
 

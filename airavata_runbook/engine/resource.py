@@ -63,11 +63,15 @@ class Together:
         return got
 
 
+def ignore(text: str) -> None:
+    """Nobody watches."""
+
+
 @dataclass
 class Context:
     """Where a resource is compared. touched: paths and units modified on this host so far by this run or plan.
 
-    together: of one probe.
+    together: of one probe. notify: shows a text to whoever watches the step, while it goes on.
     """
 
     host: Host
@@ -75,6 +79,7 @@ class Context:
     planning: bool = False
     touched: set[str] = field(default_factory=set)
     together: Together = field(default_factory=Together)
+    notify: Callable[[str], None] = ignore
 
 
 @dataclass(frozen=True)

@@ -248,7 +248,7 @@ class Airavata(Model):
 
 
 class Verify(Model):
-    """What 06-verify may do. disruptive: it deletes a replica of the API server and watches that no call fails."""
+    """What 06-verify may do. disruptive: it deletes a replica of the API server, and restarts the database."""
 
     disruptive: Annotated[YesNo, Free("what 06-verify does")] = False
 

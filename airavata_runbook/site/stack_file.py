@@ -23,6 +23,8 @@ API_SERVER = "api-server"  # the component that runs as airavata.api_replicas po
 
 
 SettingsFile = Annotated[str, Field(pattern=rf"^{NAME}\.(properties|yaml|json|crt)$")]
+# How 06-verify calls a server; chapters/verifiers.py has a function for each.
+Verifier = Literal["", "airavata-api", "airavata-server", "credential-store", "profile-service", "sharing-registry"]
 
 
 class StackError(SiteError):
@@ -35,6 +37,7 @@ class Part(Model):
     kind: `backing` (real in every site) or `airavata` (the site names an image, or the stand-in serves it where
     stand_in is true). certificate: the Services it serves with TLS, for the Secret NAME-tls;
     outside: clients outside the cluster connect to it too. storage_uid: the owner of its folder on the storage node.
+    needs: components that must be ready before it starts. verify: how 06-verify calls it.
     """
 
     name: Name
@@ -45,6 +48,7 @@ class Part(Model):
     outside: bool = False
     storage_uid: int | None = None
     stand_in: bool = False
+    verify: Verifier = ""
 
 
 class Keystore(Model):

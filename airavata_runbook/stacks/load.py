@@ -34,13 +34,16 @@ TLS_FILES = ("tls.crt", "tls.key", "ca.crt")  # of a certificate's Secret
 class Component:
     """A component that runs. objects: its manifests, for KubeObject. waits_for: (kind, name) of its workloads.
 
-    airavata: whether it is one of Airavata's own servers, not a backing service.
+    airavata: whether it is one of Airavata's own servers, not a backing service. verify: how 06-verify calls it, if it does.
+    needs: components that are ready before it starts.
     """
 
     name: str
     stand_in: bool
     objects: tuple[dict, ...]
     airavata: bool = True
+    verify: str = ""
+    needs: tuple[str, ...] = ()
 
     @property
     def waits_for(self) -> tuple[tuple[str, str], ...]:
@@ -146,7 +149,7 @@ def _component(root: Path, part: Part, site: Site, namespace: str, images: Mappi
     stand_in = replaced(part, site.airavata)
     usable = {**images, part.image: images[STAND_IN]} if stand_in else images
     objects = render(root, part.name, site, namespace, stand_in, usable.__getitem__)
-    return Component(part.name, stand_in, tuple(objects), part.kind == "airavata")
+    return Component(part.name, stand_in, tuple(objects), part.kind == "airavata", part.verify, tuple(part.needs))
 
 
 def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out: tuple[LeftOut, ...]) -> list[str]:
