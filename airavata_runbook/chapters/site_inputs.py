@@ -1,6 +1,6 @@
 """The files that a site gives to its stack: Keycloak's realm, and the SQL of the database's tables and first rows."""
 
-from airavata_runbook.checks.references import read_file
+from airavata_runbook.checks.references import check_realm, read_file
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.errors import SiteError
 from airavata_runbook.mirror import jar
@@ -18,6 +18,8 @@ def site_input(site: Site, field: str) -> bytes:
     """
     path = getattr(site.airavata.unified, field)
     content = read_file(path, f"airavata.unified.{field}") if path else _without(site, field)
+    if field == "realm":
+        check_realm(content, site.airavata.gateway, path or "")
     if len(content) > LARGEST:
         raise SiteError(
             "a file is too large for a Secret",

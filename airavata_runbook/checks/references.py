@@ -80,7 +80,12 @@ def _unified(site: Site) -> Iterator[CheckedReference]:
 
 
 def _check_realm(path: str, gateway: str) -> None:
-    if problems := realm_problems(read_file(path, "airavata.unified.realm"), gateway):
+    check_realm(read_file(path, "airavata.unified.realm"), gateway, path)
+
+
+def check_realm(content: bytes, gateway: str, path: str) -> None:
+    """Raises SiteError with all that is wrong with a realm file."""
+    if problems := realm_problems(content, gateway):
         raise SiteError("Keycloak cannot import the realm, or Airavata not use it", where=path, found="; ".join(problems))
 
 
