@@ -47,7 +47,7 @@ class Part(Model):
     certificate: list[Name] = []
     outside: bool = False
     storage_uid: int | None = None
-    stand_in: bool = False
+    stand_in: Name | None = None
     verify: Verifier = ""
 
 
@@ -112,7 +112,7 @@ def read(root: Path) -> Contents:
 
 def replaced(part: Part, airavata: Airavata) -> bool:
     """Whether the stand-in serves this component."""
-    return part.stand_in and airavata.stand_in and part.image not in airavata.sources
+    return bool(part.stand_in) and airavata.stand_in and part.image not in airavata.sources
 
 
 def runs(part: Part, airavata: Airavata) -> bool:

@@ -14,7 +14,6 @@ from airavata_runbook.pki.types import Subject
 from airavata_runbook.site import Site
 from airavata_runbook.site.stack_file import (
     FOLDER,
-    STAND_IN,
     Contents,
     Keystore,
     Part,
@@ -129,7 +128,7 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
 def image_names(site: Site) -> set[str]:
     """The images that the site's own stack needs. Raises StackError."""
     parts, _ = _choose(read(FOLDER / site.airavata.stack), site)
-    return {STAND_IN if replaced(part, site.airavata) else part.image for part in parts}
+    return {part.stand_in if part.stand_in and replaced(part, site.airavata) else part.image for part in parts}
 
 
 def _choose(contents: Contents, site: Site) -> tuple[list[Part], tuple[LeftOut, ...]]:
@@ -147,7 +146,7 @@ def _choose(contents: Contents, site: Site) -> tuple[list[Part], tuple[LeftOut, 
 def _component(root: Path, part: Part, site: Site, namespace: str, images: Mapping[str, str]) -> Component:
     """A component with its manifests; where the stand-in serves it, its own image is the stand-in's."""
     stand_in = replaced(part, site.airavata)
-    usable = {**images, part.image: images[STAND_IN]} if stand_in else images
+    usable = {**images, part.image: images[part.stand_in or ""]} if stand_in else images
     objects = render(root, part.name, site, namespace, stand_in, usable.__getitem__)
     return Component(part.name, stand_in, tuple(objects), part.kind == "airavata", part.verify, tuple(part.needs))
 
@@ -157,7 +156,7 @@ def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out:
     absent = {one.name: one.reason for one in left_out}
     found = []
     for part in parts:
-        image = STAND_IN if replaced(part, site.airavata) else part.image
+        image = part.stand_in if part.stand_in and replaced(part, site.airavata) else part.image
         if image not in images:
             found.append(
                 f"stack.yaml: {part.name}.image: found no {image} among the images of the private registry "

@@ -13,7 +13,7 @@ from airavata_runbook.site.stack_file import StackError, shown
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it, takes a tenth of the time
 FILES = ("deploy.yaml", "service.yaml")
-WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 CLUSTER_WIDE = ("ClusterRole", "ClusterRoleBinding", "Namespace", "PersistentVolume", "PriorityClass", "StorageClass")
 MARK = "airavata-runbook/stand-in"  # label and annotation of the stand-in's objects
 MARK_TEXT = "STAND-IN: this is not Apache Airavata's own server, it answers in its place"
@@ -26,7 +26,7 @@ def render(root: Path, component: str, site: Site, namespace: str, stand_in: boo
     """
     folder = root / component
     values = {"site": site, "namespace": namespace, "stand_in": stand_in, "image": image}
-    objects = [one for name in FILES for one in _objects(root, folder / name, values)]
+    objects = [one for name in FILES if (folder / name).exists() for one in _objects(root, folder / name, values)]
     settings = [one.get("data", {}) for one in objects if one["kind"] == "ConfigMap"]
     for one in objects:
         pod = pod_of(one)
@@ -70,7 +70,9 @@ def _required(manifest: object) -> list[str]:
     fields, kind = ["apiVersion", "kind", "metadata.name"], _at(manifest, "kind")
     if kind == "Service":
         fields += ["spec.ports"]
-    if kind in WORKLOADS:
+    if kind == "Job":
+        fields += ["spec.template.spec.containers"]
+    elif kind in WORKLOADS:
         fields += ["spec.selector", "spec.template.metadata.labels", "spec.template.spec.containers"]
     return fields
 
