@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from airavata_runbook.errors import SiteError, counted
 from airavata_runbook.site.fields import NAME, Model, Name
 from airavata_runbook.site.messages import nearest
-from airavata_runbook.site.parts import Airavata
+from airavata_runbook.site.parts import SERVER_IMAGE, Airavata
 
 FOLDER = Path(__file__).parent.parent / "stacks"
 STAND_IN = "stand-in"  # the image that serves instead of Airavata's own
@@ -150,6 +150,23 @@ def file_names(airavata: Airavata) -> set[str]:
     contents = read(FOLDER / airavata.stack)
     stores = {one.own for keys in contents.keystores.values() for one in keys.values() if one.own}
     return {name for keys in contents.files.values() for name in keys.values()} | stores
+
+
+def input_problems(airavata: Airavata) -> list[str]:
+    """Fields of airavata.unified that the site's stack does not use, and those that it needs and the site does not set."""
+    contents = read(FOLDER / airavata.stack)
+    used = {field for keys in contents.inputs.values() for field in keys.values()}
+    found = [
+        f"airavata.unified.{field}: the stack {airavata.stack} does not use it"
+        for field in ("realm", "schema_sql", "seed_sql")
+        if getattr(airavata.unified, field) and field not in used
+    ]
+    if "realm" in used and not airavata.unified.realm:
+        found.append("airavata.unified.realm: needs the path of the gateway's realm, a JSON file that Keycloak imports")
+    server = next((part for part in contents.components if part.image == SERVER_IMAGE), None)
+    if server and not runs(server, airavata):
+        found.append("airavata.unified.server: needs the server's jar, {jar: PATH or https URL, sha256: …}, or an image of it")
+    return found
 
 
 def unknown_names(airavata: Airavata) -> list[str]:

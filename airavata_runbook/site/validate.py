@@ -8,7 +8,7 @@ from itertools import permutations
 from airavata_runbook.site.fields import PATTERNS, USER
 from airavata_runbook.site.messages import nearest
 from airavata_runbook.site.parts import MAX_PODS, SERVER_IMAGE, Airavata, Lab, Node, Repository, Sections
-from airavata_runbook.site.stack_file import API_SERVER, FOLDER, file_names, read, runs, unknown_names
+from airavata_runbook.site.stack_file import API_SERVER, FOLDER, file_names, input_problems, read, runs, unknown_names
 from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, KEYRING, NODE_PORTS, PULL_PASSWORD
 
 
@@ -187,6 +187,8 @@ def _stack(site: Sections) -> Iterator[str]:
         for name in sorted(file_names(airavata) & airavata.secrets.keys()):
             if not airavata.secrets[name].startswith("file:"):
                 yield f"airavata.secrets.{name}: needs file:PATH, since it is not text (found {airavata.secrets[name]})"
+    if airavata.stack in known:
+        yield from input_problems(airavata)
     if airavata.stack in known and site.network.max_pods < MAX_PODS:
         yield from _pods(site)
 
