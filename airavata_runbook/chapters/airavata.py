@@ -27,6 +27,7 @@ from airavata_runbook.resources.kube_object import secret_manifest
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
 from airavata_runbook.stacks import Stack, secrets_of
+from airavata_runbook.stacks.render import ONCE, SECRETS_STAMP
 from airavata_runbook.wellknown import PKI, SERVICES_CA
 
 SERVICES = f"{PKI}/services"
@@ -96,7 +97,7 @@ def _deploy(target: Target, airavata: bool) -> Iterator[Resource]:
         pending = str(missing)
     chosen = [one for one in stack.components if one.airavata == airavata]
     yield from deploy(
-        target.session, stack.namespace, chosen, lambda manifest: KubeObject(_stamped(manifest, secrets, target.vault), pending)
+        target.session, stack, chosen, lambda manifest: KubeObject(_stamped(manifest, secrets, target.vault), pending)
     )
 
 
@@ -129,12 +130,12 @@ def _stamped(manifest: dict, secrets: Mapping[str, Mapping[str, bytes]], vault: 
     The digest is keyed (HMAC) with the key of the services' authority, so that no password can be guessed with it.
     """
     used = sorted(secrets_of(manifest) & set(secrets))
-    if not used:
+    if not used or manifest["kind"] == ONCE:
         return manifest
     content = json.dumps([[name, key, value.hex()] for name in used for key, value in sorted(secrets[name].items())])
     digest = hmac.new(vault.authority(SERVICES_CA).key, content.encode(), "sha256").hexdigest()[:16]
     stamped = copy.deepcopy(manifest)
-    stamped["spec"]["template"]["metadata"].setdefault("annotations", {})["airavata-runbook/secrets"] = digest
+    stamped["spec"]["template"]["metadata"].setdefault("annotations", {})[SECRETS_STAMP] = digest
     return stamped
 
 

@@ -5,9 +5,10 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from itertools import chain
 
 from airavata_runbook import stacks
-from airavata_runbook.chapters.site_stack import recorded, references, site_images
+from airavata_runbook.chapters.site_stack import record_manifests, recorded, references, site_images
 from airavata_runbook.checks.references import registry_certificate, trusted_certificates
 from airavata_runbook.cluster import readiness
 from airavata_runbook.cluster.host_causes import service_causes
@@ -152,7 +153,7 @@ def images(target: Target) -> Iterator[Resource]:
 def system_pods(target: Target) -> Iterator[Resource]:
     stack = stacks.load(target.site, references(target.session), "system")
     yield pull_secret(target.session, stack.namespace)
-    yield from deploy(target.session, stack.namespace, stack.components)
+    yield from deploy(target.session, stack, stack.components)
 
 
 @check("Registry certificate and authentication")
@@ -239,13 +240,19 @@ def _pull_login(session: Session) -> str:
 
 def deploy(
     session: Session,
-    namespace: str,
+    stack: stacks.Stack,
     components: Sequence[stacks.Component],
     resource: Callable[[dict], KubeObject] = KubeObject,
 ) -> Iterator[Resource]:
-    """The objects of all components; then waits for their workloads, which start at once. resource: of a manifest."""
+    """The objects of these components of a stack; then waits for their workloads, which start at once. resource: of a manifest.
+
+    The manifests are written into the run's folder too, as they are applied.
+    """
+    namespace = stack.namespace
     for component in components:
-        yield from (_awaiting_digests(resource(manifest)) for manifest in component.objects)
+        files = {one.name: [_awaiting_digests(resource(manifest)) for manifest in one.objects] for one in component.files}
+        record_manifests(stack, component, files)
+        yield from chain.from_iterable(files.values())
     for kind, name in (workload for component in components for workload in component.waits_for):
         yield Condition(
             f"{kind} {name}",
