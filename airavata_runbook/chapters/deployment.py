@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
+from airavata_runbook.chapters.site_stack import record_manifests
 from airavata_runbook.cluster import readiness
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.images.reference import Reference
@@ -20,6 +22,7 @@ def deploy(
     """The objects of the chosen components of a stack, each after a wait for those it needs; then waits for all others.
 
     So no server exits because its database is not up yet, to be started again later and later. resource: of a manifest.
+    The manifests are written into the run's folder too, as they are applied.
     """
     running = {component.name: component for component in stack.components}
     awaited: set[str] = set()
@@ -32,7 +35,9 @@ def deploy(
 
     for component in _by_depth(chosen):
         yield from ready(component.needs)
-        yield from (_awaiting_digests(resource(manifest)) for manifest in component.objects)
+        files = {one.name: [_awaiting_digests(resource(manifest)) for manifest in one.objects] for one in component.files}
+        record_manifests(stack, component, files)
+        yield from chain.from_iterable(files.values())
     yield from ready(component.name for component in chosen)
 
 

@@ -1,8 +1,10 @@
-"""The images of a site: where each comes from, its name in the private registry, and its digest (POC row 12)."""
+"""The images of a site: where each comes from, its name in the private registry, and its digest (POC row 12); its manifests."""
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from airavata_runbook import stacks
 from airavata_runbook.cluster.session import Session, session_of
@@ -10,12 +12,14 @@ from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.images import source as images
 from airavata_runbook.images.layout import Layout, open_archive
 from airavata_runbook.images.manifest import DIGEST
+from airavata_runbook.kernel_env import REPORT_FILE
 from airavata_runbook.mirror import images as mirror
 from airavata_runbook.mirror import jar
+from airavata_runbook.resources import KubeObject
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import ImageSource
 from airavata_runbook.site.stack_file import SYSTEM
-from airavata_runbook.stacks import Stack
+from airavata_runbook.stacks import Stack, manifests
 from airavata_runbook.wellknown import IMAGES
 
 
@@ -120,3 +124,29 @@ def stack_of(site: Site, references: Mapping[str, str] | None = None) -> Stack:
     if references is None:
         references = {name: image.reference for name, image in site_images(site).items()}
     return stacks.load(site, references)
+
+
+def record_manifests(stack: Stack, component: stacks.Component, files: Mapping[str, Sequence[KubeObject]]) -> None:
+    """Write a component's manifests into manifests/ of the run's folder; outside of a run, nowhere."""
+    if report := os.environ.get(REPORT_FILE):
+        unstamped = any(one.pending for objects in files.values() for one in objects)
+        made = {name: [one.manifest for one in objects] for name, objects in files.items()}
+        manifests.write(Path(report).parent / "manifests", stack, component, made, unstamped)
+
+
+def write_manifests(site: Site, folder: Path) -> list[Stack]:
+    """Write the manifests of the site's stacks, as this machine alone knows them, and remove those of other components.
+
+    No host is asked: where this machine has not built or pulled an image, its tag stands for its digest. Raises StackError,
+    BadImage for an archive that cannot be read, and SiteError where nothing can be written.
+    """
+    images = site_images(site)
+    digests = {name: image.here() for name, image in images.items()}
+    known = {name: image.reference + f"@{digests[name]}" * bool(digests[name]) for name, image in images.items()}
+    written = [stacks.load(site, known, name) for name in ("system", None)]
+    for stack in written:
+        for component in stack.components:
+            made = {file.name: file.objects for file in component.files}
+            manifests.write(folder, stack, component, made, unstamped=True)
+    manifests.remove_others(folder, [component.name for stack in written for component in stack.components])
+    return written

@@ -195,7 +195,11 @@ Url = Annotated[
     AfterValidator(_dedicated_folder),
 ]
 Port = Annotated[int, whole(1, 65535)]
-NodePort = Annotated[int, whole(30000, 32767)]
+NODE_PORT_RANGE = range(30000, 32768)  # the API server's own default
+NodePort = Annotated[int, whole(NODE_PORT_RANGE[0], NODE_PORT_RANGE[-1])]
+Cpu = Annotated[str, text(r"^([1-9][0-9]*m|[0-9]+(\.[0-9]{1,3})?)$", 'CPUs, in quotes: "2", "0.5" or "500m"')]
+Memory = Annotated[str, text("^[1-9][0-9]*(Ki|Mi|Gi|Ti)$", 'an amount of memory with Ki, Mi, Gi or Ti: "512Mi"')]
+EnvName = Annotated[str, text(r"^[A-Za-z_][A-Za-z0-9_.-]*$", "the name of an environment variable: letters, digits, _, . and -")]
 YesNo = Annotated[bool, Field(strict=True)]
 HostAddress = Annotated[IPv4Address, _address_text("an IPv4 address such as 10.0.0.11"), AfterValidator(_usable_by_hosts)]
 HostNetwork = Annotated[

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, GetPydanticSchema
 
+from airavata_runbook.site.component import ComponentSettings
 from airavata_runbook.site.fields import (
     Bridge,
     CheckName,
@@ -215,18 +216,21 @@ class Unified(Model):
 
 
 class Airavata(Model):
-    """What runs on the cluster: a stack (data under stacks/), its images and its secrets.
+    """What runs on the cluster: a stack, its images and its secrets.
 
+    stack: the name of one of the runbook's, or the path of a folder of the site's own, with a / in it. components: what the
+    site has otherwise than the stack, by the component's name.
     images: image name → source, instead of the runbook's own builds. A component of Airavata itself that has no image here
     is served by the STAND-IN where stand_in is true (the lab); else it is left out, and the report says so.
     storage_node, storage_path: where volumes are kept (default: the first worker). portal_node_port, api_node_port: the
     ports on each host at which the portal and the API are served to clients outside the cluster.
     """
 
-    stack: Annotated[Name, Fixed("whose components run")] = "classic"
+    stack: Annotated[LocalPath, Fixed("whose components run")] = "classic"
     namespace: Annotated[Namespace, Fixed("whose databases use the storage folders", data=True)] = "airavata"
     images: Annotated[dict[Name, ImageSource], COMPONENTS] = {}
     unified: Unified = Unified()
+    components: Annotated[dict[Name, ComponentSettings], RUN] = {}
     stand_in: Annotated[YesNo, COMPONENTS] = False
     api_replicas: Annotated[int, whole(1, 50), RUN] = 2
     gateway: Annotated[Word, Free("the next run replaces the pods of the portal")] = "default"

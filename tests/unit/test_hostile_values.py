@@ -219,7 +219,9 @@ def the_hosts_files_hold_names_and_addresses(site: Site) -> None:
 def test_manifests_hold_text_where_kubernetes_has_text(site):
     def objects(stack: str, component: str, namespace: str) -> list[dict]:
         stand_in = site.airavata.stand_in
-        return render(STACKS / stack, component, site, namespace, stand_in, lambda name: f"{site.registry.name}:5000/{name}:1.0")
+        image = f"{site.registry.name}:5000/{{}}:1.0".format
+        files = render(STACKS / stack, component, site, namespace, stand_in, image)
+        return [one for file in files for one in file.objects]
 
     mine = site.airavata.namespace
     dns, portal, database = (

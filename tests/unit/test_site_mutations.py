@@ -88,13 +88,28 @@ FULL = {  # every key that a site file can have
             "gfac": {"archive": "gfac.tar"},
             "orchestrator": {"build": "orchestrator"},
         },
+        "components": {
+            "portal": {
+                "image": "gfac",
+                "replicas": 2,
+                "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"cpu": "2", "memory": "2Gi"}},
+                "env": {"TITLE": "A gateway"},
+                "ports": {"https": 30443},
+            },
+        },
         "secrets": {"airavata-server": "file:airavata-server.properties"},
     },
     "ignore_checks": ["swap", "machine-id"],
     "verify": {"disruptive": True},
     "lab": {"bridge": "lab4", "network": "10.94.0.0/24", "firewall": "closed", "memory": 2048},
 }
-FREE = {("airavata", "images"), ("airavata", "secrets")}  # their keys are names that a site chooses
+FREE = {
+    ("airavata", "images"),
+    ("airavata", "secrets"),
+    ("airavata", "components"),
+    ("airavata", "components", "portal", "env"),
+    ("airavata", "components", "portal", "ports"),
+}  # their keys are names that a site chooses
 
 
 def walk(value, path=()):
