@@ -1,12 +1,9 @@
 """A file that is fetched over https and known by its sha256: kept in the cache, resumed after a break."""
 
-import errno
-import os
 import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,7 +14,7 @@ from airavata_runbook.errors import RunbookError
 from airavata_runbook.images.answer import reason
 from airavata_runbook.local import paths
 from airavata_runbook.local.digests import remembered_digest
-from airavata_runbook.local.files import digest
+from airavata_runbook.local.files import digest, room_in
 from airavata_runbook.local.once import locked
 from airavata_runbook.local.terminal import progress
 
@@ -26,7 +23,6 @@ TIMEOUT = (10, 60)  # seconds to connect, and between two bytes
 TRIES = 4
 PAUSE = 1.0  # seconds before the second try; twice that before the third, and so on
 CHUNK = 1 << 20  # bytes
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Login = tuple[str, str]  # user, password
 
@@ -43,14 +39,14 @@ def fetch(url: str, sha256: str, login: Login | None = None) -> Path:
     """The file in the cache, downloaded unless it is there. Its content has this sha256 (hexadecimal).
 
     What arrived before a break stays beside it and is continued, also by a later run. Redirects are followed within https;
-    proxies and authorities are those of the environment. Raises DownloadFailed.
+    proxies and authorities are those of the environment. Raises DownloadFailed, CannotBuild for a full disk.
     """
     target = cached(sha256)
     if is_here(sha256):
         return target
     with locked(target):
         if not is_here(sha256):
-            with _disk(target.parent):
+            with room_in(target.parent):
                 part = target.with_name(f".{target.name}.part")
                 continued = part.exists()
                 _download(url, part, login)
@@ -191,23 +187,13 @@ def _check_size(url: str, size: int, free: int | None = None) -> None:
             "a file to download is too large", where=shown(url), found=f"{size} bytes", needed=f"at most {LARGEST}"
         )
     if free is not None and size > free:
-        raise _full(f"{free} bytes free, for {size}")
-
-
-@contextmanager
-def _disk(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except OSError as error:
-        raise _full(os.strerror(error.errno or 0)) if error.errno in FULL else error from None
-
-
-def _full(found: str) -> DownloadFailed:
-    folder = paths.cache_dir() / "downloads"
-    return DownloadFailed(
-        "a download does not fit on this machine's disk", where=str(folder), found=found, remedy="free disk space"
-    )
+        raise DownloadFailed(
+            "a download does not fit on this machine's disk",
+            where=str(cached("").parent),
+            found=f"{free} bytes free",
+            needed=f"{size} bytes",
+            remedy="free disk space",
+        )
 
 
 def _unreachable(url: str, why: str) -> DownloadFailed:

@@ -17,7 +17,7 @@ from pathlib import Path
 from airavata_runbook.errors import CannotBuild
 from airavata_runbook.images import download
 from airavata_runbook.images.archive import BadImage
-from airavata_runbook.images.layout import Layout, open_archive
+from airavata_runbook.images.layout import Layout, is_whole, open_archive
 from airavata_runbook.local import paths
 from airavata_runbook.local.digests import remembered_digest
 from airavata_runbook.local.files import digest
@@ -49,7 +49,7 @@ def pack(source: ImageSource, auth: str | None = None) -> Layout:
     check_content(file, source)
     chain = images.chain(BASE)
     target = _home(source, chain)
-    build_once(target, lambda: _is_whole(target), lambda part: _write(part, file, source, chain))
+    build_once(target, lambda: is_whole(target), lambda part: _write(part, file, source, chain))
     return open_archive(target)
 
 
@@ -92,7 +92,7 @@ def check_content(file: Path, source: ImageSource) -> None:
     try:
         with zipfile.ZipFile(file) as jar:
             manifest = re.sub(r"\r?\n ", "", jar.read("META-INF/MANIFEST.MF").decode(errors="replace"))  # lines of 72 bytes
-            classes = dict(re.findall(r"^(Main|Start)-Class: *(\S+)", manifest, re.MULTILINE))
+            classes: dict[str, str] = dict(re.findall(r"^(Main|Start)-Class: *(\S+)", manifest, re.MULTILINE))
             if "Main" not in classes:
                 raise BadImage("a jar cannot be started", where=where, found="no Main-Class in its manifest", needed=needed)
             version = _java_version(jar, classes.get("Start", classes["Main"]))  # what Spring Boot's launcher starts
@@ -169,14 +169,6 @@ def _code() -> list[str]:
 def _home(source: ImageSource, chain: list[tuple[Layer, Path]]) -> Path:
     content = [source.sha256, [layer.digest for layer, _ in chain], _code(), _settings(source)]
     return paths.cache_dir() / "images" / "jars" / hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
-
-
-def _is_whole(target: Path) -> bool:
-    try:
-        open_archive(target).verify()
-    except (BadImage, OSError):
-        return False
-    return True
 
 
 def _write(part: Path, jar: Path, source: ImageSource, chain: list[tuple[Layer, Path]]) -> None:

@@ -246,4 +246,7 @@ RECIPES = (
     ),
 )
 
+# Of one stack only, and large to download: built when a site is to run that needs it, not by `airavata-runbook mirror`.
+ON_DEMAND = ("keycloak",)
+
 BY_NAME = {recipe.name: recipe for recipe in RECIPES}
