@@ -23,7 +23,7 @@ API_SERVER = "api-server"  # the component that runs as airavata.api_replicas po
 
 
 # How 06-verify calls a server; chapters/verifiers.py has a function for each.
-Verifier = Literal["", "airavata-api", "airavata-server", "credential-store", "profile-service", "sharing-registry"]
+Verifier = Literal["", "airavata-api", "airavata-server", "credential-store", "profile-service", "sharing-registry", "version"]
 
 
 class StackError(SiteError):
