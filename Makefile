@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 PACKAGES := python3-venv busybox mmdebstrap systemd-container iproute2 iptables openssh-client \
-            gcc libc6-dev libseccomp-dev pkg-config
+            gcc libc6-dev libseccomp-dev pkg-config chromium-headless-shell
 VENV := .venv
 BIN := $(VENV)/bin
 UV := uv==0.13.9

@@ -103,7 +103,7 @@ def skipped_rows(session: Session, name: str, stand_in_only: bool = False) -> li
     stack = stack_of(session.site)
     reason = next((f"left out: {one.reason}" for one in stack.left_out if one.name == name), "")
     if not reason and name not in [one.name for one in stack.components]:
-        reason = f"the stack {session.site.airavata.stack} has none"
+        reason = f"the stack {session.site.airavata.stack} has no {name}"
     if not reason and stand_in_only and not stand_in_note(session, name):
         reason = "the site's own server: the runbook has no token for it and cannot read calls from its log"
     return [["not verified", "reason"], [name, reason]] if reason else []

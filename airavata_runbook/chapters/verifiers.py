@@ -36,6 +36,7 @@ VERIFIERS: Mapping[str, Verifier] = {
     "credential-store": _of("verify_classic", "credential_store"),
     "profile-service": _of("verify_classic", "profile_service"),
     "sharing-registry": _of("verify_classic", "sharing_registry"),
+    "version": _of("verify_classic", "version"),
 }
 
 

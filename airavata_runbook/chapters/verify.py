@@ -1,7 +1,13 @@
 """Chapter 06: the running site, verified from outside and from inside its pods; no step's word is relied on (row 16)."""
 
 from airavata_runbook.chapters import etcd_flannel, registry
-from airavata_runbook.chapters.availability import REQUESTS, calls_by_replica, calls_while_replaced, data_after_a_restart
+from airavata_runbook.chapters.availability import (
+    DATABASE,
+    REQUESTS,
+    calls_by_replica,
+    calls_while_replaced,
+    data_after_a_restart,
+)
 from airavata_runbook.chapters.certificates import expiry, served
 from airavata_runbook.chapters.health import hosts_health, restarting_pods, undecided
 from airavata_runbook.chapters.pod_network import answers_between_pods, names_and_services
@@ -167,10 +173,10 @@ def replica_killed(session: Session) -> Rows:
 @check("Data after a restart of the database")
 def database_restarted(session: Session) -> Rows:
     """Rows of event and result. The database's pod is deleted; calls may fail until it is back."""
-    if skipped := skipped_rows(session, "api-server", stand_in_only=True) or _not_asked_for(session, "mariadb"):
+    if skipped := skipped_rows(session, DATABASE) or _not_asked_for(session, DATABASE):
         return skipped
     rows, problems = data_after_a_restart(session)
-    _fail_on("the API server does not answer from its database after that was restarted", problems)
+    _fail_on("Airavata's servers do not answer after a restart of their database", problems)
     return [["event", "result"], *rows]
 
 

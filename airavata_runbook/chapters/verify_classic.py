@@ -11,10 +11,19 @@ from typing import Any
 
 from airavata.api.credential.store import CredentialStoreService
 from airavata.api.sharing import SharingRegistryService
+from airavata.base.api import BaseAPI
 from airavata.model.credential.store.ttypes import PasswordCredential
+from airavata.model.group.ttypes import GroupModel
+from airavata.model.security.ttypes import AuthzToken
 from airavata.model.sharing.ttypes import Domain
 from airavata.model.user.ttypes import Status, UserProfile
 from airavata.model.workspace.ttypes import Gateway, GatewayApprovalStatus
+from airavata.service.profile.groupmanager.cpi import GroupManagerService
+from airavata.service.profile.groupmanager.cpi.constants import GROUP_MANAGER_CPI_NAME
+from airavata.service.profile.iam.admin.services.cpi import IamAdminServices
+from airavata.service.profile.iam.admin.services.cpi.constants import IAM_ADMIN_SERVICES_CPI_NAME
+from airavata.service.profile.tenant.cpi import TenantProfileService
+from airavata.service.profile.tenant.cpi.constants import TENANT_PROFILE_CPI_NAME
 from airavata.service.profile.user.cpi import UserProfileService
 from airavata.service.profile.user.cpi.constants import USER_PROFILE_CPI_NAME
 from thrift.Thrift import TException
@@ -79,10 +88,22 @@ def sharing_registry(session: Session, component: Component, calls: Calls) -> No
 
 
 def profile_service(session: Session, component: Component, calls: Calls) -> None:
-    """A user's profile is created, read and deleted; a wrong token is refused."""
+    """Its four services: a user's profile, a group and a tenant are created, read and deleted; a wrong token is refused."""
     if not component.stand_in:
         return calls.skip(NO_TOKEN)
-    access, gateway = token(api_token(session), session.site.airavata.gateway), session.site.airavata.gateway
+    gateway = session.site.airavata.gateway
+    access = token(api_token(session), gateway)
+    with service(session, component, UserProfileService.Client, USER_PROFILE_CPI_NAME) as users:
+        _user(users, access, gateway, calls)
+    with service(session, component, GroupManagerService.Client, GROUP_MANAGER_CPI_NAME) as groups:
+        _group(groups, access, calls)
+    with service(session, component, TenantProfileService.Client, TENANT_PROFILE_CPI_NAME) as tenants:
+        _tenant(tenants, access, calls)
+    with service(session, component, IamAdminServices.Client, IAM_ADMIN_SERVICES_CPI_NAME) as accounts:
+        calls.note("getAPIVersion of IamAdminServices", accounts.getAPIVersion())
+
+
+def _user(users: UserProfileService.Client, access: AuthzToken, gateway: str, calls: Calls) -> None:
     profile = UserProfile(
         userModelVersion="1.0",
         airavataInternalUserId=f"{TEST}@{gateway}",
@@ -96,16 +117,47 @@ def profile_service(session: Session, component: Component, calls: Calls) -> Non
         validUntil=0,
         State=Status.ACTIVE,
     )
-    with service(session, component, UserProfileService.Client, USER_PROFILE_CPI_NAME) as profiles:
-        if profiles.doesUserExist(access, TEST, gateway):  # left by a run that was interrupted here
-            profiles.deleteUserProfile(access, TEST, gateway)
-        calls.note("getAPIVersion", profiles.getAPIVersion())
-        calls.expect("addUserProfile", profiles.addUserProfile(access, profile), TEST)
-        calls.expect("getUserProfileById", profiles.getUserProfileById(access, TEST, gateway).lastName, "06-verify")
-        calls.expect("deleteUserProfile", profiles.deleteUserProfile(access, TEST, gateway), True)
-        calls.expect("doesUserExist", profiles.doesUserExist(access, TEST, gateway), False)
-        refusal = refused(lambda: profiles.doesUserExist(token("not-the-token"), TEST, gateway))
-        calls.expect("doesUserExist with a wrong token", refusal, "AuthorizationException")
+    if users.doesUserExist(access, TEST, gateway):  # left by a run that was interrupted here
+        users.deleteUserProfile(access, TEST, gateway)
+    calls.note("getAPIVersion", users.getAPIVersion())
+    calls.expect("addUserProfile", bool(users.addUserProfile(access, profile)), True, shown="created")
+    calls.expect("getUserProfileById", users.getUserProfileById(access, TEST, gateway).lastName, "06-verify")
+    calls.expect("deleteUserProfile", users.deleteUserProfile(access, TEST, gateway), True)
+    calls.expect("doesUserExist", users.doesUserExist(access, TEST, gateway), False)
+    refusal = refused(lambda: users.doesUserExist(token("not-the-token"), TEST, gateway))
+    calls.expect("doesUserExist with a wrong token", refusal, "AuthorizationException")
+
+
+def _group(groups: GroupManagerService.Client, access: AuthzToken, calls: Calls) -> None:
+    for left in groups.getGroups(access):
+        if left.name == TEST:  # by a run that was interrupted here
+            groups.deleteGroup(access, left.id, left.ownerId)
+    made = groups.createGroup(access, GroupModel(name=TEST, description=MADE))
+    calls.expect("createGroup", bool(made), True, shown="created")
+    group = groups.getGroup(access, made)
+    calls.expect("getGroup", group.description, MADE)
+    calls.expect("deleteGroup", groups.deleteGroup(access, made, group.ownerId), True)
+    calls.expect("getGroups", TEST in [one.name for one in groups.getGroups(access)], False, shown="without it")
+
+
+def _tenant(tenants: TenantProfileService.Client, access: AuthzToken, calls: Calls) -> None:
+    for left in tenants.getAllGateways(access):
+        if left.gatewayId == TEST:  # by a run that was interrupted here
+            tenants.deleteGateway(access, left.airavataInternalGatewayId, TEST)
+    wanted = Gateway(gatewayId=TEST, gatewayName=MADE, gatewayApprovalStatus=GatewayApprovalStatus.APPROVED)
+    made = tenants.addGateway(access, wanted)
+    calls.expect("addGateway of a tenant", bool(made), True, shown="created")
+    calls.expect("getGateway of a tenant", tenants.getGateway(access, made).gatewayName, MADE)
+    calls.expect("deleteGateway of a tenant", tenants.deleteGateway(access, made, TEST), True)
+    calls.expect("isGatewayExist of a tenant", tenants.isGatewayExist(access, TEST), False)
+
+
+def version(session: Session, component: Component, calls: Calls) -> None:
+    """A server of which the SDK has no class but the one that all have in common: its version."""
+    if not component.stand_in:
+        return calls.skip("the site's own server: the SDK has no class for it")
+    with service(session, component, BaseAPI.Client) as server:
+        calls.note("getAPIVersion", server.getAPIVersion())
 
 
 def refused(call: Callable[[], object]) -> str:

@@ -29,7 +29,7 @@ StackSecret = Annotated[
 
 SettingsFile = Annotated[str, Field(pattern=rf"^{NAME}\.(properties|yaml|json|crt)$")]
 # How 06-verify calls a server; chapters/verifiers.py has a function for each.
-Verifier = Literal["", "airavata-api", "airavata-server", "credential-store", "profile-service", "sharing-registry"]
+Verifier = Literal["", "airavata-api", "airavata-server", "credential-store", "profile-service", "sharing-registry", "version"]
 
 
 class StackError(SiteError):
