@@ -7,7 +7,7 @@ import pytest
 
 from airavata_runbook.chapters.deployment import deploy
 from airavata_runbook.resources import Condition, KubeObject
-from airavata_runbook.stacks import Component, load
+from airavata_runbook.stacks import load
 from tests.unit.test_stacks import images, lab
 
 SESSION = SimpleNamespace()
@@ -17,11 +17,12 @@ def workload(name: str) -> dict:
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": {"template": {"spec": {}}}}
 
 
-def component(name: str, *needs: str) -> Component:
-    return Component(name, False, (workload(name),), needs=needs)
+def component(name: str, *needs: str) -> SimpleNamespace:
+    """As a Component, of one workload."""
+    return SimpleNamespace(name=name, objects=(workload(name),), waits_for=(("Deployment", name),), needs=needs)
 
 
-def order(chosen: list[Component], *others: Component) -> list[str]:
+def order(chosen: list, *others: SimpleNamespace) -> list[str]:
     """What is done in order: the name of a component that is sent, or of one that is awaited, with a question mark."""
     stack = SimpleNamespace(namespace="airavata", components=(*others, *chosen))
     return [
