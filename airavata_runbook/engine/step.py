@@ -120,7 +120,7 @@ class Step:
             def work(host: Host):
                 target, tell = Target(session, host, fan_out), partial(notify, host)
                 return fan_out.watch(
-                    host, lambda: converge(session, host, lambda: list(self.resources(target)), plan, progress.update, tell)
+                    host, lambda: converge(session, host, lambda: list(self.resources(target)), plan, progress, tell)
                 )
 
             results = run_parallel(fan_out.first(hosts), work)

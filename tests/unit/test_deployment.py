@@ -55,9 +55,10 @@ def test_no_component_of_a_stack_is_sent_before_what_it_needs(name):
         wanted = list(deploy(SESSION, stack, chosen))
         awaited = {one.awaited.rpartition(" ")[2]: position for position, one in enumerate(wanted) if isinstance(one, Condition)}
         sent = {one.name: position for position, one in enumerate(wanted) if isinstance(one, KubeObject)}
-        assert set(awaited) >= {one.name for one in chosen if one.waits_for}
+        assert set(awaited) >= {name for one in chosen for _, name in one.waits_for}
         for one in chosen:
-            assert all(awaited[need] < sent[one.name] for need in one.needs if need in {one.name for one in stack.components})
+            needed = [name for need in stack.components if need.name in one.needs for _, name in need.waits_for]
+            assert all(awaited[name] < sent[workload] for name in needed for _, workload in one.waits_for)
         labels = [one.label for one in wanted]
         assert len(labels) == len(set(labels))
 
