@@ -236,7 +236,7 @@ def test_a_right_server_passes_and_is_called_at_its_services_address(calls, name
     ("name", "wrong", "said"),
     [
         ("credential-store", {"getPasswordCredential": lambda self, *_: other_password()}, "getPasswordCredential: found False"),
-        ("credential-store", {"deletePWDCredential": lambda self, name, _: not self.passwords.pop(name)}, "deletePWDCredential: found"),
+        ("credential-store", {"deletePWDCredential": lambda self, name, _: not self.passwords.pop(name)}, "deletePWDCred"),
         ("sharing-registry", {"deleteDomain": lambda self, *_: True}, "isDomainExists: found True, needed False"),
         ("sharing-registry", {"createDomain": lambda self, *_: fail()}, "it refused the call after getAPIVersion: "),
         ("profile-service", {"allowed": lambda self, *_: None}, "doesUserExist with a wrong token: found answered"),
