@@ -116,11 +116,10 @@ def pull_settings(target: Target) -> Iterator[Resource]:
 
 @step("Images", on=master)
 def images(target: Target) -> Iterator[Resource]:
-    @cache
-    def registry() -> Registry:
-        return registry_client(target.session, site_password(target.session))
-
-    found, known = site_images(target.site), recorded(target.session)
+    session = target.session
+    pulls = cache(lambda: registry_client(session, pull_password(session), PULL_USER, session.site.registry_pull_port))
+    registry = cache(lambda: registry_client(session, site_password(session)))
+    found, known = site_images(session.site), recorded(session)
     own = [name for name, image in found.items() if not image.source]
     digests: dict[str, str] = {}
 
@@ -128,7 +127,7 @@ def images(target: Target) -> Iterator[Resource]:
         """The mirror's images that the registry lacks; for a plan, without an answer from it, all of them."""
         try:
             names = {name: found[name] for name in own}
-            return [name for name, one in names.items() if not registry().manifest_digest(name, known.get(one.name, one.tag))]
+            return [name for name, one in names.items() if not pulls().manifest_digest(name, known.get(one.name, one.tag))]
         except (NotYet, RegistryError) as error:
             if planning and (isinstance(error, NotYet) or error.retryable):
                 return own
@@ -138,7 +137,7 @@ def images(target: Target) -> Iterator[Resource]:
         yield Build("images", lambda planning: mirror.pending(absent(planning)), lambda: mirror.build(absent(planning=False)))
     for image in found.values():
         recorded_digest = known.get(image.name, "")
-        yield Image(image.repository, image.tag, image.layout, registry, recorded_digest, image.here, digests)
+        yield Image(image.repository, image.tag, image.layout, pulls, registry, recorded_digest, image.here, digests)
 
     def record() -> str:
         if missing := sorted(found.keys() - digests.keys()):
