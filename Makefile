@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 PACKAGES := python3-venv busybox mmdebstrap systemd-container iproute2 iptables openssh-client \
-            gcc libc6-dev libseccomp-dev pkg-config
+            gcc libc6-dev libseccomp-dev pkg-config chromium-headless-shell
 # Airavata's own Java client, which tests call with, comes from Maven Central.
 JAVA := openjdk-17-jdk-headless maven
 VENV := .venv
@@ -38,6 +38,7 @@ unit: setup java ## Run the unit tests; they need no host
 
 lab-tests: mirror ## Run the tests of single functions on lab hosts
 	@echo "== tests on lab hosts"
+	@command -v buildah > /dev/null || DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends buildah
 	$(BIN)/pytest -q tests/lab
 
 faults: mirror ## Run all chapters with one fault in each, chosen by a printed seed

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 # Text that every reader of YAML takes for text. PyYAML's own rule is not enough: Go's packages (kubectl, the registry) read 1e3
@@ -39,6 +40,12 @@ def yaml_value(value: object) -> str:
 def yaml_text(content: object, **options: Any) -> str:
     """A YAML document, as by yaml.safe_dump: any reader of YAML 1.1 or 1.2 gets back the same values. Keys keep their order."""
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, **options)
+
+
+def manifest_text(content: object, width: int) -> str:
+    """A Kubernetes object as YAML for people, as `yaml_text`: text of several lines as it is, and short lists and mappings of
+    plain values on one line. width: of a line, where it can be broken."""
+    return yaml.dump(content, Dumper=_ManifestDumper, sort_keys=False, width=width, allow_unicode=True)
 
 
 def environment_value(value: object) -> str:
@@ -84,7 +91,8 @@ def templates(folder: Path, value: Callable[[object], str]) -> Environment:
         finished = isinstance(result, Markup | StrictUndefined)  # the str of an undefined name raises UndefinedError
         return str(result) if finished else value(result)
 
-    environment = Environment(
+    # A stack that a site brings is data: its templates reach the values that they are given, and nothing of Python.
+    environment = ImmutableSandboxedEnvironment(
         loader=FileSystemLoader(folder),
         undefined=StrictUndefined,
         finalize=serialised,
@@ -110,3 +118,31 @@ class _Dumper(yaml.SafeDumper):
 
 for kind in (str, IPv4Address, IPv4Network):
     _Dumper.add_representer(kind, _Dumper.text)
+
+
+class _ManifestDumper(_Dumper):
+    """Items of a list are indented below their key, as in Kubernetes' documentation."""
+
+    LONGEST = 90  # characters of what is put on one line
+
+    def text(self, value: object) -> yaml.ScalarNode:
+        lines = str(value)
+        return self.represent_scalar("tag:yaml.org,2002:str", lines, style="|") if "\n" in lines else super().text(value)
+
+    def short(self, content: Any) -> bool:
+        values = [*content, *content.values()] if isinstance(content, dict) else content
+        simple = not any(isinstance(value, dict | list | tuple) or "\n" in str(value) for value in values)
+        return simple and len(str(content)) <= self.LONGEST
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        return super().represent_mapping(tag, mapping, flow_style=self.short(mapping))
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        return super().represent_sequence(tag, sequence, flow_style=self.short(sequence))
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+
+for kind in (str, IPv4Address, IPv4Network):
+    _ManifestDumper.add_representer(kind, _ManifestDumper.text)

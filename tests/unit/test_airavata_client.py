@@ -47,7 +47,7 @@ def test_a_connection_that_is_lost_in_a_call_is_explained(tmp_path):
     ca = pki.new_ca("Test CA")
     with (
         started(ca, tmp_path / "tls", "api-server", lab_properties()) as server,
-        pytest.raises(StepFailed, match="to the Airavata API was lost"),
+        pytest.raises(StepFailed, match="connection to api-server was lost"),
         connected("127.0.0.1", server.port, ca.cert) as client,
     ):
         server.process.kill()

@@ -272,7 +272,7 @@ def test_every_contradiction_is_a_line_and_counted(refusal):
         "nodes: one's address 10.244.0.12 is inside network.services",
         "repository.gpgkey: needs none",
         "airavata: portal_node_port",
-        "airavata.images.portal: needs exactly one of archive, pull or build (found archive and build)",
+        "airavata.images.portal: needs exactly one of archive, pull, build or jar (found archive and build)",
         "airavata.images.gfac: pull needs a digest",
     ):
         assert sum(field in line for line in lines) == 1, field
