@@ -23,7 +23,7 @@ import pytest
 from airavata.api import Airavata
 from airavata.api.credential.store import CredentialStoreService
 from airavata.api.credential.store.error.ttypes import CredentialStoreException
-from airavata.api.error.ttypes import AuthorizationException, InvalidRequestException
+from airavata.api.error.ttypes import AiravataSystemException, AuthorizationException, InvalidRequestException
 from airavata.api.sharing import SharingRegistryService
 from airavata.base.api import BaseAPI
 from airavata.model.credential.store.ttypes import PasswordCredential, SSHCredential, SummaryType
@@ -58,7 +58,8 @@ from tests.unit.test_stacks import images, lab
 
 FOLDER = Path(__file__).parents[2] / "airavata_runbook/stacks/stand_in"
 TOKEN = "canary-api-token"
-# The stand-in itself, with another place for objects and without a broker; to ask for the gateway `slow` takes a second.
+# The stand-in itself, with another place for objects and without a broker; to ask for the gateway `slow` takes a second,
+# and for `lost` there is no database.
 IN_MEMORY = """
 import runpy, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -74,6 +75,8 @@ class Memory:
     def update(self, kind, scope, name, text): self.rows[kind, scope, name] = text
     def get(self, kind, scope, name):
         time.sleep(name == "slow")
+        if name == "lost":
+            raise database.NoAnswer("the database does not answer")
         return self.rows.get((kind, scope, name))
     def all(self, kind, scope):
         return {key[2]: text for key, text in sorted(self.rows.items()) if key[:2] == (kind, scope)}
@@ -273,6 +276,11 @@ def test_a_wrong_token_is_refused_and_changes_nothing(api, wrong):
 def test_what_is_not_there_says_that_it_is_a_stand_in(api):
     with api.client() as client, pytest.raises(TException, match="STAND-IN: .*not implemented"):
         client.getExperiment(token(TOKEN), "default")
+
+
+def test_a_database_that_does_not_answer_is_no_fault_of_the_client(api):
+    with api.client() as client, pytest.raises(AiravataSystemException, match="STAND-IN: the database does not answer"):
+        client.getGateway(token(TOKEN), "lost")
 
 
 def test_without_tls_there_is_no_answer(api):

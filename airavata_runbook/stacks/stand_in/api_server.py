@@ -12,7 +12,7 @@ from airavata.api import Airavata
 from airavata.api.constants import AIRAVATA_API_VERSION
 from airavata.api.error.ttypes import AiravataErrorType, AiravataSystemException, AuthorizationException, InvalidRequestException
 from airavata.model.workspace.ttypes import Gateway, Project
-from common import Refused, api_token
+from common import NotServed, Refused, api_token
 from database import NoAnswer, Objects, Store
 from thrift_server import Answers, Version, serve
 
@@ -78,10 +78,10 @@ class Api(Version):
             raise AuthorizationException("STAND-IN: this access token is not valid")
 
 
-def failure(error: Refused) -> Exception:
-    if isinstance(error.__context__, NoAnswer) or "not implemented" in str(error):
-        return AiravataSystemException(AiravataErrorType.INTERNAL_ERROR, str(error))
-    return InvalidRequestException(str(error))
+def failure(text: str, error: Refused) -> Exception:
+    if isinstance(error, NoAnswer | NotServed):
+        return AiravataSystemException(AiravataErrorType.INTERNAL_ERROR, text)
+    return InvalidRequestException(text)
 
 
 def run(role: str) -> None:

@@ -18,6 +18,10 @@ class Refused(Exception):
     """A call, or a start, that is refused; the text is for the one who called or deployed it."""
 
 
+class NotServed(Refused):
+    """A call that Airavata's own server has and the stand-in has not."""
+
+
 def log(text: str) -> None:
     print(f"STAND-IN {POD} {text}", flush=True)
 

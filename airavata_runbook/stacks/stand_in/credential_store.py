@@ -128,6 +128,6 @@ def run(role: str) -> None:
     store.prepare()
     log("credentials are encrypted with a key derived from credential.store.keystore.password, not with the keystore's own")
     credentials = Credentials(store, found["credential.store.keystore.password"])
-    processor = CredentialStoreService.Processor(Answers(credentials, lambda error: CredentialStoreException(str(error))))
+    processor = CredentialStoreService.Processor(Answers(credentials, lambda text, _: CredentialStoreException(text)))
     answer_version(processor, "getCSServiceVersion", CS_CPI_VERSION)
     serve(role, found, processor)

@@ -175,7 +175,7 @@ def processor(store: Store, token: str) -> TMultiplexedProcessor:
         (TENANT_PROFILE_CPI_NAME, TenantProfileService, tenants, TenantProfileServiceException),
         (IAM_ADMIN_SERVICES_CPI_NAME, IamAdminServices, accounts, IamAdminServicesException),
     ):
-        answers = Answers(calls, lambda error, refusal=refusal: refusal(str(error)))
+        answers = Answers(calls, lambda text, _, refusal=refusal: refusal(text))
         made.registerProcessor(name, service.Processor(answers))
     return made
 

@@ -199,5 +199,5 @@ def run(role: str) -> None:
     found = settings.read(role)
     store = Store(found, settings.SHARING)
     store.prepare()
-    calls = Answers(Sharing(store), lambda error: SharingRegistryException(str(error)))
+    calls = Answers(Sharing(store), lambda text, _: SharingRegistryException(text))
     serve(role, found, SharingRegistryService.Processor(calls))

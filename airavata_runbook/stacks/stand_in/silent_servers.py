@@ -37,7 +37,7 @@ def run(role: str) -> None:
         hold_zookeeper(role, found)
         if not held.wait(WAIT):
             raise Refused(f"the broker did not answer at rabbitmq.broker.url within {WAIT} s")
-    processor = BaseAPI.Processor(Answers(Version(VERSION), lambda error: error))
+    processor = BaseAPI.Processor(Answers(Version(VERSION), lambda text, _: Refused(text)))
     if role in OLDER:
         answer_version(processor, OLDER[role], VERSION)
     serve(role, found, processor)

@@ -5,7 +5,7 @@ import ssl
 from functools import partial
 
 import settings
-from common import IDLE, Refused, Server, log
+from common import IDLE, NotServed, Refused, Server, log
 from thrift.protocol import TBinaryProtocol
 from thrift.Thrift import TMessageType
 from thrift.transport import TSocket, TTransport
@@ -14,7 +14,7 @@ from thrift.transport import TSocket, TTransport
 class Answers:
     """The calls of one Thrift service. calls: an object with a method for each call that the stand-in serves.
 
-    failure: makes the exception that the service declares, of a Refused; other exceptions would not reach the client.
+    failure: makes the exception that the service declares, of a text and the Refused; other exceptions do not reach the client.
     """
 
     def __init__(self, calls: object, failure) -> None:
@@ -26,10 +26,10 @@ class Answers:
         def answer(*arguments):
             try:
                 if call is None:
-                    raise Refused(f"{name} is not implemented")
+                    raise NotServed(f"{name} is not implemented")
                 return call(*arguments)
             except Refused as error:
-                raise self.failure(Refused(f"STAND-IN: {error}")) from None
+                raise self.failure(f"STAND-IN: {error}", error) from None
 
         return answer
 
