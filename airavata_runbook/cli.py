@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airavata_runbook.errors import RunbookError, SiteError, counted
@@ -72,8 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     move = command("move-storage", _move_storage, "move the databases to where the changed site file has them; asks first")
     check = command("check", _check, "run the preflight checks on a site; change nothing")
     command("runs", _runs, "list a site's runs, plans and resets that are kept on this machine")
+    manifests = command("manifests", _manifests, "write a site's manifests as files; connect to no host")
     kubeconfig = command("kubeconfig", _kubeconfig, "print the path of a kubeconfig that works from this machine")
-    for added in (run, plan, reset, remove, move, check):
+    for added in (run, plan, reset, remove, move, check, manifests):
         added.add_argument(
             "--set",
             action="append",
@@ -85,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     for added in (run, plan):
         added.add_argument("--from", metavar="CHAPTER", dest="start", help="the first chapter to execute, for example 03")
         added.add_argument("--to", metavar="CHAPTER", help="the last chapter to execute")
-        added.add_argument("--disruptive", action="store_true", help="let 06-verify delete a replica of the API server")
+        added.add_argument("--disruptive", action="store_true", help="let 06-verify delete a replica, and restart the database")
         added.add_argument("--only", metavar="CHAPTER", help="execute this chapter only")
         added.set_defaults(plan=added is plan)
     reset.add_argument("--data", action="store_true", help="also remove the registry's images, the databases and their secrets")
@@ -94,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     for added in (reset, remove, move):
         added.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     check.add_argument("--offline", action="store_true", help="check the site file only; connect to no host")
+    manifests.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder to write COMPONENT/FILE.yaml into")
     kubeconfig.add_argument("--stop", action="store_true", help="stop the SSH forward that an earlier call left open")
 
     schema = commands.add_parser("schema", help="print the JSON Schema of site files")
@@ -185,6 +188,21 @@ def _check(options: argparse.Namespace) -> int:
     notes = f", {counted(len(findings) - failed - ignored, 'note')}" if len(findings) > failed + ignored else ""
     print(f"site {site.name}: {failed} failed, {ignored} ignored{notes}, {where}")
     return 1 if failed else 0
+
+
+def _manifests(options: argparse.Namespace) -> None:
+    from airavata_runbook.chapters.site_stack import write_manifests
+    from airavata_runbook.stacks import images_of
+
+    stacks = write_manifests(_site(options), Path(options.output))
+    for stack in stacks:
+        for component in stack.components:
+            print(f"{options.output}/{component.name}/: {', '.join(file.name for file in component.files)}")
+        for one in stack.left_out:
+            print(f"{one.name}: left out: {one.reason}")
+    manifests = [one for stack in stacks for component in stack.components for one in component.objects]
+    if unknown := sorted({image for one in manifests for image in images_of(one) if "@" not in image}):
+        print(f"by tag, as this machine does not know their digests: {', '.join(unknown)}")
 
 
 def _runs(options: argparse.Namespace) -> None:

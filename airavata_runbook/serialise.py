@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 # Text that every reader of YAML takes for text. PyYAML's own rule is not enough: Go's packages (kubectl, the registry) read 1e3
@@ -41,6 +42,12 @@ def yaml_text(content: object, **options: Any) -> str:
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, **options)
 
 
+def manifest_text(content: object, width: int) -> str:
+    """A Kubernetes object as YAML for people, as `yaml_text`: text of several lines as it is, and short lists and mappings of
+    plain values on one line. width: of a line, where it can be broken."""
+    return yaml.dump(content, Dumper=_ManifestDumper, sort_keys=False, width=width, allow_unicode=True)
+
+
 def environment_value(value: object) -> str:
     """A value for an environment file, as systemd reads it (systemd.exec(5), EnvironmentFile=)."""
     text = str(value)
@@ -56,6 +63,16 @@ def quoted(value: object) -> str:
 def shell_value(value: object) -> str:
     """A value as one word of a shell script, or of what systemd splits like one."""
     return shlex.quote(str(value))
+
+
+def properties_value(value: object) -> str:
+    """A value for a file of Java properties: ASCII, for the format's encoding is not always the same (java.util.Properties)."""
+
+    def escaped(found: re.Match[str]) -> str:
+        return re.sub("....", r"\\u\g<0>", found[0].encode("utf-16-be", "surrogatepass").hex())
+
+    text = re.sub("[^ -~]", escaped, str(value).replace("\\", "\\\\"))
+    return re.sub("^ ", r"\\ ", text)  # blanks before a value do not belong to it
 
 
 def one_line(text: object) -> str:
@@ -74,7 +91,8 @@ def templates(folder: Path, value: Callable[[object], str]) -> Environment:
         finished = isinstance(result, Markup | StrictUndefined)  # the str of an undefined name raises UndefinedError
         return str(result) if finished else value(result)
 
-    environment = Environment(
+    # A stack that a site brings is data: its templates reach the values that they are given, and nothing of Python.
+    environment = ImmutableSandboxedEnvironment(
         loader=FileSystemLoader(folder),
         undefined=StrictUndefined,
         finalize=serialised,
@@ -100,3 +118,31 @@ class _Dumper(yaml.SafeDumper):
 
 for kind in (str, IPv4Address, IPv4Network):
     _Dumper.add_representer(kind, _Dumper.text)
+
+
+class _ManifestDumper(_Dumper):
+    """Items of a list are indented below their key, as in Kubernetes' documentation."""
+
+    LONGEST = 90  # characters of what is put on one line
+
+    def text(self, value: object) -> yaml.ScalarNode:
+        lines = str(value)
+        return self.represent_scalar("tag:yaml.org,2002:str", lines, style="|") if "\n" in lines else super().text(value)
+
+    def short(self, content: Any) -> bool:
+        values = [*content, *content.values()] if isinstance(content, dict) else content
+        simple = not any(isinstance(value, dict | list | tuple) or "\n" in str(value) for value in values)
+        return simple and len(str(content)) <= self.LONGEST
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        return super().represent_mapping(tag, mapping, flow_style=self.short(mapping))
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        return super().represent_sequence(tag, sequence, flow_style=self.short(sequence))
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+
+for kind in (str, IPv4Address, IPv4Network):
+    _ManifestDumper.add_representer(kind, _ManifestDumper.text)

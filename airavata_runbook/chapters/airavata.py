@@ -5,13 +5,16 @@ import hmac
 import json
 from collections.abc import Iterator, Mapping
 
-from airavata_runbook.chapters.registry import deploy, pull_secret
+from airavata_runbook.chapters.deployment import deploy
+from airavata_runbook.chapters.registry import pull_secret
+from airavata_runbook.chapters.site_inputs import site_input
 from airavata_runbook.chapters.site_stack import references, stack_of
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine.planned import planned_changes
 from airavata_runbook.engine.step import Rows, Target, check, master, step
 from airavata_runbook.errors import NotYet
 from airavata_runbook.hosts.vault import Vault
+from airavata_runbook.pki.types import Pair
 from airavata_runbook.resources import (
     Certificate,
     Folder,
@@ -26,7 +29,9 @@ from airavata_runbook.resources import (
 from airavata_runbook.resources.kube_object import secret_manifest
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
-from airavata_runbook.stacks import Stack, secrets_of
+from airavata_runbook.site.stack_file import Keystore
+from airavata_runbook.stacks import Stack, keystores, secrets_of
+from airavata_runbook.stacks.render import ONCE, SECRETS_STAMP
 from airavata_runbook.wellknown import PKI, SERVICES_CA
 
 SERVICES = f"{PKI}/services"
@@ -52,6 +57,9 @@ def secrets(target: Target) -> Iterator[Resource]:
     for kind, _, name in (reference.partition(":") for reference in references):
         if kind == "generated":
             yield Generated(name)
+    for one in (one for stores in stack.keystores.values() for one in stores.values()):
+        if one.secret_key:
+            yield Generated(one.secret_key, keystores.KEY_LENGTH)
     for name, subject in stack.certificates.items():
         yield Certificate(f"{SERVICES}/{name}", subject, SERVICES_CA)
 
@@ -61,7 +69,8 @@ def storage(target: Target) -> Iterator[Resource]:
     yield SameSite(target.site)
     yield StorageUsable(target.site)
     for path, user in stack_of(target.site).folders:
-        yield Folder(path, "0700", f"{user}:{user}")
+        # As the kubelet wants the root of a volume (fsGroup), so that it leaves the modes of the files to their server.
+        yield Folder(path, "2770", f"{user}:{user}")
 
 
 @step("Namespace with its Secrets", on=master)
@@ -96,7 +105,7 @@ def _deploy(target: Target, airavata: bool) -> Iterator[Resource]:
         pending = str(missing)
     chosen = [one for one in stack.components if one.airavata == airavata]
     yield from deploy(
-        target.session, stack.namespace, chosen, lambda manifest: KubeObject(_stamped(manifest, secrets, target.vault), pending)
+        target.session, stack, chosen, lambda manifest: KubeObject(_stamped(manifest, secrets, target.vault), pending)
     )
 
 
@@ -120,7 +129,29 @@ def _secret_data(target: Target, stack: Stack) -> dict[str, dict[str, bytes]]:
             raise NotYet(f"{SERVICES}/{name}.crt is issued")
         pair = vault.pair(f"{SERVICES}/{name}")
         found[name] = {"tls.crt": pair.cert, "tls.key": pair.key, "ca.crt": vault.authority(SERVICES_CA).cert}
-    return found
+    made = {
+        name: {key: one.text(lambda secret, key: found[secret][key].decode()).encode() for key, one in keys.items()}
+        for name, keys in stack.settings.items()
+    }
+    for name, stores in stack.keystores.items():
+        made[name] = made.get(name, {}) | {key: _keystore(one, vault, found) for key, one in stores.items()}
+    for name, fields in stack.inputs.items():
+        given = {key: site_input(target.site, field) for key, field in fields.items()}
+        made[name] = made.get(name, {}) | {key: content for key, content in given.items() if content}
+    return found | {name: found.get(name, {}) | keys for name, keys in made.items()}
+
+
+def _keystore(one: Keystore, vault: Vault, found: Mapping[str, Mapping[str, bytes]]) -> bytes:
+    """A keystore's bytes. found: Secret → key → value, with those of certificates."""
+
+    def pair(name: str) -> Pair:
+        return (
+            vault.authority(SERVICES_CA)
+            if name == "services"
+            else Pair(found[f"{name}-tls"]["tls.crt"], found[f"{name}-tls"]["tls.key"])
+        )
+
+    return keystores.content(one, vault.secret, lambda name, key: found[name][key].decode(), pair)
 
 
 def _stamped(manifest: dict, secrets: Mapping[str, Mapping[str, bytes]], vault: Vault) -> dict:
@@ -129,12 +160,12 @@ def _stamped(manifest: dict, secrets: Mapping[str, Mapping[str, bytes]], vault: 
     The digest is keyed (HMAC) with the key of the services' authority, so that no password can be guessed with it.
     """
     used = sorted(secrets_of(manifest) & set(secrets))
-    if not used:
+    if not used or manifest["kind"] == ONCE:
         return manifest
     content = json.dumps([[name, key, value.hex()] for name in used for key, value in sorted(secrets[name].items())])
     digest = hmac.new(vault.authority(SERVICES_CA).key, content.encode(), "sha256").hexdigest()[:16]
     stamped = copy.deepcopy(manifest)
-    stamped["spec"]["template"]["metadata"].setdefault("annotations", {})["airavata-runbook/secrets"] = digest
+    stamped["spec"]["template"]["metadata"].setdefault("annotations", {})[SECRETS_STAMP] = digest
     return stamped
 
 

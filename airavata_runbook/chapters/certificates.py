@@ -106,7 +106,8 @@ def stack_servers(session: Session) -> Iterator[Server]:
     """The servers of the stack that have a certificate: every replica."""
     stack, master = stack_of(session.site), session.master
     authority = session.vault.authority(SERVICES_CA).cert
-    for manifest in (one for component in stack.components for one in component.objects if pod_of(one)):
+    workloads = (one for component in stack.components for one in component.objects if pod_of(one))
+    for manifest in (one for one in workloads if one["kind"] != "Job"):  # a Job serves nothing
         for secret in sorted(secrets_of(manifest) & set(stack.certificates)):
             name, selector = manifest["metadata"]["name"], manifest["spec"]["selector"]["matchLabels"]
             restart = f"kubectl -n {stack.namespace} rollout restart {manifest['kind'].lower()} {name}"

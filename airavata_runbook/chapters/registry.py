@@ -2,14 +2,13 @@
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from functools import cache, partial
 
 from airavata_runbook import stacks
+from airavata_runbook.chapters.deployment import deploy
 from airavata_runbook.chapters.site_stack import recorded, references, site_images
 from airavata_runbook.checks.references import registry_certificate, trusted_certificates
-from airavata_runbook.cluster import readiness
 from airavata_runbook.cluster.host_causes import service_causes
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.configs import node
@@ -17,7 +16,6 @@ from airavata_runbook.configs import registry as configs
 from airavata_runbook.engine.step import Rows, Target, check, master, registry_node, step
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.images.http import Connection, RegistryError
-from airavata_runbook.images.reference import Reference
 from airavata_runbook.images.registry import Registry
 from airavata_runbook.mirror import images as mirror
 from airavata_runbook.pki.chain import check_chain
@@ -37,7 +35,6 @@ from airavata_runbook.resources import (
     Service,
 )
 from airavata_runbook.resources.kube_object import secret_manifest
-from airavata_runbook.stacks import images_of
 from airavata_runbook.wellknown import IMAGES, PULL_PASSWORD, PULL_SERVICE, PULL_USER, SERVICES_CA
 
 CERTS = "/etc/containerd/certs.d"
@@ -120,20 +117,20 @@ def images(target: Target) -> Iterator[Resource]:
     pulls = cache(lambda: registry_client(session, pull_password(session), PULL_USER, session.site.registry_pull_port))
     registry = cache(lambda: registry_client(session, site_password(session)))
     found, known = site_images(session.site), recorded(session)
-    own = [name for name, image in found.items() if not image.source]
+    made = {name: one for name, one in found.items() if one.mirrored}
     digests: dict[str, str] = {}
 
     def absent(planning: bool) -> list[str]:
-        """The mirror's images that the registry lacks; for a plan, without an answer from it, all of them."""
+        """What the mirror has to build for images that the registry lacks; for a plan without an answer from it, for all."""
         try:
-            names = {name: found[name] for name in own}
-            return [name for name, one in names.items() if not pulls().manifest_digest(name, known.get(one.name, one.tag))]
+            lacking = [one for name, one in made.items() if not pulls().manifest_digest(name, known.get(one.name, one.tag))]
         except (NotYet, RegistryError) as error:
-            if planning and (isinstance(error, NotYet) or error.retryable):
-                return own
-            raise
+            if not planning or not (isinstance(error, NotYet) or error.retryable):
+                raise
+            lacking = list(made.values())
+        return sorted({one.mirrored for one in lacking})
 
-    if mirror.pending(own):
+    if mirror.pending({one.mirrored for one in made.values()}):
         yield Build("images", lambda planning: mirror.pending(absent(planning)), lambda: mirror.build(absent(planning=False)))
     for image in found.values():
         recorded_digest = known.get(image.name, "")
@@ -151,7 +148,7 @@ def images(target: Target) -> Iterator[Resource]:
 def system_pods(target: Target) -> Iterator[Resource]:
     stack = stacks.load(target.site, references(target.session), "system")
     yield pull_secret(target.session, stack.namespace)
-    yield from deploy(target.session, stack.namespace, stack.components)
+    yield from deploy(target.session, stack, stack.components)
 
 
 @check("Registry certificate and authentication")
@@ -234,31 +231,6 @@ def pull_secret(session: Session, namespace: str) -> Resource:
 def _pull_login(session: Session) -> str:
     """User and password of the identity that can only pull, encoded for HTTP basic authentication."""
     return base64.b64encode(f"{PULL_USER}:{pull_password(session)}".encode()).decode()
-
-
-def deploy(
-    session: Session,
-    namespace: str,
-    components: Sequence[stacks.Component],
-    resource: Callable[[dict], KubeObject] = KubeObject,
-) -> Iterator[Resource]:
-    """The objects of all components; then waits for their workloads, which start at once. resource: of a manifest."""
-    for component in components:
-        yield from (_awaiting_digests(resource(manifest)) for manifest in component.objects)
-    for kind, name in (workload for component in components for workload in component.waits_for):
-        yield Condition(
-            f"{kind} {name}",
-            deadline=180,
-            check=partial(readiness.workload_missing, session, kind, namespace, name),
-            causes=partial(readiness.workload_causes, session, kind, namespace, name),
-            remedy=f"kubectl -n {namespace} describe {kind.lower()} {name}",
-        )
-
-
-def _awaiting_digests(one: KubeObject) -> KubeObject:
-    """The object; where it names an image without a digest, one that is known after that image is in the registry."""
-    missing = [image for image in images_of(one.manifest) if "@" not in image]
-    return replace(one, unknown=f"the image {Reference.parse(missing[0]).repository} is in the registry") if missing else one
 
 
 def _certificate(target: Target) -> Iterator[Resource]:

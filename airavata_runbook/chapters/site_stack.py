@@ -1,8 +1,10 @@
-"""The images of a site: where each comes from, its name in the private registry, and its digest (POC row 12)."""
+"""The images of a site: where each comes from, its name in the private registry, and its digest (POC row 12); its manifests."""
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from airavata_runbook import stacks
 from airavata_runbook.cluster.session import Session, session_of
@@ -10,11 +12,14 @@ from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.images import source as images
 from airavata_runbook.images.layout import Layout, open_archive
 from airavata_runbook.images.manifest import DIGEST
+from airavata_runbook.kernel_env import REPORT_FILE
 from airavata_runbook.mirror import images as mirror
+from airavata_runbook.mirror import jar
+from airavata_runbook.resources import KubeObject
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import ImageSource
 from airavata_runbook.site.stack_file import SYSTEM
-from airavata_runbook.stacks import Stack
+from airavata_runbook.stacks import Stack, manifests
 from airavata_runbook.wellknown import IMAGES
 
 
@@ -36,29 +41,38 @@ class SiteImage:
     def reference(self) -> str:
         return f"{self.site.registry_address}/{self.name}"
 
+    @property
+    def mirrored(self) -> str:
+        """The mirror's image that it is, or that it is packed on; "" for neither."""
+        return self.repository if not self.source else jar.BASE if self.source.jar else ""
+
     def layout(self) -> Layout:
         """The image, fetched to this machine or built when it is not here. Raises BadImage, RegistryError, CannotBuild."""
         if not self.source:
             return open_archive(mirror.build([self.repository])[self.repository])
         auth = session_of(self.site).vault.secret(self.source.auth) if self.source.auth else None
-        return images.resolve(self.source, auth)
+        return jar.pack(self.source, auth) if self.source.jar else images.resolve(self.source, auth)
 
     def pending(self) -> dict[str, int]:
         """What `layout` would build for it, each with the seconds that it takes; pulling one counts as nothing."""
-        return mirror.pending([self.repository]) if not self.source else {f"image {self.repository}": 0}
+        if self.source:
+            return jar.pending(self.repository) if self.source.jar else {f"image {self.repository}": 0}
+        return mirror.pending([self.repository])
 
     def here(self) -> str:
         """The digest of the image on this machine; "" where it has yet to be built or pulled."""
         if not self.source:
             return mirror.built(self.repository) or ""
-        layout = images.on_this_machine(self.source)
+        layout = jar.built(self.source) if self.source.jar else images.on_this_machine(self.source)
         return layout.digest if layout else ""
 
 
 def site_image(site: Site, name: str) -> SiteImage:
     """The site's own image where it names one, else the mirror's. It is neither fetched nor built; its tag is known before."""
-    source = site.airavata.images.get(name)
-    return SiteImage(site, name, images.tag(source) if source else mirror.tag(name), source)
+    source = site.airavata.sources.get(name)
+    if not source:
+        return SiteImage(site, name, mirror.tag(name), None)
+    return SiteImage(site, name, jar.tag(source) if source.jar else images.tag(source), source)
 
 
 def site_images(site: Site) -> dict[str, SiteImage]:
@@ -110,3 +124,29 @@ def stack_of(site: Site, references: Mapping[str, str] | None = None) -> Stack:
     if references is None:
         references = {name: image.reference for name, image in site_images(site).items()}
     return stacks.load(site, references)
+
+
+def record_manifests(stack: Stack, component: stacks.Component, files: Mapping[str, Sequence[KubeObject]]) -> None:
+    """Write a component's manifests into manifests/ of the run's folder; outside of a run, nowhere."""
+    if report := os.environ.get(REPORT_FILE):
+        unstamped = any(one.pending for objects in files.values() for one in objects)
+        made = {name: [one.manifest for one in objects] for name, objects in files.items()}
+        manifests.write(Path(report).parent / "manifests", stack, component, made, unstamped)
+
+
+def write_manifests(site: Site, folder: Path) -> list[Stack]:
+    """Write the manifests of the site's stacks, as this machine alone knows them, and remove those of other components.
+
+    No host is asked: where this machine has not built or pulled an image, its tag stands for its digest. Raises StackError,
+    BadImage for an archive that cannot be read, and SiteError where nothing can be written.
+    """
+    images = site_images(site)
+    digests = {name: image.here() for name, image in images.items()}
+    known = {name: image.reference + f"@{digests[name]}" * bool(digests[name]) for name, image in images.items()}
+    written = [stacks.load(site, known, name) for name in ("system", None)]
+    for stack in written:
+        for component in stack.components:
+            made = {file.name: file.objects for file in component.files}
+            manifests.write(folder, stack, component, made, unstamped=True)
+    manifests.remove_others(folder, [component.name for stack in written for component in stack.components])
+    return written

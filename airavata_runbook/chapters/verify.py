@@ -1,46 +1,27 @@
 """Chapter 06: the running site, verified from outside and from inside its pods; no step's word is relied on (row 16)."""
 
-from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPException
-
-from airavata.model.workspace.ttypes import Gateway, GatewayApprovalStatus
-from thrift.Thrift import TException
-from thrift.transport.TTransport import TTransportException
-
 from airavata_runbook.chapters import etcd_flannel, registry
+from airavata_runbook.chapters.availability import (
+    DATABASE,
+    REQUESTS,
+    calls_by_replica,
+    calls_while_replaced,
+    data_after_a_restart,
+)
 from airavata_runbook.chapters.certificates import expiry, served
 from airavata_runbook.chapters.health import hosts_health, restarting_pods, undecided
-from airavata_runbook.chapters.probes import (
-    SYSTEM,
-    answering_node,
-    api_client,
-    api_pods,
-    api_token,
-    await_replacement,
-    call_api,
-    calling_api,
-    calls_served,
-    cluster_ip,
-    fetch_page,
-    netcheck_pods,
-    probe_from_pod,
-    ready_pods,
-    skipped_rows,
-    stand_in_note,
-)
+from airavata_runbook.chapters.pod_network import answers_between_pods, names_and_services
+from airavata_runbook.chapters.portal_page import page_in_browser, portal_pages
+from airavata_runbook.chapters.probes import SYSTEM, ready_pods, skipped_rows
 from airavata_runbook.chapters.running_images import running_images
 from airavata_runbook.chapters.site_stack import stack_of
-from airavata_runbook.cluster.airavata_api import token
+from airavata_runbook.chapters.verifiers import server_calls
 from airavata_runbook.cluster.readiness import node_missing, workload_trouble
 from airavata_runbook.cluster.session import Session
+from airavata_runbook.engine.report import Picture
 from airavata_runbook.engine.step import Rows, check, everywhere
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.wellknown import SERVICES_CA
-
-REQUESTS = 100
-SHARE = 20  # of 100: what each of two replicas must at least have served; chance alone gives less in 1 of 10^9 runs
-MIN_CALLS = 50  # while a replica is replaced: fewer would prove nothing
-TEST_GATEWAY = "runbook-verify"
+from airavata_runbook.local.browser import INSTALL, find_browser
 
 
 @check("Nodes")
@@ -106,15 +87,7 @@ def leases(session: Session) -> Rows:
 @check("Pod to pod between all hosts")
 def pod_to_pod(session: Session) -> Rows:
     """Rows of source host, destination host and result."""
-    checkers = netcheck_pods(session)
-    rows, problems = [], []
-    for name, (pod, _) in checkers.items():
-        results = probe_from_pod(session, pod, [f"http://{address}:8080/" for _, address in checkers.values()])
-        for other, result in zip(checkers, results, strict=True):
-            answered_by = answering_node(result)
-            if answered_by != str(session.site.node(other).address):
-                problems.append(f"from {name} to {other}: {answered_by}")
-            rows.append([name, other, f"answer from the pod on {other}"])
+    rows, problems = answers_between_pods(session)
     _fail_on("pods cannot reach each other", problems)
     return [["from a pod on", "to a pod on", "result"], *rows]
 
@@ -122,27 +95,7 @@ def pod_to_pod(session: Session) -> Rows:
 @check("DNS names and service addresses, from a pod on every host")
 def services(session: Session) -> Rows:
     """Rows of host and result."""
-    domain, namespace = session.site.network.domain, session.site.airavata.namespace
-    database = cluster_ip(session, namespace, "mariadb")
-    # Name → the address that it resolves to.
-    names = {
-        f"kubernetes.default.svc.{domain}": str(session.site.network.api_address),
-        f"mariadb.{namespace}.svc.{domain}": database,
-    }
-    urls = {
-        f"http://netcheck.{SYSTEM}.svc.{domain}:8080/": "HTTP 200 from the service by name",
-        f"http://{cluster_ip(session, SYSTEM, 'netcheck')}:8080/": "HTTP 200 from the service by address",
-    }
-    rows, problems = [], []
-    for host, (pod, _) in netcheck_pods(session).items():
-        targets = [*names, *urls]
-        for target, result in zip(targets, probe_from_pod(session, pod, targets), strict=True):
-            answer = result["answer"] if result["ok"] else {}
-            if not (answer.get("addresses") == [names[target]] if target in names else answer.get("status") == 200):
-                problems.append(f"from {host}: {target}: {answer or result.get('error')}")
-            # The address that a cluster chose for a service is not shown: it is another one in every cluster.
-            shown = "its service address" if names.get(target) == database else names.get(target)
-            rows.append([host, f"{target} resolves to {shown}" if target in names else urls[target]])
+    rows, problems = names_and_services(session)
     _fail_on("DNS names or services do not answer in pods", problems)
     return [["from a pod on", "result"], *rows]
 
@@ -174,58 +127,27 @@ def portal(session: Session) -> Rows:
     """Rows of host, node port and page."""
     if skipped := skipped_rows(session, "portal"):
         return skipped
-    rows, problems, note = [], [], stand_in_note(session, "portal")
-    site, authority = session.site, session.vault.authority(SERVICES_CA).cert
-    for node in everywhere(site):
-        port = session.hosts[node.name].forward(site.airavata.portal_node_port, str(node.address))
-        try:
-            status, page = fetch_page(port, str(node.address), authority)
-            right = status == 200 and site.airavata.gateway in page and note in page
-            problems += [] if right else [f"{node.name}: HTTP {status}: {page[:200]}"]
-        except (OSError, HTTPException) as error:
-            problems.append(f"{node.name}: no page received: {error}")
-        rows.append([node.name, str(site.airavata.portal_node_port), f"HTTP 200, names gateway {site.airavata.gateway}", note])
+    rows, problems = portal_pages(session)
     _fail_on("unexpected response of the portal", problems)
     return [["host", "node port", "response", "note"], *rows]
 
 
-@check("Create, read and delete a gateway with the Airavata SDK")
-def gateway(session: Session) -> Rows:
-    """Rows of call and response."""
-    if skipped := skipped_rows(session, "api-server", stand_in_only=True):
+@check("Portal in a browser")
+def browser(session: Session) -> Rows | tuple[Rows, Picture]:
+    """Rows of address and page, and a screenshot: by the Chromium of this machine, where it has one."""
+    if skipped := skipped_rows(session, "portal"):
         return skipped
-    access = token(api_token(session), TEST_GATEWAY)
-    wanted = Gateway(
-        gatewayId=TEST_GATEWAY, gatewayName="Made by 06-verify", gatewayApprovalStatus=GatewayApprovalStatus.APPROVED
-    )
-    with api_client(session) as api:
-        try:
-            if api.isGatewayExist(access, TEST_GATEWAY):  # left by a run that was interrupted here
-                api.deleteGateway(access, TEST_GATEWAY)
-            rows = [
-                ["getAPIVersion", api.getAPIVersion()],
-                ["addGateway", api.addGateway(access, wanted)],
-                ["getGateway", api.getGateway(access, TEST_GATEWAY).gatewayName],
-                ["deleteGateway", str(api.deleteGateway(access, TEST_GATEWAY))],
-                ["isGatewayExist", str(api.isGatewayExist(access, TEST_GATEWAY))],
-            ]
-        except TTransportException:
-            raise  # not a refusal: the connection was lost, which api_client explains
-        except TException as error:
-            raise StepFailed("the Airavata API refused a call", found=str(error)) from None
-        try:
-            api.getAllGateways(token("not-the-token"))
-            raise StepFailed("the Airavata API accepted a wrong token")
-        except TTransportException:
-            raise
-        except TException as error:
-            rows.append(["getAllGateways with a wrong token", type(error).__name__])
-    expected = (TEST_GATEWAY, wanted.gatewayName, "True", "False", "AuthorizationException")
-    _fail_on(
-        "unexpected responses of the Airavata API",
-        [f"{call}: {answer}" for (call, answer), right in zip(rows[1:], expected, strict=True) if answer != right],
-    )
-    return [["call", f"response of the {stand_in_note(session, 'api-server')}"], *rows]
+    if not (program := find_browser()):
+        return [["not verified", "reason"], ["portal in a browser", f"this machine has no Chromium: {INSTALL}, then run again"]]
+    return page_in_browser(session, program)
+
+
+@check("Calls to Airavata's servers")
+def servers(session: Session) -> Rows:
+    """Rows of component, call, response and note; what is created is deleted again."""
+    rows, problems = server_calls(session)
+    _fail_on("unexpected responses of Airavata's servers", problems)
+    return [["component", "call", "response", "note"], *rows]
 
 
 @check("Load balancing over the API server's replicas")
@@ -233,46 +155,36 @@ def spread(session: Session) -> Rows:
     """Rows of replica and its share; the calls are counted in the replicas' own logs."""
     if skipped := skipped_rows(session, "api-server", stand_in_only=True):
         return skipped
-    before = calls_served(session)
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: call_api(session), range(REQUESTS)))
-    after = calls_served(session)
-    counts = sorted(after[pod] - before.get(pod, 0) for pod in after)
-    least = SHARE * 2 // max(len(counts), 2)
-    _fail_on(
-        "calls are not spread over the replicas",
-        [f"{', '.join(map(str, counts))} of {REQUESTS} calls"] if sum(counts) < REQUESTS or min(counts) < least else [],
-    )
-    return [
-        ["replica", f"of {REQUESTS} calls"],
-        *([f"replica {number}", f"served at least {least}"] for number in range(1, len(counts) + 1)),
-    ]
+    rows, problems = calls_by_replica(session)
+    _fail_on("calls are not spread over the replicas", problems)
+    return [["replica", f"of {REQUESTS} calls"], *rows]
 
 
 @check("Availability while a replica is deleted")
 def replica_killed(session: Session) -> Rows:
     """Rows of event and result. One pod of the API server is deleted while two threads call the API."""
-    if skipped := skipped_rows(session, "api-server"):
+    if skipped := skipped_rows(session, "api-server") or _not_asked_for(session, "api-server"):
         return skipped
-    if not session.site.verify.disruptive:
-        return [["not verified", "reason"], ["api-server", "it deletes a pod: set verify.disruptive, or run with --disruptive"]]
-    pod = min(api_pods(session))
-    with calling_api(session) as calls:
-        session.kube().core.delete_namespaced_pod(pod, session.site.airavata.namespace)
-        missing = await_replacement(session, pod)
-    _fail_on("the API server is not ready with all its replicas again", [missing] if missing else [])
-    errors = [error for error in calls if error]
-    _fail_on(
-        "calls failed while a replica was deleted",
-        [f"{len(errors)} of {len(calls)}: {'; '.join(sorted(set(errors)))}"] if errors else [],
-    )
-    _fail_on("too few calls for a result", [f"{len(calls)} calls"] if len(calls) < MIN_CALLS else [])
-    return [
-        ["event", "result"],
-        ["one pod of the API server deleted", "replaced, all replicas ready"],
-        ["calls meanwhile", f"at least {MIN_CALLS}"],
-        ["failed calls", "none"],
-    ]
+    rows, problems = calls_while_replaced(session)
+    _fail_on("the API server is not available while a replica is deleted", problems)
+    return [["event", "result"], *rows]
+
+
+@check("Data after a restart of the database")
+def database_restarted(session: Session) -> Rows:
+    """Rows of event and result. The database's pod is deleted; calls may fail until it is back."""
+    if skipped := skipped_rows(session, DATABASE) or _not_asked_for(session, DATABASE):
+        return skipped
+    rows, problems = data_after_a_restart(session)
+    _fail_on("Airavata's servers do not answer after a restart of their database", problems)
+    return [["event", "result"], *rows]
+
+
+def _not_asked_for(session: Session, component: str) -> Rows:
+    """Rows that say why a check that disturbs the site is not made; [] where the site asks for it."""
+    if session.site.verify.disruptive:
+        return []
+    return [["not verified", "reason"], [component, "it deletes a pod: set verify.disruptive, or run with --disruptive"]]
 
 
 def _fail_on(message: str, problems: list[str]) -> None:
@@ -293,7 +205,9 @@ STEPS = [
     certificates,
     served_certificates,
     portal,
-    gateway,
+    browser,
+    servers,
     spread,
     replica_killed,
+    database_restarted,
 ]

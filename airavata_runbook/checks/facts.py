@@ -247,7 +247,7 @@ def forwards(site: Site, node: Node) -> list[tuple[str, int]]:
         return [(LOOPBACK, API_PORT)]
     if node == site.registry_node:
         return [(LOOPBACK, site.registry.port)]
-    served = site.airavata.stand_in or "portal" in site.airavata.images  # its page is requested from every host
+    served = site.airavata.stand_in or "portal" in site.airavata.sources  # its page is requested from every host
     return [(str(node.address), site.airavata.portal_node_port)] if served else []
 
 

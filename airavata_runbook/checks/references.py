@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from airavata_runbook.checks.realm import realm_problems
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.errors import RunbookError, SiteError
 from airavata_runbook.hosts import vault
@@ -16,6 +17,7 @@ from airavata_runbook.images import source as images
 from airavata_runbook.images.reference import Reference
 from airavata_runbook.local import paths
 from airavata_runbook.local.files import read_regular
+from airavata_runbook.mirror import jar
 from airavata_runbook.pki import formats, pem
 from airavata_runbook.pki.chain import bundle, check_chain
 from airavata_runbook.pki.htpasswd import htpasswd_entry
@@ -60,10 +62,31 @@ def check_references(site: Site, registries: bool = False) -> Iterator[CheckedRe
             yield _secret(site, field, reference)
     if site.registry.certificate:
         yield from _certificate(site, site.registry.certificate)
-    own = site.airavata.images
+    yield from _unified(site)
+    own = site.airavata.sources
     with ThreadPoolExecutor(PARALLEL) as pool:
         for checked in pool.map(lambda name, source: _image(site, name, source, registries), own, own.values()):
             yield from checked
+
+
+def _unified(site: Site) -> Iterator[CheckedReference]:
+    """The files of the stack unified: the realm, which is looked into, and SQL."""
+    own = site.airavata.unified
+    if own.realm:
+        yield _checked("airavata.unified.realm", own.realm, "can be imported", _check_realm, own.realm, site.airavata.gateway)
+    for name in ("schema_sql", "seed_sql"):
+        if path := getattr(own, name):
+            yield _checked(f"airavata.unified.{name}", path, "found", read_file, path, f"airavata.unified.{name}")
+
+
+def _check_realm(path: str, gateway: str) -> None:
+    check_realm(read_file(path, "airavata.unified.realm"), gateway, path)
+
+
+def check_realm(content: bytes, gateway: str, path: str) -> None:
+    """Raises SiteError with all that is wrong with a realm file."""
+    if problems := realm_problems(content, gateway):
+        raise SiteError("Keycloak cannot import the realm, or Airavata not use it", where=path, found="; ".join(problems))
 
 
 def registry_certificate(site: Site, own: Certificate) -> tuple[bytes, bytes]:
@@ -167,25 +190,30 @@ def _certificate(site: Site, own: Certificate) -> Iterator[CheckedReference]:
 
 
 def _image(site: Site, name: str, source: ImageSource, registries: bool) -> list[CheckedReference]:
-    field, auth = f"airavata.images.{name}", []
+    field, auth = site.airavata.source_field(name), []
     if source.auth:
         auth = [_secret(site, f"{field}.auth", source.auth)]
         # A password that is prompted for is needed only once, at the pull; a missing one is a problem of its own.
         registries = registries and _kind(source.auth) != "prompt" and not auth[0].problem
-    target = source.archive or source.build or source.pull or ""
-    state = "pulled by its digest" if source.pull else "found"
-    return [*auth, _checked(field, target, state, _check_image, site, source, registries)]
+    remote = source.pull or (source.jar and "://" in source.jar)
+    state = ("pulled by its digest" if source.pull else "fetched by its sha256") if remote else "found"
+    return [*auth, _checked(field, source.place, state, _check_image, site, source, registries)]
 
 
 def _check_image(site: Site, source: ImageSource, registries: bool) -> None:
     if source.archive:
         images.resolve(source)  # an archive is only opened, and compared with its digest
-    elif source.build:
+        return
+    if source.build:
         images.check_build(paths.resolve_path(source.build))
-    else:
-        Reference.parse(source.pull or "")
-        if registries:
-            images.check_pull(source, session_of(site).vault.secret(source.auth) if source.auth else None)
+        return
+    auth = session_of(site).vault.secret(source.auth) if source.auth and registries else None
+    if source.jar:
+        jar.check(source, auth, registries)
+        return
+    Reference.parse(source.pull or "")
+    if registries:
+        images.check_pull(source, auth)
 
 
 def _secret(site: Site, field: str, reference: str, validate: Callable[[str], object] = lambda value: None) -> CheckedReference:

@@ -5,6 +5,7 @@ A function that takes a fact which could not be parsed ends there, and that is i
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 
 from airavata_runbook import stacks
@@ -42,6 +43,7 @@ from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.node_settings import derive_node_settings
 from airavata_runbook.hosts.snapshot import HostSnapshot
 from airavata_runbook.mirror.catalogue import PACKAGE, check_versions, of_host
+from airavata_runbook.mirror.recipes import BY_NAME
 from airavata_runbook.site import Site, storage
 from airavata_runbook.site.fields import without_login
 from airavata_runbook.site.life import another_master, departures, kept_folders
@@ -124,7 +126,8 @@ def _ports(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     wanted = {("tcp", port): program for port, program in programs.items()}
     # The kernel listens on flannel's. On a NodePort nothing does: it is a rule of the packet filter.
     wanted |= {("udp", FLANNEL_PORT): ""}
-    wanted |= {("tcp", port): "kube-proxy" for port in (site.airavata.portal_node_port, site.airavata.api_node_port)}
+    with suppress(StackError):  # a finding of its own
+        wanted |= dict.fromkeys(stacks.node_ports(_loaded(site)), "kube-proxy")
     for (protocol, port), program in wanted.items():
         names = host[Listening].get((protocol, port), frozenset())
         for other in others_on(site, host, (protocol, port), program, names):
@@ -246,10 +249,21 @@ def _sources(site: Site, query: bool) -> Iterator[Problem]:
 
 def _stack(site: Site, query: bool) -> Iterator[Problem]:
     try:
-        stacks.load(site, {name: f"{site.registry_address}/{name}:any" for name in (*SYSTEM, *stacks.image_names(site))})
+        for name in sorted(stacks.image_names(site) - site.airavata.images.keys() - BY_NAME.keys()):
+            yield Problem(
+                f"stack.yaml: image {name}: neither the site names it nor the runbook builds it",
+                f"airavata.images.{name}, or one of {', '.join(sorted(BY_NAME))}",
+                "correct the stack, or name the image in the site file",
+            )
+        _loaded(site)
     except StackError as error:
-        for problem in error.problems or (error.summary,):
+        for problem in error.problems or (f"{error.summary} ({error.where})",):
             yield Problem(problem, "a consistent stack that fits the site", "correct the site file or the stack")
+
+
+def _loaded(site: Site) -> stacks.Stack:
+    """The site's stack, of images that have no digests yet. Raises StackError."""
+    return stacks.load(site, {name: f"{site.registry_address}/{name}:any" for name in (*SYSTEM, *stacks.image_names(site))})
 
 
 def _maintenance(site: Site, query: bool) -> Iterator[Problem]:
@@ -304,5 +318,5 @@ CHECKS: tuple[Check, ...] = (
         "known-hosts", "the lines of the known_hosts files can be parsed (others are reported, and skipped)", check_known_hosts
     ),
     SiteCheck("registry-maintenance", "is over: no image can be deleted (reported)", _maintenance),
-    SiteCheck("stack", "its components, images and secrets are consistent", _stack),
+    SiteCheck("stack", "its manifests, images and secrets are consistent, and safe", _stack),
 )

@@ -1,4 +1,4 @@
-"""The Thrift client of the official Airavata SDK, with a transport that trusts the site's certificate authority.
+"""The Thrift clients of the official Airavata SDK, with a transport that trusts the site's certificate authority.
 
 The SDK (airavata-python-sdk 2.2.7) verifies TLS against public authorities only; its client class lets a subclass create the
 transport, which is the only difference.
@@ -6,7 +6,8 @@ transport, which is the only difference.
 
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from airavata.api import Airavata
 from airavata.model.security.ttypes import AuthzToken
@@ -18,13 +19,18 @@ from airavata_runbook.errors import StepFailed
 
 
 class SiteClient(ThriftClient):
-    """The SDK's client for host:port, whose certificate must be for `name` and from the authority in the file `ca`."""
+    """The SDK's client `client` for host:port, whose certificate must be for `name` and from the authority in the file `ca`.
 
-    def __init__(self, host: str, port: int, ca: str, name: str):
+    ca: None for a server without TLS. of: the name of one of several services on that port.
+    """
+
+    def __init__(self, client: Any, host: str, port: int, ca: str | None, name: str, of: str = ""):
         self._ca, self._name = ca, name
-        super().__init__(Airavata.Client, host, port, secure=True, max_retries=1, retry_delay=0.0)
+        super().__init__(client, host, port, ca is not None, of or None, max_retries=1, retry_delay=0.0)
 
     def _create_transport(self) -> TTransport.TTransportBase:
+        if self._ca is None:
+            return super()._create_transport()
         return TTransport.TBufferedTransport(
             TSSLSocket.TSSLSocket(
                 self.host,
@@ -37,35 +43,46 @@ class SiteClient(ThriftClient):
         )
 
 
-@contextmanager
-def connected(host: str, port: int, ca: bytes, name: str = "") -> Iterator[Airavata.Client]:
+def connected(host: str, port: int, ca: bytes, name: str = "") -> AbstractContextManager[Airavata.Client]:
     """The API's client (all calls of airavata.api.Airavata). ca: PEM. name: in its certificate, where that is not `host`.
 
-    Raises StepFailed when the connection cannot be made, or is lost in the block.
+    Raises as `connected_to`.
     """
-    file = MemoryFile(ca)  # the SDK reads files only
+    return connected_to("api-server", Airavata.Client, port, ca, host=host, name=name or host)
+
+
+@contextmanager
+def connected_to(
+    component: str, client: Any, port: int, ca: bytes | None, of: str = "", host: str = "127.0.0.1", name: str = ""
+) -> Iterator[Any]:
+    """A client of the SDK for a component's server. client, of: as of SiteClient. ca: PEM; None for a server without TLS.
+
+    name: in its certificate, where that is not the component's. Raises StepFailed when the connection cannot be made, or is lost
+    in the block.
+    """
+    file = MemoryFile(ca) if ca else None  # the SDK reads files only
     try:
-        client = SiteClient(host, port, file.path, name or host)
+        made = SiteClient(client, host, port, file.path if file else None, name or component, of)
     except Exception as error:  # the SDK raises plain Exception for every cause
         raise StepFailed(
-            "the Airavata API does not answer the SDK",
+            f"{component} does not answer the SDK",
             where=f"{host}:{port}",
             found=str(error),
-            remedy="run again if the SSH connection was lost; else check the logs of api-server's pods",
+            remedy=f"run again if the SSH connection was lost; else check the logs of {component}'s pods",
             retryable=True,
         ) from None
     try:
-        yield client.client
+        yield made.client
     except (OSError, TTransport.TTransportException) as error:
         raise StepFailed(
-            "the connection to the Airavata API was lost",
+            f"the connection to {component} was lost",
             where=f"{host}:{port}",
             found=str(error),
-            remedy="check the pods of api-server, then run again",
+            remedy=f"check the pods of {component}, then run again",
             retryable=True,
         ) from None
     finally:
-        client.close()
+        made.close()
 
 
 def token(value: str, gateway: str = "") -> AuthzToken:

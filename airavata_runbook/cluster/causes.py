@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from airavata_runbook.errors import RunbookError
 
 SETTLED = 5.0  # seconds that a cause must be seen before its next try, which comes after the deadline, ends the wait
-LINES = 30  # of the details of one cause; the rest is counted
+NOTICED = 8.0  # seconds that a cause must be seen before it is noticed, while the wait goes on
+LINES = 45  # of the details of one cause; the rest is counted
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Rule:
 
     needed: what has to become true. why: of the numbers. seconds: it was seen for so long, without a break if it has no tries.
     tries: it failed so often in all, `new` times of them while it was seen by this wait. Where both are set, both must hold.
+    noticed: it was seen for so many seconds: somebody should know of it now, although the wait goes on; None: never.
     """
 
     needed: str
@@ -27,6 +29,7 @@ class Rule:
     seconds: float | None = None
     tries: int = 0
     new: int = 1
+    noticed: float | None = NOTICED
 
 
 RULES = {
@@ -36,35 +39,37 @@ RULES = {
     "unit exits": Rule(
         "a service that stays up", "it is started again after 1 s; its first exits may precede etcd or a network", tries=3, new=3
     ),
-    "unit logs errors": Rule("a service without errors", "daemons log errors while they reconnect to each other, and go on"),
+    "unit logs errors": Rule(
+        "a service without errors", "daemons log errors while they reconnect to each other, and go on", noticed=None
+    ),
     # Nodes.
     "node not registered": Rule("a kubelet that registers", "4 s were measured; it tries again every 7 s at most", seconds=25),
     "node not ready": Rule(
         "a node that is Ready", "the first pod network takes seconds, the kubelet reports every 10 s", seconds=30
     ),
     # Pods.
-    "pods not created": Rule("pods that the API server accepts", "its controller's cache may be seconds old", seconds=15),
+    "pods not created": Rule("pods that the API server accepts", "its controller's cache may be seconds old", seconds=10),
     "pod not scheduled": Rule("a node that accepts the pod", "a node may be Ready in a moment, an old pod end", seconds=30),
     "pod without network": Rule("a pod network", "first pods race for the bridge; flannel may be restarting", seconds=30),
     "volume not mounted": Rule("the volumes of the pod", "the kubelet's cache of Secrets may be seconds old", seconds=20),
-    "container refused": Rule("a container that can be created", "its Secret may have been made a moment ago", seconds=15),
+    "container refused": Rule("a container that can be created", "its Secret may have been made a moment ago", seconds=10),
     "image not pulled": Rule(
         "an image that the node can pull",
-        "the registry may be restarting; the kubelet tries again after 10, 20, 40 s",
-        seconds=30,
+        "a restart of the registry takes 2 s; the kubelet tries again after 10, 20, 40 s",
+        seconds=10,
         tries=2,
     ),
     "container exits": Rule(
         "a container that keeps running",
-        "what it needs may start in the same step; the kubelet starts it again at once, then after 10, 20, 40 s",
-        seconds=30,
+        "what it needs is ready before it starts; the kubelet starts it again at once, then after 10, 20, 40 s",
+        seconds=10,
         tries=3,
         new=2,
     ),
     "pod failed": Rule("a pod that may stay on its node", "its controller makes another one, maybe elsewhere", tries=3),
     "node of the pod": Rule("the node of the pod", "a host may be booting; pods leave it after 30 s if they can", seconds=50),
-    "container not ready": Rule("a probe that succeeds", "servers take their time to start, databases to recover"),
-    "pod ends": Rule("an end of the old pod", "it has its grace period"),
+    "container not ready": Rule("a probe that succeeds", "servers take their time to start, databases to recover", noticed=12),
+    "pod ends": Rule("an end of the old pod", "it has its grace period", noticed=None),
     "pod not removed": Rule("a pod network, to take the old pod out of", "flannel may be restarting", seconds=30),
 }
 
@@ -110,12 +115,13 @@ class Cause:
 
 
 class Patience:
-    """Watches the causes of one wait, and says which of them end it."""
+    """Watches the causes of one wait, and says which of them end it, and which of them somebody should know of before."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
         self._since: dict[tuple[str, str], float] = {}
         self._tries: dict[tuple[str, str], int] = {}
+        self._noticed: set[tuple[str, str]] = set()
 
     def final(self, causes: Iterable[Cause], left: float) -> list[Cause]:
         """Those of the causes seen now that end the wait. left: seconds until its deadline."""
@@ -125,6 +131,16 @@ class Patience:
         self._since = dict.fromkeys(seen, now) | kept
         self._tries = {key: cause.tries for key, cause in seen.items()} | self._tries
         return [cause for key, cause in seen.items() if self._ends(cause, now - self._since[key], self._tries[key], left)]
+
+    def lasting(self, causes: Iterable[Cause]) -> list[Cause]:
+        """Those of the causes that `final` saw last which have lasted by now; each once in the wait."""
+        now, found = self._clock(), []
+        for cause in causes:
+            key, noticed = (cause.kind, cause.of), cause.rule.noticed
+            if noticed is not None and now - self._since[key] >= noticed and key not in self._noticed:
+                self._noticed.add(key)
+                found.append(cause)
+        return found
 
     @staticmethod
     def _ends(cause: Cause, seen: float, tries_before: int, left: float) -> bool:

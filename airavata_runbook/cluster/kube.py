@@ -31,7 +31,7 @@ class ApiError(StepFailed):
 
 
 class Kube:
-    """`core`, `apps`: the official typed clients; `request`: anything else. All their calls raise ApiError.
+    """`core`, `apps`, `batch`: the official typed clients; `request`: anything else. All their calls raise ApiError.
 
     port: of the forward, on 127.0.0.1. authority: PEM of the certificate authority. admin: the client certificate. master:
     name of the control plane's host, for messages.
@@ -51,6 +51,7 @@ class Kube:
         vars(rest)["request"] = _with_timeout(rest.request)
         self.core: Any = _WithApiErrors(client.CoreV1Api(self.api), self)
         self.apps: Any = _WithApiErrors(client.AppsV1Api(self.api), self)
+        self.batch: Any = _WithApiErrors(client.BatchV1Api(self.api), self)
         self.kinds: dict[str, dict[str, str]] = {}  # apiVersion → kind → its name in paths, of those asked for so far
         self.finding = threading.Lock()  # guards kinds
 

@@ -4,14 +4,15 @@ Sources: Kubernetes' "Pod Lifecycle" (phases, states of containers, PodReadyToSt
 (ImagePullBackOff).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from airavata_runbook.cluster.causes import Cause, no_details, report
+from airavata_runbook.cluster.causes import Cause, report
 from airavata_runbook.cluster.host_causes import network_configuration, service_causes
 from airavata_runbook.cluster.kube import ApiError, Kube
+from airavata_runbook.cluster.pod_details import events_of, meaning_of, recent_events, story
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.errors import counted
 from airavata_runbook.wellknown import PULL_SERVICE
@@ -22,11 +23,13 @@ EXITED = ("CrashLoopBackOff", "RunContainerError")
 NO_NETWORK = "FailedCreatePodSandBox"
 EVENTS = {NO_NETWORK: "pod without network", "FailedMount": "volume not mounted", "FailedAttachVolume": "volume not mounted"}
 FIRST_DELAY, LONGEST_DELAY = 10, 300  # seconds until a container is started, or an image pulled, again: doubled each time
-LOG_LINES = 15
 
 
 def workload_causes(session: Session, kind: str, live: Any) -> list[Cause]:
-    """The causes for which a Deployment, StatefulSet or DaemonSet is not ready. live: the object. Raises ApiError."""
+    """The causes for which a Deployment, StatefulSet or DaemonSet is not ready, or a Job not complete. live: the object.
+
+    Raises ApiError.
+    """
     client, namespace, selector = session.kube(), live.metadata.namespace, live.spec.selector.match_labels
     labels = ",".join(f"{key}={value}" for key, value in selector.items())
     pods = client.core.list_namespaced_pod(namespace, label_selector=labels).items
@@ -37,11 +40,18 @@ def workload_causes(session: Session, kind: str, live: Any) -> list[Cause]:
     mine = [pod for pod in pods if kind != "Deployment" or owner.metadata.uid in _owners(pod)]
     ending = [pod for pod in pods if pod.metadata.deletion_timestamp]
     current = [pod for pod in mine if pod not in ending and pod.status.phase != "Failed"]
-    wanted = (live.status.desired_number_scheduled if kind == "DaemonSet" else live.spec.replicas) or 0
+    wanted = _wanted(kind, live)
     found = _not_created(client, "ReplicaSet" if kind == "Deployment" else kind, owner) if len(current) < wanted else []
     found += _failed(kind, live, [pod for pod in mine if pod.status.phase == "Failed"])
     found += [_ending(session, pod) for pod in ending]
     return found + [cause for pod in current if not _condition(pod, "Ready") for cause in pod_causes(session, pod)]
+
+
+def _wanted(kind: str, live: Any) -> int:
+    """The number of pods that its controller makes."""
+    if kind == "Job":
+        return (live.spec.completions or 1) - (live.status.succeeded or 0)
+    return (live.status.desired_number_scheduled if kind == "DaemonSet" else live.spec.replicas) or 0
 
 
 def pod_causes(session: Session, pod: Any) -> list[Cause]:
@@ -49,27 +59,35 @@ def pod_causes(session: Session, pod: Any) -> list[Cause]:
     client, name, namespace = session.kube(), pod.metadata.name, pod.metadata.namespace
     describe = f"kubectl -n {namespace} describe pod {name}"
     if not pod.spec.node_name:
+        events = partial(recent_events, client, pod)
         return [
-            Cause("pod not scheduled", f"pod {name}", one.message or one.reason, command=describe)
+            Cause("pod not scheduled", f"pod {name}", one.message or one.reason, details=events, command=describe)
             for one in pod.status.conditions or ()
             if one.type == "PodScheduled" and one.status != "True"
         ]
     if why := _node_trouble(client, pod.spec.node_name):
         return [Cause("node of the pod", f"pod {name} on node {pod.spec.node_name}", why, command=describe)]
     first = [box for box in pod.status.init_container_statuses or () if not _is_done(box)]
-    found = [cause for box in [*first, *(pod.status.container_statuses or ())] for cause in _container(session, pod, box)]
-    if found:
+    boxes = [*first, *(pod.status.container_statuses or ())]
+    if found := [cause for box in boxes for cause in _container(session, pod, box)]:
         return found
-    warnings = [event for event in _events(client, namespace, pod.metadata.uid) if event.type == "Warning"]
+    warnings = [event for event in events_of(client, namespace, pod.metadata.uid) if event.type == "Warning"]
     if _condition(pod, "PodReadyToStartContainers"):  # what failed before is past
         said = [event.message for event in warnings if event.reason == "Unhealthy"]
         said = said or [one.message for one in pod.status.conditions if one.type == "Ready" and one.message]
-        return [Cause("container not ready", f"pod {name}", message, command=describe) for message in said[-1:]]
+        logs = partial(story, client, pod, [box for box in boxes if not box.ready])
+        return [Cause("container not ready", f"pod {name}", message, details=logs, command=describe) for message in said[-1:]]
+    network, events = partial(network_configuration, session, pod.spec.node_name), partial(recent_events, client, pod)
     return [
-        Cause(EVENTS[event.reason], f"pod {name} on node {pod.spec.node_name}", event.message, details=details, command=describe)
+        Cause(
+            EVENTS[event.reason],
+            f"pod {name} on node {pod.spec.node_name}",
+            event.message,
+            details=network if event.reason == NO_NETWORK else events,
+            command=describe,
+        )
         for event in warnings[-1:]
         if event.reason in EVENTS
-        for details in [partial(network_configuration, session, pod.spec.node_name) if event.reason == NO_NETWORK else no_details]
     ]
 
 
@@ -77,7 +95,7 @@ def _ending(session: Session, pod: Any) -> Cause:
     """Why an old pod is still there."""
     name, namespace, node = pod.metadata.name, pod.metadata.namespace, pod.spec.node_name
     of, command = f"pod {name} on node {node}", f"kubectl -n {namespace} describe pod {name}"
-    for event in _events(session.kube(), namespace, pod.metadata.uid):
+    for event in events_of(session.kube(), namespace, pod.metadata.uid):
         if event.reason == "FailedKillPod":
             details = partial(network_configuration, session, node)
             return Cause("pod not removed", of, f"{event.reason}: {event.message}", details=details, command=command)
@@ -95,21 +113,23 @@ def _container(session: Session, pod: Any, box: Any) -> Iterator[Cause]:
     of, describe = f"pod {name}, container {box.name}", f"kubectl -n {namespace} describe pod {name}"
     ended = box.state.terminated or box.last_state.terminated
     if waiting and waiting.reason in PULLING:
-        events = _events(client, namespace, pod.metadata.uid)
+        events = events_of(client, namespace, pod.metadata.uid)
         pulls = [event for event in events if event.reason == "Pulling"]
         tries = sum(event.count or 1 for event in pulls)
         last = max((event.last_timestamp for event in pulls if event.last_timestamp), default=None)
         text = f"{waiting.reason} after {counted(tries, 'pull')}: {waiting.message or ''}"
-        details = partial(_pull_details, session, [one for one in events if one.reason == "FailedToRetrieveImagePullSecret"])
+        details = partial(_pull_details, session, pod, events)
         yield Cause("image not pulled", of, text, tries, _delay(tries, last), details, describe)
     elif waiting and waiting.reason not in (*STARTING, *EXITED):
-        yield Cause("container refused", of, f"{waiting.reason}: {waiting.message or ''}", command=describe)
+        events = partial(recent_events, client, pod)
+        yield Cause("container refused", of, f"{waiting.reason}: {waiting.message or ''}", details=events, command=describe)
     elif ended and ended.exit_code + box.restart_count and not (box.ready and box.state.running):
         running = bool(box.state.running)
         exits = box.restart_count + (not running)
         text = f"exited {counted(exits, 'time')}, last with status {ended.exit_code} ({ended.reason})"
         text += f": {ended.message}" if ended.message else ""
-        log, details = f"kubectl -n {namespace} logs {name} -c {box.name}", partial(_log, client, pod, box.name, running)
+        text += f"; {meaning}" if (meaning := meaning_of(ended, pod, box.name)) else ""
+        log, details = f"kubectl -n {namespace} logs {name} -c {box.name}", partial(story, client, pod, [box])
         delay = 0 if running else _delay(exits, ended.finished_at)
         yield Cause("container exits", of, text, exits, delay, details, log + " --previous" * running)
 
@@ -120,25 +140,11 @@ def _delay(tries: int, last: datetime | None) -> float:
     return delay - (datetime.now(UTC) - last).total_seconds() if last else 0.0
 
 
-def _log(client: Kube, pod: Any, container: str, previous: bool) -> str:
-    """The last lines of a container's log, after the probe's message where a probe ended it."""
-    read, namespace, name = client.core.read_namespaced_pod_log, pod.metadata.namespace, pod.metadata.name
-    try:
-        probes = [event for event in _events(client, namespace, pod.metadata.uid) if event.reason == "Unhealthy"]
-        log = read(name, namespace, container=container, previous=previous, tail_lines=LOG_LINES) or "(nothing)"
-    except ApiError as error:  # the container is gone by now
-        return f"its log could not be read: {error.found}"
-    return f"{_messages(probes[-1:])}\nlast lines of its log:\n{log}".strip()
-
-
-def _pull_details(session: Session, events: Iterable[Any]) -> str:
+def _pull_details(session: Session, pod: Any, events: Sequence[Any]) -> str:
     """What is wrong with the Secret for image pulls, and with the registry's service."""
-    causes = service_causes(session.registry_host, PULL_SERVICE)
-    return f"{_messages(events)}\n{report(causes)}".strip()
-
-
-def _messages(events: Iterable[Any]) -> str:
-    return "\n".join(dict.fromkeys(event.message for event in events))
+    secrets = dict.fromkeys(event.message for event in events if event.reason == "FailedToRetrieveImagePullSecret")
+    registry = report(service_causes(session.registry_host, PULL_SERVICE))
+    return "\n".join(filter(None, [*secrets, registry, recent_events(session.kube(), pod)]))
 
 
 def _failed(kind: str, live: Any, pods: Sequence[Any]) -> list[Cause]:
@@ -162,7 +168,7 @@ def _failed(kind: str, live: Any, pods: Sequence[Any]) -> list[Cause]:
 def _not_created(client: Kube, kind: str, owner: Any) -> list[Cause]:
     """Why the controller of pods cannot create one: a quota, an admission rule, a missing service account."""
     name, namespace = owner.metadata.name, owner.metadata.namespace
-    events = [event for event in _events(client, namespace, owner.metadata.uid) if event.reason == "FailedCreate"]
+    events = [event for event in events_of(client, namespace, owner.metadata.uid) if event.reason == "FailedCreate"]
     command = f"kubectl -n {namespace} describe {kind.lower()} {name}"
     return [Cause("pods not created", f"{kind} {name}", event.message, command=command) for event in events[-1:]]
 
@@ -193,9 +199,3 @@ def _node_trouble(client: Kube, name: str) -> str:
             return "the node is gone"
         raise
     return next((one.message or one.reason for one in conditions if one.type == "Ready" and one.status != "True"), "")
-
-
-def _events(client: Kube, namespace: str, uid: str) -> list[Any]:
-    """The events of an object, the newest last."""
-    listed = client.core.list_namespaced_event(namespace, field_selector=f"involvedObject.uid={uid}").items
-    return sorted(listed, key=lambda event: str(event.last_timestamp or event.event_time or ""))

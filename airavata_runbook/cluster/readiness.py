@@ -1,6 +1,8 @@
 """Why the API server, a node or a workload is not ready, in words; "" when it is ready."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from airavata_runbook.cluster import pod_causes
 from airavata_runbook.cluster.causes import Cause, report
@@ -40,8 +42,9 @@ def node_missing(session: Session, name: str) -> str:
 
 
 def workload_missing(session: Session, kind: str, namespace: str, name: str) -> str:
-    """Why a Deployment, StatefulSet or DaemonSet does not have all pods of its current revision ready."""
-    return _read(f"{kind} {name}", session, lambda client: _workload(client, kind, namespace, name))
+    """Why a Deployment, StatefulSet or DaemonSet lacks ready pods of its current revision, or a Job is not complete."""
+    look = _job if kind == "Job" else partial(_workload, kind=kind)
+    return _read(f"{kind} {name}", session, lambda client: look(client, namespace=namespace, name=name))
 
 
 def workload_causes(session: Session, kind: str, namespace: str, name: str) -> list[Cause]:
@@ -61,7 +64,13 @@ def workload_trouble(session: Session, kind: str, namespace: str, name: str) -> 
 
 
 def _workload_causes(session: Session, kind: str, namespace: str, name: str) -> list[Cause]:
-    return pod_causes.workload_causes(session, kind, getattr(session.kube().apps, READ[kind])(name, namespace))
+    return pod_causes.workload_causes(session, kind, _live(session.kube(), kind, namespace, name))
+
+
+def _live(client: Kube, kind: str, namespace: str, name: str) -> Any:
+    return (
+        client.batch.read_namespaced_job(name, namespace) if kind == "Job" else getattr(client.apps, READ[kind])(name, namespace)
+    )
 
 
 def _read(what: str, session: Session, missing: Callable[[Kube], str]) -> str:
@@ -89,8 +98,17 @@ def _node(client: Kube, name: str) -> str:
     return "no condition Ready yet"
 
 
+def _job(client: Kube, namespace: str, name: str) -> str:
+    """A Job is ready when it has done its work once; its controller says when it will not do it any more."""
+    live = _live(client, "Job", namespace, name)
+    for condition in live.status.conditions or ():
+        if condition.status == "True" and condition.type in ("Complete", "Failed"):
+            return "" if condition.type == "Complete" else f"failed: {condition.message or condition.reason}"
+    return f"not done yet: {live.status.ready or 0} pods at work, {live.status.failed or 0} failed"
+
+
 def _workload(client: Kube, kind: str, namespace: str, name: str) -> str:
-    live = getattr(client.apps, READ[kind])(name, namespace)
+    live = _live(client, kind, namespace, name)
     status = live.status
     if (status.observed_generation or 0) < live.metadata.generation:
         return "not yet observed by its controller"

@@ -1,20 +1,23 @@
 """One step on one host: probe once, compare, change in order, probe again."""
 
 import secrets
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine import planned
 from airavata_runbook.engine.report import Item, Status
-from airavata_runbook.engine.resource import ApiResource, Awaited, Change, Context, Found, Resource, Together
+from airavata_runbook.engine.resource import ApiResource, Awaited, Change, Context, Found, Resource, Together, ignore
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed, StoppedByUser
 from airavata_runbook.hosts.batch import batch, split
 from airavata_runbook.hosts.host import Host
 
 API_REQUESTS = 8  # to an API at a time
+CALLS = 3  # that change something, side by side
 
 
 OnProgress = Callable[[str, str, int, int], None]  # (host name, what is being done, resources done, all resources)
@@ -29,9 +32,14 @@ class Outcome:
 
 
 def converge(
-    session: Session, host: Host, resources: Callable[[], list[Resource]], planning: bool, progress: OnProgress
+    session: Session,
+    host: Host,
+    resources: Callable[[], list[Resource]],
+    planning: bool,
+    progress: OnProgress,
+    notify: Callable[[str], None] = ignore,
 ) -> Outcome:
-    """The outcome of one step on one host."""
+    """The outcome of one step on one host. notify: shows what keeps it waiting, while it goes on."""
     progress(host.name, "gathering facts", 0, 0)
     try:
         wanted = resources()
@@ -39,7 +47,7 @@ def converge(
         if not planning:
             raise StepFailed(f"this step depends on an earlier one: {missing}", remedy="run the notebooks in order") from None
         return Outcome([Item(label="resources", status=Status.WOULD_CHANGE, summary=f"known after {missing}")])
-    run = HostRun(session, host, wanted, planning, progress)
+    run = HostRun(session, host, wanted, planning, progress, notify)
     run.compare_all()
     if planning:
         planned.share(host.name, run.context.touched)
@@ -81,12 +89,23 @@ class Task:
 class HostRun:
     """One step on one host. error: what stopped it, if anything."""
 
-    def __init__(self, session: Session, host: Host, resources: list[Resource], planning: bool, progress: OnProgress):
+    def __init__(
+        self,
+        session: Session,
+        host: Host,
+        resources: list[Resource],
+        planning: bool,
+        progress: OnProgress,
+        notify: Callable[[str], None] = ignore,
+    ):
         self.session, self.host, self.planning, self.progress = session, host, planning, progress
         touched = planned.planned_changes(session, host.name) if planning else set()
-        self.context = Context(host, session, planning, touched)
+        self.context = Context(host, session, planning, touched, notify=notify)
         self.tasks = [Task(resource, Item(label=resource.label, status=Status.OK)) for resource in resources]
         self.error: Exception | None = None
+        self.done = 0  # tasks before those that are being applied
+        self._doing: dict[str, str] = {}  # label → what is shown of it
+        self._lock = threading.Lock()
 
     def compare_all(self) -> None:
         """Probe all resources in one round trip, then determine the change that each needs, if any."""
@@ -104,7 +123,7 @@ class HostRun:
     def _compare(self, task: Task, found: Found) -> None:
         item = task.item
         try:
-            task.change = compare(task.resource, found, self.context)
+            task.change = compare(task.resource, found, replace(self.context, say=partial(self._say, task)))
         except NotYet as missing:
             item.status, item.summary = Status.WOULD_CHANGE, f"known after {missing}"
             task.later, task.missing = True, missing
@@ -136,12 +155,15 @@ class HostRun:
             self._mark_rest(running)
 
     def _next(self, start: int) -> Sequence[Task]:
-        """The tasks from `start` on whose changes can be run as one script; else the one at `start`."""
-        end = start
+        """The tasks from `start` on whose changes can be made together: run as one script, or called side by side; else the one
+        at `start`."""
+        end, together = start, ""
         while end < len(self.tasks) and not self.tasks[end].later:
-            change = self.tasks[end].change
-            if change and not change.script:
-                break
+            if change := self.tasks[end].change:
+                way = "script" if change.script else "calls" if change.beside else ""
+                if not way or together not in ("", way):
+                    break
+                together = way
             end += 1
         return self.tasks[start : max(end, start + 1)]
 
@@ -172,22 +194,54 @@ class HostRun:
         if not changing:
             return
         started = time.monotonic()
-        self.progress(self.host.name, changing[0].resource.label, done, len(self.tasks))
-        if first.change and first.change.call:
-            self._call(first, first.change.call)
+        self.done, self._doing = done, {}
+        self._say(changing[0], changing[0].resource.label)
+        if changing[0].change and changing[0].change.call:
+            self._call(changing)
         else:
             self._run_scripts(changing)
         self._verify(changing)
         for task in changing:
             task.item.seconds = (time.monotonic() - started) / len(changing)
 
-    def _call(self, task: Task, call: Callable[[], object]) -> None:
+    def _call(self, tasks: Sequence[Task]) -> None:
+        """Make the calls side by side. After a failure no other one begins; those that succeeded count as changed."""
+        made: list[Task] = []
+        errors: list[Exception] = []
+
+        def make(task: Task) -> None:
+            if not errors:
+                try:
+                    self._call_one(task)
+                    made.append(task)
+                except Exception as error:
+                    errors.append(task.fail(error))
+
+        if len(tasks) == 1:
+            make(tasks[0])
+        else:
+            with ThreadPoolExecutor(CALLS) as threads:
+                list(threads.map(make, tasks))
+        if errors:
+            self._verify(made)
+            raise errors[0] from None
+
+    def _call_one(self, task: Task) -> None:
+        assert task.change and task.change.call
+        self._say(task, task.resource.label)
         try:
-            remark = call()
-        except Exception as error:
-            raise task.fail(error) from None
+            remark = task.change.call()
+        finally:
+            self._say(task, "")
         if isinstance(remark, str) and remark:
             task.item.summary += f", {remark}"
+
+    def _say(self, task: Task, text: str) -> None:
+        """Show what is being done for a task, beside what is being done for others; "" when it is done."""
+        with self._lock:
+            self._doing[task.resource.label] = text
+            if shown := "; ".join(filter(None, self._doing.values())):
+                self.progress(self.host.name, shown, self.done, len(self.tasks))
 
     def _run_scripts(self, tasks: Sequence[Task]) -> None:
         nonce = secrets.token_hex(8)

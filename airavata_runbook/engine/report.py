@@ -5,6 +5,7 @@ Both views sort the hosts and leave out times, so that nbval can compare a noteb
 """
 
 import html
+from base64 import b64decode
 from enum import StrEnum
 from typing import Literal
 
@@ -43,11 +44,27 @@ class Failure(BaseModel):
     retryable: bool = False
 
 
+class Picture(BaseModel):
+    """An image that a check made. name: of its file beside the report. text: what it shows, in words. png: in base64."""
+
+    name: str
+    text: str
+    png: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+    __repr__ = __str__
+
+    def _repr_png_(self) -> bytes:
+        return b64decode(self.png)
+
+
 class Report(BaseModel):
     """The result of one step.
 
     hosts: name → its items in order. rows: the table that a check found, its head first; may be empty.
-    started: seconds since the epoch.
+    started: seconds since the epoch. notices: what kept the step waiting, host first. running: the step goes on.
     """
 
     chapter: str
@@ -59,6 +76,9 @@ class Report(BaseModel):
     rows: list[list[str]] = []
     seconds: float = 0.0
     started: float = 0.0
+    notices: list[str] = []
+    running: bool = False
+    picture: Picture | None = None
 
     def count(self, status: Status) -> int:
         """How many resources on all hosts have that status."""

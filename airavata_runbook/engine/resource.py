@@ -22,7 +22,8 @@ class Change:
     summary: a few words. detail: a readable diff, without secrets. script: POSIX shell run as root on the host; or call: a
     function that makes the change through an API; text that it returns is a remark, that it was made in another way than shown.
     shown: the command for the report (default: the script). touches: the paths and units that it modifies, so that services
-    that read them restart. waits: it only waits for a condition and changes nothing.
+    that read them restart. waits: it only waits for a condition and changes nothing. beside: its call may run side by side with
+    those of the resources next to it.
     """
 
     summary: str
@@ -32,6 +33,7 @@ class Change:
     shown: str = ""
     touches: frozenset[str] = frozenset()
     waits: bool = False
+    beside: bool = False
 
     @property
     def command(self) -> str:
@@ -63,11 +65,16 @@ class Together:
         return got
 
 
+def ignore(text: str) -> None:
+    """Nobody watches."""
+
+
 @dataclass
 class Context:
     """Where a resource is compared. touched: paths and units modified on this host so far by this run or plan.
 
-    together: of one probe.
+    together: of one probe. notify: shows a text to whoever watches the step, while it goes on.
+    together: of one probe. say: shows what the resource is doing now, in a few words, from any thread.
     """
 
     host: Host
@@ -75,6 +82,8 @@ class Context:
     planning: bool = False
     touched: set[str] = field(default_factory=set)
     together: Together = field(default_factory=Together)
+    notify: Callable[[str], None] = ignore
+    say: Callable[[str], None] = lambda text: None
 
 
 @dataclass(frozen=True)

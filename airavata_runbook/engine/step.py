@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property, update_wrapper
+from functools import cached_property, partial, update_wrapper
 from itertools import chain
 from textwrap import indent
+from threading import Lock
 from typing import Literal
 
 from airavata_runbook.cluster.session import Session, session_of
 from airavata_runbook.engine.host_run import converge
-from airavata_runbook.engine.report import Failure, Report
+from airavata_runbook.engine.report import Failure, Picture, Report
 from airavata_runbook.engine.resource import Resource
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed, StoppedByUser
 from airavata_runbook.hosts.facts import HOST_FACTS
@@ -29,6 +30,7 @@ from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
 
 Rows = list[list[str]]  # a table; the first row is its head
+Look = Callable[[Session], Rows | tuple[Rows, Picture]]
 
 
 @dataclass
@@ -103,14 +105,23 @@ class Step:
 
     def _on_all_hosts(self, session: Session, hosts: list[Host], plan: bool) -> Report:
         report = Report(chapter=self.chapter, step=self.name, title=self.title, plan=plan, hosts={}, started=time.time())
+        notifying = Lock()
         with (
             step_progress(self.title, [host.name for host in hosts]) as progress,
             FanOut(session.registry_host, hosts, session.site.registry_pull_port) as fan_out,
         ):
 
+            def notify(host: Host, text: str) -> None:
+                with notifying:
+                    report.notices.append(session.vault.mask(f"{host.name}: {text}"))
+                    record(report.model_copy(update={"running": True, "seconds": time.time() - report.started}))
+                    progress.say(f"{self.title}: {report.notices[-1]}")
+
             def work(host: Host):
-                target = Target(session, host, fan_out)
-                return fan_out.watch(host, lambda: converge(session, host, lambda: list(self.resources(target)), plan, progress))
+                target, tell = Target(session, host, fan_out), partial(notify, host)
+                return fan_out.watch(
+                    host, lambda: converge(session, host, lambda: list(self.resources(target)), plan, progress.update, tell)
+                )
 
             results = run_parallel(fan_out.first(hosts), work)
         report.seconds = time.time() - report.started
@@ -129,12 +140,12 @@ def step(title: str, on: Callable[[Site], list[Node]] = everywhere) -> Callable[
 
 
 class Check:
-    """Callable: inspects a site, changes nothing, and returns a Report with a table of what it found.
+    """Callable: inspects a site, changes nothing, and returns a Report with a table of what it found, maybe with a picture.
 
     before: it does not depend on earlier steps; only then it runs in a plan, and it takes no lock.
     """
 
-    def __init__(self, title: str, look: Callable[[Session], Rows], before: bool):
+    def __init__(self, title: str, look: Look, before: bool):
         self.title, self.look, self.before = title, look, before
         self.name, self.chapter = look.__name__, look.__module__.rpartition(".")[2]
         update_wrapper(self, look)
@@ -152,17 +163,21 @@ class Check:
         lock = nullcontext() if self.before else session.lock.held(f"check {self.title!r} of chapter {self.chapter}")
         with lock, step_progress(self.title, []):
             try:
-                report.rows = self.look(session)
+                found = self.look(session)
+                report.rows, report.picture = found if isinstance(found, tuple) else (found, None)
             except StepFailed as error:
                 report.rows, errors[site.name] = error.rows, error
             except (RunbookError, NotYet) as error:
                 errors[site.name] = error
         report.seconds = time.time() - report.started
-        return finish(report, errors, session.vault.mask)
+        finish(report, errors, session.vault.mask)
+        if report.picture:
+            show(report.picture)
+        return report
 
 
-def check(title: str, before: bool = False) -> Callable[[Callable[[Session], Rows]], Check]:
-    """Decorator that makes a Check of a function which returns a table or raises."""
+def check(title: str, before: bool = False) -> Callable[[Look], Check]:
+    """Decorator that makes a Check of a function which returns a table, or a table and a picture, or raises."""
     return lambda look: Check(title, look, before)
 
 
@@ -175,13 +190,18 @@ def finish(report: Report, errors: Mapping[str, Exception] = {}, mask: Callable[
     for item in chain.from_iterable(report.hosts.values()):
         item.summary, item.detail, item.command = map(mask, (item.summary, item.detail, item.command))
     report.rows = [[mask(cell) for cell in row] for row in report.rows]
-    if path := os.environ.get(REPORT_FILE):
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(report.model_dump(mode="json")) + "\n")
+    record(report)
     if report.failures:
         show(report)
         raise _failed(report)
     return report
+
+
+def record(report: Report) -> None:
+    """Give the report to the runner, if there is one."""
+    if path := os.environ.get(REPORT_FILE):
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(report.model_dump(mode="json")) + "\n")
 
 
 def _failure(host: str, error: Exception, mask: Callable[[str], str]) -> Failure:

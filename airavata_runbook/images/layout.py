@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
@@ -33,6 +33,8 @@ from airavata_runbook.images.tar import Tar
 
 CHUNK = 1 << 20  # bytes
 
+OnBytes = Callable[[int], None]
+
 
 class Cancelled(Exception):
     """A blob is read no further: another one failed, or the user interrupted."""
@@ -50,11 +52,19 @@ class BlobReader:
     """A blob as a stream: `read(n)`, `len()`, iteration in chunks, `close()`.
 
     The last bytes are returned only when size and digest match; else BadImage is raised, so that nobody who reads to
-    the end uses wrong content. stop: once it is set, the next read raises Cancelled.
+    the end uses wrong content. stop: once it is set, the next read raises Cancelled. done: called with the size of what
+    was read.
     """
 
-    def __init__(self, stream: Stream, blob: Descriptor, where: str, stop: threading.Event | None = None):
-        self._stream, self._blob, self._where, self._stop = stream, blob, where, stop
+    def __init__(
+        self,
+        stream: Stream,
+        blob: Descriptor,
+        where: str,
+        stop: threading.Event | None = None,
+        done: OnBytes = lambda count: None,
+    ):
+        self._stream, self._blob, self._where, self._stop, self._done = stream, blob, where, stop, done
         self._hash, self._left = hashlib.sha256(), blob.size
 
     def __len__(self) -> int:
@@ -86,6 +96,7 @@ class BlobReader:
                 needed=self._blob.digest,
                 remedy="fetch or build the image again",
             )
+        self._done(len(data))
         return data
 
     def close(self) -> None:
@@ -136,9 +147,9 @@ class Layout:
         with closing(self.open(blob)) as reader:
             return parse(reader.read(), self.where)
 
-    def open(self, blob: Descriptor, stop: threading.Event | None = None) -> BlobReader:
+    def open(self, blob: Descriptor, stop: threading.Event | None = None, done: OnBytes = lambda count: None) -> BlobReader:
         """A blob as a stream that verifies its digest; several can be read at once, from several threads."""
-        return BlobReader(self._files.open(self._name(blob)), blob, str(self.where), stop)
+        return BlobReader(self._files.open(self._name(blob)), blob, str(self.where), stop, done)
 
     def verify(self) -> None:
         """Read every blob and compare it with its digest. Raises BadImage."""
@@ -174,6 +185,15 @@ def open_archive(path: str | os.PathLike, platform: str = PLATFORM) -> Layout:
         found="neither index.json nor manifest.json",
         needed="an OCI layout or an archive of `docker save`",
     )
+
+
+def is_whole(path: Path) -> bool:
+    """Whether there is an image whose blobs all match their digests."""
+    try:
+        open_archive(path).verify()
+    except (BadImage, OSError):
+        return False
+    return True
 
 
 def blob_name(digest: str) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from airavata_runbook.images.archive import SMALL, BadImage
 from airavata_runbook.images.http import Connection, RegistryError
-from airavata_runbook.images.layout import BlobReader, Layout, blob_name, open_archive
+from airavata_runbook.images.layout import BlobReader, Layout, OnBytes, blob_name, open_archive
 from airavata_runbook.images.manifest import (
     DIGEST,
     INDEXES,
@@ -29,7 +29,7 @@ from airavata_runbook.images.manifest import (
 )
 from airavata_runbook.images.reference import REPOSITORY, TAG
 from airavata_runbook.images.transfer import ResponseBody, intact, transfer
-from airavata_runbook.local.files import write_file
+from airavata_runbook.local.files import room_in, write_file
 
 ACCEPT = {"Accept": ", ".join((*MANIFESTS, *INDEXES))}
 
@@ -40,6 +40,7 @@ class Registry:
     def __init__(self, connection: Connection):
         self.connection = connection
         self._holders: dict[str, str] = {}  # digest of a blob → a repository of this registry that has it
+        self._sending: dict[str, threading.Lock] = {}  # by the digest of a blob
 
     def ping(self) -> int:
         """The status of the API's root: 200, or 401 without (good) credentials. Raises RegistryError."""
@@ -58,13 +59,15 @@ class Registry:
         digest = response.headers.get("Docker-Content-Digest", "")
         return digest if DIGEST.fullmatch(digest) else digest_of(self._manifest(repository, reference)[0])
 
-    def push(self, repository: str, tag: str, layout: Layout) -> str:
-        """Push an image under a tag; returns the manifest's digest. What the registry has already is not sent again.
+    def push(self, repository: str, tag: str, layout: Layout, done: OnBytes = lambda count: None) -> str:
+        """Push an image under a tag; returns the manifest's digest. What the registry has already is not sent again, and a blob
+        of several images that are pushed side by side is sent once.
 
-        Raises BadImage for an image that does not match its digests, RegistryError.
+        done: called with numbers of bytes that the registry has now, from several threads. Raises BadImage for an image that
+        does not match its digests, RegistryError.
         """
         if self.manifest_digest(repository, tag) != layout.digest:
-            transfer(layout.blobs, lambda blob, stop: self._push_blob(repository, layout, blob, stop))
+            transfer(layout.blobs, lambda blob, stop: self._push_blob(repository, layout, blob, stop, done))
             self._put_manifest(repository, tag, layout.manifest, layout.media_type)
         self._holders.update({blob.digest: repository for blob in layout.blobs})
         return layout.digest
@@ -78,7 +81,7 @@ class Registry:
         """Pull an image into the folder `into`, as an OCI layout. Blobs that are there already are not pulled again.
 
         reference: a tag or digest, of an image or of an index, from which `platform` is chosen. Every byte is verified
-        against its digest. Raises BadImage, RegistryError.
+        against its digest. Raises BadImage, RegistryError, CannotBuild for a full disk.
         """
         into, where = Path(into), f"{repository}, {reference}"
         manifest, media_type = self._pull_manifest(repository, reference, into)
@@ -92,7 +95,8 @@ class Registry:
             raise BadImage("not an image in the registry", where=where, found=media_type, needed=" or ".join(MANIFESTS))
         blobs = blobs_of(manifest, where)
         _check_space(blobs, into)
-        transfer(blobs, lambda blob, stop: self._pull_blob(repository, blob, into, stop))
+        with room_in(into):
+            transfer(blobs, lambda blob, stop: self._pull_blob(repository, blob, into, stop))
         write_file(into / "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
         write_file(into / "index.json", json.dumps({"schemaVersion": 2, "manifests": [top.json()]}).encode())
         return open_archive(into, platform)
@@ -142,28 +146,38 @@ class Registry:
         write_file(into / blob_name(digest_of(manifest)), manifest)
         return manifest, media_type
 
-    def _push_blob(self, repository: str, layout: Layout, blob: Descriptor, stop: threading.Event) -> None:
-        scope = _scope(repository, push=True)
-        if self._has_blob(repository, blob):
-            return
+    def _push_blob(self, repository: str, layout: Layout, blob: Descriptor, stop: threading.Event, done: OnBytes) -> None:
+        with self._sending.setdefault(blob.digest, threading.Lock()):
+            if not self._has_blob(repository, blob) and (location := self._begin(repository, blob)):
+                self._upload(repository, location, layout, blob, stop, done)
+            else:
+                done(blob.size)
+            self._holders[blob.digest] = repository
+
+    def _begin(self, repository: str, blob: Descriptor) -> str:
+        """Where to upload a blob; "" when the registry takes it from another repository, which it is known to be in."""
         start = f"/v2/{repository}/blobs/uploads/"
         holder = self._holders.get(blob.digest)
         if holder and holder != repository:
             start += f"?mount={blob.digest}&from={quote(holder, safe='')}"
+        scope = _scope(repository, push=True)
         response = self.connection.send("POST", start, f"an upload to {repository}", (201, 202), scope=scope)
-        if response.status_code == 201:
-            return  # mounted: the registry had it in another repository
         location = response.headers.get("Location")
-        if not location:
+        if response.status_code == 202 and not location:
             raise RegistryError("an upload without a Location", where=f"{self.connection.name}, {repository}")
+        return location if location and response.status_code == 202 else ""
+
+    def _upload(
+        self, repository: str, location: str, layout: Layout, blob: Descriptor, stop: threading.Event, done: OnBytes
+    ) -> None:
         location += ("&" if urlsplit(location).query else "?") + f"digest={blob.digest}"
         response = self.connection.send(
             "PUT",
             location,
             f"{repository}, {blob.digest}",
             (201, 404),
-            scope=scope,
-            data=lambda: closing(layout.open(blob, stop)),
+            scope=_scope(repository, push=True),
+            data=lambda: closing(layout.open(blob, stop, done)),
             headers={"Content-Type": "application/octet-stream"},
         )
         if response.status_code == 404:  # the upload is unknown: the registry was restarted in between

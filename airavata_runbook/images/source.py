@@ -13,7 +13,7 @@ from pathlib import Path
 from airavata_runbook.errors import RunbookError
 from airavata_runbook.images.archive import BadImage
 from airavata_runbook.images.http import TIMEOUT, Connection
-from airavata_runbook.images.layout import Layout, open_archive
+from airavata_runbook.images.layout import Layout, is_whole, open_archive
 from airavata_runbook.images.manifest import PLATFORM
 from airavata_runbook.images.reference import Reference
 from airavata_runbook.images.registry import Registry
@@ -24,13 +24,18 @@ from airavata_runbook.local.process import run
 from airavata_runbook.site.parts import ImageSource
 
 LOOKUP_TIMEOUT = (5, 10)  # seconds to connect to a registry in which an image is only looked up, and for its response
-# Each engine's commands: build (the image's id goes to a file), then save to an archive.
+# Each engine's commands: build (the image's id goes to a file), then save to an archive. buildah needs no service beside it, and
+# what it built is removed from its storage, where nothing would use it again; an image of another engine may be its user's too.
 ENGINES = {
+    "buildah": (
+        ["build", "--iidfile", "{id_file}", "{context}"],
+        ["push", "{id}", "oci-archive:{archive}"],
+        ["rmi", "{id}"],
+    ),
     "podman": (
         ["build", "--iidfile", "{id_file}", "{context}"],
         ["save", "--format", "oci-archive", "--output", "{archive}", "{id}"],
     ),
-    "buildah": (["build", "--iidfile", "{id_file}", "{context}"], ["push", "{id}", "oci-archive:{archive}"]),
     "docker": (["build", "--iidfile", "{id_file}", "{context}"], ["save", "--output", "{archive}", "{id}"]),
 }
 
@@ -50,7 +55,7 @@ def resolve(source: ImageSource, auth: str | None = None) -> Layout:
     if source.digest and source.digest not in layout.digests:
         raise BadImage(
             "an image does not match the digest in the site file",
-            where=source.archive or source.pull or source.build or "",
+            where=source.place,
             found=layout.digest,
             needed=source.digest,
             remedy="correct the digest, or find out who changed the image",
@@ -148,19 +153,20 @@ def _built_archive(context: Path) -> Path:
 
 def _build(context: Path) -> Layout:
     archive = _built_archive(context)
-    build_once(archive, archive.exists, lambda part: _run_engine(context, part))
+    build_once(archive, lambda: is_whole(archive), lambda part: _run_engine(context, part))
     return open_archive(archive)
 
 
 def _run_engine(context: Path, archive: Path) -> None:
     engine = _engine(context)
-    build, save = ENGINES[engine]
+    build, *others = ENGINES[engine]
     call = partial(run, engine, failure="an image could not be built", remedy="run the command yourself to see more")
     with tempfile.TemporaryDirectory() as work:
         values = {"context": str(context), "archive": str(archive), "id_file": f"{work}/id"}
         call(*(word.format(**values) for word in build))
         values["id"] = Path(work, "id").read_text().strip()
-        call(*(word.format(**values) for word in save))
+        for command in others:
+            call(*(word.format(**values) for word in command))
     open_archive(archive)  # for this platform
 
 
@@ -180,7 +186,7 @@ def _engine(context: Path) -> str:
         where=str(context),
         found="; ".join(found),
         needed=f"one of {', '.join(ENGINES)}",
-        remedy="install one, or build elsewhere and name the archive (archive:) or reference (pull:)",
+        remedy="apt-get install buildah, or build elsewhere and name the archive (archive:) or reference (pull:)",
     )
 
 

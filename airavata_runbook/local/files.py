@@ -5,9 +5,28 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from airavata_runbook.errors import CannotBuild
+
+
+@contextmanager
+def room_in(folder: Path) -> Iterator[None]:
+    """Raises CannotBuild when the block finds the disk that has `folder` full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise CannotBuild(
+            "this machine's disk is full",
+            where=str(folder),
+            found=os.strerror(error.errno),
+            remedy="free disk space, or set AIRAVATA_RUNBOOK_CACHE to a folder with more of it; then run again",
+        ) from None
 
 
 def write_file(path: Path, content: bytes | Iterable[bytes], mode: int = 0o600) -> None:

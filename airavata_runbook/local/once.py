@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from airavata_runbook.local.files import room_in
+
 
 def build_once(target: Path, is_whole: Callable[[], bool], build: Callable[[Path], None]) -> None:
     """Build the file or folder `target`, unless it is there and `is_whole()`. Of several callers one builds, the others wait.
 
     build: gets a path in the same folder where nothing is yet, and makes the artefact there. It becomes `target` only when
-    `build` has returned: whatever ends a build, no half artefact ever has that name.
+    `build` has returned: whatever ends a build, no half artefact ever has that name. Raises CannotBuild for a full disk.
     """
     if is_whole():
         return
@@ -21,7 +23,8 @@ def build_once(target: Path, is_whole: Callable[[], bool], build: Callable[[Path
         part = target.with_name(f".{target.name}.part")
         remove(part)  # of a build that was killed
         try:
-            build(part)
+            with room_in(target.parent):
+                build(part)
             remove(target)
             part.rename(target)
         finally:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
+from airavata_runbook.errors import printable
+
 if TYPE_CHECKING:  # ipywidgets takes long to import, and only live notebooks need it
     from airavata_runbook.local.bars import Bars
 
@@ -126,32 +128,51 @@ def progress(title: str, total: float = 0) -> Iterator[Callable[..., None]]:
             bars.close()
 
 
-@contextmanager
-def step_progress(title: str, hosts: list[str]) -> Iterator[Callable[..., None]]:
-    """What each host of a step is doing: one bar per host in a live notebook, elsewhere a ProgressLine.
+class StepProgress:
+    """What each host of a step is doing: one bar per host in a live notebook, elsewhere a ProgressLine. For any thread."""
 
-    Nothing of it remains in a notebook's outputs. On a terminal the title and the hosts remain. An update, which any thread may
-    make, says what a host is doing now, and that `done` of its `total` resources are in order.
+    def __init__(self, title: str, hosts: list[str]):
+        self.title = title
+        self._bars, self._line, self._lock = _bars(title, hosts), ProgressLine(), threading.Lock()
+        self._doing: dict[str, str] = {}
+
+    def update(self, host: str, what: str, done: int = 0, total: int = 0) -> None:
+        """Say what a host is doing now, and that `done` of its `total` resources are in order."""
+        with self._lock:
+            self._doing[host] = what
+            if self._bars:
+                self._bars.update(host, what, done, total, f"{done}/{total}" if total else "")
+            else:
+                self._line.update(f"{self.title}: " + "; ".join(f"{name}: {self._doing[name]}" for name in sorted(self._doing)))
+
+    def say(self, text: str) -> None:
+        """Show a text that stays. In a headless notebook it is left to the runner: the cell's output is compared."""
+        with self._lock:
+            if self._bars:
+                print(printable(text), flush=True)
+            else:
+                self._line.print(printable(text))
+
+    def close(self, last: str) -> None:
+        """Remove what is shown; on a terminal the line `last` remains."""
+        if self._bars:
+            self._bars.close()
+        elif self._line.terminal:
+            self._line.print(last)
+
+
+@contextmanager
+def step_progress(title: str, hosts: list[str]) -> Iterator[StepProgress]:
+    """The progress of a step on these hosts. Nothing of it remains in a notebook's outputs, but for what it says.
+
+    On a terminal the title and the hosts remain.
     """
     hosts = sorted(hosts)
-    bars, line, lock = _bars(title, hosts), ProgressLine(), threading.Lock()
-    doing: dict[str, str] = {}
-
-    def update(host: str, what: str, done: int = 0, total: int = 0) -> None:
-        with lock:
-            doing[host] = what
-            if bars:
-                bars.update(host, what, done, total, f"{done}/{total}" if total else "")
-            else:
-                line.update(f"{title}: " + "; ".join(f"{name}: {doing[name]}" for name in sorted(doing)))
-
+    shown = StepProgress(title, hosts)
     try:
-        yield update
+        yield shown
     finally:
-        if bars:
-            bars.close()
-        elif line.terminal:
-            line.print(title + (f": {', '.join(hosts)}" if hosts else ""))
+        shown.close(title + (f": {', '.join(hosts)}" if hosts else ""))
 
 
 def _bars(title: str, names: list[str]) -> "Bars | None":

@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable
+from dataclasses import astuple
 from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild
@@ -19,7 +20,7 @@ from airavata_runbook.local.files import digest
 from airavata_runbook.local.once import build_once
 from airavata_runbook.local.terminal import progress
 from airavata_runbook.mirror import build as component_builds
-from airavata_runbook.mirror import image_steps, oci_writer
+from airavata_runbook.mirror import image_steps, java_steps, oci_writer
 from airavata_runbook.mirror.components import BY_NAME as COMPONENTS
 from airavata_runbook.mirror.oci_writer import Layer
 from airavata_runbook.mirror.recipes import BY_NAME, DEBIAN, RECIPES, SUITE, Recipe
@@ -38,16 +39,21 @@ def build(names: Iterable[str] | None = None) -> dict[str, Path]:
     What the cache has is used again. Needs root for what is not there. Raises CannotBuild.
     """
     wanted = [_recipe(name) for name in (NAMES if names is None else names)]
-    todo = [recipe for recipe in _with_parents(wanted) if not _recorded(recipe)]
-    done = 0
-    layers: dict[str, BuiltLayer] = {}
-    with progress("images", total=sum(recipe.seconds for recipe in todo)) as update:
-        for recipe in _with_parents(wanted):
-            if recipe in todo:
-                update(f"{recipe.name} ({recipe.title})", done=done)
-                done += recipe.seconds
-            layers[recipe.name] = _layer(recipe, layers)
+    layers = _layers(wanted)
     return {recipe.name: _image(recipe, layers) for recipe in wanted}
+
+
+def chain(name: str) -> list[tuple[Layer, Path]]:
+    """The layers of an image with their files, the lowest first; what the cache lacks is built. Raises CannotBuild."""
+    recipe = _recipe(name)
+    return _chain(recipe, _layers([recipe]))
+
+
+def recorded_chain(name: str) -> list[tuple[Layer, Path]] | None:
+    """As `chain`; None when something of it has still to be built."""
+    recipe = _recipe(name)
+    layers = {one.name: layer for one in lineage(recipe) if (layer := _recorded(one))}
+    return _chain(recipe, layers) if len(layers) == len(lineage(recipe)) else None
 
 
 def pending(names: Iterable[str]) -> dict[str, int]:
@@ -105,6 +111,9 @@ def key(recipe: Recipe) -> str:
     for path, source, mode in recipe.files:
         parts += [path, mode, _content(source)]
     parts.append(_content(recipe.requirements) if recipe.requirements else "")
+    if recipe.archive or recipe.trust_store:
+        parts += [fingerprint(Path(java_steps.__file__).read_text()), recipe.trust_store]
+        parts += astuple(recipe.archive) if recipe.archive else ()
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
@@ -154,6 +163,24 @@ def _content(source: Path) -> str:
     return total.hexdigest()
 
 
+def _layers(wanted: list[Recipe]) -> dict[str, BuiltLayer]:
+    """The layers of these recipes and of their parents, by recipe."""
+    todo = [recipe for recipe in _with_parents(wanted) if not _recorded(recipe)]
+    done = 0
+    layers: dict[str, BuiltLayer] = {}
+    with progress("images", total=sum(recipe.seconds for recipe in todo)) as update:
+        for recipe in _with_parents(wanted):
+            if recipe in todo:
+                update(f"{recipe.name} ({recipe.title})", done=done)
+                done += recipe.seconds
+            layers[recipe.name] = _layer(recipe, layers)
+    return layers
+
+
+def _chain(recipe: Recipe, layers: dict[str, BuiltLayer]) -> list[tuple[Layer, Path]]:
+    return [(layers[one.name][0], _home(one) / "layer.tar.gz") for one in lineage(recipe)]
+
+
 def _home(recipe: Recipe) -> Path:
     return paths.cache_dir() / "images" / "layers" / f"{recipe.name}-{key(recipe)}"
 
@@ -191,7 +218,9 @@ def _build_layer(recipe: Recipe, layers: dict[str, BuiltLayer], part: Path) -> N
         for parent in lineage(recipe)[:-1]:
             oci_writer.unpack(layers[parent.name][0], _home(parent) / "layer.tar.gz", root)
         before = oci_writer.snapshot(root)
+        java_steps.prepare(recipe, root)
         image_steps.apply(recipe, root)
+        java_steps.finish(recipe, root)
         version = recipe.version or image_steps.package_version(root, recipe.versioned_by)
         layer = oci_writer.write_layer(root, part / "layer.tar.gz", before)
     (part / "layer.json").write_text(json.dumps({"layer": oci_writer.to_json(layer), "version": version}) + "\n")
@@ -204,7 +233,7 @@ def _home_of_image(recipe: Recipe, layers: dict[str, BuiltLayer]) -> Path:
 
 
 def _image(recipe: Recipe, layers: dict[str, BuiltLayer]) -> Path:
-    chain = [(layers[one.name][0], _home(one) / "layer.tar.gz") for one in lineage(recipe)]
+    chain = _chain(recipe, layers)
     target = _home_of_image(recipe, layers)
 
     def write(part: Path) -> None:

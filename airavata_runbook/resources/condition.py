@@ -6,9 +6,10 @@ A wait ends earlier when a cause is seen that needs somebody's act: cluster/caus
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from airavata_runbook.cluster.causes import Cause, Patience, commands, report
-from airavata_runbook.engine.resource import Change, Context, Found, quote
+from airavata_runbook.engine.resource import Change, Context, Found, ignore, quote
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts.host import Host
 
@@ -41,10 +42,14 @@ class Condition:
     def change(self, found: Found, context: Context) -> Change | None:
         # A check's answer is outdated after a change.
         wait = found.status if self.script else context.planning or context.touched or self.check()
-        return Change("wait", call=lambda: self.wait(context.host), shown=self.script, waits=True) if wait else None
+        call = partial(self.wait, context.host, context.notify)
+        return Change("wait", call=call, shown=self.script, waits=True) if wait else None
 
-    def wait(self, host: Host) -> None:
-        """Return as soon as the condition holds. Raises StepFailed at the deadline, or when a cause needs somebody's act."""
+    def wait(self, host: Host, notify: Callable[[str], None] = ignore) -> None:
+        """Return as soon as the condition holds. Raises StepFailed at the deadline, or when a cause needs somebody's act.
+
+        notify: is given each cause that lasts, while the wait goes on.
+        """
         poll = self._poll_on if self.script else self._poll
         start, patience = time.monotonic(), Patience()
         end = start + self.deadline
@@ -63,6 +68,8 @@ class Condition:
                 raise StepFailed(
                     f"{self.awaited}: not within {self.deadline:.0f} s", found=found, remedy=self.remedy, retryable=True
                 )
+            for cause in patience.lasting(causes):
+                notify(f"{self.label}, for {now - start:.0f} s so far: {missing}\n{cause.whole()}")
 
     def _poll_on(self, host: Host, until: float) -> str:
         """What the script printed when it failed last; "" as soon as it succeeds."""

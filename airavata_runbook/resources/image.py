@@ -1,5 +1,6 @@
 """An image in the private registry (POC row 12)."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -85,13 +86,23 @@ class Image(ApiResource):
         return Change(
             ("tag again" if there else "push again") if tagged else "tag" if there else "push",
             detail=f"{tagged or 'none'} → {wanted}\n" if wanted else "",
-            call=lambda: self._call(context, lambda: self._tag(wanted) if there else self._push()),
+            call=lambda: self._call(context, lambda: self._tag(wanted) if there else self._push(context)),
             shown=f"tag {self.repository}@{wanted} as {self.tag}" if there else f"push {name}",
             touches=frozenset({self.label}),
+            beside=True,
         )
 
-    def _push(self) -> None:
-        self.digests[self.repository] = self.registry().push(self.repository, self.tag, self.layout())
+    def _push(self, context: Context) -> None:
+        layout, lock, done = self.layout(), threading.Lock(), 0
+
+        def show(count: int) -> None:
+            nonlocal done
+            with lock:
+                before, done = done, done + count
+            if before >> 22 != done >> 22:  # every 4 MiB
+                context.say(f"{self.label}, {done / 1e6:.0f} of {layout.size / 1e6:.0f} MB")
+
+        self.digests[self.repository] = self.registry().push(self.repository, self.tag, layout, show)
 
     def _tag(self, digest: str) -> None:
         self.registry().tag(self.repository, digest, self.tag)

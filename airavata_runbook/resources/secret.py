@@ -11,9 +11,11 @@ from airavata_runbook.wellknown import SECRETS
 
 @dataclass(frozen=True)
 class Generated:
-    """A random password of 32 characters in /etc/airavata-runbook/secrets/NAME, root only, never overwritten."""
+    """A random text in /etc/airavata-runbook/secrets/NAME, root only, never overwritten. length: in bytes, before base64 (RFC
+    4648, section 5): 24 make a password of 32 characters, 32 a key of AES-256."""
 
     name: str
+    length: int = 24
 
     @property
     def label(self) -> str:
@@ -29,7 +31,7 @@ class Generated:
             # A power failure may leave an empty file.
             clear = f"rm -f {path}\n" if found.stdout else ""
             make = (
-                f"umask 077; mkdir -p {SECRETS}; head -c 24 /dev/urandom | base64 | tr '+/' '-_' > {path}.new\n"
+                f"umask 077; mkdir -p {SECRETS}; head -c {self.length} /dev/urandom | base64 | tr '+/' '-_' > {path}.new\n"
                 f"mv -n {path}.new {path}"
             )
             return Change("create", script=clear + make)

@@ -1,48 +1,59 @@
-"""Progress of a run while a chapter is executed: on a terminal each step as it ends; in a log nothing in between."""
+"""Progress of a run while a chapter is executed: on a terminal each step as it ends; everywhere what keeps a step waiting."""
 
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from textwrap import indent
 from typing import Self, TextIO
 
+from airavata_runbook.errors import printable
 from airavata_runbook.local.terminal import ProgressLine
 from airavata_runbook.run import page
-from airavata_runbook.run.report import read_steps
+from airavata_runbook.run.report import read_reports
 
 INTERVAL = 0.2  # seconds between two looks at the chapter's record
 
 
 class ChapterProgress:
-    """`with ChapterProgress("02-install", record):` record: the JSON-lines file that the chapter's steps write."""
+    """`with ChapterProgress("02-install", record):` record: the JSON-lines file that the chapter's steps write.
 
-    def __init__(self, chapter: str, record: Path, stream: TextIO | None = None):
-        self.chapter, self.record = chapter, record
+    on_notice: called in a thread when a step has said what keeps it waiting; never after the block.
+    """
+
+    def __init__(self, chapter: str, record: Path, stream: TextIO | None = None, on_notice: Callable[[], None] = lambda: None):
+        self.chapter, self.record, self.on_notice = chapter, record, on_notice
         self.line = ProgressLine(stream or sys.stdout)
-        self.shown = 0  # steps
+        self.read = self.notices = 0  # reports; of them, notices of the step that goes on
         self.started = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name=f"progress of {chapter}", daemon=True)
 
     def __enter__(self) -> Self:
-        if self.line.terminal:
-            self._thread.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *exc) -> None:
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-            self._print_steps()
-            self.line.clear()
+        self._thread.join()
+        self._print_reports()
+        self.line.clear()
 
-    def _print_steps(self) -> None:
-        """Print a line for each step that has ended since the last call."""
-        for step in read_steps(self.record, after=self.shown):
-            self.shown += 1
-            self.line.print(f"  {page.step_line(step)}")
+    def _print_reports(self) -> None:
+        """Print what is new since the last call: notices, and on a terminal a line for each step that has ended."""
+        for step in read_reports(self.record, after=self.read):
+            self.read += 1
+            for notice in step.notices[self.notices :]:
+                self.line.print(printable(indent(f"{step.title}: {notice}", "  ")))
+            self.notices = len(step.notices) if step.running else 0
+            if step.running:
+                self.on_notice()
+            elif self.line.terminal:
+                self.line.print(f"  {page.step_line(step)}")
 
     def _watch(self) -> None:
         while not self._stop.wait(INTERVAL):
-            self._print_steps()
-            self.line.update(f"{self.chapter} … {time.monotonic() - self.started:.0f} s")
+            self._print_reports()
+            if self.line.terminal:
+                self.line.update(f"{self.chapter} … {time.monotonic() - self.started:.0f} s")

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from airavata_runbook.errors import SiteError
 from airavata_runbook.local.files import replace_link
 from airavata_runbook.run import page
 from airavata_runbook.run.report import ChapterReport, Outcome, RunKind, RunReport
+
+IN_FILES = {"chapters": {"__all__": {"steps": {"__all__": {"picture": {"png"}}}}}}  # of report.json: they have their own
 
 
 class RunRecord:
@@ -66,6 +69,9 @@ class RunRecord:
             ]
         if chapter.outcome == "failed" and not chapter.failed:
             chapter.failed = 1  # a cell that failed outside any step is a failure as well
+        for picture in (step.picture for step in steps if step.picture):
+            with write_errors(self.folder):
+                (self.folder / picture.name).write_bytes(b64decode(picture.png))
         self.write()
 
     def write(self, outcome: Outcome = "running") -> None:
@@ -74,7 +80,7 @@ class RunRecord:
         self.report.seconds = round(time.time() - self.started, 3)
         self.report.add_up(self.report.chapters)
         # Not model_dump_json: it refuses lone surrogates, which an error's text may hold.
-        text = json.dumps(self.report.model_dump(mode="json"), indent=1)
+        text = json.dumps(self.report.model_dump(mode="json", exclude=IN_FILES), indent=1)
         with write_errors(self.folder):
             _replace(self.folder / "report.json", text)
             _replace(self.folder / "report.html", page.render(self.report))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,8 +76,14 @@ class RunReport(Counts):
     chapters: list[ChapterReport] = []
 
 
-def read_steps(steps: Path, after: int = 0) -> list[Report]:
-    """The reports in the JSON-lines file that a chapter's steps write, in order. after: how many to skip.
+def read_steps(steps: Path) -> list[Report]:
+    """The reports of a chapter's steps in order, from the JSON-lines file that they write; of one that goes on, its newest."""
+    found = read_reports(steps)
+    return [one for one, following in zip_longest(found, found[1:]) if not (one.running and following)]
+
+
+def read_reports(steps: Path, after: int = 0) -> list[Report]:
+    """The reports in that file, several of a step that had notices. after: how many to skip.
 
     The last line is left out when it has no end yet: it is being written, or the kernel died.
     """

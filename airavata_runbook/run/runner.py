@@ -7,7 +7,7 @@ points to the newest run. No secret is written there: a site holds references on
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
@@ -124,7 +124,8 @@ class _Run:
         chapter = self.record.begin(path.stem, path.name)
         started = time.time()
         try:
-            with ChapterProgress(path.stem, steps), record.write_errors(self.folder):
+            so_far = partial(self._record_so_far, chapter, steps, started)
+            with ChapterProgress(path.stem, steps, on_notice=so_far), record.write_errors(self.folder):
                 notebook.execute(path, output, parameters, self.project, kernel())
         except notebook.NotebookFailed as failed:
             chapter.error = ChapterError(cell=failed.cell, source=failed.source, message=failed.message)
@@ -144,6 +145,11 @@ class _Run:
             print(page.chapter_line(chapter), flush=True)
             if self.plan:
                 _print_changes(chapter)
+
+    def _record_so_far(self, chapter: ChapterReport, steps: Path, started: float) -> None:
+        """Put into the report what a step that goes on has said; a full disk is reported at the end of the chapter."""
+        with suppress(SiteError):
+            self.record.finish(chapter, read_steps(steps), time.time() - started)
 
     def _steps(self, path: Path) -> Path:
         """Where the kernel of a chapter reports its steps."""

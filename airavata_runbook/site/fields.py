@@ -153,6 +153,7 @@ Interface = Annotated[
     not_matching(r"^flannel\.1$", "the interface that connects the hosts; flannel.1 is the VXLAN interface that flannel makes"),
 ]
 Digest = Annotated[str, text(r"^sha256:[0-9a-f]{64}$", "a digest: sha256: and 64 hexadecimal digits")]
+Sha256 = Annotated[str, text(r"^[0-9a-f]{64}$", "64 hexadecimal digits, as sha256sum prints them")]
 Fingerprint = Annotated[str, text(r"^SHA256:[A-Za-z0-9+/]{43}=?$", "a fingerprint as ssh-keygen -lf prints it: SHA256:…")]
 Prefix = Annotated[  # kube-apiserver's --etcd-prefix
     str,
@@ -168,6 +169,12 @@ ImageReference = Annotated[
     ),
 ]
 LocalPath = Annotated[str, text(f"^{PRINTABLE}+$", "a path on this machine")]
+PathOrUrl = Annotated[
+    str,
+    text(f"^{PRINTABLE}+$", "a path on this machine, or a URL"),
+    not_matching("^(?!https://)[A-Za-z][A-Za-z0-9+.-]*://", "a path on this machine, or a URL that starts with https://"),
+    not_matching("^https://([^/]*@|[^/]*$)", "a URL with a host and a path, without a login, which belongs in auth"),
+]
 HostPath = Annotated[
     str,
     text(
@@ -188,7 +195,11 @@ Url = Annotated[
     AfterValidator(_dedicated_folder),
 ]
 Port = Annotated[int, whole(1, 65535)]
-NodePort = Annotated[int, whole(30000, 32767)]
+NODE_PORT_RANGE = range(30000, 32768)  # the API server's own default
+NodePort = Annotated[int, whole(NODE_PORT_RANGE[0], NODE_PORT_RANGE[-1])]
+Cpu = Annotated[str, text(r"^([1-9][0-9]*m|[0-9]+(\.[0-9]{1,3})?)$", 'CPUs, in quotes: "2", "0.5" or "500m"')]
+Memory = Annotated[str, text("^[1-9][0-9]*(Ki|Mi|Gi|Ti)$", 'an amount of memory with Ki, Mi, Gi or Ti: "512Mi"')]
+EnvName = Annotated[str, text(r"^[A-Za-z_][A-Za-z0-9_.-]*$", "the name of an environment variable: letters, digits, _, . and -")]
 YesNo = Annotated[bool, Field(strict=True)]
 HostAddress = Annotated[IPv4Address, _address_text("an IPv4 address such as 10.0.0.11"), AfterValidator(_usable_by_hosts)]
 HostNetwork = Annotated[

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, get_args
 from airavata_runbook.site.fields import Model
 from airavata_runbook.site.marks import Fixed, Life, Moved
 from airavata_runbook.site.site import Site
+from airavata_runbook.site.stack_file import stack_folder
 from airavata_runbook.wellknown import CLUSTER_CA, PKI
 
 RECORD = "/etc/airavata-runbook/site.json"
@@ -166,6 +167,8 @@ def _value(site: Site, field: str) -> str:
     derived = {"registry.node": site.registry_node, "airavata.storage_node": site.storage_node}
     if field in derived:
         return str(derived[field].address)
+    if field == "airavata.stack":
+        return stack_folder(site.airavata).name  # a folder of the site's own may be elsewhere on another workstation
     value: Any = site
     for part in field.split("."):
         value = getattr(value, part)

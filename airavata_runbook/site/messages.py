@@ -124,4 +124,4 @@ def _value_at(data: Any, loc: tuple[int | str, ...]) -> Any:
 
 def _may_be_secret(path: str) -> bool:
     """Whether a password may have been written there by mistake: its value is not shown."""
-    return any(word in path for word in ("password", "passphrase", "secret", "auth", "key"))
+    return ".env." in path or any(word in path for word in ("password", "passphrase", "secret", "auth", "key"))

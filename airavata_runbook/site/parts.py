@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, GetPydanticSchema
 
+from airavata_runbook.site.component import ComponentSettings
 from airavata_runbook.site.fields import (
     Bridge,
     CheckName,
@@ -29,9 +30,11 @@ from airavata_runbook.site.fields import (
     Namespace,
     NodeName,
     NodePort,
+    PathOrUrl,
     Port,
     Prefix,
     SecretRef,
+    Sha256,
     SiteName,
     Url,
     Version,
@@ -52,6 +55,8 @@ PORT = Free("the next run serves at the new port, and no longer at the old one")
 PULL_PORT = Free("the next run serves pulls at the new port, and hosts pull there")
 LOGIN = Procedure("a run restarts the registry and gives the new login to hosts and pods; see README, Passwords")
 LAB = Outside("read by `airavata-runbook lab`; take the lab down first")
+ONCE = Procedure("loaded once: change the database as the release notes of the server say")
+SERVER_IMAGE = "airavata-server"  # of the stack unified
 MAX_PODS = 110  # the kubelet's default (KubeletConfiguration v1beta1, maxPods)
 
 
@@ -175,30 +180,57 @@ class Registry(Model):
 
 
 class ImageSource(Model):
-    """Where an image comes from: exactly one of archive (path), pull (reference) or build (folder).
+    """Where an image comes from: exactly one of archive (path), pull (reference), build (folder) or jar (path or https URL).
 
-    digest: required for pull unless the reference has one; with archive it is compared. auth: `user:password`.
+    digest: of the image; required for pull unless the reference has one, with archive and build it is compared. build: the folder
+    has a Dockerfile. jar: of a server, which is packed on Java 17; sha256: the jar's, required. auth: `user:password` for pull or
+    for the URL of the jar.
     """
 
     archive: Annotated[LocalPath | None, IMAGE] = None
     pull: Annotated[ImageReference | None, IMAGE] = None
     build: Annotated[LocalPath | None, IMAGE] = None
+    jar: Annotated[PathOrUrl | None, IMAGE] = None
     digest: Annotated[Digest | None, IMAGE] = None
-    auth: Annotated[ExternalSecret | None, Outside("a login at another registry")] = None
+    sha256: Annotated[Sha256 | None, IMAGE] = None
+    auth: Annotated[ExternalSecret | None, Outside("a login at another registry or server")] = None
+
+    @property
+    def place(self) -> str:
+        """The path, reference or URL."""
+        return self.archive or self.pull or self.build or self.jar or ""
+
+
+class Unified(Model):
+    """What only the stack `unified` has. server: where its image airavata-server comes from, as an entry of airavata.images.
+
+    realm: a realm of Keycloak with the gateway's users, as JSON; it is imported where Keycloak has none of its name.
+    schema_sql, seed_sql: the SQL of the database's tables, and of its first rows; they are loaded into a database that has no
+    tables. Without schema_sql it is taken out of the server's jar.
+    """
+
+    server: Annotated[ImageSource | None, COMPONENTS] = None
+    realm: Annotated[LocalPath | None, Procedure("imported once: change the realm in Keycloak")] = None
+    schema_sql: Annotated[LocalPath | None, ONCE] = None
+    seed_sql: Annotated[LocalPath | None, ONCE] = None
 
 
 class Airavata(Model):
-    """What runs on the cluster: a stack (data under stacks/), its images and its secrets.
+    """What runs on the cluster: a stack, its images and its secrets.
 
+    stack: the name of one of the runbook's, or the path of a folder of the site's own, with a / in it. components: what the
+    site has otherwise than the stack, by the component's name.
     images: image name → source, instead of the runbook's own builds. A component of Airavata itself that has no image here
     is served by the STAND-IN where stand_in is true (the lab); else it is left out, and the report says so.
     storage_node, storage_path: where volumes are kept (default: the first worker). portal_node_port, api_node_port: the
     ports on each host at which the portal and the API are served to clients outside the cluster.
     """
 
-    stack: Annotated[Name, Fixed("whose components run")] = "classic"
+    stack: Annotated[LocalPath, Fixed("whose components run")] = "classic"
     namespace: Annotated[Namespace, Fixed("whose databases use the storage folders", data=True)] = "airavata"
     images: Annotated[dict[Name, ImageSource], COMPONENTS] = {}
+    unified: Unified = Unified()
+    components: Annotated[dict[Name, ComponentSettings], RUN] = {}
     stand_in: Annotated[YesNo, COMPONENTS] = False
     api_replicas: Annotated[int, whole(1, 50), RUN] = 2
     gateway: Annotated[Word, Free("the next run replaces the pods of the portal")] = "default"
@@ -208,9 +240,19 @@ class Airavata(Model):
     api_node_port: Annotated[NodePort, PORT] = 30930
     secrets: Annotated[dict[Name, SecretRef], Free("the next run replaces the pods that use them; databases then have them")] = {}
 
+    @property
+    def sources(self) -> dict[str, ImageSource]:
+        """Image name → where it comes from, of every image that the site names: `images`, and `unified.server`."""
+        return self.images | ({SERVER_IMAGE: self.unified.server} if self.unified.server else {})
+
+    def source_field(self, image: str) -> str:
+        """The field of the site file that names an image, or would."""
+        named = image == SERVER_IMAGE and self.unified.server and image not in self.images
+        return "airavata.unified.server" if named else f"airavata.images.{image}"
+
 
 class Verify(Model):
-    """What 06-verify may do. disruptive: it deletes a replica of the API server and watches that no call fails."""
+    """What 06-verify may do. disruptive: it deletes a replica of the API server, and restarts the database."""
 
     disruptive: Annotated[YesNo, Free("what 06-verify does")] = False
 

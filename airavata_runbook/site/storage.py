@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from airavata_runbook.site.site import Site
-from airavata_runbook.site.stack_file import FOLDER, read, runs, storage_folders
+from airavata_runbook.site.stack_file import parts_of, runs, storage_folders
 
 STORED = "/etc/airavata-runbook/storage"  # on the storage node: the folders that databases have run with
 
@@ -34,8 +34,7 @@ def folders(site: Site) -> dict[str, int]:
 
     Raises StackError.
     """
-    parts = read(FOLDER / site.airavata.stack).components
-    return storage_folders([part for part in parts if runs(part, site.airavata)], site.airavata)
+    return storage_folders([part for part in parts_of(site.airavata) if runs(part, site.airavata)], site.airavata)
 
 
 def stored_text(site: Site) -> str:

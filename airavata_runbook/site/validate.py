@@ -5,11 +5,26 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import permutations
 
+from airavata_runbook.errors import SiteError
+from airavata_runbook.site.component import secret_values
 from airavata_runbook.site.fields import PATTERNS, USER
 from airavata_runbook.site.messages import nearest
-from airavata_runbook.site.parts import MAX_PODS, Airavata, Lab, Node, Repository, Sections
-from airavata_runbook.site.stack_file import API_SERVER, FOLDER, file_names, read, runs, unknown_names
+from airavata_runbook.site.parts import MAX_PODS, SERVER_IMAGE, Airavata, Lab, Node, Repository, Sections
+from airavata_runbook.site.stack_file import (
+    API_SERVER,
+    file_names,
+    input_problems,
+    is_folder,
+    parts_of,
+    replicas,
+    runs,
+    stack_folder,
+    stack_names,
+    unknown_names,
+)
 from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, KEYRING, NODE_PORTS, PULL_PASSWORD
+
+OWN_STACK = "a folder of your own has a / in its path, such as ./stacks/gateway"
 
 
 def validate(site: Sections) -> list[str]:
@@ -154,46 +169,75 @@ def _repository(repository: Repository) -> Iterator[str]:
 
 
 def _images(airavata: Airavata) -> Iterator[str]:
-    for name, source in airavata.images.items():
-        field = f"airavata.images.{name}"
-        sources = [key for key in ("archive", "pull", "build") if getattr(source, key)]
+    if airavata.unified.server and SERVER_IMAGE in airavata.images:
+        yield f"airavata.unified.server: airavata.images.{SERVER_IMAGE} is the same image; leave out one of them"
+    for name, source in airavata.sources.items():
+        field = airavata.source_field(name)
+        sources = [key for key in ("archive", "pull", "build", "jar") if getattr(source, key)]
         if len(sources) != 1:
-            yield f"{field}: needs exactly one of archive, pull or build (found {' and '.join(sources) or 'none'})"
-        elif source.pull:
+            yield f"{field}: needs exactly one of archive, pull, build or jar (found {' and '.join(sources) or 'none'})"
+            continue
+        if source.pull:
             digest = source.pull.partition("@")[2]
             if not (source.digest or digest):
                 yield f"{field}: pull needs a digest, in the reference (@sha256:…) or in digest"
             if source.digest and digest and source.digest != digest:
                 yield f"{field}: pull has {digest}, but digest is {source.digest}; give one of them, or the same"
+        if source.jar and not source.sha256:
+            yield f"{field}: jar needs sha256, which sha256sum prints"
+        if source.jar and source.digest:
+            yield f"{field}: digest is that of an image; a jar has sha256"
+        if source.sha256 and not source.jar:
+            yield f"{field}: sha256 is that of a jar; an image has digest"
 
 
 def _stack(site: Sections) -> Iterator[str]:
-    """An unknown stack, or names that the stack does not use; the stack `system` runs on every site and is not chosen."""
+    """An unknown stack, or names that it does not have; the stack `system` runs on every site and is not chosen."""
     airavata = site.airavata
-    known = sorted(file.parent.name for file in FOLDER.glob("*/stack.yaml") if file.parent.name != "system")
-    if airavata.stack not in known:
-        yield f"airavata.stack: unknown stack {airavata.stack!r}; {nearest(airavata.stack, known)}"
-    elif airavata.images or airavata.secrets:
+    yield from secret_values(airavata.components)
+    known = stack_names()
+    if not is_folder(airavata.stack) and airavata.stack not in known:
+        yield f"airavata.stack: unknown stack {airavata.stack!r}; {nearest(airavata.stack, known)}; {OWN_STACK}"
+        return
+    try:
+        if is_folder(airavata.stack) and not (stack_folder(airavata) / "stack.yaml").is_file():
+            yield f"airavata.stack: no stack.yaml in {stack_folder(airavata)}; known: {', '.join(known)}; {OWN_STACK}"
+            return
         yield from unknown_names(airavata)
+        yield from input_problems(airavata)
+        yield from _components(site)
         for name in sorted(file_names(airavata) & airavata.secrets.keys()):
             if not airavata.secrets[name].startswith("file:"):
                 yield f"airavata.secrets.{name}: needs file:PATH, since it is not text (found {airavata.secrets[name]})"
-    if airavata.stack in known and site.network.max_pods < MAX_PODS:
-        yield from _pods(site)
+        if site.network.max_pods < MAX_PODS:
+            yield from _pods(site)
+    except SiteError as error:
+        yield from (f"airavata.stack: {line}" for line in error.problems or (f"{error.summary} ({error.where})",))
+
+
+def _components(site: Sections) -> Iterator[str]:
+    """Replicas of what runs once, or has a field of its own."""
+    for part in parts_of(site.airavata):
+        own = site.airavata.components.get(part.name)
+        field = f"airavata.components.{part.name}.replicas"
+        if own and own.replicas and part.name == API_SERVER:
+            yield f"{field}: needs airavata.api_replicas in its place"
+        elif own and (own.replicas or 1) > 1 and part.storage_uid is not None:
+            yield f"{field}: needs 1: two servers on one folder destroy its data (found {own.replicas})"
 
 
 def _pods(site: Sections) -> Iterator[str]:
     """Pods that the leases have no addresses for."""
-    hosts, replicas, each = len(site.nodes), site.airavata.api_replicas, site.network.max_pods
-    parts = [part for part in read(FOLDER / site.airavata.stack).components if runs(part, site.airavata)]
-    if API_SERVER not in {part.name for part in parts}:
-        replicas = 0
+    hosts, each = len(site.nodes), site.network.max_pods
+    parts = [part for part in parts_of(site.airavata) if runs(part, site.airavata)]
+    pods = {part.name: replicas(part, site.airavata) for part in parts}
+    served = pods.pop(API_SERVER, 0)
     # The network check is on every host, DNS on two; an update starts a replica of the API server before it stops one.
-    others = hosts + min(hosts, 2) + sum(part.name != API_SERVER for part in parts) + bool(replicas)
+    others = hosts + min(hosts, 2) + sum(pods.values()) + bool(served)
     stored = 1 + sum(part.storage_uid is not None for part in parts)  # on the storage node; the replicas are spread evenly
-    if replicas + others > hosts * each or stored + replicas // hosts > each:
+    if served + others > hosts * each or stored + served // hosts > each:
         yield (
-            f"airavata.api_replicas: {replicas} replicas and {others} other pods do not fit: a /{site.network.subnet_length} "
+            f"airavata.api_replicas: {served} replicas and {others} other pods do not fit: a /{site.network.subnet_length} "
             f"lease has addresses for {each} pods a host; fewer replicas, more hosts or a smaller network.subnet_length"
         )
 

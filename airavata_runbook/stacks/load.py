@@ -3,40 +3,60 @@
 A stack is a folder with stack.yaml (components, their order, secrets and certificates) and one folder a component with
 deploy.yaml and service.yaml, as the POC had them. These are Kubernetes' own YAML with `{{ }}` (Jinja2) where a value is
 the site's: site, namespace, stand_in (true or false), and image("NAME"), a reference in the registry. A `{{ }}` is a whole
-scalar and stands without quotes; within other text, as in a comment, it needs the filter `line`.
+scalar and stands without quotes; within other text, as in a comment, it needs the filter `line`. What only runs to its end (a
+Job) needs no service.yaml.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.site import Site
+from airavata_runbook.site.messages import nearest
 from airavata_runbook.site.stack_file import (
     FOLDER,
-    STAND_IN,
+    SYSTEM,
     Contents,
+    Keystore,
     Part,
+    StackError,
+    image_of,
     invalid,
+    parts_of,
     read,
     replaced,
     runs,
+    shown,
+    stack_folder,
     storage_folders,
 )
-from airavata_runbook.stacks.render import WORKLOADS, pod_of, render
+from airavata_runbook.stacks import overrides
+from airavata_runbook.stacks.check import check, strange_files
+from airavata_runbook.stacks.known import TLS_FILES
+from airavata_runbook.stacks.render import WORKLOADS, ManifestFile, pod_of, render
+from airavata_runbook.stacks.settings import Settings, replaced_settings, settings_of
 
 
 @dataclass(frozen=True)
 class Component:
     """A component that runs. objects: its manifests, for KubeObject. waits_for: (kind, name) of its workloads.
 
-    airavata: whether it is one of Airavata's own servers, not a backing service.
+    airavata: whether it is one of Airavata's own servers, not a backing service. verify: how 06-verify calls it, if it does.
+    needs: components that are ready before it starts.
     """
 
     name: str
     stand_in: bool
-    objects: tuple[dict, ...]
+    files: tuple[ManifestFile, ...]
     airavata: bool = True
+    verify: str = ""
+    needs: tuple[str, ...] = ()
+
+    @property
+    def objects(self) -> tuple[dict, ...]:
+        return tuple(one for file in self.files for one in file.objects)
 
     @property
     def waits_for(self) -> tuple[tuple[str, str], ...]:
@@ -53,10 +73,11 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack for one site. components: in the order in which they start.
+    """A stack for one site. name: of its folder. site: the site's name. components: in the order in which they start.
 
     They require: folders, (path, uid) on the storage node; secrets, Secret → key → reference for the vault; files, likewise,
-    of contents that are not text, where the site gives them;
+    of contents that are not text, where the site gives them; settings, likewise, files that are rendered with values of others;
+    keystores, likewise, those that the site does not give as files; inputs, likewise, fields of the site that name files;
     certificates, Secret → subject (keys tls.crt, tls.key, ca.crt); and a Secret `registry` to pull images with.
     """
 
@@ -66,46 +87,97 @@ class Stack:
     folders: tuple[tuple[str, int], ...]
     secrets: Mapping[str, Mapping[str, str]]
     files: Mapping[str, Mapping[str, str]]
+    settings: Mapping[str, Mapping[str, Settings]]
+    keystores: Mapping[str, Mapping[str, Keystore]]
+    inputs: Mapping[str, Mapping[str, str]]
     certificates: Mapping[str, Subject]
+    name: str
+    site: str
 
 
 def load(site: Site, images: Mapping[str, str], name: str | None = None, folder: Path = FOLDER) -> Stack:
     """The stack `name` (default: the site's own; `system` for DNS and the network check) with the site's values.
 
-    images: image name → full reference in the private registry. folder: where the stacks are. Raises StackError with every
-    problem of the stack, or with what the site lacks for it. The unit tests lint the manifests.
+    images: image name → full reference in the private registry. folder: where the runbook's own stacks are. Raises StackError
+    with every problem of the stack, or with what the site lacks for it.
     """
-    root = folder / (name or site.airavata.stack)
+    root = folder / name if name else stack_folder(site.airavata, folder)
     contents = read(root)
     namespace = contents.namespace or site.airavata.namespace
     parts, left_out = _choose(contents, site)
-    if missing := _missing(parts, site, images, left_out):
-        raise invalid(root, missing)
+    problems = [*strange_files(root), *_missing(parts, site, images, left_out), *([] if name else _reserved(contents))]
+    _refuse(root, problems)
 
     components = tuple(_component(root, part, site, namespace, images) for part in parts)
     secrets = {name: _references(keys, site) for name, keys in contents.secrets.items()}
-    if problems := _not_given(components, secrets):
-        raise invalid(root, problems)
+    for secret, keys in replaced_settings(contents, site).items():
+        secrets[secret] = {**secrets.get(secret, {}), **keys}
+    problems = [line for one in components for line in _overridden(root, one, site)] if not name else []
+    _refuse(root, [*problems, *_not_given(components, secrets)])
+
     given = site.airavata.secrets
     files = {
         name: {key: given[source] for key, source in keys.items() if source in given} for name, keys in contents.files.items()
     }
+    for secret, stores in contents.keystores.items():
+        own = {key: given[one.own] for key, one in stores.items() if one.own in given}
+        files[secret] = {**files.get(secret, {}), **own}
+    certificates = {f"{part.name}-tls": _subject(part, site, namespace) for part in parts if part.certificate}
     used = {name for component in components for manifest in component.objects for name in secrets_of(manifest)}
-    return Stack(
+    manifests = {component.name: component.objects for component in components}
+    settings = {name: keys for name, keys in settings_of(contents, site, root, namespace, manifests).items() if name in used}
+    made = {name: {key: one for key, one in keys.items() if one.own not in given} for name, keys in contents.keystores.items()}
+    keystores = {name: stores for name, stores in made.items() if name in used}
+    known = {**secrets, **dict.fromkeys(certificates, TLS_FILES)}
+    used |= {name for keys in settings.values() for one in keys.values() for name in one.secrets(known)}
+    used |= {one.password.partition("/")[0] for stores in keystores.values() for one in stores.values() if one.password}
+    stack = Stack(
         namespace,
         components,
         left_out,
         tuple(storage_folders(parts, site.airavata).items()),
         {name: keys for name, keys in secrets.items() if name in used},
         {name: keys for name, keys in files.items() if name in used and keys},
-        {f"{part.name}-tls": _subject(part, site, namespace) for part in parts if part.certificate},
+        settings,
+        keystores,
+        contents.inputs,
+        certificates,
+        root.name,
+        site.name,
     )
+    _refuse(root, check(stack, site, images.values()))
+    return stack
+
+
+def _refuse(root: Path, problems: list[str]) -> None:
+    if problems:
+        raise invalid(root, problems)
+
+
+def _reserved(contents: Contents) -> list[str]:
+    """What only the runbook's own stack `system` has, and names that the runbook gives."""
+    tls = {f"{part.name}-tls" for part in contents.components if part.certificate}
+    names = {name for name in (*contents.secrets, *contents.files) if name in tls | {"registry"}}
+    found = [f"stack.yaml: secrets: found {name}; needed: another name, the runbook makes that Secret" for name in sorted(names)]
+    if contents.namespace:
+        found.append(f"stack.yaml: namespace: found {contents.namespace}; needed: none, it is the site's airavata.namespace")
+    return found + [
+        f"stack.yaml: components: found {part.name}; needed: another name, that one runs in every site"
+        for part in contents.components
+        if part.name in SYSTEM
+    ]
 
 
 def image_names(site: Site) -> set[str]:
     """The images that the site's own stack needs. Raises StackError."""
-    parts, _ = _choose(read(FOLDER / site.airavata.stack), site)
-    return {STAND_IN if replaced(part, site.airavata) else part.image for part in parts}
+    return {image_of(part, site.airavata) for part in parts_of(site.airavata) if runs(part, site.airavata)}
+
+
+def node_ports(stack: Stack) -> set[tuple[str, int]]:
+    """(protocol, port) of everything that the stack's Services serve on every host; the protocol in lower case."""
+    services = [one for component in stack.components for one in component.objects if one["kind"] == "Service"]
+    ports = [port for one in services for port in one["spec"]["ports"] if "nodePort" in port]
+    return {(port.get("protocol", "TCP").lower(), port["nodePort"]) for port in ports}
 
 
 def _choose(contents: Contents, site: Site) -> tuple[list[Part], tuple[LeftOut, ...]]:
@@ -121,11 +193,41 @@ def _choose(contents: Contents, site: Site) -> tuple[list[Part], tuple[LeftOut, 
 
 
 def _component(root: Path, part: Part, site: Site, namespace: str, images: Mapping[str, str]) -> Component:
-    """A component with its manifests; where the stand-in serves it, its own image is the stand-in's."""
+    """A component with its manifests. Its own image is, for them, the one that it runs in this site."""
     stand_in = replaced(part, site.airavata)
-    usable = {**images, part.image: images[STAND_IN]} if stand_in else images
-    objects = render(root, part.name, site, namespace, stand_in, usable.__getitem__)
-    return Component(part.name, stand_in, tuple(objects), part.kind == "airavata")
+    usable = {**images, part.image: images[image_of(part, site.airavata)]}
+
+    def image(name: str) -> str:
+        if name not in usable:
+            raise LookupError(f'image("{name}"); {nearest(name, sorted(usable))}')
+        return usable[name]
+
+    files = render(root, part.name, site, namespace, stand_in, image)
+    for file in files:
+        with _as_kubernetes_has_it(root / part.name / file.name, root):
+            for one in file.objects:
+                secrets_of(one), images_of(one)
+    return Component(part.name, stand_in, tuple(files), part.kind == "airavata", part.verify, tuple(part.needs))
+
+
+def _overridden(root: Path, component: Component, site: Site) -> list[str]:
+    """Put what the site has otherwise into a component's objects; returns what cannot be done."""
+    with _as_kubernetes_has_it(root / component.name, root):
+        return overrides.apply(site, component.name, component.objects)
+
+
+@contextmanager
+def _as_kubernetes_has_it(path: Path, root: Path) -> Iterator[None]:
+    """Raises StackError for an object in which something is of another kind than Kubernetes has there."""
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError) as error:
+        raise StackError(
+            "an object is not as Kubernetes has it",
+            where=shown(path, root),
+            found=f"{type(error).__name__}: {error}",
+            remedy="kubectl explain KIND shows what its fields are",
+        ) from None
 
 
 def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out: tuple[LeftOut, ...]) -> list[str]:
@@ -133,7 +235,7 @@ def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out:
     absent = {one.name: one.reason for one in left_out}
     found = []
     for part in parts:
-        image = STAND_IN if replaced(part, site.airavata) else part.image
+        image = part.stand_in if part.stand_in and replaced(part, site.airavata) else part.image
         if image not in images:
             found.append(
                 f"stack.yaml: {part.name}.image: found no {image} among the images of the private registry "
@@ -167,9 +269,12 @@ def secrets_of(manifest: dict) -> set[str]:
         return set()
     pod = template["spec"]
     found = {volume["secret"].get("secretName", "") for volume in pod.get("volumes", []) if "secret" in volume}
+    projected = [one for volume in pod.get("volumes", []) for one in volume.get("projected", {}).get("sources", [])]
+    found |= {one["secret"].get("name", "") for one in projected if "secret" in one}
     for box in [*pod.get("initContainers", []), *pod["containers"]]:
         sources = [entry.get("valueFrom", {}) for entry in box.get("env", [])]
         found |= {source["secretKeyRef"]["name"] for source in sources if "secretKeyRef" in source}
+        found |= {source["secretRef"]["name"] for source in box.get("envFrom", []) if "secretRef" in source}
     return found
 
 

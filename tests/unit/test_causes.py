@@ -69,15 +69,16 @@ def causes_of(name: str, pods=None, events=None, **options) -> list[Cause]:
     ("name", "kind", "tries", "words"),
     [
         ("notfound", "image not pulled", 3, ["ErrImagePull after 3 pulls", "none: not found", "secrets (registry)"]),
-        ("crash", "container exits", 4, ["exited 4 times, last with status 3 (Error)", "fatal: cannot open table gateway"]),
-        ("oom", "container exits", 4, ["status 137 (OOMKilled)"]),
+        ("crash", "container exits", 4, ["exited 4 times, last with status 3 (Error)", "fatal: cannot open table gateway",
+                                         "last events of the pod:", "BackOff (3 times): Back-off restarting failed"]),
+        ("oom", "container exits", 4, ["status 137 (OOMKilled); it needs more memory than its limit"]),
         ("liveness", "container exits", 5, ["exited 5 times", "Liveness probe failed", "connect: connection refused"]),
         ("badcommand", "container exits", 4, ['stat /no/such: no such file or directory']),
         ("config", "container refused", 0, ['CreateContainerConfigError: secret "none" not found']),
         ("invalid", "container refused", 0, ["InvalidImageName", "must be lowercase"]),
         ("memory", "pod not scheduled", 0, ["2 Insufficient memory", "Preemption is not helpful for scheduling."]),
         ("mount", "volume not mounted", 0, ['MountVolume.SetUp failed for volume "s" : secret "none" not found']),
-        ("probe", "container not ready", 0, ["Readiness probe failed", "connect: connection refused"]),
+        ("probe", "container not ready", 0, ["Readiness probe failed", "connect: connection refused", "fatal: cannot open"]),
         ("evicted", "pod failed", 4, ["4 failed, the newest", "Evicted: Pod ephemeral local storage usage exceeds"]),
         ("account", "pods not created", 0, ['serviceaccount "none" not found']),
     ],
@@ -88,6 +89,37 @@ def test_the_cause_of_a_broken_workload_is_told_whole(name, kind, tries, words):
     whole = cause.whole()
     assert [word for word in words if word not in whole] == []
     assert cause.command.startswith("kubectl -n broken ")
+
+
+def test_a_container_that_needs_too_much_memory_is_told_its_limit():
+    def limited(pod: dict) -> None:
+        pod["spec"]["containers"][0] |= {"name": "box", "resources": {"limits": {"memory": "10Mi"}}}
+
+    (cause,) = causes_of("oom", changed("oom", limited))
+    assert cause.text.endswith("it needs more memory than its limit, which is 10Mi")
+
+
+def test_the_log_before_the_last_start_is_shown_too_where_it_is_another_one():
+    logs = {True: "password refused\n", False: "connecting\n"}
+    same, other = (recorded_session(RECORDED["pods"], RECORDED["events"]) for _ in range(2))
+    other.kube().core.read_namespaced_pod_log = lambda *where, previous, **which: logs[previous]
+    live = typed("V1Deployment", next(one for one in RECORDED["deployments"] if one["metadata"]["name"] == "crash"))
+    (cause,) = pod_causes.workload_causes(other, "Deployment", live)
+    shown = cause.details()
+    assert "log before its last start:\npassword refused\n" in shown and shown.endswith("its log:\nconnecting")
+    (cause,) = pod_causes.workload_causes(same, "Deployment", live)
+    assert cause.details().count("cannot open table") == 1, "it wrote the same each time"
+
+
+def test_a_log_that_is_gone_hides_neither_the_cause_nor_its_events():
+    def gone(*_, **__):
+        raise ApiError(404, "container not found", "look")
+
+    session = recorded_session(RECORDED["pods"], RECORDED["events"])
+    session.kube().core.read_namespaced_pod_log = gone
+    live = typed("V1Deployment", next(one for one in RECORDED["deployments"] if one["metadata"]["name"] == "crash"))
+    (cause,) = pod_causes.workload_causes(session, "Deployment", live)
+    assert "exited 4 times" in cause.whole() and "BackOff" in cause.whole()
 
 
 def test_a_pod_on_a_node_that_is_not_ready_says_so():
@@ -291,7 +323,7 @@ def exits(number: int, next_try: float = 0) -> Cause:
 
 
 def test_a_container_ends_the_wait_with_its_third_exit_but_not_while_what_it_needs_starts_beside_it():
-    assert seen((0, exits(1)), (10, exits(2)), (1, None), (5, exits(3)), (20, exits(3))) == [False] * 4 + [True]
+    assert seen((0, exits(1)), (1, exits(2)), (1, None), (7, exits(3)), (1, exits(3))) == [False] * 4 + [True]
     assert seen((0, exits(4)), (40, exits(5)), (80, exits(6))) == [False, False, True], "two more than before this wait"
     assert seen((0, exits(9, 300)), (6, exits(9, 294))) == [False, True], "its next start comes after the deadline"
     unit = [Cause("unit exits", "x", "exited", number) for number in (7, 8, 9, 10)]
@@ -302,7 +334,7 @@ def test_an_image_is_pulled_twice_and_awaited_for_a_while_as_the_registry_may_be
     def pulls(number: int) -> Cause:
         return Cause("image not pulled", "pod x", "not found", number)
 
-    assert seen((0, pulls(1)), (15, pulls(2)), (14, pulls(2)), (1, pulls(2))) == [False, False, False, True]
+    assert seen((0, pulls(1)), (5, pulls(2)), (4, pulls(2)), (1, pulls(2))) == [False, False, False, True]
     assert seen((0, pulls(1)), (40, pulls(1)), (1, pulls(2))) == [False, False, True]
     assert seen((0, pulls(5)), (40, pulls(5)), (1, pulls(6))) == [False, False, True], "one more than before this wait"
 

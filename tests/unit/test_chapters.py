@@ -79,9 +79,19 @@ def test_components_without_an_image_are_shown_as_left_out_and_not_verified(site
     bare = Site.load("lab", {"airavata.stand_in": False})
     shown = {name: how for name, how in airavata.components.look(Session(bare))}
     assert shown["mariadb"] == "real server" and shown["api-server"].startswith("left out: the site names no image")
-    for check in (verify.portal, verify.gateway, verify.spread, verify.replica_killed):
+    for check in (verify.portal, verify.browser, verify.spread, verify.replica_killed):
         head, (name, why) = check.look(Session(bare))
         assert head == ["not verified", "reason"] and "left out" in why
+    called = {row[0]: row[1:3] for row in verify.servers.look(Session(bare))}
+    assert called["api-server"][0] == "not verified" and "left out" in called["api-server"][1]
+
+
+def test_what_disturbs_a_site_is_asked_for(site, monkeypatch):
+    stack_for(monkeypatch, site)
+    calm = Site.load("lab", {"verify.disruptive": False})
+    for check in (verify.replica_killed, verify.database_restarted):
+        head, (name, why) = check.look(Session(calm))
+        assert head == ["not verified", "reason"] and "--disruptive" in why
 
 
 def test_the_stand_in_is_said_to_be_one(site, monkeypatch):

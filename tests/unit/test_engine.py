@@ -96,6 +96,56 @@ def test_a_run_that_has_failed_already_does_not_ask_whether_it_may_go_on(host, t
     assert [item.status for item in outcome.items] == ["failed", "skipped"] and "did not answer" in str(outcome.error)
 
 
+class Sent:
+    """Stands in for an image: its call may run beside others. meet: what the call waits at, or raises."""
+
+    def __init__(self, name, call):
+        self.label, self.sent = f"image {name}", False
+        self._call = call
+
+    def probe(self):
+        return ""
+
+    def change(self, found, context):
+        def call():
+            self._call(context.say)
+            self.sent = True
+
+        return None if self.sent else Change("push", call=call, shown="push", beside=True)
+
+
+def test_what_may_be_called_side_by_side_is(host):
+    together = threading.Barrier(3, timeout=10)
+    shown = []
+
+    def call(say):
+        together.wait()
+        say("half of it")
+
+    images = [Sent(str(number), call) for number in range(3)]
+    outcome = converge(host.session, host, lambda: list(images), False, lambda *said: shown.append(said))
+    assert [item.status for item in outcome.items] == ["changed"] * 3 and not outcome.error
+    assert any("half of it" in what and "image" in what for _, what, *_ in shown)
+
+
+def test_after_a_failed_call_no_other_one_begins_and_those_that_were_made_count(host):
+    begun = threading.Event()
+
+    def fails(say):
+        assert begun.wait(10)
+        raise StepFailed("the registry refuses it")
+
+    def works(say):
+        begun.set()
+
+    more = [Sent(str(number), lambda say: pytest.fail("it was begun")) for number in range(20)]
+    images = [Sent("good", works), Sent("bad", fails), Sent("slow", lambda say: time.sleep(0.5)), *more]
+    outcome = work(host, *images)
+    statuses = [item.status for item in outcome.items]
+    assert statuses == ["changed", "failed", "changed", *["skipped"] * 20]
+    assert (outcome.error.message, outcome.error.where) == ("the registry refuses it", "image bad")
+
+
 def test_one_trip_looks_at_everything(host, tmp_path):
     files = [File(str(tmp_path / str(number)), "content\n") for number in range(20)]
     work(host, *files)

@@ -30,6 +30,7 @@ from airavata_runbook.serialise import environment_value, json_value, quoted, sh
 from airavata_runbook.site import fields
 from airavata_runbook.site.stack_file import FOLDER as STACKS
 from airavata_runbook.stacks.render import render
+from airavata_runbook.stacks.settings import Settings
 from tests.unit.test_facts_host import snapshot
 
 # What some reader takes for a number, a truth value, a date, nothing, or a mark of its own.
@@ -219,7 +220,9 @@ def the_hosts_files_hold_names_and_addresses(site: Site) -> None:
 def test_manifests_hold_text_where_kubernetes_has_text(site):
     def objects(stack: str, component: str, namespace: str) -> list[dict]:
         stand_in = site.airavata.stand_in
-        return render(STACKS / stack, component, site, namespace, stand_in, lambda name: f"{site.registry.name}:5000/{name}:1.0")
+        image = f"{site.registry.name}:5000/{{}}:1.0".format
+        files = render(STACKS / stack, component, site, namespace, stand_in, image)
+        return [one for file in files for one in file.objects]
 
     mine = site.airavata.namespace
     dns, portal, database = (
@@ -233,8 +236,12 @@ def test_manifests_hold_text_where_kubernetes_has_text(site):
     assert {one["name"]: one.get("value") for one in container["env"]}["GATEWAY_ID"] == site.airavata.gateway
     assert container["image"] == f"{site.registry.name}:5000/portal:1.0"
     assert container["securityContext"]["readOnlyRootFilesystem"] is site.airavata.stand_in
-    assert pod(database)["nodeSelector"] == {"kubernetes.io/hostname": "10.1.0.11"}
-    assert pod(database)["volumes"][0]["hostPath"]["path"] == f"{site.airavata.storage_path}/mariadb"
+    (volume,) = [one["spec"] for one in database if one["kind"] == "PersistentVolume"]
+    assert volume["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"][0]["values"] == ["10.1.0.11"]
+    assert volume["local"]["path"] == f"{site.airavata.storage_path}/mariadb"
+    ports = {"mariadb": {"mysql": 3306}, "rabbitmq": {"amqps": 5671}, "zookeeper": {"client": 2181}}
+    file = Settings(STACKS / "classic", "airavata-server.properties", site, mine, frozenset(), ports)
+    assert f"\ndefault.registry.gateway={site.airavata.gateway}\n" in file.text(lambda *_: "x")
     (corefile,) = [one["data"]["Corefile"] for one in dns if one["kind"] == "ConfigMap"]
     assert f"    kubernetes {site.network.domain} in-addr.arpa ip6.arpa {{\n" in corefile
     (binding,) = [one for one in dns if one["kind"] == "ClusterRoleBinding"]
@@ -244,6 +251,9 @@ def test_manifests_hold_text_where_kubernetes_has_text(site):
 def pod(objects: list[dict]) -> dict:
     (found,) = [one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"]
     return found
+
+
+TEXTS = ("name", "namespace", "image", "value", "path", "kind", "clusterIP", "values", "volumeName")
 
 
 def texts(manifest: object, here: bool = False) -> Iterator[object]:
@@ -261,7 +271,7 @@ def texts(manifest: object, here: bool = False) -> Iterator[object]:
                 "requests",
                 "limits",
             )
-            yield from texts(value, here or below or key in ("name", "namespace", "image", "value", "path", "kind", "clusterIP"))
+            yield from texts(value, here or below or key in TEXTS)
     elif isinstance(manifest, list):
         for item in manifest:
             yield from texts(item, here)

@@ -1,9 +1,12 @@
 """The recipes as data, and what of building them needs neither root nor network."""
 
 import json
+import os
+import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 import urllib.request
 from dataclasses import replace
@@ -14,9 +17,10 @@ import pytest
 from airavata_runbook.errors import CannotBuild
 from airavata_runbook.images.layout import open_archive
 from airavata_runbook.local import paths
-from airavata_runbook.mirror import image_steps, images, oci_writer
+from airavata_runbook.mirror import image_steps, images, java_steps, oci_writer
 from airavata_runbook.mirror.components import BY_NAME as COMPONENTS
 from airavata_runbook.mirror.recipes import BY_NAME, FILES, RECIPES, STAND_IN
+from airavata_runbook.pki import issue as pki
 
 SCRIPTS = sorted(path for path in FILES.rglob("*") if path.is_file() and path.read_bytes().startswith(b"#!"))
 
@@ -55,7 +59,7 @@ def test_a_stand_in_says_so_in_title_and_labels():
 
 def test_python_packages_are_pinned_by_digest():
     lines = [line for line in BY_NAME["stand-in"].requirements.read_text().splitlines() if not line.startswith("#")]
-    assert len(lines) == 3
+    assert len(lines) == 5
     assert all("==" in line and "--hash=sha256:" in line for line in lines)
 
 
@@ -78,6 +82,41 @@ def test_a_layer_is_made_anew_when_its_recipe_or_its_parents_change():
         replace(recipe, files=(("/usr/bin/netcheck", recipe.files[0][1], 0o755),)),
     ]
     assert len({images.key(one) for one in (recipe, *changed)}) == 5
+
+
+def test_steps_of_java_belong_to_the_recipes_that_have_them(monkeypatch):
+    java, keycloak, others = BY_NAME["java"], BY_NAME["keycloak"], [BY_NAME["toolbox"], BY_NAME["mariadb"], BY_NAME["pause"]]
+    before = [images.key(one) for one in (java, keycloak, *others)]
+    real = images.fingerprint
+    monkeypatch.setattr(images, "fingerprint", lambda text: "other" if "def trust_store" in text else real(text))
+    changed = [was != images.key(one) for was, one in zip(before, (java, keycloak, *others), strict=True)]
+    assert changed == [True, True, False, False, False]
+    assert images.key(keycloak) != images.key(replace(keycloak, archive=replace(keycloak.archive, sha256="0" * 64)))
+
+
+@pytest.mark.skipif(not shutil.which("keytool"), reason="keytool (of a JRE) reads the trust store")
+def test_java_reads_the_trust_store_and_it_is_always_the_same(tmp_path):
+    authorities = [pki.new_ca(name).cert for name in ("One", "Two")]
+    store = java_steps.trust_store(b"# a comment\n".join(authorities))
+    assert store == java_steps.trust_store(authorities[1] + authorities[0] + authorities[1])
+    (tmp_path / "store").write_bytes(store)
+    listed = subprocess.run(
+        ["keytool", "-list", "-v", "-keystore", tmp_path / "store", "-storepass", "changeit"], capture_output=True, text=True
+    )
+    assert listed.returncode == 0 and listed.stdout.count("trustedCertEntry") == 2, listed.stdout
+    assert "CN=One" in listed.stdout and "CN=Two" in listed.stdout
+
+
+def test_an_archive_is_unpacked_without_its_first_folder(tmp_path, monkeypatch):
+    with tarfile.open(tmp_path / "keycloak.tar.gz", "w:gz") as tar:
+        for name in ("keycloak-1/bin/kc.sh", "keycloak-1/conf/keycloak.conf"):
+            info = tarfile.TarInfo(name)
+            info.mode, info.uid = 0o755, 1001
+            tar.addfile(info)
+    monkeypatch.setattr(java_steps.maven, "fetch", lambda artifact, sha256: tmp_path / "keycloak.tar.gz")
+    java_steps.prepare(BY_NAME["keycloak"], tmp_path / "root")
+    file = tmp_path / "root/opt/keycloak/bin/kc.sh"
+    assert file.stat().st_mode & 0o777 == 0o755 and file.stat().st_uid == os.getuid()
 
 
 def test_an_unknown_image_is_named_with_those_there_are(cache):

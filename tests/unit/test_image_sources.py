@@ -337,11 +337,11 @@ esac""",
     first, again = (images.resolve(source) for _ in range(2))
     assert first.digest == again.digest == samples.sha(good[0])
     calls = (tmp_path / "calls").read_text().splitlines()
-    assert [call.split()[0] for call in calls] == ["version", "build", "push"], "the second time nothing is built"
+    assert [call.split()[0] for call in calls] == ["version", "build", "push", "rmi"], "the second time nothing is built"
     assert calls[1].endswith(str(context)) and calls[2].split()[1] == "sha256:cafe"
     (context / "app/run").write_text("2")
     images.resolve(source)
-    assert len((tmp_path / "calls").read_text().splitlines()) == 6, "another content is built anew"
+    assert len((tmp_path / "calls").read_text().splitlines()) == 8, "another content is built anew"
 
 
 def test_no_engine_is_one_clear_message(tmp_path, context, tools):
@@ -349,8 +349,26 @@ def test_no_engine_is_one_clear_message(tmp_path, context, tools):
     with pytest.raises(RunbookError) as raised:
         images.resolve(ImageSource(build="context"))
     text = str(raised.value)
-    assert "podman: not installed" in text and "docker: Cannot connect to the Docker daemon" in text
-    assert "archive:" in text and str(context) in text
+    assert "buildah: not installed" in text and "docker: Cannot connect to the Docker daemon" in text
+    assert "apt-get install buildah" in text and "archive:" in text and str(context) in text
+
+
+def test_a_damaged_archive_of_a_folder_is_built_again(tmp_path, context, tools, good, cache):
+    made = samples.write_tar(tmp_path / "made.tar", samples.files_of(*good))
+    engine(
+        tools,
+        "buildah",
+        f"""case "$1" in
+build) echo sha256:cafe > "$3" ;;
+push) cp {made} "${{3#oci-archive:}}" ;;
+esac""",
+    )
+    images.resolve(ImageSource(build="context"))
+    [kept] = (cache / "images/built").glob("*.tar")
+    kept.write_bytes(kept.read_bytes().replace(zipped_layer := max(good[1].values(), key=len), bytes(len(zipped_layer))))
+    again = images.resolve(ImageSource(build="context"))
+    again.verify()
+    assert again.digest == sha(good[0])
 
 
 def test_a_failed_build_shows_its_last_words_and_leaves_nothing(tmp_path, context, tools, cache):

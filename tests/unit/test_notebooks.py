@@ -274,7 +274,19 @@ def test_other_faults_are_found(tmp_path, change, told):
 )
 def test_nbval_lets_pass_what_another_lab_changes_and_nothing_else(tmp_path, was, now, same):
     outputs = [nbformat.v4.new_output("stream", text=was + "\n")]
-    cell = nbformat.v4.new_code_cell(f"print({now!r})", execution_count=1, outputs=outputs)
+    assert compared(tmp_path, f"print({now!r})", outputs) == (same, not same)
+
+
+@pytest.mark.parametrize(("shown", "same"), [("portal", True), ("another page", False)])
+def test_nbval_compares_what_a_screenshot_shows_in_words_and_not_its_pixels(tmp_path, shown, same):
+    outputs = [nbformat.v4.new_output("display_data", {"image/png": "b25l", "text/plain": shown})]
+    source = "from airavata_runbook.engine.report import Picture\ndisplay(Picture(name='x', text='portal', png='dHdv'))"
+    assert compared(tmp_path, source, outputs) == (same, not same)
+
+
+def compared(tmp_path, source: str, outputs: list) -> tuple[bool, bool]:
+    """Whether nbval passes a cell with these committed outputs, and whether it fails it."""
+    cell = nbformat.v4.new_code_cell(source, execution_count=1, outputs=outputs)
     nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=good().metadata), tmp_path / "one.ipynb")
     done = subprocess.run(
         [
@@ -295,7 +307,7 @@ def test_nbval_lets_pass_what_another_lab_changes_and_nothing_else(tmp_path, was
         text=True,
         timeout=60,
     )
-    assert ("1 passed" in done.stdout, "1 failed" in done.stdout) == (same, not same), done.stdout
+    return "1 passed" in done.stdout, "1 failed" in done.stdout
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -62,7 +62,7 @@ class Registry:
             return reference if f"{repository}@{reference}" in self.manifests else None
         return self.tags.get(f"{repository}:{reference}")
 
-    def push(self, repository, tag, layout):
+    def push(self, repository, tag, layout, done):
         self.pushed.append(repository)
         self.give(repository, tag, layout.digest)
         return layout.digest

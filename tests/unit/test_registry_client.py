@@ -4,6 +4,8 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -73,6 +75,27 @@ def test_what_is_there_is_not_sent_again(tmp_path, layout):
         shared = other.blobs[1].digest
         assert f"/v2/b/blobs/uploads/?mount={shared}&from=a" in server.methods("POST")
         assert len(server.methods("PUT")) == 2, "the configuration and the manifest; the layer is mounted"
+
+
+def test_a_layer_of_images_that_are_pushed_side_by_side_is_sent_once(tmp_path):
+    layouts = [
+        open_archive(samples.write_tar(tmp_path / name, samples.files_of(*samples.image(BASE, samples.layer(name)))))
+        for name in "abcdef"
+    ]
+    shared = layouts[0].blobs[1].digest
+    counts: Counter[str] = Counter()
+    with TlsRegistry() as server, ThreadPoolExecutor(6) as pool:
+        registry = client(server)
+        pushes = [
+            pool.submit(
+                registry.push, layout.where.name, "1", layout, lambda size, name=layout.where.name: counts.update({name: size})
+            )
+            for layout in layouts
+        ]
+        assert [push.result() for push in pushes] == [layout.digest for layout in layouts]
+    sent = [path for path in server.methods("PUT") if shared.replace(":", "%3A") in path or shared in path]
+    assert len(sent) == 1 and len([path for path in server.methods("POST") if f"mount={shared}" in path]) == 5
+    assert counts == {layout.where.name: layout.size for layout in layouts}, "progress ends at the whole size"
 
 
 def test_the_manifest_comes_last_and_a_broken_push_is_healed(layout):

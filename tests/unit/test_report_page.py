@@ -2,10 +2,11 @@
 
 import json
 import re
+from base64 import b64encode
 
 import pytest
 
-from airavata_runbook.engine.report import Failure, Item, Report
+from airavata_runbook.engine.report import Failure, Item, Picture, Report
 from airavata_runbook.engine.step import finish
 from airavata_runbook.errors import HostUnreachable, StepFailed, StoppedByUser
 from airavata_runbook.run import page as report_page
@@ -175,3 +176,17 @@ def test_the_timeline_places_steps_by_when_they_ran_and_how_long():
     assert report_page.timeline(RunReport(started="s")) == []
     page = report_page.render(RunReport(started="s", chapters=chapters))
     assert '<td class="failed">two</td>' in page and '<span class="bar failed" style="margin-left:75.0%' in page
+
+
+def test_a_picture_of_a_step_is_in_the_page_and_in_a_file_beside_it(tmp_path):
+    picture = Picture(name="portal.png", text="the portal <STAND-IN>", png=b64encode(b"image").decode())
+    step = Report(chapter="verify", step="browser", title="Browser", plan=False, hosts={}, rows=[["a"]], picture=picture)
+    record = RunRecord("small", tmp_path)
+    record.finish(record.begin("06-verify", "06-verify.ipynb"), [step], 1.0)
+    page = (record.folder / "report.html").read_text()
+    assert f'<img alt="the portal &lt;STAND-IN&gt;" src="data:image/png;base64,{picture.png}">' in page and "src=" in page
+    assert (record.folder / "portal.png").read_bytes() == b"image"
+    kept = json.loads((record.folder / "report.json").read_text())
+    assert kept["chapters"][0]["steps"][0]["picture"] == {"name": "portal.png", "text": "the portal <STAND-IN>"}
+    assert RunReport.model_validate(kept).chapters[0].steps[0].picture.name == "portal.png"
+    assert str(picture) == repr(picture) == "the portal <STAND-IN>" and picture._repr_png_() == b"image"

@@ -375,7 +375,7 @@ class Answers:
             raise self.answer
         return self.answer
 
-    def push(self, repository, tag, layout):
+    def push(self, repository, tag, layout, done):
         self.pushed.append((repository, tag, layout))
         return "sha256:pushed"
 
@@ -418,7 +418,7 @@ def test_a_registry_in_trouble_is_asked_for_its_own_log():
             return Result(b"write: no space left on device\n")
 
     class Troubled(Answers):
-        def push(self, repository, tag, layout):
+        def push(self, repository, tag, layout, done):
             raise RegistryError("a registry refuses", found="500 UNKNOWN unknown error")
 
     image = Image("portal", "sha-1", lambda: None, lambda: None, lambda: Troubled(None))

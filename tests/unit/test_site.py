@@ -54,7 +54,7 @@ def test_an_unknown_site_names_the_known_ones():
         ({"registry": {"node": "elsewhere"}}, "registry.node: needs the name of a node: master, worker (found 'elsewhere')"),
         ({"repository": {"baseurl": "https://packages.example.org"}}, "gpgcheck: true needs gpgkey"),
         ({"airavata": {"images": {"portal": {"pull": "example.org/portal:1"}}}}, "pull needs a digest"),
-        ({"airavata": {"images": {"portal": {}}}}, "exactly one of archive, pull or build"),
+        ({"airavata": {"images": {"portal": {}}}}, "exactly one of archive, pull, build or jar"),
         ({"airavata": {"portal_node_port": 80}}, "airavata.portal_node_port"),
         ({"nodes": [{"name": "one", "address": "10.98.0.11"}]}, "needs exactly one node with role: master (found 0)"),
         (

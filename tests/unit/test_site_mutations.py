@@ -88,13 +88,28 @@ FULL = {  # every key that a site file can have
             "gfac": {"archive": "gfac.tar"},
             "orchestrator": {"build": "orchestrator"},
         },
+        "components": {
+            "portal": {
+                "image": "gfac",
+                "replicas": 2,
+                "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"cpu": "2", "memory": "2Gi"}},
+                "env": {"TITLE": "A gateway"},
+                "ports": {"https": 30443},
+            },
+        },
         "secrets": {"airavata-server": "file:airavata-server.properties"},
     },
     "ignore_checks": ["swap", "machine-id"],
     "verify": {"disruptive": True},
     "lab": {"bridge": "lab4", "network": "10.94.0.0/24", "firewall": "closed", "memory": 2048},
 }
-FREE = {("airavata", "images"), ("airavata", "secrets")}  # their keys are names that a site chooses
+FREE = {
+    ("airavata", "images"),
+    ("airavata", "secrets"),
+    ("airavata", "components"),
+    ("airavata", "components", "portal", "env"),
+    ("airavata", "components", "portal", "ports"),
+}  # their keys are names that a site chooses
 
 
 def walk(value, path=()):
@@ -182,6 +197,19 @@ VALUES = [
     ("airavata.images.portal", {"pull": "example.org/portal:1"}, "pull needs a digest"),
     ("airavata.images.portal", {"pull": "a@sha256:" + "1" * 64, "archive": "b"}, "exactly one of"),
     ("airavata.images.portal.digest", "sha256:123", "64 hexadecimal"),
+    ("airavata.images.portal", {"jar": "a.jar"}, "airavata.images.portal: jar needs sha256"),
+    ("airavata.images.portal", {"jar": "a.jar", "sha256": "1" * 63}, "airavata.images.portal.sha256: needs 64 hexadecimal"),
+    ("airavata.images.portal", {"jar": "a.jar", "sha256": "1" * 64, "digest": "sha256:" + "1" * 64}, "a jar has sha256"),
+    ("airavata.images.portal", {"archive": "a", "sha256": "1" * 64}, "an image has digest"),
+    ("airavata.images.portal", {"jar": "http://example.org/a.jar", "sha256": "1" * 64}, "starts with https://"),
+    ("airavata.images.portal", {"jar": "https://me:x@example.org/a.jar", "sha256": "1" * 64}, "belongs in auth"),
+    ("airavata.images.portal", {"jar": "https://example.org", "sha256": "1" * 64}, "a host and a path"),
+    (
+        "airavata.unified",
+        {"server": {"jar": "a.jar", "sha256": "1" * 64}},
+        "airavata.unified.server: unknown in the stack classic",
+    ),
+    ("airavata.unified", {"server": {"jar": "a.jar"}}, "airavata.unified.server: jar needs sha256"),
     ("airavata.secrets.airavata-server", "plain", "reference"),
     ("ignore_checks.0", "Swap", "lower-case letters, digits and hyphens (found 'Swap')"),
     ("ignore_checks.0", "", "the name of a check"),
@@ -306,7 +334,7 @@ VALUES = [
         {"mariadb-rot": "env:X"},
         "airavata.secrets.mariadb-rot: unknown in the stack classic; did you mean 'mariadb-root'?",
     ),
-    ("airavata.secrets", {"x": "env:X"}, "known: airavata-server, credential-store-keystore, mariadb-airavata"),
+    ("airavata.secrets", {"x": "env:X"}, "known: airavata-server, credential-store-keystore, keystore-password"),
     (
         "airavata.secrets",
         {"credential-store-keystore": "env:KEYSTORE"},

@@ -1,0 +1,170 @@
+"""How 06-verify calls Airavata's unified server: by REST through a node port, with a token of the site's own Keycloak.
+
+Health alone proves nothing: it stays UP with a wrong address of Keycloak and without a keystore. What is created is deleted.
+"""
+
+import json
+import socket
+import ssl
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from urllib.parse import quote, urlencode
+
+from airavata_runbook.chapters.probes import cluster_ip
+from airavata_runbook.chapters.site_stack import stack_of
+from airavata_runbook.chapters.verified_calls import Calls
+from airavata_runbook.cluster.session import Session
+from airavata_runbook.errors import StepFailed
+from airavata_runbook.stacks import Component
+from airavata_runbook.wellknown import SERVICES_CA
+
+CLIENT = "airavata-runbook"  # of the realm: the Job keycloak-realm makes it
+KEYCLOAK, KEYCLOAK_PORT = "keycloak", 8443
+NAME = "runbook-verify"  # of what is created
+TIMEOUT = 30  # seconds for one response
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response. content: its JSON; {} where it has none."""
+
+    status: int
+    content: Mapping
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server at a forward, whose certificate is for `name` and from the authority of the site's services (PEM)."""
+
+    port: int
+    name: str
+    authority: bytes
+    token: str = ""
+
+    def call(self, method: str, path: str, body: object = None, form: Mapping[str, str] | None = None) -> Answer:
+        """One request on a connection of its own. Raises StepFailed without a response."""
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if form is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        sent = urlencode(form) if form is not None else json.dumps(body) if body is not None else None
+        context = ssl.create_default_context(cadata=self.authority.decode())
+        try:
+            with (
+                socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT) as plain,
+                context.wrap_socket(plain, server_hostname=self.name) as tls,
+                closing(HTTPConnection(self.name)) as connection,
+            ):
+                connection.sock = tls
+                connection.request(method, path, sent, headers)
+                response = connection.getresponse()
+                return Answer(response.status, _json(response.read()))
+        except (OSError, HTTPException) as error:
+            raise StepFailed(
+                "a server did not respond",
+                where=f"{self.name}: {method} {path.partition('?')[0]}",
+                found=f"{type(error).__name__}: {error}",
+                retryable=True,
+            ) from None
+
+
+def verify(session: Session, component: Component, calls: Calls) -> None:
+    """Calls that prove the gateway's data, the keystore and Keycloak. Raises StepFailed where one gives nothing to go on with."""
+    gateway = session.site.airavata.gateway
+    anonymous = _server(session)
+    calls.expect("GET gateways without a token", anonymous.call("GET", "/api/v1/gateways").status, 401)
+    server = Server(anonymous.port, anonymous.name, anonymous.authority, _token(session))
+    calls.expect("token from Keycloak", "issued", "issued")
+    calls.expect("GET gateways with a false token", _false(server).call("GET", "/api/v1/gateways").status, 401)
+
+    listed = _content(server, "GET", "/api/v1/gateways").get("gateways", [])
+    calls.expect("GET gateways", gateway in [one.get("gatewayId") for one in listed], True, f"{gateway} among them")
+    _project(server, gateway, calls)
+    _credential(server, gateway, calls)
+    users = _content(server, "GET", f"/api/v1/iam/users?{urlencode({'offset': 0, 'limit': 5})}")
+    calls.expect("GET users of the realm", isinstance(users.get("users", []), list), True, "HTTP 200, from Keycloak")
+
+
+def _project(server: Server, gateway: str, calls: Calls) -> None:
+    """A project is created, read and deleted."""
+    body = {"name": NAME, "owner": f"service-account-{CLIENT}", "gatewayId": gateway, "description": "made by 06-verify"}
+    made = _content(server, "POST", f"/api/v1/projects?{urlencode({'gateway_id': gateway})}", body).get("projectId", "")
+    path = f"/api/v1/projects/{quote(made, safe='')}"
+    try:
+        calls.expect("POST project", bool(made), True, "created")
+        calls.expect("GET project", _content(server, "GET", path).get("name"), NAME)
+    finally:
+        deleted = server.call("DELETE", path).status
+    calls.expect("DELETE project", deleted, 200)
+    calls.expect("GET project after that", server.call("GET", path).status, 404)
+
+
+def _credential(server: Server, gateway: str, calls: Calls) -> None:
+    """A password is stored, encrypted with the key of the keystore, and read back as a summary, for which it is decrypted."""
+    given = {"loginUserName": NAME, "password": "not-a-password", "description": NAME, "gatewayId": gateway}
+    body = {"gatewayId": gateway, "passwordCredential": given}
+    made = _content(server, "POST", "/api/v1/credentials/passwords", body).get("token", "")
+    name, query = quote(made, safe=""), urlencode({"gateway_id": gateway})
+    try:
+        calls.expect("POST credential", bool(made), True, "stored, encrypted")
+        summary = _content(server, "GET", f"/api/v1/credentials/{name}?{query}")
+        calls.expect("GET credential", summary.get("description"), NAME)
+    finally:
+        deleted = server.call("DELETE", f"/api/v1/credentials/passwords/{name}?{query}").status
+    calls.expect("DELETE credential", deleted, 200)
+
+
+def _content(server: Server, method: str, path: str, body: object = None) -> Mapping:
+    answer = server.call(method, path, body)
+    if answer.status != 200:
+        raise StepFailed(
+            "Airavata's server refused a call",
+            where=f"{method} {path.partition('?')[0]}",
+            found=f"HTTP {answer.status}: {answer.content.get('message', '')}"[:1000],
+            needed="HTTP 200",
+            remedy="kubectl logs deployment/airavata-server, in the site's namespace, has the cause",
+        )
+    return answer.content
+
+
+def _server(session: Session) -> Server:
+    address = str(session.site.master.address)
+    port = session.master.forward(session.site.airavata.api_node_port, address)
+    return Server(port, address, session.vault.authority(SERVICES_CA).cert)
+
+
+def _token(session: Session) -> str:
+    """An access token of the runbook's own client, from Keycloak, which is reached within the cluster only."""
+    site, namespace = session.site, session.site.airavata.namespace
+    port = session.master.forward(KEYCLOAK_PORT, cluster_ip(session, namespace, KEYCLOAK))
+    name = f"{KEYCLOAK}.{namespace}.svc.{site.network.domain}"
+    keycloak = Server(port, name, session.vault.authority(SERVICES_CA).cert)
+    secret = session.vault.secret(stack_of(site).secrets["keycloak-client"]["client-secret"])
+    form = {"grant_type": "client_credentials", "client_id": CLIENT, "client_secret": secret}
+    answer = keycloak.call("POST", f"/realms/{quote(site.airavata.gateway, safe='')}/protocol/openid-connect/token", form=form)
+    token = answer.content.get("access_token")
+    if answer.status != 200 or not token:
+        raise StepFailed(
+            "Keycloak gave no token",
+            where=f"realm {site.airavata.gateway}, client {CLIENT}",
+            found=f"HTTP {answer.status}: {answer.content.get('error_description') or answer.content.get('error', '')}",
+            remedy=f"kubectl -n {namespace} delete job keycloak-realm, then run 05-deploy-airavata: the Job sees to the client",
+        )
+    return str(token)
+
+
+def _false(server: Server) -> Server:
+    """The same with a token whose signature is not Keycloak's."""
+    head, claims, signature = server.token.split(".")
+    return Server(server.port, server.name, server.authority, ".".join((head, claims, signature[::-1])))
+
+
+def _json(text: bytes) -> Mapping:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,117 @@
+"""A realm file for Keycloak, looked at before it is imported: what the import would refuse, and what Airavata would miss in it.
+
+Keycloak stops at the first thing that it cannot store and names a database constraint; these are all of them that were seen, by
+name. Source: the realm representation of Keycloak's Admin REST API, version 26.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+ROLES = ("admin-rw", "admin-ro")  # those that the server asks for before it shows or changes users
+
+# Each list of named things: what one is, the path to the list, and the key of its name.
+NAMED = (
+    ("client", "clients", "clientId"),
+    ("client scope", "clientScopes", "name"),
+    ("user", "users", "username"),
+    ("group", "groups", "name"),
+    ("authentication flow", "authenticationFlows", "alias"),
+    ("identity provider", "identityProviders", "alias"),
+)
+
+
+def realm_problems(content: bytes, gateway: str) -> list[str]:
+    """Why a realm file cannot be used for this gateway, a line each. No value of the file but names and ids is in them."""
+    try:
+        realm = json.loads(content)
+    except ValueError as error:
+        return [f"no JSON: {error}"]
+    if not isinstance(realm, dict) or "realm" not in realm:
+        found = "a list: one realm a file is needed" if isinstance(realm, list) else 'no key "realm"'
+        return [f"no realm of Keycloak: {found}"]
+    try:
+        return [*_name(realm, gateway), *_roles(realm), *_twice(realm), *_ids(realm), *_references(realm)]
+    except (AttributeError, TypeError, KeyError) as error:
+        return [f"no realm of Keycloak: a part has another form than its Admin REST API has ({type(error).__name__}: {error})"]
+
+
+def _name(realm: Mapping[str, Any], gateway: str) -> Iterator[str]:
+    if realm["realm"] != gateway:
+        yield f"realm {realm['realm']}; needed: {gateway}, as airavata.gateway: the server takes a token's realm for its gateway"
+    if realm.get("enabled") is not True:
+        yield 'the realm is not enabled; needed: "enabled": true'
+
+
+def _roles(realm: Mapping[str, Any]) -> Iterator[str]:
+    there = {role["name"] for role in (realm.get("roles") or {}).get("realm") or ()}
+    for role in ROLES:
+        if role not in there:
+            yield f"no realm role {role}: the server shows users to no one else"
+
+
+def _twice(realm: Mapping[str, Any]) -> Iterator[str]:
+    for what, key, name in NAMED:
+        names = [one[name].lower() if key == "users" else one[name] for one in realm.get(key) or ()]
+        for twice in sorted({one for one in names if names.count(one) > 1}):
+            yield f"{what} {twice} is there {names.count(twice)} times"
+
+
+def _ids(realm: Mapping[str, Any]) -> Iterator[str]:
+    """Ids that Keycloak uses as keys of one table each: of clients, mappers, roles and so on."""
+    for what, found in _identified(realm):
+        places = defaultdict(list)
+        for place, one in found:
+            if one.get("id"):
+                places[one["id"]].append(place)
+        for identifier, where in sorted(places.items()):
+            if len(where) > 1:
+                yield f"{what} id {identifier} is there {len(where)} times: {', '.join(where)}; remove all but one, or the key id"
+
+
+def _identified(realm: Mapping[str, Any]) -> Iterator[tuple[str, Iterable[tuple[str, Mapping[str, Any]]]]]:
+    """Kind of thing → (place, thing) of all that share a table."""
+    clients, scopes, roles = realm.get("clients") or (), realm.get("clientScopes") or (), realm.get("roles") or {}
+    yield (
+        "protocol mapper",
+        (
+            (f"{mapper.get('name')} of {owner.get('clientId') or owner.get('name')}", mapper)
+            for owner in (*clients, *scopes)
+            for mapper in owner.get("protocolMappers") or ()
+        ),
+    )
+    yield "client", ((str(one.get("clientId")), one) for one in clients)
+    yield "client scope", ((str(one.get("name")), one) for one in scopes)
+    of_clients = chain.from_iterable((roles.get("client") or {}).values())
+    yield "role", ((str(one.get("name")), one) for one in (*(roles.get("realm") or ()), *of_clients))
+    yield "user", ((str(one.get("username")), one) for one in realm.get("users") or ())
+    yield "group", _groups(realm.get("groups") or ())
+    yield "authentication flow", ((str(one.get("alias")), one) for one in realm.get("authenticationFlows") or ())
+    parts = chain.from_iterable((realm.get("components") or {}).values())
+    yield "component", ((str(one.get("name")), one) for one in parts)
+
+
+def _groups(groups: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for one in groups:
+        yield str(one.get("name")), one
+        yield from _groups(one.get("subGroups") or ())
+
+
+def _references(realm: Mapping[str, Any]) -> Iterator[str]:
+    """Names of things that the file does not have. Clients that Keycloak itself makes count as there."""
+    own = ("account", "account-console", "admin-cli", "broker", "realm-management", "security-admin-console")
+    clients = {one["clientId"] for one in realm.get("clients") or ()} | set(own)
+    flows = {one["alias"] for one in realm.get("authenticationFlows") or ()}
+    for client in (realm.get("roles") or {}).get("client") or {}:
+        if client not in clients:
+            yield f"roles of the client {client}, which is not there"
+    for user in realm.get("users") or ():
+        named = {*(user.get("clientRoles") or ()), *filter(None, [user.get("serviceAccountClientId")])}
+        for client in sorted(named - clients):
+            yield f"user {user['username']} refers to the client {client}, which is not there"
+    if flows:
+        for key in ("browserFlow", "registrationFlow", "directGrantFlow", "resetCredentialsFlow", "clientAuthenticationFlow"):
+            if realm.get(key) and realm[key] not in flows:
+                yield f"{key} refers to the authentication flow {realm[key]}, which is not there"

@@ -1,0 +1,71 @@
+"""What is shown of a pod that is not ready: its events, the logs of its containers, and what their exits mean."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from airavata_runbook.cluster.kube import ApiError, Kube
+
+LOG_LINES, EVENTS = 15, 6  # shown
+# Exit status or reason of a container → what that means, as a shell and the container runtime use them.
+MEANINGS: dict[str | int, str] = {
+    "OOMKilled": "it needs more memory than its limit",
+    "ContainerCannotRun": "its command cannot be run",
+    "StartError": "its command cannot be run",
+    0: "it ends by itself, as a server must not",
+    126: "its command cannot be run",
+    127: "its command is not in the image",
+    137: "it was killed (SIGKILL), by a probe or for lack of memory",
+}
+
+
+def meaning_of(ended: Any, pod: Any, container: str) -> str:
+    """What the end of a container means, in words; "" for an exit status of its own. ended: its state."""
+    if ended.reason == "OOMKilled":
+        return MEANINGS["OOMKilled"] + memory_limit(pod, container)
+    return MEANINGS.get(ended.reason) or MEANINGS.get(ended.exit_code, "")
+
+
+def events_of(client: Kube, namespace: str, uid: str) -> list[Any]:
+    """The events of an object, the newest last."""
+    listed = client.core.list_namespaced_event(namespace, field_selector=f"involvedObject.uid={uid}").items
+    return sorted(listed, key=lambda event: str(event.last_timestamp or event.event_time or ""))
+
+
+def recent_events(client: Kube, pod: Any) -> str:
+    """The last events of a pod, each once."""
+    events = events_of(client, pod.metadata.namespace, pod.metadata.uid)
+    lines = dict.fromkeys(
+        f"{one.reason}{f' ({one.count} times)' if (one.count or 1) > 1 else ''}: {one.message}" for one in events
+    )
+    return "\n".join(["last events of the pod:", *list(lines)[-EVENTS:]]) if lines else "(the pod has no events)"
+
+
+def story(client: Kube, pod: Any, boxes: Iterable[Any]) -> str:
+    """The last events of a pod, and the last lines that these of its containers wrote, also before their last restart."""
+    return "\n".join([recent_events(client, pod), *(line for box in boxes for line in _logs(client, pod, box))])
+
+
+def _logs(client: Kube, pod: Any, box: Any) -> Iterator[str]:
+    """The log of a container since its last start, and of the run before it where there was one that wrote something else."""
+    last = _log(client, pod, box.name, previous=False)
+    before = _log(client, pod, box.name, previous=True) if box.restart_count else last
+    if before != last:
+        yield f"container {box.name}, last lines of the log before its last start:\n{before}"
+    yield f"container {box.name}, last lines of its log:\n{last}"
+
+
+def _log(client: Kube, pod: Any, container: str, previous: bool) -> str:
+    read = client.core.read_namespaced_pod_log
+    try:
+        text = read(pod.metadata.name, pod.metadata.namespace, container=container, previous=previous, tail_lines=LOG_LINES)
+    except ApiError as error:  # the container is gone by now
+        return f"(could not be read: {error.found})"
+    return text.rstrip() or "(nothing)"
+
+
+def memory_limit(pod: Any, container: str) -> str:
+    """ ", which is 256Mi" """
+    for box in [*(pod.spec.init_containers or ()), *pod.spec.containers]:
+        if box.name == container and box.resources and box.resources.limits and "memory" in box.resources.limits:
+            return f", which is {box.resources.limits['memory']}"
+    return ""

@@ -1,0 +1,205 @@
+"""A file that is fetched over https and known by its sha256: kept in the cache, resumed after a break."""
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from airavata_runbook.errors import RunbookError
+from airavata_runbook.images.answer import reason
+from airavata_runbook.local import paths
+from airavata_runbook.local.digests import remembered_digest
+from airavata_runbook.local.files import digest, room_in
+from airavata_runbook.local.once import locked
+from airavata_runbook.local.terminal import progress
+
+LARGEST = 2 << 30  # bytes
+TIMEOUT = (10, 60)  # seconds to connect, and between two bytes
+TRIES = 4
+PAUSE = 1.0  # seconds before the second try; twice that before the third, and so on
+CHUNK = 1 << 20  # bytes
+
+Login = tuple[str, str]  # user, password
+
+
+class DownloadFailed(RunbookError):
+    """A file cannot be fetched, or is not the one that was asked for. Shows neither a login nor the query of a URL."""
+
+
+class _Broken(Exception):
+    """A try that failed and may be repeated; its text says why."""
+
+
+def fetch(url: str, sha256: str, login: Login | None = None) -> Path:
+    """The file in the cache, downloaded unless it is there. Its content has this sha256 (hexadecimal).
+
+    What arrived before a break stays beside it and is continued, also by a later run. Redirects are followed within https;
+    proxies and authorities are those of the environment. Raises DownloadFailed, CannotBuild for a full disk.
+    """
+    target = cached(sha256)
+    if is_here(sha256):
+        return target
+    with locked(target):
+        if not is_here(sha256):
+            with room_in(target.parent):
+                part = target.with_name(f".{target.name}.part")
+                continued = part.exists()
+                _download(url, part, login)
+                if continued and digest(part) != sha256:  # what was there may have been of another file
+                    part.unlink()
+                    _download(url, part, login)
+                _check(part, sha256, url)
+                part.replace(target)
+    return target
+
+
+def is_here(sha256: str) -> bool:
+    """Whether the cache has the whole file."""
+    target = cached(sha256)
+    return target.is_file() and remembered_digest(target) == sha256
+
+
+def cached(sha256: str) -> Path:
+    """Where the cache keeps a file, whether it is there or not."""
+    return paths.cache_dir() / "downloads" / sha256
+
+
+def check(url: str, login: Login | None = None, timeout: tuple[float, float] = TIMEOUT) -> None:
+    """Ask whether there is something to download, without doing it. Raises DownloadFailed."""
+    try:
+        with _request("HEAD", url, login, timeout) as response:
+            _check_size(url, int(response.headers.get("Content-Length") or 0))
+    except _Broken as error:
+        raise _unreachable(url, str(error)) from None
+
+
+def shown(url: str) -> str:
+    """A URL without what may be secret in it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _download(url: str, part: Path, login: Login | None) -> None:
+    """Bring the whole file to `part`, in several tries; each goes on where the last one ended."""
+    for left in reversed(range(TRIES)):
+        try:
+            return _continue(url, part, login)
+        except _Broken as error:
+            if not left:
+                raise _unreachable(url, str(error)) from None
+            time.sleep(PAUSE * (TRIES - left))
+
+
+def _continue(url: str, part: Path, login: Login | None) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    with _request("GET", url, login, TIMEOUT, have) as response:
+        if response.status_code == 416:  # no bytes after those that are here: the file is whole, or another one
+            return
+        have = have if response.status_code == 206 and _start(response) == have else 0
+        length = int(response.headers.get("Content-Length") or 0)
+        _check_size(url, have + length, shutil.disk_usage(part.parent).free + have)
+        with (
+            part.open("ab" if have else "wb") as file,
+            progress(f"download {Path(urlsplit(url).path).name}", have + length) as update,
+        ):
+            for chunk in _chunks(response):
+                file.write(chunk)
+                have += len(chunk)
+                _check_size(url, have)
+                update(f"{have / 1e6:.0f} MB", have)
+    if length and have < _whole(response, length):
+        raise _Broken(f"the connection ended after {have} bytes")
+
+
+def _whole(response: requests.Response, length: int) -> int:
+    """The size of the file whose last `length` bytes were sent."""
+    return length + (_start(response) if response.status_code == 206 else 0)
+
+
+def _start(response: requests.Response) -> int:
+    """The position of the first byte of a partial response (RFC 9110 section 14.4); -1 where it does not say."""
+    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return int(found[1]) if found else -1
+
+
+def _chunks(response: requests.Response) -> Iterator[bytes]:
+    try:
+        yield from response.raw.stream(CHUNK, decode_content=False)
+    except (urllib3.exceptions.HTTPError, requests.exceptions.RequestException, OSError) as error:
+        raise _Broken(reason(error)) from None
+
+
+def _request(method: str, url: str, login: Login | None, timeout: tuple[float, float], start: int = 0) -> requests.Response:
+    """A response with content. Raises DownloadFailed where the server refuses, _Broken where it may not the next time."""
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    try:
+        # With an auth that does nothing, requests does not use ~/.netrc.
+        response = requests.request(
+            method,
+            url,
+            headers=headers,
+            auth=login or (lambda request: request),
+            stream=True,
+            timeout=timeout,
+            allow_redirects=True,
+        )
+    except requests.exceptions.RequestException as error:
+        raise _Broken(reason(error)) from None
+    plain = next((one.url for one in (*response.history, response) if urlsplit(one.url).scheme != "https"), "")
+    if plain:
+        raise DownloadFailed(
+            "a download is redirected to a URL without TLS", where=shown(url), found=shown(plain), needed="https"
+        )
+    if response.status_code >= 500 or response.status_code == 429:
+        raise _Broken(f"HTTP {response.status_code} {response.reason}")
+    if response.status_code >= 400 and response.status_code != 416:
+        raise DownloadFailed(
+            "a server refuses a download",
+            where=shown(url),
+            found=f"HTTP {response.status_code} {response.reason}",
+            remedy="check auth, the login" if response.status_code in (401, 403) else "correct the URL",
+        )
+    return response
+
+
+def _check(part: Path, sha256: str, url: str) -> None:
+    """Raises DownloadFailed for another content, which is removed: the next run starts anew."""
+    found = digest(part)
+    if found != sha256:
+        part.unlink()
+        raise DownloadFailed(
+            "a downloaded file does not match its sha256",
+            where=shown(url),
+            found=found,
+            needed=sha256,
+            remedy="correct the sha256, or find out who changed the file; it was not used",
+        )
+
+
+def _check_size(url: str, size: int, free: int | None = None) -> None:
+    if size > LARGEST:
+        raise DownloadFailed(
+            "a file to download is too large", where=shown(url), found=f"{size} bytes", needed=f"at most {LARGEST}"
+        )
+    if free is not None and size > free:
+        raise DownloadFailed(
+            "a download does not fit on this machine's disk",
+            where=str(cached("").parent),
+            found=f"{free} bytes free",
+            needed=f"{size} bytes",
+            remedy="free disk space",
+        )
+
+
+def _unreachable(url: str, why: str) -> DownloadFailed:
+    return DownloadFailed(
+        "a file could not be downloaded",
+        where=shown(url),
+        found=why,
+        remedy="check the URL and this machine's way to it (HTTPS_PROXY, REQUESTS_CA_BUNDLE); a run goes on with what arrived",
+    )

@@ -1,0 +1,85 @@
+"""A server of files in this process for tests: TLS, ranges, and what can go wrong on the way."""
+
+import base64
+import re
+import ssl
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from airavata_runbook.pki import issue as pki
+from airavata_runbook.pki.types import Subject
+
+
+@dataclass
+class HttpsFiles:
+    """files: path → content. login: `user:password` that it wants. breaks: after how many bytes the next responses end.
+    statuses: of the next responses, instead. redirect: path → URL. ranges: whether it heeds them. requests: (path, Range)."""
+
+    folder: Path
+    files: dict[str, bytes]
+    login: str = ""
+    breaks: list[int] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    redirect: dict[str, str] = field(default_factory=dict)
+    ranges: bool = True
+    requests: list[tuple[str, str]] = field(default_factory=list)
+
+    def __enter__(self):
+        ca = pki.new_ca("Files test CA")
+        pair = pki.issue(ca, Subject("files", ips=("127.0.0.1",), usages=("server",)))
+        (self.folder / "pair.pem").write_bytes(pair.cert + pair.key)
+        (self.folder / "ca.pem").write_bytes(ca.cert)
+        self.ca = str(self.folder / "ca.pem")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.folder / "pair.pem")
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"files": self}))
+        self.server.daemon_threads = True
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"https://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    files: HttpsFiles
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        files, path = self.files, self.path.partition("?")[0]
+        files.requests.append((path, self.headers.get("Range", "")))
+        wanted = "Basic " + base64.b64encode(files.login.encode()).decode()
+        if files.statuses:
+            return self.send_error(files.statuses.pop(0))
+        if files.login and self.headers.get("Authorization") != wanted:
+            return self.send_error(401)
+        if path in files.redirect:
+            self.send_response(302)
+            self.send_header("Location", files.redirect[path])
+            return self.end_headers()
+        if path not in files.files:
+            return self.send_error(404)
+        return self._content(files.files[path])
+
+    do_HEAD = do_GET
+
+    def _content(self, content: bytes):
+        found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")) if self.files.ranges else None
+        start = int(found[1]) if found else 0
+        if found and start >= len(content):
+            return self.send_error(416)
+        self.send_response(206 if found else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        if found:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.end_headers()
+        if self.command == "GET":
+            end = start + self.files.breaks.pop(0) if self.files.breaks else len(content)
+            self.wfile.write(content[start:end])
