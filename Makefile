@@ -4,13 +4,19 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 PACKAGES := python3-venv busybox mmdebstrap systemd-container iproute2 iptables openssh-client \
             gcc libc6-dev libseccomp-dev pkg-config chromium-headless-shell
+# Airavata's own Java client, which tests call with, comes from Maven Central.
+JAVA := openjdk-17-jdk-headless maven
 VENV := .venv
 BIN := $(VENV)/bin
 UV := uv==0.13.9
 SOURCES := airavata_runbook benchmarks tests
 
+# Debian packages, those that are missing.
+install = @missing=$$(for name in $(1); do dpkg-query -W -f='$${db:Status-Abbrev}' $$name 2>/dev/null | grep -q '^ii' || echo $$name; done); \
+	if [ -n "$$missing" ]; then apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends $$missing; fi
+
 .NOTPARALLEL:
-.PHONY: run test lint unit lab-tests faults notebooks-test chaos notebooks bench mirror lab down setup lock help
+.PHONY: run test lint unit lab-tests faults notebooks-test chaos notebooks bench mirror lab down java setup lock help
 
 run: mirror ## Bring a site up on lab hosts of this machine, with all notebooks, and leave it up
 	@echo "== run"
@@ -26,7 +32,7 @@ lint: setup ## Check style, imports between packages, and types
 	$(BIN)/lint-imports --no-cache > /dev/null || $(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
-unit: setup ## Run the unit tests; they need no host
+unit: setup java ## Run the unit tests; they need no host
 	@echo "== unit tests"
 	$(BIN)/pytest -q -n auto tests/unit
 
@@ -39,7 +45,7 @@ faults: mirror ## Run all chapters with one fault in each, chosen by a printed s
 	@echo "== one fault in each chapter"
 	$(BIN)/pytest -q -s tests/chaos
 
-notebooks-test: mirror ## Compare the notebooks' outputs with the committed ones, then test the running sites from outside
+notebooks-test: mirror java ## Compare the notebooks' outputs with the committed ones, then test the running sites from outside
 	@echo "== notebooks and running sites"
 	tests/nbval/run.sh
 
@@ -67,14 +73,16 @@ lab: setup ## Boot the lab hosts of site lab
 down: setup ## Remove the lab hosts of site lab, with all their data
 	$(BIN)/airavata-runbook lab down
 
+java: ## Install a JDK and Maven, for the tests with Airavata's Java client
+	$(call install,$(JAVA))
+
 setup: $(VENV)/.ready ## Install the Debian packages and the virtual environment
 
 # Tools only: the machine itself runs no part of the cluster. Each file from PyPI must have a hash in requirements.lock. Packages
 # without a wheel are built with the setuptools that is installed first, because pip's build isolation would fetch one by itself.
 $(VENV)/.ready: pyproject.toml requirements.lock
 	@echo "== setup"
-	@missing=$$(for name in $(PACKAGES); do dpkg-query -W -f='$${db:Status-Abbrev}' $$name 2>/dev/null | grep -q '^ii' || echo $$name; done); \
-	if [ -n "$$missing" ]; then apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends $$missing; fi
+	$(call install,$(PACKAGES))
 	python3 -m venv $(VENV)
 	sed -n '/^setuptools==/,/#/p' requirements.lock | $(BIN)/pip install --quiet --require-hashes --requirement /dev/stdin
 	$(BIN)/pip install --quiet --require-hashes --no-build-isolation --use-pep517 --requirement requirements.lock

@@ -232,14 +232,15 @@ RECIPES = (
     # STAND_IN_ROLE and the other variables are those of stacks/stand_in/main.py. No writable folder.
     Recipe(
         "stand-in",
-        "STAND-IN for Airavata's API server and portal: no part of Apache Airavata",
+        "STAND-IN for Airavata's servers and portal: no part of Apache Airavata",
         seconds=30,
         parent="toolbox",
+        packages=("python3-cryptography",),
         files=(("/opt/stand-in", STAND_IN, 0o644),),
         requirements=FILES / "stand-in/requirements.txt",
         python_path="/opt/stand-in-packages",
         entrypoint=("python3", "/opt/stand-in/main.py"),
-        ports=(9930, 8443),
+        ports=(7878, 8443, 8940, 8950, 8960, 8962, 8970, 9930),
         env=(("PYTHONPATH", "/opt/stand-in-packages"), ("PYTHONUNBUFFERED", "1"), ("PYTHONDONTWRITEBYTECODE", "1")),
         labels=(("org.apache.airavata.runbook.stand-in", "STAND-IN"),),
         version="2.2.7",

@@ -126,8 +126,11 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
     used = {name for component in components for manifest in component.objects for name in secrets_of(manifest)}
     manifests = {component.name: component.objects for component in components}
     settings = {name: keys for name, keys in settings_of(contents, site, root, namespace, manifests).items() if name in used}
+    made = {name: {key: one for key, one in keys.items() if one.own not in given} for name, keys in contents.keystores.items()}
+    keystores = {name: stores for name, stores in made.items() if name in used}
     known = {**secrets, **dict.fromkeys(certificates, TLS_FILES)}
     used |= {name for keys in settings.values() for one in keys.values() for name in one.secrets(known)}
+    used |= {one.password.partition("/")[0] for stores in keystores.values() for one in stores.values() if one.password}
     stack = Stack(
         namespace,
         components,
@@ -136,7 +139,7 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
         {name: keys for name, keys in secrets.items() if name in used},
         {name: keys for name, keys in files.items() if name in used and keys},
         settings,
-        {name: {key: one for key, one in keys.items() if one.own not in given} for name, keys in contents.keystores.items()},
+        keystores,
         contents.inputs,
         certificates,
         root.name,

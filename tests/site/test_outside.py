@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.mirror.kubectl import ensure_kubectl
 from airavata_runbook.wellknown import CLUSTER_CA, PKI, SERVICES_CA
 from tests.site.conftest import runbook
 
-CLOSED = (3306, 5671, 5672, 2181, 9930)  # MariaDB, RabbitMQ with and without TLS, ZooKeeper, the API server's own port
+# MariaDB, RabbitMQ with and without TLS, ZooKeeper, and the own ports of Airavata's servers.
+CLOSED = (3306, 5671, 5672, 2181, 7878, 8930, 8940, 8950, 8960, 8962, 8970, 9930)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ def test_stand_ins_are_labelled_as_such(site, kubectl):
         for pod in pods
         if any("/stand-in:" in container["image"] for container in pod["spec"]["containers"])
     }
-    assert stand_ins == {"api-server", "portal"}
+    assert stand_ins == {one.name for one in stack_of(site).components if one.airavata} and len(stand_ins) == 8
     assert "STAND-IN" in kubectl("-n", site.airavata.namespace, "describe", "pods", "-l", "app.kubernetes.io/name=api-server")
 
 

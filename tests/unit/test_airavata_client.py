@@ -8,12 +8,12 @@ import pytest
 from airavata_runbook.cluster.airavata_api import connected, token
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.pki import issue as pki
-from tests.unit.test_stand_in import IN_MEMORY, started
+from tests.unit.test_stand_in import lab_properties, started
 
 
 def test_a_server_of_another_authority_is_not_trusted(tmp_path):
     ca = pki.new_ca("Test CA")
-    with started(ca, tmp_path / "tls", IN_MEMORY) as server:
+    with started(ca, tmp_path / "tls", "api-server", lab_properties()) as server:
         with connected("127.0.0.1", server.port, ca.cert) as client:
             assert client.getAPIVersion() == "0.18.0"
         with pytest.raises(StepFailed), connected("127.0.0.1", server.port, pki.new_ca("Another CA").cert):
@@ -23,7 +23,7 @@ def test_a_server_of_another_authority_is_not_trusted(tmp_path):
 def test_a_certificate_must_name_the_address_that_was_asked(tmp_path):
     ca = pki.new_ca("Test CA")
     with (
-        started(ca, tmp_path / "tls", IN_MEMORY) as server,
+        started(ca, tmp_path / "tls", "api-server", lab_properties()) as server,
         pytest.raises(StepFailed),
         connected("127.0.0.2", server.port, ca.cert),
     ):
@@ -46,7 +46,7 @@ def test_nobody_there_is_one_clear_message():
 def test_a_connection_that_is_lost_in_a_call_is_explained(tmp_path):
     ca = pki.new_ca("Test CA")
     with (
-        started(ca, tmp_path / "tls", IN_MEMORY) as server,
+        started(ca, tmp_path / "tls", "api-server", lab_properties()) as server,
         pytest.raises(StepFailed, match="connection to api-server was lost"),
         connected("127.0.0.1", server.port, ca.cert) as client,
     ):

@@ -30,6 +30,7 @@ from airavata_runbook.serialise import environment_value, json_value, quoted, sh
 from airavata_runbook.site import fields
 from airavata_runbook.site.stack_file import FOLDER as STACKS
 from airavata_runbook.stacks.render import render
+from airavata_runbook.stacks.settings import Settings
 from tests.unit.test_facts_host import snapshot
 
 # What some reader takes for a number, a truth value, a date, nothing, or a mark of its own.
@@ -238,6 +239,9 @@ def test_manifests_hold_text_where_kubernetes_has_text(site):
     (volume,) = [one["spec"] for one in database if one["kind"] == "PersistentVolume"]
     assert volume["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"][0]["values"] == ["10.1.0.11"]
     assert volume["local"]["path"] == f"{site.airavata.storage_path}/mariadb"
+    ports = {"mariadb": {"mysql": 3306}, "rabbitmq": {"amqps": 5671}, "zookeeper": {"client": 2181}}
+    file = Settings(STACKS / "classic", "airavata-server.properties", site, mine, frozenset(), ports)
+    assert f"\ndefault.registry.gateway={site.airavata.gateway}\n" in file.text(lambda *_: "x")
     (corefile,) = [one["data"]["Corefile"] for one in dns if one["kind"] == "ConfigMap"]
     assert f"    kubernetes {site.network.domain} in-addr.arpa ip6.arpa {{\n" in corefile
     (binding,) = [one for one in dns if one["kind"] == "ClusterRoleBinding"]

@@ -59,7 +59,7 @@ def test_a_stand_in_says_so_in_title_and_labels():
 
 def test_python_packages_are_pinned_by_digest():
     lines = [line for line in BY_NAME["stand-in"].requirements.read_text().splitlines() if not line.startswith("#")]
-    assert len(lines) == 3
+    assert len(lines) == 5
     assert all("==" in line and "--hash=sha256:" in line for line in lines)
 
 

@@ -604,7 +604,9 @@ def test_a_host_that_does_not_answer_in_time_is_not_reached(alone, monkeypatch):
 def test_a_site_is_checked_without_a_host(monkeypatch):
     monkeypatch.setattr(Host, "run", lambda *_: pytest.fail("a host was asked"))
     assert offline(Site.load("lab")) == offline(Site.load("lab-three")) == []
-    missing, *others = offline(Site.load("lab", {"airavata.images": {"api-server": {"archive": "/nowhere"}}}))
+    missing, *others = offline(
+        Site.load("lab", {"airavata.stand_in": False, "airavata.images": {"api-server": {"archive": "/nowhere"}}})
+    )
     assert missing.check == "sources" and "/nowhere" in missing.found
     assert {one.check for one in others} == {"stack"}
     assert any("api-server.needs: found orchestrator left out" in one.found for one in others)

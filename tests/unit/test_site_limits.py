@@ -185,12 +185,12 @@ def test_an_override_of_no_item_is_refused(field):
 @pytest.mark.parametrize(
     ("length", "hosts", "stand_in", "most"),
     # A /28 lease has 13 addresses for pods. Beside the replicas: on each host the network check; two of DNS (one on one host),
-    # three databases, the portal, and one more replica during an update.
+    # three databases, six more servers and the portal, and one more replica during an update.
     [
-        (28, 1, True, 13 - 7),
-        (28, 2, True, 26 - 9),
-        (28, 5, True, 49),
-        (27, 2, True, 58 - 9),
+        (27, 1, True, 29 - 13),
+        (28, 2, True, 26 - 15),
+        (28, 5, True, 65 - 18),
+        (27, 2, True, 58 - 15),
         (26, 2, True, 50),
         (24, 1, True, 50),
         (28, 1, False, 50),

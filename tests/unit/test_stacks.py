@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import kubernetes.client
 import pytest
@@ -9,7 +10,7 @@ import yaml
 
 from airavata_runbook import Site
 from airavata_runbook.errors import SiteError
-from airavata_runbook.mirror.recipes import BY_NAME
+from airavata_runbook.mirror.recipes import BY_NAME, FILES
 from airavata_runbook.site.stack_file import FOLDER
 from airavata_runbook.stacks import load, secrets_of
 from airavata_runbook.stacks.render import MARK
@@ -158,9 +159,9 @@ def test_every_manifest_is_one_that_kubernetes_knows(make, name):
 
 def test_the_lab_runs_a_stand_in_and_says_so():
     stack = load(lab(), images(lab()))
-    assert [part.name for part in stack.components] == ["mariadb", "rabbitmq", "zookeeper", "api-server", "portal"]
-    assert [part.name for part in stack.components if part.stand_in] == ["api-server", "portal"]
-    assert {one.name for one in stack.left_out} == set(OWN) - {"api-server", "portal"}
+    assert {part.name for part in stack.components} == {"mariadb", "rabbitmq", "zookeeper", *OWN}
+    assert {part.name for part in stack.components if part.stand_in} == set(OWN)
+    assert not stack.left_out
     for part in stack.components:
         for one in part.objects:
             pods = one["spec"]["template"]["metadata"] if one["kind"] == "Deployment" else one["metadata"]
@@ -181,7 +182,7 @@ def test_without_a_stand_in_airavatas_own_servers_are_left_out_with_the_reason()
 def test_an_image_that_the_site_names_is_preferred_to_the_stand_in():
     site = lab(images={"portal": ARCHIVE})
     stack = load(site, images(site))
-    assert [part.name for part in stack.components if part.stand_in] == ["api-server"]
+    assert {part.name for part in stack.components if part.stand_in} == set(OWN) - {"portal"}
     assert container(stack, "portal")["image"] == "registry.lab:5000/portal:sha-0123456789ab"
 
 
@@ -251,7 +252,8 @@ def test_secrets_are_references_which_a_site_may_replace():
     assert stack.secrets["mariadb"]["root-password"] == "generated:mariadb-root"
     site = lab(secrets={"mariadb-root": "env:ROOT_PASSWORD"})
     assert load(site, images(site)).secrets["mariadb"]["root-password"] == "env:ROOT_PASSWORD"
-    assert "airavata-server" not in stack.secrets
+    assert "airavata-server" not in stack.secrets and "airavata-server.properties" in stack.settings["airavata-server"]
+    assert "airavata-server.properties" not in load(three(), images(three())).settings["airavata-server"]
     assert load(three(), images(three())).secrets["airavata-server"] == {
         "airavata-server.properties": "file:airavata-server.properties"
     }
@@ -264,6 +266,57 @@ def test_a_keystore_is_a_file_of_any_content_that_only_the_credential_store_sees
     assert stack.files == {"credential-store": {"keystore": "file:airavata.jks"}}
     users = [name for name, one in objects(stack, "Deployment").items() if "credential-store" in secrets_of(one)]
     assert users == ["credential-store"]
+
+
+@pytest.mark.parametrize("make", [lab, lambda: three(secrets={})], ids=["stand-ins", "Airavata's own"])
+def test_all_of_airavatas_servers_read_one_file_in_which_names_and_ports_are_those_of_the_stack(make):
+    site = make()
+    stack = load(site, images(site))
+    for name in set(OWN) - {"portal"}:
+        pod = objects(stack, "Deployment")[name]["spec"]["template"]["spec"]
+        assert {"name": "settings", "secret": {"secretName": "airavata-server", "defaultMode": 0o440}} in pod["volumes"]
+        assert {"name": "settings", "mountPath": "/etc/airavata/settings", "readOnly": True} in container(stack, name)[
+            "volumeMounts"
+        ]
+        # A server listens at its own host's address of that file: in its own pod that is any address, for all others the Service.
+        assert pod["hostAliases"] == [{"ip": "0.0.0.0", "hostnames": [name]}]
+    text = stack.settings["airavata-server"]["airavata-server.properties"].text(lambda secret, key: f"{secret}/{key}")
+    found = dict(line.split("=", 1) for line in text.splitlines() if line and not line.startswith("#"))
+    hosts = {key: value for key, value in found.items() if key.endswith(".host")}
+    services = {name: [port["port"] for port in one["spec"]["ports"]] for name, one in objects(stack, "Service").items()}
+    assert set(hosts.values()) == set(OWN) - {"portal"}
+    for key, host in hosts.items():
+        port = "TLS.api.server.port" if key == "apiserver.host" else key.replace(".host", ".port")
+        assert int(found[port]) in services[host]
+    for key in (key for key in found if key.endswith(".jdbc.url")):
+        database = urlsplit(found[key].removeprefix("jdbc:"))
+        assert database.port in services[database.hostname]
+        assert f"{database.path.removeprefix('/')}:airavata" in (FILES / "mariadb/start").read_text()
+    broker = urlsplit(found["rabbitmq.broker.url"])
+    assert (broker.scheme, broker.path, broker.password) == ("amqps", "/messaging", "rabbitmq%2Fpassword")
+    assert broker.port in services[broker.hostname]
+    assert found["zookeeper.server.connection"] == f"zookeeper:{services['zookeeper'][0]}"
+    assert (found["api.secured"], found["TLS.enabled"], "apiserver.port" in found) == ("true", "true", False)
+
+
+def test_servers_that_a_site_does_not_run_are_not_in_its_file():
+    site = lab(stand_in=False, images={"credential-store": ARCHIVE})
+    text = load(site, images(site)).settings["airavata-server"]["airavata-server.properties"].text(lambda *_: "x")
+    assert "credential.store.server.port=8960" in text and "orchestrator.server" not in text
+
+
+def test_only_the_ports_for_clients_outside_are_open_to_them():
+    for name, one in objects(load(lab(), images(lab())), "Service").items():
+        outside = one["spec"].get("type", "ClusterIP") != "ClusterIP" or "externalIPs" in one["spec"]
+        assert outside == (name in ("api-server", "portal")), name
+
+
+def test_passwords_reach_containers_as_files():
+    for make in (lab, three):
+        stack = load(make(), images(make()))
+        for name, one in objects(stack, "Deployment").items():
+            for box in one["spec"]["template"]["spec"]["containers"]:
+                assert not [entry for entry in box.get("env", []) if "secretKeyRef" in entry.get("valueFrom", {})], name
 
 
 def test_changed_settings_reach_the_pods(tmp_path):
@@ -292,7 +345,8 @@ def refusal(tmp_path: Path, *change: str, site: Site | None = None) -> str:
     return str(refused.value)
 
 
-API, PORTAL, MARIADB = (f"classic/{name}/deploy.yaml" for name in ("api-server", "portal", "mariadb"))
+PORTAL, MARIADB = (f"classic/{name}/deploy.yaml" for name in ("portal", "mariadb"))
+GATEWAY = "name: GATEWAY_ID, value: {{ site.airavata.gateway }}"
 SERVICE, STACK, DNS = "classic/portal/service.yaml", "classic/stack.yaml", "system/coredns/deploy.yaml"
 IMAGE = '{{ image("portal") }}'
 
@@ -354,8 +408,8 @@ def test_all_problems_are_reported_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("site", "said"),
     [
-        (dict(images={"api-server": ARCHIVE}), "api-server.needs: found orchestrator left out"),
-        (dict(images=dict.fromkeys(OWN, ARCHIVE)), "needed: airavata.secrets.airavata-server: file:PATH"),
+        (dict(images={"api-server": ARCHIVE}, stand_in=False), "api-server.needs: found orchestrator left out"),
+        (dict(images={"portal": ARCHIVE}, stand_in=False), "portal.needs: found api-server left out"),
     ],
 )
 def test_what_a_site_lacks_for_its_stack_is_named(site, said):
@@ -369,3 +423,11 @@ def test_an_image_that_is_not_in_the_registry_is_named():
     some = {name: reference for name, reference in images(lab()).items() if name != "rabbitmq"}
     with pytest.raises(SiteError, match="rabbitmq.image: found no rabbitmq among the images .* needed: 04-registry"):
         load(lab(), some)
+
+
+def test_the_password_of_a_keystore_is_there_also_where_the_site_has_its_own_file_of_settings():
+    for site in (three(), three(secrets={})):
+        stack = load(site, images(site))
+        assert stack.keystores["api-server"]["server.p12"].certificate == "api-server"
+        assert stack.secrets["keystore"] == {"password": "generated:keystore-password"}
+    assert not load(lab(), images(lab())).keystores, "the stand-in has its certificate in PEM"

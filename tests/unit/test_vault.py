@@ -29,6 +29,7 @@ from airavata_runbook.pki.types import Pair, Subject
 from airavata_runbook.resources import KubeObject
 from airavata_runbook.resources.kube_object import secret_manifest
 from airavata_runbook.site import Site
+from airavata_runbook.stacks import secrets_of
 from tests.unit.sessions import FakeHost, open_session
 
 
@@ -104,6 +105,34 @@ def test_a_keystore_of_any_content_is_in_a_secret_of_its_own(monkeypatch, tmp_pa
     master.files = {shlex.quote(path): content for path, content in master.files.items()}
     sent = {one.manifest["metadata"]["name"]: one.manifest for one in airavata.namespace.resources(step.Target(vaulted, master))}
     assert base64.b64decode(sent["credential-store"]["data"]["keystore"]) == (tmp_path / "keystore").read_bytes()
+
+
+def test_settings_have_the_passwords_of_their_moment_and_their_pods_are_replaced_with_them(monkeypatch, site, master):
+    lab = Site.load("lab")
+    vaulted = open_session(monkeypatch, lab, {node.name: master for node in lab.nodes})
+    monkeypatch.setattr(airavata, "pull_secret", lambda _, namespace: KubeObject(secret_manifest("registry", namespace, {})))
+    pair, stack, target = pki.new_ca("services"), stack_of(lab), step.Target(vaulted, master)
+
+    workloads = {one["metadata"]["name"]: one for part in stack.components for one in part.objects if secrets_of(one)}
+
+    def sent(password: str) -> tuple[str, dict[str, dict]]:
+        """The file of settings, and the workloads as they are sent."""
+        names = [one.partition(":")[2] for keys in stack.secrets.values() for one in keys.values()]
+        files = {f"{wellknown.SECRETS}/{name}": f"{name}-{password}".encode() for name in names}
+        for stem in (f"{wellknown.PKI}/{wellknown.SERVICES_CA}", *(f"{airavata.SERVICES}/{name}" for name in stack.certificates)):
+            files |= {f"{stem}.crt": pair.cert, f"{stem}.key": pair.key}
+        master.files = {shlex.quote(path): content for path, content in files.items()}
+        vaulted.vault.forget()
+        data = airavata._secret_data(target, stack)
+        made = {name: airavata._stamped(one, data, vaulted.vault) for name, one in workloads.items()}
+        return data["airavata-server"]["airavata-server.properties"].decode(), made
+
+    first, before = sent("one")
+    second, after = sent("two")
+    assert "amqps://airavata:rabbitmq-airavata-one@rabbitmq:5671/messaging" in first
+    assert "credential.store.jdbc.password=mariadb-airavata-two" in second and "-one" not in second
+    replaced = {name for name in workloads if before[name] != after[name]}
+    assert {"gfac", "orchestrator", "registry-server", "api-server", "mariadb"} <= replaced and before == sent("one")[1]
 
 
 def test_a_step_finds_what_a_reset_and_a_run_from_elsewhere_have_made_anew(site, master):

@@ -1,18 +1,37 @@
-"""STAND-IN for Apache Airavata's API server and portal. It is no part of Apache Airavata.
+"""STAND-IN for Apache Airavata's servers and portal of its 0.16 to 0.18. It is no part of Apache Airavata.
 
 Airavata's own servers are in no package registry. A site that names no image of them, such as the lab, runs this one
-instead, so that all around it is real: TLS, Thrift (classes of airavata-python-sdk), the database, replicas.
+instead, so that all around it is real: TLS, Thrift (classes of airavata-python-sdk), database, broker, ZooKeeper, replicas.
 
-Settings (environment): STAND_IN_ROLE and API_TOKEN; for the role api-server DATABASE_{HOST,PORT,NAME,USER,PASSWORD}, for
-portal API_SERVER_{HOST,PORT} and GATEWAY_ID. Certificates: /etc/airavata/tls/{tls.crt,tls.key,ca.crt}. Calls are logged by name.
+STAND_IN_ROLE: one of the roles below. All but the portal read /etc/airavata/settings/airavata-server.properties, as Airavata's
+own do, and ca.crt beside it; the portal has API_SERVER_{HOST,PORT} and GATEWAY_ID. A token of a client must be the one in
+/etc/airavata/stand-in/api-token. Certificates: /etc/airavata/tls/{tls.crt,tls.key,ca.crt}. Calls are logged by name.
 """
 
 import os
+import signal
+import sys
+from importlib import import_module
 
-import api_server
-import portal
+from common import Refused, log
 
-ROLES = {"api-server": api_server.run, "portal": portal.run}
+# Each role is a module of its own, so that a pod loads what it needs only.
+ROLES = {
+    "api-server": "api_server",
+    "credential-store": "credential_store",
+    "gfac": "silent_servers",
+    "orchestrator": "silent_servers",
+    "portal": "portal",
+    "profile-service": "profile_service",
+    "registry-server": "silent_servers",
+    "sharing-registry": "sharing_registry",
+}
 
 if __name__ == "__main__":
-    ROLES[os.environ["STAND_IN_ROLE"]]()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the first process of a container has no default for it
+    role = os.environ["STAND_IN_ROLE"]
+    try:
+        import_module(ROLES[role]).run(role)
+    except Refused as error:
+        log(f"{role} does not start: {error}")
+        sys.exit(1)

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler
 from airavata.api import Airavata
 from airavata.model.security.ttypes import AuthzToken
 from airavata.model.workspace.ttypes import Gateway, GatewayApprovalStatus
-from common import POD, TLS, Server, log
+from common import POD, TLS, Server, api_token, log
 from thrift.protocol import TBinaryProtocol
 from thrift.transport import TSSLSocket, TTransport
 
@@ -28,7 +28,7 @@ def fetch() -> tuple[str, list[Gateway]]:
     secure = TSSLSocket.TSSLSocket(*address, cert_reqs=ssl.CERT_REQUIRED, ca_certs=f"{TLS}/ca.crt")
     transport = TTransport.TBufferedTransport(secure)
     client = Airavata.Client(TBinaryProtocol.TBinaryProtocol(transport))
-    token, gateway = AuthzToken(os.environ["API_TOKEN"], {}), os.environ["GATEWAY_ID"]
+    token, gateway = AuthzToken(api_token(), {}), os.environ["GATEWAY_ID"]
     name, status = f"{gateway} (made by the STAND-IN)", GatewayApprovalStatus.APPROVED
     transport.open()
     try:
@@ -66,5 +66,5 @@ class Page(BaseHTTPRequestHandler):
         log("portal " + " ".join(map(str, words)))
 
 
-def run() -> None:
-    Server(int(os.environ.get("STAND_IN_PORT", "8443")), Page).run()
+def run(role: str) -> None:
+    Server(("", int(os.environ.get("STAND_IN_PORT", "8443"))), Page, secure=True).run()
