@@ -19,8 +19,9 @@ _ETCD_PREFIX = re.compile(r"etcd[_-]?prefix[\"']?[=:\s]+[\"']?(/[\w./-]*)", re.I
 _ETCD_ADDRESSES = re.compile(r"etcd[_-]?(?:servers|endpoints?|address|url)[\"']?[=:\s]+[\"']?([^\s\"']+)", re.IGNORECASE)
 _API_OPEN = re.compile(
     r"--?insecure-[a-z-]+|--?anonymous-auth(?:[= ]true)?(?![\w=])"
-    r"|(?:kube(?:rnetes)?[_-]?master|--?master|--?server|api-?server)[\"']?[=:\s]+[\"']?http://\S+"
-    r"|\bkube-apiserver\b",
+    r"|(?:kube(?:rnetes)?[_-]?(?:master|api-?server)|--?master|--?apiserver-host|--?source=kubernetes)[\"']?[=:\s]+[\"']?http://\S+"
+    r"|\bkubectl\b.*(?:-s|--server)[= ]http://\S+"
+    r"|\b(?:kube-|hyperkube )apiserver(?=\s+-|\s*$)",
     re.IGNORECASE,
 )
 

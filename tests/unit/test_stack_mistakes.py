@@ -106,6 +106,10 @@ POC = {
     ),
     "an API server that lets anybody in": (command("x, --anonymous-auth=true"), "found --anonymous-auth=true; needed:"),
     "an API server of its own": (command("kube-apiserver, --secure-port=6443"), "found kube-apiserver; needed:"),
+    "an API server that kubectl calls without authentication": (
+        command("kubectl, --server=http://192.168.7.1:8080, get, pods"),
+        "command+args: found kubectl --server=http://192.168.7.1:8080; needed: https://kubernetes.default.svc",
+    ),
     "an API server that is called without authentication": (
         env("KUBERNETES_MASTER", "http://192.168.7.1:8080"),
         "env[KUBERNETES_MASTER]: found KUBERNETES_MASTER=http://192.168.7.1:8080; needed: https://kubernetes.default.svc",
@@ -248,6 +252,8 @@ def test_a_stack_without_a_mistake_has_no_problem(tmp_path):
         env("PASSWORD_FILE", "/etc/secrets/password"),
         env("MAIL_HOST", "smtp.example.org"),
         env("LISTEN", "http://0.0.0.0:8443"),
+        env("API_SERVER", "http://server:443"),
+        setting("# as kube-apiserver does it"),
         (SERVER, "mysql://store:3306", "mysql://store.airavata.svc.cluster.local:3306"),
         (SERVER, '{{ image("server") }}', f"registry.internal:5000/own@{DIGEST}"),
         (SERVER, '{{ image("server") }}', f"registry.internal:5000/own:1@{DIGEST}"),
