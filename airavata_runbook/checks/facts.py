@@ -248,9 +248,8 @@ def forwards(site: Site, node: Node) -> list[tuple[str, int]]:
         return [(LOOPBACK, API_PORT)]
     if node == site.registry_node:
         return [(LOOPBACK, site.registry.port)]
-    served = any(
-        one.name == "portal" and runs(one, site.airavata) for one in parts_of(site.airavata)
-    )  # its page, from every host
+    # The portal's page is requested from every host.
+    served = any(one.name == "portal" and runs(one, site.airavata) for one in parts_of(site.airavata))
     return [(str(node.address), site.airavata.portal_node_port)] if served else []
 
 

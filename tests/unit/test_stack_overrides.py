@@ -44,7 +44,7 @@ def test_a_stack_is_a_folder_of_the_sites_own(stack):
     assert [(one.name, one.stand_in, one.verify) for one in loaded.components] == [
         ("store", False, ""),
         ("schema", False, ""),
-        ("server", True, "portal"),
+        ("server", True, "airavata-api"),
     ]
     assert loaded.name == "gateway" and loaded.secrets == {"store": {"password": "generated:store-password"}}
     assert loaded.components[1].waits_for == (("Job", "schema"),)
