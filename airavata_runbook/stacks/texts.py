@@ -6,7 +6,7 @@ Texts are the values of environment variables, commands with their arguments, an
 import re
 from collections.abc import Iterator, Mapping
 
-from airavata_runbook.site.secret_text import NAMED_SECRET, holds_secret
+from airavata_runbook.site.secret_text import holds_secret, is_secret
 from airavata_runbook.stacks.known import Known, listed
 from airavata_runbook.wellknown import ETCD_PORT
 
@@ -43,7 +43,7 @@ def text_problems(field: str, text: str, known: Known) -> Iterator[str]:
 
 def setting_problems(field: str, name: str, value: str, known: Known, port: str | None = None) -> Iterator[str]:
     """As `text_problems`, of a value whose name says more of it. port: of the setting beside it, where NAME_HOST is one."""
-    if NAMED_SECRET.search(name) and value and not value.startswith("/"):
+    if is_secret(name, value):
         yield f"{field}: found a secret's value (not repeated here); needed: valueFrom.secretKeyRef, or a file's path"
         return
     yield from text_problems(field, value, known)

@@ -128,7 +128,7 @@ POC = {
     ),
     "root's password in a URL": (
         (SERVER, URL, 'value: "jdbc:mysql://store:3306/app?user=root&password=canary"'),
-        "env[DATABASE_URL]: found a secret's value (not repeated here); needed: a Secret, mounted or referred to",
+        "env[DATABASE_URL]: found a secret's value (not repeated here); needed: valueFrom.secretKeyRef",
     ),
     "a password in a file": (setting("registry.jdbc.password=canary"), "data.store.cnf: found a secret's value"),
     "a password as a key of a ConfigMap": (
@@ -250,6 +250,8 @@ def test_a_stack_without_a_mistake_has_no_problem(tmp_path):
         env("MASTER", "https://kubernetes.default.svc"),
         env("KUBERNETES_URL", "https://kubernetes.default.svc.cluster.local:443"),
         env("PASSWORD_FILE", "/etc/secrets/password"),
+        env("TOKEN_URL", "https://iam.example.org/token"),
+        env("COOKIE_ENABLED", "yes"),
         env("MAIL_HOST", "smtp.example.org"),
         env("LISTEN", "http://0.0.0.0:8443"),
         env("API_SERVER", "http://server:443"),
