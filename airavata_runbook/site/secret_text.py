@@ -10,7 +10,7 @@ _NAME = re.compile(
 _SECRET = re.compile(
     r"://[^/@\s:]+:[^/@\s$]+@"  # a login in an address
     r"|(password|passwd|passphrase|secret|token)[\"']?\s*[=:]\s*[\"']?[^\s/$\"']"
-    r"|\b(mysql|mariadb)\S*(\s+\S+)*?\s+-p[^\s/$]"  # clients of the database take it so
+    r"|\b(mysql|mariadb)[\w-]*([ \t]+\S+)*?[ \t]+(?-i:-p)[^\s/$]"  # clients of the database take it so; -P is a port
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----",
     re.IGNORECASE,
 )

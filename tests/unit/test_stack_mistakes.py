@@ -252,6 +252,7 @@ def test_a_stack_without_a_mistake_has_no_problem(tmp_path):
         env("PASSWORD_FILE", "/etc/secrets/password"),
         env("TOKEN_URL", "https://iam.example.org/token"),
         env("COOKIE_ENABLED", "yes"),
+        command("mariadb-admin, -P3306, -h, store, ping"),
         env("MAIL_HOST", "smtp.example.org"),
         env("LISTEN", "http://0.0.0.0:8443"),
         env("API_SERVER", "http://server:443"),
