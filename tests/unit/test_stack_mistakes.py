@@ -143,6 +143,10 @@ POC = {
         (STORE, "\ndata:\n", f"\nbinaryData:\n  airavata.jks: {base64.b64encode(b'canary').decode()}\ndata:\n"),
         "store: ConfigMap store: binaryData.airavata.jks: found content that is not text, as of a keystore; needed: files:",
     ),
+    "a keystore in a ConfigMap, as text": (
+        (STORE, "\ndata:\n", "\ndata:\n  airavata.p12: MIIcanary\n"),
+        "data.airavata.p12: found content that is not text, as of a keystore",
+    ),
     "a private key in a ConfigMap": (
         setting("-----BEGIN RSA PRIVATE KEY-----"),
         "store/deploy.yaml: found a keystore or private key; needed: none in a stack",
