@@ -67,7 +67,7 @@ def _file(root: Path, path: Path, values: Mapping[str, object]) -> ManifestFile:
     try:
         text = templates(path.parent, yaml_value).get_template(path.name).render(values)
         objects = [one for one in yaml.load_all(text, LOADER) if one is not None]
-    except (TemplateError, yaml.YAMLError, KeyError) as error:
+    except (TemplateError, yaml.YAMLError, LookupError, TypeError) as error:
         line = failed_line(error, path)
         raise StackError(
             "a component's file could not be rendered",

@@ -194,6 +194,7 @@ def test_a_project_lives_in_a_gateway(stand_in):
     assert stand_in.call("POST", "/api/v1/projects?gateway_id=default", {"name": "one"}, token)[0] == 400
     stand_in.call("POST", "/api/v1/gateways", {"gatewayId": "default"}, token)
     assert stand_in.call("GET", "/api/v1/gateways/default:exists", token=token)[1] == {"exists": True}
+    assert stand_in.call("GET", "/api/v1/gateways", token=token)[1]["gateways"][0]["gatewayId"] == "default"
     name = stand_in.call("POST", "/api/v1/projects?gateway_id=default", {"name": "one"}, token)[1]["projectId"]
     assert stand_in.call("GET", f"/api/v1/projects/{name}", token=token)[1]["name"] == "one"
     assert stand_in.call("DELETE", f"/api/v1/projects/{name}", token=token)[0] == 200

@@ -34,7 +34,7 @@ class Api:
     def _routes(self):
         name = "([^/:]+)"
         return (
-            ("GET", "/api/v1/gateways", lambda *_: {"gateways": [json.loads(one) for _, one in self.store.all("gateway")]}),
+            ("GET", "/api/v1/gateways", lambda *_, **__: {"gateways": [json.loads(one) for _, one in self.store.all("gateway")]}),
             ("POST", "/api/v1/gateways", self.add_gateway),
             ("GET", f"/api/v1/gateways/{name}:exists", lambda _, name, **__: {"exists": bool(self.store.get("gateway", name))}),
             ("GET", f"/api/v1/gateways/{name}", lambda _, name, **__: self.existing("gateway", name)),
