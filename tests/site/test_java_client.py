@@ -1,4 +1,4 @@
-"""A running site seen from Java: Airavata's official client of 0.16, and the file of settings as Airavata's own servers use it."""
+"""A running site seen from Java: the official client of 0.16, and the file of settings as Airavata's own servers use it."""
 
 import base64
 
