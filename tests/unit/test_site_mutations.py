@@ -334,7 +334,11 @@ VALUES = [
         {"mariadb-rot": "env:X"},
         "airavata.secrets.mariadb-rot: unknown in the stack classic; did you mean 'mariadb-root'?",
     ),
-    ("airavata.secrets", {"x": "env:X"}, "known: airavata-server, credential-store-keystore, keystore-password"),
+    (
+        "airavata.secrets",
+        {"x": "env:X"},
+        "known: airavata-default-user, airavata-server, credential-store-keystore, keystore-password",
+    ),
     (
         "airavata.secrets",
         {"credential-store-keystore": "env:KEYSTORE"},

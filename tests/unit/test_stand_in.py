@@ -410,10 +410,10 @@ def refusal(ca: Pair, folder: Path, role: str, properties: str) -> str:
         ("api-server", "sharing.registry.server.host"),
         ("api-server", "keystore.password"),
         ("credential-store", "credential.store.keystore.alias"),
-        ("gfac", "host.scheduler"),
+        ("gfac", "gfac.server.name"),
         ("orchestrator", "zookeeper.server.connection"),
         ("profile-service", "profile.service.jdbc.password"),
-        ("registry-server", "workflowcatalog.jdbc.url"),
+        ("registry-server", "wfcatalog.jdbc.url"),
         ("sharing-registry", "sharingcatalog.jdbc.user"),
     ],
 )
@@ -426,7 +426,7 @@ def test_it_does_not_start_without_a_key_that_its_counterpart_needs(ca, properti
 @pytest.mark.parametrize(
     ("role", "key", "value"),
     [
-        ("api-server", "orchestrator.server.host", "nobody.invalid"),
+        ("api-server", "sharing.registry.server.host", "nobody.invalid"),
         ("gfac", "rabbitmq.broker.url", "amqps://airavata:canary@nobody.invalid:5671/messaging"),
         ("orchestrator", "zookeeper.server.connection", "localhost:2181,nobody.invalid:2181"),
         ("credential-store", "credential.store.jdbc.url", "jdbc:mariadb://nobody.invalid:3306/credential_store"),

@@ -17,9 +17,9 @@ from common import Refused
 FOLDER = os.environ.get("STAND_IN_SETTINGS", "/etc/airavata/settings")
 NAME = "airavata-server.properties"
 CA = f"{FOLDER}/ca.crt"
-DEADLINE = float(os.environ.get("STAND_IN_DEADLINE", "30"))  # seconds for the names of all hosts
+DEADLINE = float(os.environ.get("STAND_IN_DEADLINE", "10"))  # seconds for the names of all hosts
 
-REGISTRY, APPLICATIONS, REPLICAS, WORKFLOWS = "registry", "appcatalog", "replicacatalog", "workflowcatalog"
+REGISTRY, APPLICATIONS, REPLICAS, WORKFLOWS = "registry", "appcatalog", "replicacatalog", "wfcatalog"
 CREDENTIALS, SHARING, PROFILES = "credential.store", "sharingcatalog", "profile.service"
 # Role → what its keys begin with; the API server has keys of its own.
 SERVERS = {
@@ -31,30 +31,29 @@ SERVERS = {
     "sharing-registry": "sharing.registry.server",
 }
 BROKER, ZOOKEEPER = "rabbitmq.broker.url", "embedded.zk zookeeper.server.connection"
-# Role → its own keys, the databases that it uses, and the servers that it calls. Not here: keys whose default is as good.
+# Role → its own keys, the databases that it uses, and the servers that it calls, by the sources of Airavata 0.17. Not here: keys
+# whose default is as good.
 USES = {
     "api-server": (
-        f"apiserver.host TLS.enabled TLS.api.server.port keystore.path keystore.password api.secured {BROKER}",
+        "apiserver.host TLS.enabled TLS.api.server.port TLS.client.timeout keystore.path keystore.password api.secured "
+        f"security.manager.class enable.sharing default.registry.gateway default.registry.user {BROKER}",
         [REGISTRY],
-        ["registry-server", "credential-store", "sharing-registry", "orchestrator"],
+        ["registry-server", "credential-store", "sharing-registry"],
     ),
     "credential-store": (
         "credential.store.keystore.url credential.store.keystore.alias credential.store.keystore.password",
         [CREDENTIALS],
         [],
     ),
-    "gfac": (
-        f"gfac.server.name host.scheduler {BROKER} {ZOOKEEPER}",
-        [],
-        ["registry-server", "credential-store"],
-    ),
+    "gfac": (f"gfac.server.name {BROKER} {ZOOKEEPER}", [REGISTRY, APPLICATIONS, CREDENTIALS], []),
     "orchestrator": (
-        f"orchestrator.server.name job.validators submitter.interval threadpool.size start.submitter {BROKER} {ZOOKEEPER}",
+        "embedded.mode enable.validation job.validators start.submitter submitter.interval threadpool.size host.scheduler "
+        f"{BROKER} {ZOOKEEPER}",
+        [REGISTRY, APPLICATIONS],
         [],
-        ["registry-server", "gfac"],
     ),
-    "profile-service": ("", [PROFILES], ["sharing-registry"]),
-    "registry-server": ("", [REGISTRY, APPLICATIONS, REPLICAS, WORKFLOWS], []),
+    "profile-service": ("", [PROFILES], ["registry-server", "credential-store"]),
+    "registry-server": ("default.registry.gateway", [REGISTRY, APPLICATIONS, REPLICAS, WORKFLOWS], []),
     "sharing-registry": ("", [SHARING], []),
 }
 
