@@ -2,11 +2,23 @@
 
 import atexit
 import gc
+from typing import TYPE_CHECKING, Any
 
-from airavata_runbook.site import Site
-
-# Where a process ends, the system takes its memory back; Python would look through all of it for garbage first. A run has
-# seven processes, and each ends 80 ms sooner.
-atexit.register(gc.freeze)
+if TYPE_CHECKING:
+    from airavata_runbook.site import Site
 
 __all__ = ["Site"]
+
+# A run has seven processes, each of which loads thousands of objects that stay, and ends soon. Python would look through all
+# of them for garbage again and again while it loads, and once more at the end, where the system takes the memory back anyway.
+gc.set_threshold(50_000)
+atexit.register(gc.freeze)
+
+
+def __getattr__(name: str) -> Any:
+    """Site, loaded when it is used: a command starts other processes before (cli.py)."""
+    if name == "Site":
+        from airavata_runbook.site import Site
+
+        return Site
+    raise AttributeError(f"module {__name__} has no attribute {name}")

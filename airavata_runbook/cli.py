@@ -1,4 +1,4 @@
-"""The command line: thin, one function a command."""
+"""The command line: thin, one function a command, which imports what it needs: most of the package takes a while to load."""
 
 import argparse
 import os
@@ -7,12 +7,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from airavata_runbook import lab
 from airavata_runbook.errors import RunbookError, SiteError, counted
 from airavata_runbook.local import interrupts
-from airavata_runbook.site import Site
-from airavata_runbook.site.file import parse_settings
+
+if TYPE_CHECKING:
+    from airavata_runbook.site import Site
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -105,58 +106,80 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _site(options: argparse.Namespace) -> "Site":
+    """The site that a command names, with what --set overrides in it."""
+    from airavata_runbook.site import Site
+
+    return Site.load(options.site, _settings(options))
+
+
+def _settings(options: argparse.Namespace) -> dict[str, object]:
+    from airavata_runbook.site.file import parse_settings
+
+    return parse_settings(getattr(options, "settings", []))
+
+
 def _lab_up(options: argparse.Namespace) -> None:
-    site = Site.load(options.site)
+    from airavata_runbook import lab
+
+    site = _site(options)
     lab.up(site)
     lab.status(site)
 
 
 def _lab_status(options: argparse.Namespace) -> None:
-    lab.status(Site.load(options.site))
+    from airavata_runbook import lab
+
+    lab.status(_site(options))
 
 
 def _lab_down(options: argparse.Namespace) -> None:
-    lab.down(Site.load(options.site))
+    from airavata_runbook import lab
+
+    lab.down(_site(options))
 
 
 def _lab_ssh(options: argparse.Namespace) -> int:
-    return lab.ssh(Site.load(options.site), options.host, options.words or None)
+    from airavata_runbook import lab
+
+    return lab.ssh(_site(options), options.host, options.words or None)
 
 
 def _run(options: argparse.Namespace) -> None:
-    from airavata_runbook.run import runner  # papermill takes a second to import: only runs pay for it
+    from airavata_runbook.run.kernels import KernelServer
 
     if options.only is not None and (options.start is not None or options.to is not None):
         raise SiteError("--only cannot be combined with --from or --to")
-    settings = parse_settings(options.settings) | ({"verify.disruptive": True} if options.disruptive else {})
-    runner.run(options.site, settings, start=options.start, to=options.to, only=options.only, plan=options.plan)
+    with KernelServer() as server:  # it loads the kernels' libraries while this process loads its own
+        from airavata_runbook.run import runner
+
+        settings = _settings(options) | ({"verify.disruptive": True} if options.disruptive else {})
+        chapters = {"start": options.start, "to": options.to, "only": options.only}
+        runner.run(options.site, settings, **chapters, plan=options.plan, server=server)
 
 
 def _reset(options: argparse.Namespace) -> None:
     from airavata_runbook.run import reset
 
-    settings = parse_settings(options.settings)
-    reset.reset(Site.load(options.site, settings), options.data, options.yes, settings)
+    reset.reset(_site(options), options.data, options.yes, _settings(options))
 
 
 def _remove(options: argparse.Namespace) -> None:
     from airavata_runbook.run import reset
 
-    settings = parse_settings(options.settings)
-    reset.remove(Site.load(options.site, settings), options.host, options.yes, settings)
+    reset.remove(_site(options), options.host, options.yes, _settings(options))
 
 
 def _move_storage(options: argparse.Namespace) -> None:
     from airavata_runbook.run import move_storage
 
-    site = Site.load(options.site, parse_settings(options.settings))
-    (move_storage.delete_old if options.delete_old else move_storage.move_storage)(site, options.yes)
+    (move_storage.delete_old if options.delete_old else move_storage.move_storage)(_site(options), options.yes)
 
 
 def _check(options: argparse.Namespace) -> int:
     from airavata_runbook.checks import preflight
 
-    site = Site.load(options.site, parse_settings(options.settings))
+    site = _site(options)
     findings = preflight.offline(site) if options.offline else preflight.preflight(site)
     failed, ignored = sum(one.failed for one in findings), sum(one.ignored for one in findings)
     if findings:
@@ -171,7 +194,7 @@ def _manifests(options: argparse.Namespace) -> None:
     from airavata_runbook.chapters.site_stack import write_manifests
     from airavata_runbook.stacks import images_of
 
-    stacks = write_manifests(Site.load(options.site, parse_settings(options.settings)), Path(options.output))
+    stacks = write_manifests(_site(options), Path(options.output))
     for stack in stacks:
         for component in stack.components:
             print(f"{options.output}/{component.name}/: {', '.join(file.name for file in component.files)}")
@@ -185,14 +208,14 @@ def _manifests(options: argparse.Namespace) -> None:
 def _runs(options: argparse.Namespace) -> None:
     from airavata_runbook.run import history
 
-    print(history.table(Site.load(options.site)))
+    print(history.table(_site(options)))
 
 
 def _kubeconfig(options: argparse.Namespace) -> None:
     from airavata_runbook.cluster import access
     from airavata_runbook.mirror import kubectl
 
-    site = Site.load(options.site)
+    site = _site(options)
     if options.stop:
         print("SSH forward stopped" if access.stop(site) else "no SSH forward was open")
         return

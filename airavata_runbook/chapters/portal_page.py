@@ -65,7 +65,9 @@ def page_in_browser(session: Session, program: str) -> tuple[list[list[str]], Pi
         )
     row = [f"https://{address}:{port}/", f"shown by Chromium, names gateway {site.airavata.gateway}", note]
     picture = Picture(
-        name="portal.png", text=f"Screenshot of the portal {note}".rstrip(), png=base64.b64encode(shown.png).decode()
+        name="portal.png",
+        text=f"Screenshot of the portal{f' ({note})' if note else ''}",
+        png=base64.b64encode(shown.png).decode(),
     )
     return [["address", "page", "note"], row], picture
 

@@ -113,18 +113,17 @@ def pull_settings(target: Target) -> Iterator[Resource]:
 
 @step("Images", on=master)
 def images(target: Target) -> Iterator[Resource]:
-    @cache
-    def registry() -> Registry:
-        return registry_client(target.session, site_password(target.session))
-
-    found, known = site_images(target.site), recorded(target.session)
+    session = target.session
+    pulls = cache(lambda: registry_client(session, pull_password(session), PULL_USER, session.site.registry_pull_port))
+    registry = cache(lambda: registry_client(session, site_password(session)))
+    found, known = site_images(session.site), recorded(session)
     made = {name: one for name, one in found.items() if one.mirrored}
     digests: dict[str, str] = {}
 
     def absent(planning: bool) -> list[str]:
         """What the mirror has to build for images that the registry lacks; for a plan without an answer from it, for all."""
         try:
-            lacking = [one for name, one in made.items() if not registry().manifest_digest(name, known.get(one.name, one.tag))]
+            lacking = [one for name, one in made.items() if not pulls().manifest_digest(name, known.get(one.name, one.tag))]
         except (NotYet, RegistryError) as error:
             if not planning or not (isinstance(error, NotYet) or error.retryable):
                 raise
@@ -135,7 +134,7 @@ def images(target: Target) -> Iterator[Resource]:
         yield Build("images", lambda planning: mirror.pending(absent(planning)), lambda: mirror.build(absent(planning=False)))
     for image in found.values():
         recorded_digest = known.get(image.name, "")
-        yield Image(image.repository, image.tag, image.layout, registry, recorded_digest, image.here, digests)
+        yield Image(image.repository, image.tag, image.layout, pulls, registry, recorded_digest, image.here, digests)
 
     def record() -> str:
         if missing := sorted(found.keys() - digests.keys()):

@@ -62,7 +62,7 @@ def pods(session: Session) -> Rows:
             [
                 namespace,
                 f"{kind} {name}",
-                f"{ready_pods(session, kind, namespace, name)} ready",
+                "done" if kind == "Job" else f"{ready_pods(session, kind, namespace, name)} ready",
                 "STAND-IN" if name in stand_ins else "",
             ]
             for namespace, kind, name in wanted

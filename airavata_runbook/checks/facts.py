@@ -14,6 +14,7 @@ from airavata_runbook.mirror.catalogue import MAINTAINER, PACKAGES
 from airavata_runbook.site import Site, storage
 from airavata_runbook.site.life import LOOK, parse_look
 from airavata_runbook.site.parts import Node
+from airavata_runbook.site.stack_file import parts_of, runs
 from airavata_runbook.wellknown import API_PORT
 
 # What boards and hypervisors have instead of an id of their own.
@@ -247,7 +248,8 @@ def forwards(site: Site, node: Node) -> list[tuple[str, int]]:
         return [(LOOPBACK, API_PORT)]
     if node == site.registry_node:
         return [(LOOPBACK, site.registry.port)]
-    served = site.airavata.stand_in or "portal" in site.airavata.sources  # its page is requested from every host
+    # The portal's page is requested from every host.
+    served = any(one.name == "portal" and runs(one, site.airavata) for one in parts_of(site.airavata))
     return [(str(node.address), site.airavata.portal_node_port)] if served else []
 
 

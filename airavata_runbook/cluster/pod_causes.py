@@ -118,11 +118,11 @@ def _container(session: Session, pod: Any, box: Any) -> Iterator[Cause]:
         tries = sum(event.count or 1 for event in pulls)
         last = max((event.last_timestamp for event in pulls if event.last_timestamp), default=None)
         text = f"{waiting.reason} after {counted(tries, 'pull')}: {waiting.message or ''}"
-        details = partial(_pull_details, session, pod, events)
-        yield Cause("image not pulled", of, text, tries, _delay(tries, last), details, describe)
+        pulling = partial(_pull_details, session, pod, events)
+        yield Cause("image not pulled", of, text, tries, _delay(tries, last), pulling, describe)
     elif waiting and waiting.reason not in (*STARTING, *EXITED):
-        events = partial(recent_events, client, pod)
-        yield Cause("container refused", of, f"{waiting.reason}: {waiting.message or ''}", details=events, command=describe)
+        recent = partial(recent_events, client, pod)
+        yield Cause("container refused", of, f"{waiting.reason}: {waiting.message or ''}", details=recent, command=describe)
     elif ended and ended.exit_code + box.restart_count and not (box.ready and box.state.running):
         running = bool(box.state.running)
         exits = box.restart_count + (not running)

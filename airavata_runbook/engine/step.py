@@ -10,7 +10,7 @@ from functools import cached_property, partial, update_wrapper
 from itertools import chain
 from textwrap import indent
 from threading import Lock
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from airavata_runbook.cluster.session import Session, session_of
 from airavata_runbook.engine.host_run import converge
@@ -30,7 +30,7 @@ from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
 
 Rows = list[list[str]]  # a table; the first row is its head
-Look = Callable[[Session], Rows | tuple[Rows, Picture]]
+Seen = TypeVar("Seen", bound=Rows | tuple[Rows, Picture])  # by a check
 
 
 @dataclass
@@ -120,7 +120,7 @@ class Step:
             def work(host: Host):
                 target, tell = Target(session, host, fan_out), partial(notify, host)
                 return fan_out.watch(
-                    host, lambda: converge(session, host, lambda: list(self.resources(target)), plan, progress.update, tell)
+                    host, lambda: converge(session, host, lambda: list(self.resources(target)), plan, progress, tell)
                 )
 
             results = run_parallel(fan_out.first(hosts), work)
@@ -139,13 +139,13 @@ def step(title: str, on: Callable[[Site], list[Node]] = everywhere) -> Callable[
     return lambda resources: Step(title, on, resources)
 
 
-class Check:
+class Check(Generic[Seen]):
     """Callable: inspects a site, changes nothing, and returns a Report with a table of what it found, maybe with a picture.
 
     before: it does not depend on earlier steps; only then it runs in a plan, and it takes no lock.
     """
 
-    def __init__(self, title: str, look: Look, before: bool):
+    def __init__(self, title: str, look: Callable[[Session], Seen], before: bool):
         self.title, self.look, self.before = title, look, before
         self.name, self.chapter = look.__name__, look.__module__.rpartition(".")[2]
         update_wrapper(self, look)
@@ -176,7 +176,7 @@ class Check:
         return report
 
 
-def check(title: str, before: bool = False) -> Callable[[Look], Check]:
+def check(title: str, before: bool = False) -> Callable[[Callable[[Session], Seen]], Check[Seen]]:
     """Decorator that makes a Check of a function which returns a table, or a table and a picture, or raises."""
     return lambda look: Check(title, look, before)
 

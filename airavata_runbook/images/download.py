@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
@@ -146,15 +146,10 @@ def _request(method: str, url: str, login: Login | None, timeout: tuple[float, f
             auth=login or (lambda request: request),
             stream=True,
             timeout=timeout,
-            allow_redirects=True,
+            hooks={"response": _require_tls},
         )
     except requests.exceptions.RequestException as error:
         raise _Broken(reason(error)) from None
-    plain = next((one.url for one in (*response.history, response) if urlsplit(one.url).scheme != "https"), "")
-    if plain:
-        raise DownloadFailed(
-            "a download is redirected to a URL without TLS", where=shown(url), found=shown(plain), needed="https"
-        )
     if response.status_code >= 500 or response.status_code == 429:
         raise _Broken(f"HTTP {response.status_code} {response.reason}")
     if response.status_code >= 400 and response.status_code != 416:
@@ -165,6 +160,12 @@ def _request(method: str, url: str, login: Login | None, timeout: tuple[float, f
             remedy="check auth, the login" if response.status_code in (401, 403) else "correct the URL",
         )
     return response
+
+
+def _require_tls(response: requests.Response, **_: object) -> None:
+    """Called for each response, before a redirect is followed."""
+    if response.is_redirect and (to := urljoin(response.url, response.headers["Location"])) and not to.startswith("https://"):
+        raise DownloadFailed("a download is redirected to a URL without TLS", where=shown(response.url), found=shown(to))
 
 
 def _check(part: Path, sha256: str, url: str) -> None:

@@ -38,6 +38,7 @@ ENGINES = {
     ),
     "docker": (["build", "--iidfile", "{id_file}", "{context}"], ["save", "--output", "{archive}", "{id}"]),
 }
+REMEDY = "run the command yourself to see more; where neither crun nor runc runs, as in a container: BUILDAH_ISOLATION=chroot"
 
 
 def resolve(source: ImageSource, auth: str | None = None) -> Layout:
@@ -160,7 +161,7 @@ def _build(context: Path) -> Layout:
 def _run_engine(context: Path, archive: Path) -> None:
     engine = _engine(context)
     build, *others = ENGINES[engine]
-    call = partial(run, engine, failure="an image could not be built", remedy="run the command yourself to see more")
+    call = partial(run, engine, failure="an image could not be built", remedy=REMEDY)
     with tempfile.TemporaryDirectory() as work:
         values = {"context": str(context), "archive": str(archive), "id_file": f"{work}/id"}
         call(*(word.format(**values) for word in build))

@@ -88,10 +88,12 @@ def _run(command: list[str], folder: str) -> str:
             errors.seek(0)
             said = errors.read().decode(errors="replace").strip().splitlines()
             raise StepFailed(
-                "the browser could not be run",
+                "the browser could not show the page",
+                where=command[-1],
                 command=command[0],
-                found="\n".join([f"exit status {process.returncode}", *said[-10:]]),
-                remedy=f"install it anew ({INSTALL}), or remove it: then this check is left out",
+                found="\n".join([f"exit status {process.returncode}", *said[-3:]]),
+                remedy=f"see the page yourself; where the browser is broken, install it anew ({INSTALL})",
+                retryable=True,
             )
     return printed.decode(errors="replace")
 

@@ -136,7 +136,7 @@ class StepProgress:
         self._bars, self._line, self._lock = _bars(title, hosts), ProgressLine(), threading.Lock()
         self._doing: dict[str, str] = {}
 
-    def update(self, host: str, what: str, done: int = 0, total: int = 0) -> None:
+    def __call__(self, host: str, what: str, done: int = 0, total: int = 0) -> None:
         """Say what a host is doing now, and that `done` of its `total` resources are in order."""
         with self._lock:
             self._doing[host] = what

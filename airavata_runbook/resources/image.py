@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from airavata_runbook.engine.planned import planned_changes
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet
+from airavata_runbook.wellknown import PULL_SERVICE
 
 if TYPE_CHECKING:  # the registry's client takes a while to load, and only one chapter in six needs it
     from airavata_runbook.images.layout import Layout
@@ -30,9 +31,10 @@ class Stored(NamedTuple):
 class Image(ApiResource):
     """repository, tag: its name in the registry. layout: fetches or builds it on this machine when it is to be pushed.
 
-    registry: a client with credentials; one for all images of a step, so that layers they share are sent once. recorded: the
-    digest that the site has for it, "" for none. here: the digest of the image on this machine, "" when it is not here.
-    digests: where its digest is put, by repository, once it is known.
+    pulls: a client of the server that hosts pull from, by which the image is looked up. registry: one that may push; one for
+    all images of a step, so that layers they share are sent once. recorded: the digest that the site has for it, "" for none.
+    here: the digest of the image on this machine, "" when it is not here. digests: where its digest is put, by repository,
+    once it is known.
 
     The recorded digest counts for as long as the registry has it. One that was never recorded is this machine's, else what is
     under the tag.
@@ -41,6 +43,7 @@ class Image(ApiResource):
     repository: str
     tag: str
     layout: Callable[[], "Layout"] = field(repr=False)
+    pulls: Callable[[], "Registry"] = field(repr=False)
     registry: Callable[[], "Registry"] = field(repr=False)
     recorded: str = ""
     here: Callable[[], str] = field(default=str, repr=False)
@@ -53,7 +56,8 @@ class Image(ApiResource):
     def ask(self, context: Context) -> Stored:
         from airavata_runbook.images.http import RegistryError
 
-        if context.planning and f"service {SERVICE}" in planned_changes(context.session, context.session.registry_host.name):
+        planned = planned_changes(context.session, context.session.registry_host.name) if context.planning else ()
+        if any(f"service {name}" in planned for name in (SERVICE, PULL_SERVICE)):
             raise NotYet("the registry runs")
         try:
             return self._stored()
@@ -70,7 +74,7 @@ class Image(ApiResource):
         return Stored(tagged, wanted, bool(wanted) and (tagged == wanted or bool(self._digest(wanted))))
 
     def _digest(self, reference: str) -> str:
-        return self.registry().manifest_digest(self.repository, reference) or ""
+        return self.pulls().manifest_digest(self.repository, reference) or ""
 
     def change(self, found: Found, context: Context) -> Change | None:
         tagged, wanted, there = found.answered()

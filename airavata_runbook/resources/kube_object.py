@@ -72,10 +72,18 @@ class KubeObject(ApiResource):
         try:
             return apply(context.session.kube(), self.manifest, dry_run)
         except ApiError as error:
+            if error.status == 422 and self.manifest["kind"] == "Job":  # its pods' template cannot be changed
+                return self.manifest if dry_run else self._done_again(context)
             if not 400 <= error.status < 500:  # an error of the server itself, not of the object
                 raise
             found = "its content is not shown" if self.manifest["kind"] == "Secret" else error.found
             raise StepFailed("the API server refused the object", where=self.label, found=found) from None
+
+    def _done_again(self, context: Context) -> dict:
+        """Delete a Job with its pods, and apply it."""
+        kube = context.session.kube()
+        kube.batch.delete_namespaced_job(self.name, self.namespace, propagation_policy="Background")
+        return apply(kube, self.manifest)
 
 
 def _plain(manifest: dict) -> dict:

@@ -16,6 +16,7 @@ from importlib import import_module
 from airavata_runbook.chapters import MODULES
 from airavata_runbook.local.imports import without
 
+EARLY = 2  # kernels that are forked while this process still loads; later ones are asked for long before they are needed
 NUMBER = struct.Struct("!Q")  # the size of a request, before it; and the answer to it: the kernel's process id
 # In the order in which kernels and chapters need them; some are imported only where they are used.
 LOADED = (
@@ -37,17 +38,17 @@ LOADED = (
 def main() -> None:
     """Load everything and fork kernels until the other end of the socket is closed.
 
-    The first kernel is forked while this process loads, and loads the rest itself; those that start ahead can wait.
+    A kernel that is forked while this process loads, loads the rest itself when it needs it.
     """
     with socket.socket(fileno=int(sys.argv[1])) as asked:
-        first = True
+        early = EARLY
         for name in LOADED:
             with without("debugpy"):  # nobody attaches a debugger to these kernels
                 import_module(name)
-            if first and select.select([asked], [], [], 0)[0]:
+            if early and select.select([asked], [], [], 0)[0]:
                 if not _serve(asked):
                     return
-                first = False
+                early -= 1
         gc.freeze()  # the kernels' garbage collections would copy every page of it
         while _serve(asked):
             pass

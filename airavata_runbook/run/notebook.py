@@ -4,6 +4,7 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from airavata_runbook.errors import RunbookError
 from airavata_runbook.local import interrupts
@@ -15,6 +16,7 @@ from airavata_runbook.run.kernel import Kernel
 with without("rfc3987_syntax"):
     import nbformat
     from papermill import execute_notebook
+    from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
     from papermill.exceptions import PapermillExecutionError
 
 PAPERMILL_TAGS = {"injected-parameters", "papermill-error-cell-tag"}  # tags of the cells that papermill adds
@@ -49,11 +51,11 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, object], fold
                 notebook,
                 output,
                 parameters,
+                engine_name=_Engine.__name__,
                 kernel_name="python3",
                 language="python",
                 cwd=folder,
                 progress_bar=False,
-                log_output=False,
                 on_cell_execute=raise_if_stopped,
                 km=kernel.manager,
             )
@@ -81,6 +83,51 @@ def last_started(output: Path) -> tuple[int, str]:
         if cell.cell_type == "code" and cell.metadata.get("papermill", {}).get("start_time")
     ]
     return started[-1] if started else (0, "")
+
+
+class _Manager(NotebookExecutionManager):
+    """Saves the notebook once a cell, while the kernel executes it. Papermill's own lets the kernel wait for four writes from
+    one cell to the next, which take longer than a cell that finds nothing to change.
+    """
+
+    changed = False
+
+    def notebook_start(self, **options: Any) -> None:
+        super().notebook_start(**options)
+        self.autosave_cell()
+
+    def save(self, **options: Any) -> None:
+        self.changed = True
+
+    def autosave_cell(self) -> None:
+        """Called at each message of a cell; the first one says that the kernel is busy."""
+        super().autosave_cell()  # every 30 s what the cell has printed so far
+        if self.changed:
+            self.changed = False
+            super().save()
+
+    def notebook_complete(self, **options: Any) -> None:
+        super().notebook_complete(**options)
+        self.autosave_cell()
+
+
+class _Engine(NBClientEngine):
+    """Papermill's engine, but for when a notebook is saved."""
+
+    @classmethod
+    def execute_notebook(
+        cls, nb: nbformat.NotebookNode, kernel_name: str, output_path: Path, progress_bar: bool, **options: Any
+    ) -> nbformat.NotebookNode:
+        manager = _Manager(nb, output_path, progress_bar=progress_bar)
+        manager.notebook_start()
+        try:
+            cls.execute_managed_notebook(manager, kernel_name, **options)
+        finally:
+            manager.notebook_complete()
+        return nb
+
+
+papermill_engines.register(_Engine.__name__, _Engine)
 
 
 def _class_names(error: type[RunbookError]) -> set[str]:

@@ -37,12 +37,13 @@ def run(
     to: str | None = None,
     only: str | None = None,
     plan: bool = False,
+    server: KernelServer | None = None,
 ) -> RunReport:
     """Execute the site's notebooks in order and return the run's report, as in report.json.
 
     source, overrides: as Site.load takes them. start, to, only: a chapter, as "3", "03" or "03-etcd-flannel"; from there
     on, up to it, or that one alone. plan: show what would change, change nothing; such a run is kept as outputs/SITE/RUN-plan
-    and `latest-plan`. The project is found from the working directory.
+    and `latest-plan`. server: forks the kernels (default: one of its own). The project is found from the working directory.
     Raises SiteError before anything is executed; StepFailed, naming chapter and cell, when a chapter fails;
     KeyboardInterrupt when the user stops it, after printing how far each host got.
     """
@@ -51,11 +52,11 @@ def run(
     chapters = choose(sorted((project / "notebooks").glob("[0-9][0-9]-*.ipynb")), start, to, only)
     names = [path.stem for path in chapters]
     with (
-        KernelServer() as server,
+        nullcontext(server) if server else KernelServer() as kernel_server,
         nullcontext(False) if plan else session_of(site).lock.held("airavata-runbook run") as locked,
     ):
         run_record = record.RunRecord(site.name, project, "plan" if plan else "run", names, overrides)
-        return _Run(site, project, chapters, run_record, plan, locked, server).execute()
+        return _Run(site, project, chapters, run_record, plan, locked, kernel_server).execute()
 
 
 def choose(notebooks: list[Path], start: str | None = None, to: str | None = None, only: str | None = None) -> list[Path]:

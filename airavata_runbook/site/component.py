@@ -5,7 +5,7 @@ from typing import Annotated
 
 from airavata_runbook.site.fields import Cpu, EnvName, Line, Memory, Model, Name, Port, whole
 from airavata_runbook.site.marks import Free
-from airavata_runbook.site.secret_text import NAMED_SECRET, holds_secret
+from airavata_runbook.site.secret_text import is_secret
 
 PODS = Free("the next run replaces the component's pods")
 
@@ -43,7 +43,7 @@ def secret_values(components: Mapping[str, ComponentSettings]) -> Iterator[str]:
     """A line for each environment variable that holds a secret's value. It is not repeated there."""
     for name, own in components.items():
         for variable, value in own.env.items():
-            if (NAMED_SECRET.search(variable) and value and not value.startswith("/")) or holds_secret(value):
+            if is_secret(variable, value):
                 yield (
                     f"airavata.components.{name}.env.{variable}: needs no secret's value (not repeated here): a site file is "
                     "copied into notebooks; a stack takes it from a Secret, and a site gives it as airavata.secrets.NAME"

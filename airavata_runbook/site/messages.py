@@ -2,6 +2,7 @@
 
 import datetime
 import difflib
+import re
 from collections.abc import Sequence
 from types import UnionType
 from typing import Any, get_args
@@ -124,4 +125,6 @@ def _value_at(data: Any, loc: tuple[int | str, ...]) -> Any:
 
 def _may_be_secret(path: str) -> bool:
     """Whether a password may have been written there by mistake: its value is not shown."""
-    return ".env." in path or any(word in path for word in ("password", "passphrase", "secret", "auth", "key"))
+    return bool(re.search(r"\.env(\.|$)", path)) or any(
+        word in path for word in ("password", "passphrase", "secret", "auth", "key")
+    )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from airavata_runbook.site import Site
 from airavata_runbook.site.fields import NODE_PORT_RANGE
-from airavata_runbook.site.secret_text import NAMED_SECRET
+from airavata_runbook.site.secret_text import is_secret
 from airavata_runbook.stacks.container import container_problems
 from airavata_runbook.stacks.known import CLAIM, VOLUME, Known, known, listed, port_names
 from airavata_runbook.stacks.render import ONCE, WORKLOADS, pod_of
@@ -88,13 +88,15 @@ def _object(data: dict, component: "Component", around: Known) -> Iterator[str]:
 
 
 def _config_map(data: dict, around: Known) -> Iterator[str]:
-    for key in data.get("binaryData") or {}:
+    texts = data.get("data") or {}
+    stores = [f"binaryData.{key}" for key in data.get("binaryData") or {}]
+    for field in [*stores, *(f"data.{key}" for key in texts if key.lower().endswith(KEYSTORES))]:
         yield (
-            f"binaryData.{key}: found content that is not text, as of a keystore; needed: files: of stack.yaml, and "
+            f"{field}: found content that is not text, as of a keystore; needed: files: of stack.yaml, and "
             "airavata.secrets.NAME: file:PATH of the site"
         )
-    for key, text in (data.get("data") or {}).items():
-        if NAMED_SECRET.search(key) and "\n" not in text.strip() and not text.startswith("/"):
+    for key, text in texts.items():
+        if "\n" not in text.strip() and is_secret(key, text.strip()):
             yield f"data.{key}: found a secret's value (not repeated here); needed: a Secret, mounted or referred to"
         else:
             yield from text_problems(f"data.{key}", text, around)

@@ -10,6 +10,7 @@ import yaml
 
 from airavata_runbook.errors import SiteError
 from airavata_runbook.serialise import manifest_text, one_line
+from airavata_runbook.site.stack_file import LOADER
 from airavata_runbook.stacks.load import Component, Stack, images_of, secrets_of
 from airavata_runbook.stacks.render import ONCE, SECRETS_STAMP
 
@@ -72,7 +73,7 @@ def _comments(text: str) -> dict[int, dict[tuple, list[str]]]:
     """Number of the document → path of a node → the whole-line comments above it."""
     lines = text.splitlines()
     found: dict[int, dict[tuple, list[str]]] = {}
-    documents = [node for node in yaml.compose_all(text, yaml.SafeLoader) if not _empty(node)]
+    documents = [node for node in yaml.compose_all(text, LOADER) if not _empty(node)]
     starts: dict[int, tuple[int, tuple]] = {}  # line → the outermost node that begins there
     inside: set[int] = set()  # lines of scalars with several lines, whose # are no comments
     for index, document in enumerate(documents):
@@ -95,7 +96,7 @@ def _commented(text: str, comments: Mapping[tuple, list[str]]) -> str:
     """A document with comments above the nodes of these paths; those of nodes that share a line are above that."""
     lines = text.splitlines(keepends=True)
     before: dict[int, list[str]] = {}
-    for path, node in _nodes(yaml.compose(text, yaml.SafeLoader), ()):
+    for path, node in _nodes(yaml.compose(text, LOADER), ()):
         if path in comments:
             before.setdefault(node.start_mark.line, []).extend(comments[path])
     result = []

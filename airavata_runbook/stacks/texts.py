@@ -6,7 +6,7 @@ Texts are the values of environment variables, commands with their arguments, an
 import re
 from collections.abc import Iterator, Mapping
 
-from airavata_runbook.site.secret_text import NAMED_SECRET, holds_secret
+from airavata_runbook.site.secret_text import holds_secret, is_secret
 from airavata_runbook.stacks.known import Known, listed
 from airavata_runbook.wellknown import ETCD_PORT
 
@@ -19,8 +19,9 @@ _ETCD_PREFIX = re.compile(r"etcd[_-]?prefix[\"']?[=:\s]+[\"']?(/[\w./-]*)", re.I
 _ETCD_ADDRESSES = re.compile(r"etcd[_-]?(?:servers|endpoints?|address|url)[\"']?[=:\s]+[\"']?([^\s\"']+)", re.IGNORECASE)
 _API_OPEN = re.compile(
     r"--?insecure-[a-z-]+|--?anonymous-auth(?:[= ]true)?(?![\w=])"
-    r"|(?:kube(?:rnetes)?[_-]?master|--?master|--?server|api-?server)[\"']?[=:\s]+[\"']?http://\S+"
-    r"|\bkube-apiserver\b",
+    r"|(?:kube(?:rnetes)?[_-]?(?:master|api-?server)|--?master|--?apiserver-host|--?source=kubernetes)[\"']?[=:\s]+[\"']?http://\S+"
+    r"|\bkubectl\b.*(?:-s|--server)[= ]http://\S+"
+    r"|\b(?:kube-|hyperkube )apiserver(?=\s+-|\s*$)",
     re.IGNORECASE,
 )
 
@@ -42,7 +43,7 @@ def text_problems(field: str, text: str, known: Known) -> Iterator[str]:
 
 def setting_problems(field: str, name: str, value: str, known: Known, port: str | None = None) -> Iterator[str]:
     """As `text_problems`, of a value whose name says more of it. port: of the setting beside it, where NAME_HOST is one."""
-    if NAMED_SECRET.search(name) and value and not value.startswith("/"):
+    if is_secret(name, value):
         yield f"{field}: found a secret's value (not repeated here); needed: valueFrom.secretKeyRef, or a file's path"
         return
     yield from text_problems(field, value, known)

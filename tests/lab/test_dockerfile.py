@@ -1,6 +1,7 @@
 """A folder with a Dockerfile, as the proof of concept had for the back end and for PGA, built by buildah and pushed."""
 
 import io
+import re
 import shutil
 import subprocess
 import tarfile
@@ -38,8 +39,13 @@ CMD ["httpd", "-f", "-h", "/var/www/html"]
 pytestmark = pytest.mark.skipif(not shutil.which("buildah"), reason="apt-get install buildah")
 
 
+@pytest.fixture(scope="module")
+def binary():
+    return mirror.binary("registry", "registry")  # of the usual cache
+
+
 @pytest.fixture(autouse=True)
-def settings(tmp_path, monkeypatch):
+def settings(binary, tmp_path, monkeypatch):
     """A storage of our own, and the isolation that needs no container runtime beside buildah."""
     monkeypatch.setenv("AIRAVATA_RUNBOOK_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("BUILDAH_ISOLATION", "chroot")
@@ -52,7 +58,9 @@ def settings(tmp_path, monkeypatch):
 def folder(path: Path, dockerfile: str, **files: str) -> Path:
     path.mkdir()
     with tarfile.open(path / "base.tar.gz", "w:gz") as base:
-        base.add("/bin/busybox", "bin/busybox")
+        linked = re.findall(r"(/\S+) \(0x", subprocess.run(["ldd", "/bin/busybox"], capture_output=True, text=True).stdout)
+        for name in ("/bin/busybox", *linked):  # its libraries, where it is not a static one
+            base.add(Path(name).resolve(), name.lstrip("/"))
         for name in ("sh", "chmod", "mkdir", "chown", "test", "httpd"):
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
@@ -71,7 +79,7 @@ def names_of(layout) -> set[str]:
     return found
 
 
-def test_the_back_end_and_pga_are_built_once_and_pushed(tmp_path):
+def test_the_back_end_and_pga_are_built_once_and_pushed(binary, tmp_path):
     back_end = folder(tmp_path / "back-end", BACK_END, start="#!/bin/sh\n")
     (back_end / "airavata-server.properties").write_text("apiserver.port=8930\n")
     pga = folder(tmp_path / "pga", PGA, index_php="<?php\n")
@@ -87,7 +95,7 @@ def test_the_back_end_and_pga_are_built_once_and_pushed(tmp_path):
     assert "var/www/html/index.php" in names_of(built["pga"])
 
     (tmp_path / "registry").mkdir()
-    registry = RealRegistry(mirror.binary("registry", "registry"), tmp_path / "registry").start()
+    registry = RealRegistry(binary, tmp_path / "registry").start()
     try:
         for name, layout in built.items():
             digest = registry.client().push(name, source.tag(ImageSource(build=str(tmp_path / name))), layout)

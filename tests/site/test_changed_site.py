@@ -35,6 +35,7 @@ OTHERS = CHANGES | {
     "airavata.stack": None,
     "airavata.gateway": "other",
     "airavata.stand_in": False,
+    "airavata.components": {"portal": {"env": {"PAGE_TITLE": "other"}, "replicas": 2}},
     "verify.disruptive": False,
     "lab.bridge": "labother",
     "lab.network": "/23",  # a larger one around it

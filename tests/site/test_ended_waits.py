@@ -37,7 +37,10 @@ FAULTS: dict[str, tuple[dict, dict, str]] = {
         r"OOMKilled\); it needs more memory than its limit, which is 12Mi(?s:.*)filling",
     ),
     "liveness": (
-        {"livenessProbe": {"tcpSocket": {"port": 1}, "periodSeconds": 1, "failureThreshold": 1}},
+        {
+            "livenessProbe": {"tcpSocket": {"port": 1}, "periodSeconds": 1, "failureThreshold": 1},
+            "readinessProbe": {"tcpSocket": {"port": 1}},
+        },
         {},
         r"Liveness probe failed: dial tcp .*:1: connect: connection refused",
     ),
@@ -130,8 +133,10 @@ def waited(site, first) -> Iterator[dict[str, Waited]]:
     stop = Event()
     with ThreadPoolExecutor(len(FAULTS) + 1) as threads:
         watching = threads.submit(note_warnings, session, warned, stop)
-        found = dict(zip(FAULTS, threads.map(wait, FAULTS), strict=True))
-        stop.set()
+        try:
+            found = dict(zip(FAULTS, threads.map(wait, FAULTS), strict=True))
+        finally:
+            stop.set()
     watching.result()
     for name, one in found.items():
         one.visible = warned[name] - one.visible

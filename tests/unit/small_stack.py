@@ -12,7 +12,8 @@ files:
 components:
   - {name: store, kind: backing, image: mariadb, certificate: [store], storage_uid: 10001}
   - {name: schema, kind: backing, image: mariadb, needs: [store]}
-  - {name: server, kind: airavata, image: server, stand_in: stand-in, needs: [schema], certificate: [server], verify: portal}
+  - {name: server, kind: airavata, image: server, stand_in: stand-in, needs: [schema], certificate: [server],
+     verify: airavata-api}
 """
 POD = """
     metadata:

@@ -89,9 +89,9 @@ def test_the_page_is_shown_after_its_scripts_ran_with_a_screenshot(monkeypatch, 
 @needs_chromium
 def test_another_key_is_not_trusted_by_the_browser(ca, tmp_path):
     other = base64.b64encode(b"x" * 32).decode()
-    with portal(ca, tmp_path) as (port, asked):
-        shown = browser.show_page(browser.find_browser(), ADDRESS, PORT, port, other)
-    assert "Science gateway" not in shown.text and asked == []
+    with portal(ca, tmp_path) as (port, asked), pytest.raises(StepFailed, match="could not show") as caught:
+        browser.show_page(browser.find_browser(), ADDRESS, PORT, port, other)
+    assert "ERR_CERT" in caught.value.found and asked == []
 
 
 def test_a_portal_of_another_authority_is_refused_before_a_browser_sees_it(monkeypatch, ca, tmp_path):
@@ -126,7 +126,7 @@ def fake(tmp_path: Path, script: str) -> str:
 @pytest.mark.parametrize(
     ("script", "message", "found"),
     [
-        ("echo cannot open display >&2; exit 21", "could not be run", "exit status 21\ncannot open display"),
+        ("echo cannot open display >&2; exit 21", "could not show the page", "exit status 21\ncannot open display"),
         ("echo '<html></html>'", "took no screenshot", "<html></html>"),
     ],
 )

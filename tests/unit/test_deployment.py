@@ -7,7 +7,7 @@ import pytest
 
 from airavata_runbook.chapters.deployment import deploy
 from airavata_runbook.resources import Condition, KubeObject
-from airavata_runbook.stacks import Component, load
+from airavata_runbook.stacks import load
 from tests.unit.test_stacks import images, lab
 
 SESSION = SimpleNamespace()
@@ -17,11 +17,12 @@ def workload(name: str) -> dict:
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": {"template": {"spec": {}}}}
 
 
-def component(name: str, *needs: str) -> Component:
-    return Component(name, False, (workload(name),), needs=needs)
+def component(name: str, *needs: str) -> SimpleNamespace:
+    """As a Component, of one workload."""
+    return SimpleNamespace(name=name, objects=(workload(name),), waits_for=(("Deployment", name),), needs=needs)
 
 
-def order(chosen: list[Component], *others: Component) -> list[str]:
+def order(chosen: list, *others: SimpleNamespace) -> list[str]:
     """What is done in order: the name of a component that is sent, or of one that is awaited, with a question mark."""
     stack = SimpleNamespace(namespace="airavata", components=(*others, *chosen))
     return [
@@ -54,9 +55,10 @@ def test_no_component_of_a_stack_is_sent_before_what_it_needs(name):
         wanted = list(deploy(SESSION, stack, chosen))
         awaited = {one.awaited.rpartition(" ")[2]: position for position, one in enumerate(wanted) if isinstance(one, Condition)}
         sent = {one.name: position for position, one in enumerate(wanted) if isinstance(one, KubeObject)}
-        assert set(awaited) >= {one.name for one in chosen if one.waits_for}
+        assert set(awaited) >= {name for one in chosen for _, name in one.waits_for}
         for one in chosen:
-            assert all(awaited[need] < sent[one.name] for need in one.needs if need in {one.name for one in stack.components})
+            needed = [name for need in stack.components if need.name in one.needs for _, name in need.waits_for]
+            assert all(awaited[name] < sent[workload] for name in needed for _, workload in one.waits_for)
         labels = [one.label for one in wanted]
         assert len(labels) == len(set(labels))
 

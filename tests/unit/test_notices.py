@@ -133,6 +133,6 @@ def test_the_page_of_a_run_that_goes_on_has_the_notice(tmp_path):
 
 def test_what_a_step_says_stays_on_a_terminal_and_no_escape_reaches_it(monkeypatch, capsys):
     with step_progress("Servers", ["one"]) as progress:
-        progress.update("one", "Deployment x")
+        progress("one", "Deployment x")
         progress.say("the log: \x1b[31mred")
     assert "the log: �[31mred\n" in capsys.readouterr().err

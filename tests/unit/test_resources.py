@@ -387,23 +387,24 @@ def compared(resource, planning=False):
 
 
 def test_an_image_is_pushed_when_its_tag_is_not_there():
-    registry = Answers(None)
-    image = Image("portal", "sha-1", lambda: "the layout", lambda: registry)
+    pulls, registry = Answers(None), Answers(AssertionError("to look up an image no right to push is used"))
+    image = Image("portal", "sha-1", lambda: "the layout", lambda: pulls, lambda: registry)
     change = compared(image)
     change.call()
     assert change.summary == "push" and registry.pushed == [("portal", "sha-1", "the layout")]
     assert image.digests == {"portal": "sha256:pushed"}
-    registry.answer = "sha256:…"
+    pulls.answer = "sha256:…"
     assert compared(image) is None
 
 
 def test_a_plan_knows_of_an_image_once_the_registry_is_up_and_a_run_says_that_it_is_not():
-    down = Image("portal", "sha-1", lambda: None, lambda: Answers(RegistryError("connection refused", retryable=True)))
+    unreachable = Answers(RegistryError("connection refused", retryable=True))
+    down = Image("portal", "sha-1", lambda: None, lambda: unreachable, lambda: None)
     with pytest.raises(NotYet):
         compared(down, planning=True)
     with pytest.raises(RegistryError, match="connection refused"):
         compared(down)
-    refused = Image("portal", "sha-1", lambda: None, lambda: Answers(RegistryError("wrong password")))
+    refused = Image("portal", "sha-1", lambda: None, lambda: Answers(RegistryError("wrong password")), lambda: None)
     with pytest.raises(RegistryError, match="wrong password"):
         compared(refused)
 
@@ -420,7 +421,7 @@ def test_a_registry_in_trouble_is_asked_for_its_own_log():
         def push(self, repository, tag, layout, done):
             raise RegistryError("a registry refuses", found="500 UNKNOWN unknown error")
 
-    image = Image("portal", "sha-1", lambda: None, lambda: Troubled(None))
+    image = Image("portal", "sha-1", lambda: None, lambda: None, lambda: Troubled(None))
     change = image.change(Found(answer=Stored("", "", False)), Context(None, SimpleNamespace(registry_host=Host())))
     with pytest.raises(RegistryError, match=r"500 UNKNOWN unknown error\s+its log: write: no space left") as error:
         change.call()

@@ -41,6 +41,24 @@ def test_chapters_in_order_with_sums_and_what_was_set(project, capsys):
     assert (project / told[4]).is_file()
 
 
+def test_the_saved_notebook_shows_what_is_executed_while_it_is(project):
+    """Who opens it, or finds it after a crash, sees the outputs so far and which cell has started."""
+    look = """import json, time
+end, statuses = time.monotonic() + 10, [""]
+while statuses[-1] != "running" and time.monotonic() < end:
+    try:
+        cells = json.load(open("outputs/small/latest/01-first.ipynb"))["cells"]
+    except ValueError:  # it is being written
+        continue
+    statuses = [cell["metadata"]["papermill"]["status"] for cell in cells if cell["cell_type"] == "code"]
+    time.sleep(0.05)
+print("statuses", statuses, cells[-2]["outputs"][0]["text"])"""
+    write(project, "01-first", "print('said before')", look)
+    assert cli.main(["run", "small"]) == 0
+    shown = outputs_of(project, "01-first")
+    assert "'running'] ['said before" in shown and "'pending'" not in shown
+
+
 def test_a_failing_chapter_ends_the_run_with_one_message(project, capsys):
     write(project, "01-first", 'step("one", "changed")')
     write(

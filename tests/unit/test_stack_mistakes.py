@@ -106,6 +106,10 @@ POC = {
     ),
     "an API server that lets anybody in": (command("x, --anonymous-auth=true"), "found --anonymous-auth=true; needed:"),
     "an API server of its own": (command("kube-apiserver, --secure-port=6443"), "found kube-apiserver; needed:"),
+    "an API server that kubectl calls without authentication": (
+        command("kubectl, --server=http://192.168.7.1:8080, get, pods"),
+        "command+args: found kubectl --server=http://192.168.7.1:8080; needed: https://kubernetes.default.svc",
+    ),
     "an API server that is called without authentication": (
         env("KUBERNETES_MASTER", "http://192.168.7.1:8080"),
         "env[KUBERNETES_MASTER]: found KUBERNETES_MASTER=http://192.168.7.1:8080; needed: https://kubernetes.default.svc",
@@ -124,7 +128,7 @@ POC = {
     ),
     "root's password in a URL": (
         (SERVER, URL, 'value: "jdbc:mysql://store:3306/app?user=root&password=canary"'),
-        "env[DATABASE_URL]: found a secret's value (not repeated here); needed: a Secret, mounted or referred to",
+        "env[DATABASE_URL]: found a secret's value (not repeated here); needed: valueFrom.secretKeyRef",
     ),
     "a password in a file": (setting("registry.jdbc.password=canary"), "data.store.cnf: found a secret's value"),
     "a password as a key of a ConfigMap": (
@@ -138,6 +142,10 @@ POC = {
     "a keystore in a ConfigMap": (
         (STORE, "\ndata:\n", f"\nbinaryData:\n  airavata.jks: {base64.b64encode(b'canary').decode()}\ndata:\n"),
         "store: ConfigMap store: binaryData.airavata.jks: found content that is not text, as of a keystore; needed: files:",
+    ),
+    "a keystore in a ConfigMap, as text": (
+        (STORE, "\ndata:\n", "\ndata:\n  airavata.p12: MIIcanary\n"),
+        "data.airavata.p12: found content that is not text, as of a keystore",
     ),
     "a private key in a ConfigMap": (
         setting("-----BEGIN RSA PRIVATE KEY-----"),
@@ -246,8 +254,13 @@ def test_a_stack_without_a_mistake_has_no_problem(tmp_path):
         env("MASTER", "https://kubernetes.default.svc"),
         env("KUBERNETES_URL", "https://kubernetes.default.svc.cluster.local:443"),
         env("PASSWORD_FILE", "/etc/secrets/password"),
+        env("TOKEN_URL", "https://iam.example.org/token"),
+        env("COOKIE_ENABLED", "yes"),
+        command("mariadb-admin, -P3306, -h, store, ping"),
         env("MAIL_HOST", "smtp.example.org"),
         env("LISTEN", "http://0.0.0.0:8443"),
+        env("API_SERVER", "http://server:443"),
+        setting("# as kube-apiserver does it"),
         (SERVER, "mysql://store:3306", "mysql://store.airavata.svc.cluster.local:3306"),
         (SERVER, '{{ image("server") }}', f"registry.internal:5000/own@{DIGEST}"),
         (SERVER, '{{ image("server") }}', f"registry.internal:5000/own:1@{DIGEST}"),

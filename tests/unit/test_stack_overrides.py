@@ -44,7 +44,7 @@ def test_a_stack_is_a_folder_of_the_sites_own(stack):
     assert [(one.name, one.stand_in, one.verify) for one in loaded.components] == [
         ("store", False, ""),
         ("schema", False, ""),
-        ("server", True, "portal"),
+        ("server", True, "airavata-api"),
     ]
     assert loaded.name == "gateway" and loaded.secrets == {"store": {"password": "generated:store-password"}}
     assert loaded.components[1].waits_for == (("Job", "schema"),)
@@ -153,6 +153,7 @@ def test_one_image_of_the_site_serves_several_components():
         ({"server": {"env": {"OPTS": "-Dpassword=canary"}}}, "env.OPTS: needs no secret's value"),
         ({"server": {"env": {"PASSWORD": ["canary"]}}}, "airavata.components.server.env.PASSWORD: needs text"),
         ({"server": {"env": {"DB_PASS": 4711}}}, "airavata.components.server.env.DB_PASS: needs text"),
+        ({"server": {"env": "DB_PASS=canary"}}, "airavata.components.server.env: needs keys below it"),
         ({"server": {"env": {"A B": "x"}}}, "the name of an environment variable"),
     ],
 )

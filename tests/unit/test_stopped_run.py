@@ -186,8 +186,8 @@ def test_what_is_ignored_stays_ignored():
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_every_command_ends_by_kill_as_by_ctrl_c(number):
     script = (
-        "import os, signal, sys, time; from airavata_runbook import cli\n"
-        f"cli.lab.status = lambda site: (os.kill(os.getpid(), {int(number)}), time.sleep(9))\n"
+        "import os, signal, sys, time; from airavata_runbook import cli, lab\n"
+        f"lab.status = lambda site: (os.kill(os.getpid(), {int(number)}), time.sleep(9))\n"
         "sys.exit(cli.main(['lab', 'status']))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[2])

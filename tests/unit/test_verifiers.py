@@ -1,8 +1,9 @@
 """How 06-verify calls Airavata's servers: against servers made of the SDK's own classes, right ones and wrong ones."""
 
+import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from types import SimpleNamespace
@@ -20,12 +21,11 @@ from airavata.service.profile.tenant.cpi import TenantProfileService
 from airavata.service.profile.tenant.cpi.constants import TENANT_PROFILE_CPI_NAME
 from airavata.service.profile.user.cpi import UserProfileService
 from airavata.service.profile.user.cpi.constants import USER_PROFILE_CPI_NAME
-from thrift.protocol.TBinaryProtocol import TBinaryProtocolFactory
-from thrift.server.TServer import TThreadedServer
+from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.Thrift import TApplicationException
 from thrift.TMultiplexedProcessor import TMultiplexedProcessor
-from thrift.transport.TSocket import TServerSocket
-from thrift.transport.TTransport import TBufferedTransportFactory
+from thrift.transport.TSocket import TSocket
+from thrift.transport.TTransport import TBufferedTransport, TTransportException
 
 from airavata_runbook.chapters import verifiers, verify_classic
 from airavata_runbook.errors import SiteError
@@ -168,15 +168,21 @@ def served(name: str, **wrong) -> Iterator[int]:
             processor.registerProcessor(of, service.Processor(server))
     else:
         processor = services.Processor(server)
-    socket = TServerSocket("127.0.0.1", 0)
-    socket.listen()
-    socket.listen = lambda: None  # it listens, at a port that is free
-    threads = TThreadedServer(processor, socket, TBufferedTransportFactory(), TBinaryProtocolFactory(), daemon=True)
-    threading.Thread(target=threads.serve, daemon=True).start()
-    try:
-        yield socket.handle.getsockname()[1]
-    finally:
-        socket.close()
+
+    class Client(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            connection = TSocket()
+            connection.setHandle(self.request)
+            protocol = TBinaryProtocol(TBufferedTransport(connection))
+            with suppress(EOFError, TTransportException):  # the client hung up
+                while True:
+                    processor.process(protocol, protocol)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Client) as listening:
+        listening.daemon_threads = True
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield listening.server_address[1]
+        listening.shutdown()
 
 
 @pytest.fixture
@@ -230,7 +236,7 @@ def test_a_right_server_passes_and_is_called_at_its_services_address(calls, name
     ("name", "wrong", "said"),
     [
         ("credential-store", {"getPasswordCredential": lambda self, *_: other_password()}, "getPasswordCredential: found False"),
-        ("credential-store", {"deletePWDCredential": lambda self, *_: False}, "deletePWDCredential: found False, needed True"),
+        ("credential-store", {"deletePWDCredential": lambda self, name, _: not self.passwords.pop(name)}, "deletePWDCred"),
         ("sharing-registry", {"deleteDomain": lambda self, *_: True}, "isDomainExists: found True, needed False"),
         ("sharing-registry", {"createDomain": lambda self, *_: fail()}, "it refused the call after getAPIVersion: "),
         ("profile-service", {"allowed": lambda self, *_: None}, "doesUserExist with a wrong token: found answered"),

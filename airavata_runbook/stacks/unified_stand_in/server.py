@@ -40,6 +40,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
+    server: Server
     server_version = "STAND-IN"
 
     def handle_any(self) -> None:
