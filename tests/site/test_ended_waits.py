@@ -32,7 +32,11 @@ FAULTS: dict[str, tuple[dict, dict, str]] = {
         r"status 3(?s:.*)last events of the pod(?s:.*)last lines of its log(?s:.*)cannot open",
     ),
     "oom": (
-        {"command": ["sh", "-c", "echo filling; tail /dev/zero"], "resources": {"limits": {"memory": "12Mi"}}},
+        {
+            "command": ["sh", "-c", "echo filling; tail /dev/zero"],
+            "resources": {"limits": {"memory": "12Mi"}},
+            "readinessProbe": {"tcpSocket": {"port": 1}},
+        },
         {},
         r"OOMKilled\); it needs more memory than its limit, which is 12Mi(?s:.*)filling",
     ),
