@@ -14,6 +14,7 @@ from airavata_runbook.errors import NotYet
 from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.resources import (
     Certificate,
+    EarlierStorage,
     Folder,
     Generated,
     KubeObject,
@@ -76,6 +77,8 @@ def namespace(target: Target) -> Iterator[Resource]:
 
 @step("Databases and brokers", on=master)
 def backing(target: Target) -> Iterator[Resource]:
+    stack = stack_of(target.site)
+    yield EarlierStorage(stack.namespace, tuple(one for part in stack.components for one in part.objects))
     yield from _deploy(target, airavata=False)
     yield StorageRecord(target.site)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import yaml
 
 from airavata_runbook.cluster.kube import ApiError
-from airavata_runbook.cluster.objects import FIELD_MANAGER, apply, listed
+from airavata_runbook.cluster.objects import FIELD_MANAGER, apply, label, listed
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.resources.file import text_diff
@@ -36,7 +36,7 @@ class KubeObject(ApiResource):
 
     @property
     def label(self) -> str:
-        return f"{self.manifest['kind']} {self.namespace + '/' if self.namespace else ''}{self.name}"
+        return label(self.manifest)
 
     def ask(self, context: Context) -> tuple[dict | None, dict]:
         """The live object (None if it does not exist), and the object as it would be after applying the manifest."""
@@ -57,7 +57,10 @@ class KubeObject(ApiResource):
             raise
 
     def change(self, found: Found, context: Context) -> Change | None:
-        live, wanted = found.answered()
+        if f"no {self.label}" in context.touched and not isinstance(found.answer, NotYet):
+            live, wanted = None, self.manifest  # it is deleted before
+        else:
+            live, wanted = found.answered()
         if live is not None and _plain(wanted) == _plain(live):
             return None
         return Change(

@@ -20,7 +20,8 @@ from tests.site.conftest import runbook
 
 NAMESPACE = "broken"
 DEADLINE, SERVICE_DEADLINE = 180, 60  # seconds, of pods and of a service in the chapters
-# Deployment → its container, or its pods' other fields; and what the message must have.
+VOLUME = [{"name": "v", "persistentVolumeClaim": {"claimName": "(its name)"}}]
+# Deployment, or StatefulSet where it has a claim, → its container, or its pods' other fields; and what the message must have.
 FAULTS: dict[str, tuple[dict, dict, str]] = {
     "crash": (
         {"command": ["sh", "-c", "echo cannot open table; exit 3"], "readinessProbe": {"tcpSocket": {"port": 1}}},
@@ -37,6 +38,16 @@ FAULTS: dict[str, tuple[dict, dict, str]] = {
     "selector": ({}, {"nodeSelector": {"no": "such"}}, r"didn't match Pod's node affinity/selector"),
     "mount": ({}, {"volumes": [{"name": "v", "secret": {"secretName": "none"}}]}, r'for volume "v" : secrets? "none" not found'),
     "account": ({}, {"serviceAccountName": "none"}, r'serviceaccount "none" not found'),
+    "unclaimed": ({}, {"volumes": VOLUME}, r'persistentvolumeclaim "unclaimed" not found'),
+    "reserved": ({}, {"volumes": VOLUME}, r"claim reserved is Pending: .*already bound to a different claim"),
+    "elsewhere": ({}, {"volumes": VOLUME}, r"(?s)node affinity.*volume broken-elsewhere is Bound.*hostname in 192.0.2.9"),
+    "folder": ({}, {"volumes": VOLUME}, r'path "/srv/no-such-folder" does not exist'),
+}
+# StatefulSet with a claim of its name → the claim that its volume is for, the volume's folder, and the host; "" for a real one.
+VOLUMES = {
+    "reserved": ("another", "/tmp", ""),
+    "elsewhere": ("elsewhere", "/tmp", "192.0.2.9"),
+    "folder": ("folder", "/srv/no-such-folder", ""),
 }
 
 
@@ -44,16 +55,46 @@ def worker(site: Site) -> str:
     return next(node.name for node in site.nodes if node is not site.master)
 
 
-def deployment(name: str, image: str) -> dict:
+def kind(name: str) -> str:
+    return "StatefulSet" if FAULTS[name][1].get("volumes") is VOLUME else "Deployment"
+
+
+def volume_and_claim(name: str, host: str) -> list[dict]:
+    claim, path, elsewhere = VOLUMES[name]
+    common = {"storageClassName": "", "accessModes": ["ReadWriteOncePod"]}
+    rule = {"key": "kubernetes.io/hostname", "operator": "In", "values": [elsewhere or host]}
+    volume = {
+        **common,
+        "capacity": {"storage": "1Mi"},
+        "local": {"path": path},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [rule]}]}},
+        "claimRef": {"namespace": NAMESPACE, "name": claim},
+    }
+    metadata = {"name": f"{NAMESPACE}-{name}", "labels": {"of": NAMESPACE}}
+    wanted = {**common, "volumeName": f"{NAMESPACE}-{name}", "resources": {"requests": {"storage": "1Mi"}}}
+    return [
+        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": volume},
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": wanted,
+        },
+    ]
+
+
+def workload(name: str, image: str) -> dict:
     box, pod, _ = FAULTS[name]
     labels = {"app": name}
+    if kind(name) == "StatefulSet":
+        pod = {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": name}}]}
     mounts = [{"name": volume["name"], "mountPath": "/v"} for volume in pod.get("volumes", [])]
     spec = {"containers": [{"name": "box", "image": image, "volumeMounts": mounts, **box}], **pod}
     spec["imagePullSecrets"] = [{"name": "registry"}]
     template = {"metadata": {"labels": labels}, "spec": spec}
     return {
         "apiVersion": "apps/v1",
-        "kind": "Deployment",
+        "kind": kind(name),
         "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template},
     }
@@ -65,10 +106,12 @@ KUBECTL = 'export KUBECONFIG=/etc/kubernetes/admin.conf; kubectl() { command kub
 
 @pytest.fixture(scope="module")
 def waited(site, first) -> Iterator[dict[str, tuple[float, StepFailed]]]:
-    """Deployment → the seconds until its wait ended, and the error; all are awaited at once."""
+    """Workload → the seconds until its wait ended, and the error; all are awaited at once."""
     session = session_of(site)
     image = kubectl(site, "-n kube-system get daemonset netcheck -o jsonpath='{.spec.template.spec.containers[0].image}'").strip()
-    objects = yaml.safe_dump_all([deployment(name, image) for name in FAULTS])
+    host = str(site.node(worker(site)).address)
+    volumes = [one for name in VOLUMES for one in volume_and_claim(name, host)]
+    objects = yaml.safe_dump_all([*volumes, *(workload(name, image) for name in FAULTS)])
     commands = (
         f"kubectl create namespace {NAMESPACE}; kubectl -n kube-system get secret registry -o yaml | "
         f"sed 's/namespace: kube-system/namespace: {NAMESPACE}/' | kubectl apply -f -\n"
@@ -77,19 +120,20 @@ def waited(site, first) -> Iterator[dict[str, tuple[float, StepFailed]]]:
     over_ssh(site, site.master.name, f"{KUBECTL}{commands}")
 
     def wait(name: str) -> tuple[float, StepFailed]:
-        what = (session, "Deployment", NAMESPACE, name)
+        what = (session, kind(name), NAMESPACE, name)
         check, causes = partial(readiness.workload_missing, *what), partial(readiness.workload_causes, *what)
         started = time.monotonic()
         with pytest.raises(StepFailed) as caught:
-            Condition(f"Deployment {name}", check=check, causes=causes, deadline=DEADLINE).wait(session.master)
+            Condition(f"{kind(name)} {name}", check=check, causes=causes, deadline=DEADLINE).wait(session.master)
         return time.monotonic() - started, caught.value
 
     with ThreadPoolExecutor(len(FAULTS)) as threads:
         found = dict(zip(FAULTS, threads.map(wait, FAULTS), strict=True))
     yield found
-    kubectl(site, f"-n {NAMESPACE} delete deployments --all")
+    kubectl(site, f"-n {NAMESPACE} delete deployments,statefulsets --all")
     kubectl(site, f"-n {NAMESPACE} delete pods --all --force --grace-period=0 --wait=false")
     kubectl(site, f"delete namespace {NAMESPACE} --timeout=60s")
+    kubectl(site, f"delete persistentvolumes -l of={NAMESPACE}")
 
 
 @pytest.mark.parametrize("name", FAULTS)
