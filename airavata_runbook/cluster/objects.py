@@ -33,10 +33,13 @@ def listed(kube: Kube, api_version: str, kind: str, namespace: str | None) -> di
 
 def apply(kube: Kube, manifest: dict, dry_run: bool = False) -> dict:
     """Apply an object by server-side apply; returns it as it is then. Raises as `listed`. dry_run: nothing is changed."""
-    metadata = manifest["metadata"]
-    path = _path(kube, manifest["apiVersion"], manifest["kind"], metadata.get("namespace"))
     query = {"fieldManager": FIELD_MANAGER, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
-    return kube.request("PATCH", f"{path}/{quote(metadata['name'], safe='')}", query, manifest)
+    return kube.request("PATCH", _object_path(kube, manifest), query, manifest)
+
+
+def read(kube: Kube, manifest: dict) -> dict:
+    """The object of a manifest, as it is in the cluster. Raises as `listed`."""
+    return kube.request("GET", _object_path(kube, manifest), {})
 
 
 def delete(session: Session, objects: Sequence[dict]) -> None:
@@ -44,10 +47,11 @@ def delete(session: Session, objects: Sequence[dict]) -> None:
 
     Raises as `listed`, and StepFailed for objects that are still there after DEADLINE seconds.
     """
-    for (api_version, kind, namespace), group in groupby(objects, _place):
+    for (api_version, kind, namespace), same in groupby(objects, _place):
+        group = list(same)
         uids = {one["metadata"]["name"]: one["metadata"]["uid"] for one in group}
-        for name in uids:
-            _delete(session.kube(), api_version, kind, namespace, name)
+        for one in group:
+            _delete(session.kube(), one)
         end = time.monotonic() + DEADLINE
         while left := _left(session.kube(), api_version, kind, namespace, uids):
             if time.monotonic() > end:
@@ -59,10 +63,9 @@ def delete(session: Session, objects: Sequence[dict]) -> None:
             session.master.pause(PAUSE)
 
 
-def _delete(kube: Kube, api_version: str, kind: str, namespace: str | None, name: str) -> None:
-    path = _path(kube, api_version, kind, namespace)
+def _delete(kube: Kube, one: dict) -> None:
     try:
-        kube.request("DELETE", f"{path}/{quote(name, safe='')}", {"propagationPolicy": "Foreground"})
+        kube.request("DELETE", _object_path(kube, one), {"propagationPolicy": "Foreground"})
     except ApiError as error:
         if error.status != 404:
             raise
@@ -87,6 +90,10 @@ def is_ours(one: dict) -> bool:
 
 def _place(one: dict) -> tuple[str, str, str | None]:
     return one["apiVersion"], one["kind"], one["metadata"].get("namespace")
+
+
+def _object_path(kube: Kube, one: dict) -> str:
+    return f"{_path(kube, *_place(one))}/{quote(one['metadata']['name'], safe='')}"
 
 
 def _path(kube: Kube, api_version: str, kind: str, namespace: str | None) -> str:

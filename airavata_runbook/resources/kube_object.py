@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import yaml
 
 from airavata_runbook.cluster.kube import ApiError
-from airavata_runbook.cluster.objects import FIELD_MANAGER, apply, label, listed
+from airavata_runbook.cluster.objects import FIELD_MANAGER, apply, label, listed, read
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.resources.file import text_diff
 
+READS = 5  # of an object that changes all the time
 SERVER_MADE = ("managedFields", "resourceVersion", "generation", "creationTimestamp", "uid", "selfLink")
 
 
@@ -48,7 +49,15 @@ class KubeObject(ApiResource):
         try:
             kube = context.session.kube()
             live = context.together(place, lambda: listed(kube, *place)).get(self.name)
-            return live, self._send(context, dry_run=True) if live else self.manifest
+            if not live:
+                return None, self.manifest
+            wanted = self._send(context, dry_run=True)
+            # A controller may have changed it between both requests, as the one that binds claims to volumes does.
+            for _ in range(READS):
+                if _version(wanted) == _version(live):
+                    break
+                live, wanted = read(kube, self.manifest), self._send(context, dry_run=True)
+            return live, wanted
         except ApiError as error:
             if error.status == 404:
                 return None, self.manifest
@@ -79,6 +88,10 @@ class KubeObject(ApiResource):
                 raise
             found = "its content is not shown" if self.manifest["kind"] == "Secret" else error.found
             raise StepFailed("the API server refused the object", where=self.label, found=found) from None
+
+
+def _version(one: dict) -> str | None:
+    return one["metadata"].get("resourceVersion")
 
 
 def _plain(manifest: dict) -> dict:
