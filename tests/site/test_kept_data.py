@@ -1,13 +1,17 @@
 """What a database has written stays, whatever happens to its pod and its host; and no second pod gets at it."""
 
+import io
 import json
+import tarfile
 import time
 
 import pytest
 
 from airavata_runbook import lab
 from airavata_runbook.lab.host import lab_host
+from airavata_runbook.run import backup_file
 from airavata_runbook.site import Site
+from airavata_runbook.wellknown import PKI, SECRETS
 from tests.full_picture import kubectl
 from tests.site.conftest import actions, in_database, report, runbook
 
@@ -72,3 +76,28 @@ def test_data_survives_a_reboot_of_its_host_and_a_run_changes_nothing(row, site_
     pods = json.loads(kubectl(site, f"-n {site.airavata.namespace} get pods -o json"))["items"]
     assert {"mariadb-0", "rabbitmq-0", "zookeeper-0"} <= {pod["metadata"]["name"] for pod in pods}
     assert in_database(site, ROW) == "4711"
+
+
+def test_a_backup_has_the_rows_the_objects_the_images_and_the_keys(row, site_file, site, tmp_path, monkeypatch):
+    monkeypatch.setenv("BACKUP_PASSPHRASE", "a-passphrase-of-this-test")
+    file, passphrase = tmp_path / "site.backup", ("--passphrase", "env:BACKUP_PASSPHRASE")
+    done = runbook("backup", site_file, "-o", str(file), *passphrase)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = runbook("verify-backup", str(file), *passphrase)
+    assert done.returncode == 0 and f"site {site.name}" in done.stdout and "whole" in done.stdout, done.stdout + done.stderr
+
+    parts: dict[str, bytes] = {}
+    for name, piece in backup_file.read(file, backup_file.Key(passphrase="a-passphrase-of-this-test")):
+        parts[name] = parts.get(name, b"") + piece
+    assert parts.keys() == {"etcd.db", "master.tar", "mariadb.sql", "registry.tar"}
+    assert b"INSERT INTO `kept` VALUES" in parts["mariadb.sql"] and b"(4711)" in parts["mariadb.sql"]
+    assert b"/registry/statefulsets/" in parts["etcd.db"] and len(parts["etcd.db"]) % 512 == 32, "with etcd's own SHA-256"
+    with tarfile.open(fileobj=io.BytesIO(parts["master.tar"])) as master:
+        assert {f"{PKI}/ca.key", f"{SECRETS}/mariadb-root"} <= {f"/{name}" for name in master.getnames()}
+    with tarfile.open(fileobj=io.BytesIO(parts["registry.tar"])) as registry:
+        assert any(name.endswith("/repositories/mariadb") for name in registry.getnames())
+    assert not [one.name for one in tmp_path.iterdir() if one != file]
+
+    file.write_bytes(file.read_bytes()[:-1])
+    done = runbook("verify-backup", str(file), *passphrase)
+    assert done.returncode == 1 and "this backup is refused" in done.stderr
