@@ -71,11 +71,12 @@ def _parser() -> argparse.ArgumentParser:
     reset = command("reset", _reset, "remove from the hosts what the runbook made; shows it and asks first")
     remove = command("remove", _remove, "drain a host, take it out of the cluster, and remove what the runbook made on it")
     move = command("move-storage", _move_storage, "move the databases to where the changed site file has them; asks first")
+    backup = command("backup", _backup, "write etcd, databases, images, keys and secrets of a site to one encrypted file")
     check = command("check", _check, "run the preflight checks on a site; change nothing")
     command("runs", _runs, "list a site's runs, plans and resets that are kept on this machine")
     manifests = command("manifests", _manifests, "write a site's manifests as files; connect to no host")
     kubeconfig = command("kubeconfig", _kubeconfig, "print the path of a kubeconfig that works from this machine")
-    for added in (run, plan, reset, remove, move, check, manifests):
+    for added in (run, plan, reset, remove, move, backup, check, manifests):
         added.add_argument(
             "--set",
             action="append",
@@ -95,6 +96,16 @@ def _parser() -> argparse.ArgumentParser:
     move.add_argument("--delete-old", action="store_true", help="delete the folders that they were moved from")
     for added in (reset, remove, move):
         added.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    backup.add_argument("-o", "--output", required=True, metavar="FILE", help="the file to write; none of this name may exist")
+    verify = commands.add_parser("verify-backup", help="read a backup to its end: is it whole, and of this key?")
+    verify.add_argument("file", metavar="FILE")
+    verify.set_defaults(command=_verify_backup)
+    backup_key, verify_key = (added.add_mutually_exclusive_group(required=True) for added in (backup, verify))
+    public = "public key of age or SSH that encrypts it, or a file with some; may be repeated"
+    backup_key.add_argument("--recipient", action="append", default=[], metavar="KEY", dest="recipients", help=public)
+    verify_key.add_argument("--identity", metavar="FILE", help="the private key of age or SSH")
+    for group in (backup_key, verify_key):
+        group.add_argument("--passphrase", metavar="REFERENCE", help="prompt:TEXT, env:NAME, file:PATH or keyring:NAME")
     check.add_argument("--offline", action="store_true", help="check the site file only; connect to no host")
     manifests.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder to write COMPONENT/FILE.yaml into")
     kubeconfig.add_argument("--stop", action="store_true", help="stop the SSH forward that an earlier call left open")
@@ -174,6 +185,37 @@ def _move_storage(options: argparse.Namespace) -> None:
     from airavata_runbook.run import move_storage
 
     (move_storage.delete_old if options.delete_old else move_storage.move_storage)(_site(options), options.yes)
+
+
+def _backup(options: argparse.Namespace) -> None:
+    from airavata_runbook.run import backup, backup_file
+
+    lock = (
+        backup_file.lock_for(options.recipients)
+        if options.recipients
+        else backup_file.Lock(passphrase=_passphrase(options, again=True))
+    )
+    backup.backup(_site(options), Path(options.output), lock)
+
+
+def _verify_backup(options: argparse.Namespace) -> None:
+    from airavata_runbook.run import backup, backup_file
+
+    key = backup_file.key_of(Path(options.identity)) if options.identity else backup_file.Key(passphrase=_passphrase(options))
+    backup.verify(Path(options.file), key)
+
+
+def _passphrase(options: argparse.Namespace, again: bool = False) -> str:
+    """The passphrase that the options name. again: ask for it twice, as nobody can correct a typing error later."""
+    from airavata_runbook.hosts.vault import external_secret
+
+    kind = options.passphrase.partition(":")[0]
+    if kind not in ("prompt", "env", "file", "keyring"):  # not shown: it may be the passphrase itself
+        raise SiteError("--passphrase takes a reference", needed="prompt:TEXT, env:NAME, file:PATH or keyring:NAME")
+    passphrase = external_secret(options.passphrase)
+    if again and kind == "prompt" and external_secret("prompt:again") != passphrase:
+        raise SiteError("the passphrase was not entered twice the same", remedy="enter it again")
+    return passphrase
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -91,7 +91,7 @@ STAYS = re.compile(
 # probe inside a container, containerd's pipes and pid file of that process.
 MOVES = re.compile(
     r"""contents:\ (/var/log/|/run/airavata-runbook\.lock:)
-                   |(contents|files):\ (/var/lib/etcd/|/var/log/pods/|/var/lib/kubelet/pods/\S*~empty-dir/
+                   |(contents|files):\ (/var/lib/etcd/|/var/log/pods/|/var/lib/kubelet/pods/\S*~(empty-dir|local-volume)/
                    |/run/containerd/io\.containerd\.grpc\.v1\.cri/containers/[0-9a-f]{64}/io/\d+(/|:\ )
                    |/run/containerd/io\.containerd\.runtime\.v2\.task/k8s\.io/[0-9a-f]{64}/[0-9a-f]{64}\.pid:
                    |/run/containerd/runc/k8s\.io/[0-9a-f]{64}/runc\.)""",

@@ -17,6 +17,7 @@ from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.pki.types import Pair
 from airavata_runbook.resources import (
     Certificate,
+    EarlierStorage,
     Folder,
     Generated,
     KubeObject,
@@ -84,6 +85,8 @@ def namespace(target: Target) -> Iterator[Resource]:
 
 @step("Databases and brokers", on=master)
 def backing(target: Target) -> Iterator[Resource]:
+    stack = stack_of(target.site)
+    yield EarlierStorage(stack.namespace, tuple(one for part in stack.components for one in part.objects))
     yield from _deploy(target, airavata=False)
     yield StorageRecord(target.site)
 

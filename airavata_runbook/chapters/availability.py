@@ -73,10 +73,10 @@ def data_after_a_restart(session: Session) -> tuple[list[list[str]], list[str]]:
         with api_client(session) as api:
             if not api.isGatewayExist(access, TEST):  # else it was left by a run that was interrupted here
                 api.addGateway(access, Gateway(gatewayId=TEST, gatewayName=TEST, gatewayApprovalStatus=APPROVED))
-    before = pods_of(session, DATABASE).keys()
-    for pod in before:
-        session.kube().core.delete_namespaced_pod(pod, session.site.airavata.namespace)
-    problems = _await_answers(session, before)
+    before = _database_pods(session)
+    for name in before.values():
+        session.kube().core.delete_namespaced_pod(name, session.site.airavata.namespace)
+    problems = _await_answers(session, before.keys())
     if kept and not problems:
         with api_client(session) as api:
             problems += [] if api.isGatewayExist(access, TEST) else ["the gateway that was made before is gone"]
@@ -88,14 +88,24 @@ def data_after_a_restart(session: Session) -> tuple[list[list[str]], list[str]]:
     ], problems
 
 
+def _database_pods(session: Session) -> dict[str, str]:
+    """UID → name of the database's pods. A pod of a StatefulSet has the name of the one before it."""
+    selector = f"app.kubernetes.io/name={DATABASE}"
+    pods = session.kube().core.list_namespaced_pod(session.site.airavata.namespace, label_selector=selector).items
+    return {pod.metadata.uid: pod.metadata.name for pod in pods}
+
+
 def _await_answers(session: Session, old: Set[str]) -> list[str]:
-    """Wait until the database has pods other than these, ready, and all servers answer; what is missing after BACK seconds."""
+    """Wait until the database has pods other than these, ready, and all servers answer; what is missing after BACK seconds.
+
+    old: their UIDs.
+    """
     namespace, end = session.site.airavata.namespace, time.monotonic() + BACK
     (component,) = (one for one in stack_of(session.site).components if one.name == DATABASE)
     missing = ["the deleted pod still exists"]
     while missing and time.monotonic() < end:
         time.sleep(0.5)
-        if not old & pods_of(session, DATABASE).keys():
+        if not old & _database_pods(session).keys():
             missing = [why for kind, name in component.waits_for if (why := workload_missing(session, kind, namespace, name))]
             missing = missing or server_calls(session)[1]
     return missing

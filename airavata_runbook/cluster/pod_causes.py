@@ -12,7 +12,7 @@ from typing import Any
 from airavata_runbook.cluster.causes import Cause, report
 from airavata_runbook.cluster.host_causes import network_configuration, service_causes
 from airavata_runbook.cluster.kube import ApiError, Kube
-from airavata_runbook.cluster.pod_details import events_of, meaning_of, recent_events, story
+from airavata_runbook.cluster.pod_details import claims_of, events_of, meaning_of, recent_events, story
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.errors import counted
 from airavata_runbook.wellknown import PULL_SERVICE
@@ -59,9 +59,14 @@ def pod_causes(session: Session, pod: Any) -> list[Cause]:
     client, name, namespace = session.kube(), pod.metadata.name, pod.metadata.namespace
     describe = f"kubectl -n {namespace} describe pod {name}"
     if not pod.spec.node_name:
-        events = partial(recent_events, client, pod)
         return [
-            Cause("pod not scheduled", f"pod {name}", one.message or one.reason, details=events, command=describe)
+            Cause(
+                "pod not scheduled",
+                f"pod {name}",
+                one.message or one.reason,
+                details=lambda: "\n".join(filter(None, (claims_of(client, pod), recent_events(client, pod)))),
+                command=describe,
+            )
             for one in pod.status.conditions or ()
             if one.type == "PodScheduled" and one.status != "True"
         ]

@@ -69,3 +69,29 @@ def memory_limit(pod: Any, container: str) -> str:
         if box.name == container and box.resources and box.resources.limits and "memory" in box.resources.limits:
             return f", which is {box.resources.limits['memory']}"
     return ""
+
+
+def claims_of(client: Kube, pod: Any) -> str:
+    """The claims of a pod, each with what it waits for or where its volume is."""
+    namespace, lines = pod.metadata.namespace, []
+    for name in (one.persistent_volume_claim.claim_name for one in pod.spec.volumes or () if one.persistent_volume_claim):
+        try:
+            claim = client.core.read_namespaced_persistent_volume_claim(name, namespace)
+            said = [event.message for event in events_of(client, namespace, claim.metadata.uid)][-1:]
+            lines += [f"claim {name} is {claim.status.phase}{': ' * bool(said)}{''.join(said)}"]
+            if claim.spec.volume_name:
+                lines += [_volume(client.core.read_persistent_volume(claim.spec.volume_name))]
+        except ApiError as error:
+            lines += [f"claim {name}: {error.found}"]
+    return "\n".join(lines)
+
+
+def _volume(volume: Any) -> str:
+    """Where a volume is, and whose."""
+    spec, claim = volume.spec, volume.spec.claim_ref
+    place = spec.local or spec.host_path
+    terms = spec.node_affinity.required.node_selector_terms if spec.node_affinity else ()
+    rules = [f"{one.key} in {', '.join(one.values or ())}" for term in terms for one in term.match_expressions or ()]
+    text = f"volume {volume.metadata.name} is {volume.status.phase}{f', {place.path}' if place else ''}"
+    text += f", on nodes with {'; '.join(rules)}" if rules else ""
+    return f"{text}, for the claim {claim.namespace}/{claim.name}" if claim else text

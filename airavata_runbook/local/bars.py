@@ -38,8 +38,8 @@ class Bars:
         bar.bar_style = "success" if total and done == total else ""
         self.counts[name].value, self.texts[name].value = count, text
 
-    def close(self) -> None:
-        """Remove the bars, their state, and the output of their cell so far.
+    def close(self) -> bool:
+        """Remove the bars, their state, and the output of their cell so far. Whether that had to be removed, text included.
 
         A closed widget still leaves an output in the cell, which only clearing the cell removes. In a cell of several
         steps the first one clears, so that reports shown between them stay; the others leave an output without content.
@@ -51,6 +51,7 @@ class Bars:
         Bars.shown.discard(self)
         if self.cell == Bars.cleared or any(other.cell == self.cell for other in Bars.shown):
             self.display.update({}, raw=True)
-        else:
-            clear_output()
-            Bars.cleared = self.cell
+            return False
+        clear_output()
+        Bars.cleared = self.cell
+        return True

@@ -135,6 +135,7 @@ class StepProgress:
         self.title = title
         self._bars, self._line, self._lock = _bars(title, hosts), ProgressLine(), threading.Lock()
         self._doing: dict[str, str] = {}
+        self._said: list[str] = []
 
     def __call__(self, host: str, what: str, done: int = 0, total: int = 0) -> None:
         """Say what a host is doing now, and that `done` of its `total` resources are in order."""
@@ -148,15 +149,17 @@ class StepProgress:
     def say(self, text: str) -> None:
         """Show a text that stays. In a headless notebook it is left to the runner: the cell's output is compared."""
         with self._lock:
+            self._said.append(printable(text))
             if self._bars:
-                print(printable(text), flush=True)
+                print(self._said[-1], flush=True)
             else:
-                self._line.print(printable(text))
+                self._line.print(self._said[-1])
 
     def close(self, last: str) -> None:
         """Remove what is shown; on a terminal the line `last` remains."""
         if self._bars:
-            self._bars.close()
+            if self._bars.close():
+                print(*self._said, sep="\n", end="\n" * bool(self._said), flush=True)
         elif self._line.terminal:
             self._line.print(last)
 

@@ -108,7 +108,7 @@ RECIPES = (
         "MariaDB for Airavata",
         seconds=6,
         parent="base",
-        packages=("mariadb-server-core", "mariadb-client-core"),
+        packages=("mariadb-server-core", "mariadb-client"),  # the latter for mariadb-dump
         files=(
             ("/usr/local/bin/mariadb-start", FILES / "mariadb/start", 0o755),
             ("/usr/local/bin/mariadb-ready", FILES / "mariadb/ready", 0o755),

@@ -23,7 +23,7 @@ from airavata_runbook.resources.role_binding import RoleBinding
 from airavata_runbook.resources.secret import Generated, Htpasswd
 from airavata_runbook.resources.service import Service
 from airavata_runbook.resources.site_record import SameSite, SiteRecord
-from airavata_runbook.resources.storage import StorageRecord, StorageUsable
+from airavata_runbook.resources.storage import EarlierStorage, StorageRecord, StorageUsable
 
 __all__ = [
     "Absent",
@@ -35,6 +35,7 @@ __all__ = [
     "Cleared",
     "Condition",
     "Context",
+    "EarlierStorage",
     "EtcdAccess",
     "EtcdKey",
     "EtcdStore",

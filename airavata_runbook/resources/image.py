@@ -100,7 +100,7 @@ class Image(ApiResource):
             with lock:
                 before, done = done, done + count
             if before >> 22 != done >> 22:  # every 4 MiB
-                context.say(f"{self.label}, {done / 1e6:.0f} of {layout.size / 1e6:.0f} MB")
+                context.say(f"{self.label}, {min(done, layout.size) / 1e6:.0f} of {layout.size / 1e6:.0f} MB")
 
         self.digests[self.repository] = self.registry().push(self.repository, self.tag, layout, show)
 

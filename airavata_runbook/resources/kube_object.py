@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import yaml
 
 from airavata_runbook.cluster.kube import ApiError
-from airavata_runbook.cluster.objects import FIELD_MANAGER, apply, listed
+from airavata_runbook.cluster.objects import FIELD_MANAGER, apply, label, listed, read
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.resources.file import text_diff
 
+READS = 5  # of an object that changes all the time
 SERVER_MADE = ("managedFields", "resourceVersion", "generation", "creationTimestamp", "uid", "selfLink")
 
 
@@ -36,7 +37,7 @@ class KubeObject(ApiResource):
 
     @property
     def label(self) -> str:
-        return f"{self.manifest['kind']} {self.namespace + '/' if self.namespace else ''}{self.name}"
+        return label(self.manifest)
 
     def ask(self, context: Context) -> tuple[dict | None, dict]:
         """The live object (None if it does not exist), and the object as it would be after applying the manifest."""
@@ -48,7 +49,15 @@ class KubeObject(ApiResource):
         try:
             kube = context.session.kube()
             live = context.together(place, lambda: listed(kube, *place)).get(self.name)
-            return live, self._send(context, dry_run=True) if live else self.manifest
+            if not live:
+                return None, self.manifest
+            wanted = self._send(context, dry_run=True)
+            # A controller may have changed it between both requests, as the one that binds claims to volumes does.
+            for _ in range(READS):
+                if _version(wanted) == _version(live):
+                    break
+                live, wanted = read(kube, self.manifest), self._send(context, dry_run=True)
+            return live, wanted
         except ApiError as error:
             if error.status == 404:
                 return None, self.manifest
@@ -57,7 +66,10 @@ class KubeObject(ApiResource):
             raise
 
     def change(self, found: Found, context: Context) -> Change | None:
-        live, wanted = found.answered()
+        if f"no {self.label}" in context.touched and not isinstance(found.answer, NotYet):
+            live, wanted = None, self.manifest  # it is deleted before
+        else:
+            live, wanted = found.answered()
         if live is not None and _plain(wanted) == _plain(live):
             return None
         return Change(
@@ -84,6 +96,10 @@ class KubeObject(ApiResource):
         kube = context.session.kube()
         kube.batch.delete_namespaced_job(self.name, self.namespace, propagation_policy="Background")
         return apply(kube, self.manifest)
+
+
+def _version(one: dict) -> str | None:
+    return one["metadata"].get("resourceVersion")
 
 
 def _plain(manifest: dict) -> dict:

@@ -1,4 +1,4 @@
-"""The folders of the databases on the storage node: whether they may be used, and a note that they have been."""
+"""The folders of the databases on the storage node: whether they may be used, a note that they have been, and their volumes."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts.frame import Result
 from airavata_runbook.resources.file import File, text_diff
+from airavata_runbook.resources.left_out import CLAIM, DEPLOYMENT, STATEFUL_SET, VOLUME, deletion, our_objects
 from airavata_runbook.site import Site
 from airavata_runbook.site.storage import STORED, folders, look, parse, problems, stored_text
 
@@ -61,3 +62,65 @@ class StorageRecord(ApiResource):
     def _write(self, result: Result) -> None:
         if result.status:
             raise StepFailed("a file could not be written", where=self.label, found=result.last_lines)
+
+
+@dataclass(frozen=True)
+class EarlierStorage(ApiResource):
+    """No objects of an earlier layout or place of the databases: they are deleted, and no data, before the present ones are made.
+
+    These are Deployments in the place of a StatefulSet; and volumes in another folder, on another host or for another claim than
+    now, with their claims and the workloads that use them. The fields that say so cannot be changed (Kubernetes, "Persistent
+    Volumes"). manifests: of the stack, for a namespace.
+    """
+
+    namespace: str
+    manifests: tuple[dict, ...]
+    label = "earlier volumes and workloads of the databases"
+
+    def ask(self, context: Context) -> list[dict]:
+        """The objects, in the order in which they can go."""
+        look = our_objects(context, self.namespace)
+        volumes, claims = look(*VOLUME), look(*CLAIM)
+        outdated = []
+        for wanted in self._of(VOLUME):
+            name = wanted["spec"]["claimRef"]["name"]
+            claim = next((one for one in self._of(CLAIM) if one["metadata"]["name"] == name), None)
+            if _is_outdated(wanted, claim, volumes.get(wanted["metadata"]["name"]), claims.get(name)):
+                outdated.append((wanted["metadata"]["name"], name))
+        names = {claim for _, claim in outdated}
+        sets = {one["metadata"]["name"] for one in self._of(STATEFUL_SET)}
+        return [
+            *(one for name, one in look(*DEPLOYMENT).items() if name in sets or _claims(one) & names),
+            *(one for one in look(*STATEFUL_SET).values() if _claims(one) & names),
+            *(claims[claim] for _, claim in outdated if claim in claims),
+            *(volumes[volume] for volume, _ in outdated if volume in volumes),
+        ]
+
+    def change(self, found: Found, context: Context) -> Change | None:
+        return deletion(found.answered(), context)
+
+    def _of(self, kind: tuple[str, str]) -> list[dict]:
+        return [one for one in self.manifests if (one["apiVersion"], one["kind"]) == kind]
+
+
+def _is_outdated(volume: dict, claim: dict | None, live: dict | None, live_claim: dict | None) -> bool:
+    """Whether a volume and its claim, as they are in the cluster, cannot become what their manifests say."""
+    bound = live["spec"].get("claimRef", {}).get("uid") if live else None
+    return (
+        _differ(live, volume, ("local", "nodeAffinity"))
+        or _differ(live_claim, claim, ("volumeName", "storageClassName", "accessModes"))
+        or any(one and one["metadata"].get("deletionTimestamp") for one in (live, live_claim))
+        # Released: its claim was deleted; Lost: its volume was.
+        or bool(bound and bound != (live_claim or {}).get("metadata", {}).get("uid"))
+        or bool(live_claim and live_claim["status"].get("phase") == "Lost")
+    )
+
+
+def _differ(live: dict | None, wanted: dict | None, fields: tuple[str, ...]) -> bool:
+    return bool(live and wanted and any(live["spec"].get(field) != wanted["spec"].get(field) for field in fields))
+
+
+def _claims(workload: dict) -> set[str]:
+    """The claims that a workload's pods use."""
+    volumes = workload["spec"]["template"]["spec"].get("volumes", [])
+    return {one["persistentVolumeClaim"]["claimName"] for one in volumes if "persistentVolumeClaim" in one}

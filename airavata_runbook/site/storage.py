@@ -49,15 +49,17 @@ def look(paths: Sequence[str]) -> str:
     """Shell that prints the state of folders and which pods use them; `parse` reads it.
 
     A pod uses a folder if it is mounted in one of its processes: compared by device and inode, however it is named there.
+    In the host's own processes it is mounted too, by the kubelet, as each local volume of a pod is.
     The name of the pod's log folder has its namespace (kubelet, BuildPodLogsDirectory).
     """
     words = shlex.join(paths)
     return f"""sed -n 's|^/|stored /|p' {STORED} 2>/dev/null
+mounts=$(grep -lsE 'pod[0-9a-f]{{8}}[-_]' /proc/[0-9]*/cgroup | sed 's|cgroup$|mountinfo|')
 for folder in {words}; do
     if ! test -d "$folder"; then echo "absent $folder"; continue; fi
     if test -n "$(ls -A "$folder" | grep -vx lost+found)"; then echo "data $folder"; else echo "empty $folder"; fi
     here=$(stat -Lc %d:%i "$folder")
-    grep -sE " [^ ]*/${{folder##*/}} /[^ ]* " /proc/[0-9]*/mountinfo | while read -r first _ _ _ mount _; do
+    grep -sE " [^ ]*/${{folder##*/}} /[^ ]* " $mounts /dev/null | while read -r first _ _ _ mount _; do
         pid=${{first#/proc/}}; pid=${{pid%%/*}}
         test "$(stat -Lc %d:%i "/proc/$pid/root$mount" 2>/dev/null)" = "$here" || continue
         uid=$(sed -nE 's|.*/(kubepods[^/]*-)?pod([0-9a-f]{{8}}[0-9a-f_-]{{28}}).*|\\2|p' /proc/$pid/cgroup | head -n 1 | tr _ -)

@@ -29,6 +29,25 @@ def runbook(*words: str) -> subprocess.CompletedProcess:
     return subprocess.run([COMMAND, *words], cwd=PROJECT, capture_output=True, text=True, timeout=1500)
 
 
+SQL = """export KUBECONFIG=/etc/kubernetes/admin.conf
+kubectl --cache-dir /tmp/kubectl -n {namespace} exec -i {workload}/mariadb -- bash -s <<'END'
+exec 3<<SETTINGS
+[client]
+socket=/run/mysqld/mysqld.sock
+user=root
+password=$(cat /etc/airavata/secrets/root-password)
+SETTINGS
+mariadb --defaults-file=/dev/fd/3 -N -e "{sql}"
+END
+"""
+
+
+def in_database(site: Site, sql: str, workload: str = "statefulset") -> str:
+    """What MariaDB answers in the site, as root."""
+    words = {"namespace": site.airavata.namespace, "workload": workload, "sql": sql}
+    return over_ssh(site, site.master.name, SQL.format(**words)).strip()
+
+
 def report(site: Site, link: str = "latest") -> dict:
     """The report of the site's newest run."""
     return json.loads((PROJECT / "outputs" / site.name / link / "report.json").read_text())

@@ -15,7 +15,7 @@ from airavata_runbook.site import Site
 from airavata_runbook.site.life import lives
 from airavata_runbook.site.marks import Fixed, Moved, Outside
 from tests.full_picture import etcdctl, kubectl, over_ssh
-from tests.site.conftest import report, runbook
+from tests.site.conftest import in_database, report, runbook
 from tests.unit.test_site_life import CHANGES
 
 PASSWORD = "CHANGED_PASSWORD"
@@ -42,17 +42,6 @@ OTHERS = CHANGES | {
 }
 APPLIED = ("nodes.name", "repository.name", "registry.user", "registry.password", "airavata.gateway", "airavata.stand_in")
 MOVED = {"airavata.storage_path": "/srv/moved/databases", "airavata.storage_node": "master"}
-SQL = """export KUBECONFIG=/etc/kubernetes/admin.conf
-kubectl --cache-dir /tmp/kubectl -n {namespace} exec -i deploy/mariadb -- bash -s <<'END'
-exec 3<<SETTINGS
-[client]
-socket=/run/mysqld/mysqld.sock
-user=root
-password=$(cat /etc/airavata/secrets/root-password)
-SETTINGS
-mariadb --defaults-file=/dev/fd/3 -N -e "{sql}"
-END
-"""
 
 
 def leaves(content: object, prefix: str = "") -> set[str]:
@@ -105,10 +94,6 @@ def changed_file(site_file, tmp_path_factory):
     return write
 
 
-def in_database(site: Site, sql: str) -> str:
-    return over_ssh(site, site.master.name, SQL.format(namespace=site.airavata.namespace, sql=sql)).strip()
-
-
 def where_pods_run(site: Site) -> set[str]:
     """The nodes of all pods that run."""
     pods = json.loads(kubectl(site, "get pods -A -o json"))["items"]
@@ -118,7 +103,7 @@ def where_pods_run(site: Site) -> set[str]:
 def configuration(site: Site) -> dict[str, str]:
     """The names of all files below /etc and /opt, and the objects of Airavata's namespace with the users of its registry."""
     listed = {node.name: over_ssh(site, node.name, "find /etc /opt -not -path '*/docker/*' | sort") for node in site.nodes}
-    listed["cluster"] = kubectl(site, f"get deploy,svc,pdb,secret -n {site.airavata.namespace} -o name")
+    listed["cluster"] = kubectl(site, f"get deploy,statefulset,pvc,pv,svc,pdb,secret -n {site.airavata.namespace} -o name")
     listed["labels"] = kubectl(site, "get nodes --no-headers -o custom-columns=:.metadata.labels")
     return listed
 
@@ -187,6 +172,8 @@ def test_databases_move_with_their_data_and_the_old_folders_are_kept_until_confi
     assert done.returncode == 0, done.stdout + done.stderr
     assert in_database(site, "SELECT a FROM app_catalog.moved") == "4711"
     assert "mariadb" in over_ssh(site, "worker", f"ls {old}") and "mariadb" in over_ssh(site, "master", f"ls {new}")
+    volume = kubectl(site, f"get pv {site.airavata.namespace}-mariadb -o jsonpath='{{.spec.local.path}} {{.status.phase}}'")
+    assert volume == f"{new}/mariadb Bound"
     done = runbook("run", file)
     assert done.returncode == 0 and report(site)["changed"] == 0, done.stdout + done.stderr
     assert f"{old}/mariadb" in runbook("check", file).stdout

@@ -24,7 +24,8 @@ NAMESPACE = "broken"
 DEADLINE, SERVICE_DEADLINE = 180, 60  # seconds, of pods and of a service in the chapters
 PROBE_DEADLINE = 40  # seconds, of a pod whose probe fails: nothing else ends that wait
 VISIBLE, SLACK = 15, 10  # seconds within which a cause that can be seen must be shown; more of them for a loaded machine
-# Deployment → its container, or its pods' other fields; and what the message must have.
+VOLUME = [{"name": "v", "persistentVolumeClaim": {"claimName": "(its name)"}}]
+# Deployment, or StatefulSet where it has a claim, → its container, or its pods' other fields; and what the message must have.
 FAULTS: dict[str, tuple[dict, dict, str]] = {
     "crash": (
         {"command": ["sh", "-c", "echo cannot open table; exit 3"], "readinessProbe": {"tcpSocket": {"port": 1}}},
@@ -32,7 +33,11 @@ FAULTS: dict[str, tuple[dict, dict, str]] = {
         r"status 3(?s:.*)last events of the pod(?s:.*)last lines of its log(?s:.*)cannot open",
     ),
     "oom": (
-        {"command": ["sh", "-c", "echo filling; tail /dev/zero"], "resources": {"limits": {"memory": "12Mi"}}},
+        {
+            "command": ["sh", "-c", "echo filling; tail /dev/zero"],
+            "resources": {"limits": {"memory": "12Mi"}},
+            "readinessProbe": {"tcpSocket": {"port": 1}},
+        },
         {},
         r"OOMKilled\); it needs more memory than its limit, which is 12Mi(?s:.*)filling",
     ),
@@ -55,6 +60,16 @@ FAULTS: dict[str, tuple[dict, dict, str]] = {
     "selector": ({}, {"nodeSelector": {"no": "such"}}, r"didn't match Pod's node affinity/selector"),
     "mount": ({}, {"volumes": [{"name": "v", "secret": {"secretName": "none"}}]}, r'for volume "v" : secrets? "none" not found'),
     "account": ({}, {"serviceAccountName": "none"}, r'serviceaccount "none" not found'),
+    "unclaimed": ({}, {"volumes": VOLUME}, r'persistentvolumeclaim "unclaimed" not found'),
+    "reserved": ({}, {"volumes": VOLUME}, r"claim reserved is Pending: .*already bound to a different claim"),
+    "elsewhere": ({}, {"volumes": VOLUME}, r"(?s)node affinity.*volume broken-elsewhere is Bound.*hostname in 192.0.2.9"),
+    "folder": ({}, {"volumes": VOLUME}, r'path "/srv/no-such-folder" does not exist'),
+}
+# StatefulSet with a claim of its name → the claim that its volume is for, the volume's folder, and the host; "" for a real one.
+VOLUMES = {
+    "reserved": ("another", "/tmp", ""),
+    "elsewhere": ("elsewhere", "/tmp", "192.0.2.9"),
+    "folder": ("folder", "/srv/no-such-folder", ""),
 }
 
 
@@ -62,16 +77,46 @@ def worker(site: Site) -> str:
     return next(node.name for node in site.nodes if node is not site.master)
 
 
-def deployment(name: str, image: str) -> dict:
+def kind(name: str) -> str:
+    return "StatefulSet" if FAULTS[name][1].get("volumes") is VOLUME else "Deployment"
+
+
+def volume_and_claim(name: str, host: str) -> list[dict]:
+    claim, path, elsewhere = VOLUMES[name]
+    common = {"storageClassName": "", "accessModes": ["ReadWriteOncePod"]}
+    rule = {"key": "kubernetes.io/hostname", "operator": "In", "values": [elsewhere or host]}
+    volume = {
+        **common,
+        "capacity": {"storage": "1Mi"},
+        "local": {"path": path},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [rule]}]}},
+        "claimRef": {"namespace": NAMESPACE, "name": claim},
+    }
+    metadata = {"name": f"{NAMESPACE}-{name}", "labels": {"of": NAMESPACE}}
+    wanted = {**common, "volumeName": f"{NAMESPACE}-{name}", "resources": {"requests": {"storage": "1Mi"}}}
+    return [
+        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": volume},
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": wanted,
+        },
+    ]
+
+
+def workload(name: str, image: str) -> dict:
     box, pod, _ = FAULTS[name]
     labels = {"app": name}
+    if kind(name) == "StatefulSet":
+        pod = {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": name}}]}
     mounts = [{"name": volume["name"], "mountPath": "/v"} for volume in pod.get("volumes", [])]
     spec = {"containers": [{"name": "box", "image": image, "volumeMounts": mounts, **box}], **pod}
     spec["imagePullSecrets"] = [{"name": "registry"}]
     template = {"metadata": {"labels": labels}, "spec": spec}
     return {
         "apiVersion": "apps/v1",
-        "kind": "Deployment",
+        "kind": kind(name),
         "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template},
     }
@@ -105,10 +150,12 @@ def note_warnings(session: Session, seen: dict[str, float], stop: Event) -> None
 
 @pytest.fixture(scope="module")
 def waited(site, first) -> Iterator[dict[str, Waited]]:
-    """Deployment → how its wait ended; all are awaited at once."""
+    """Workload → how its wait ended; all are awaited at once."""
     session = session_of(site)
     image = kubectl(site, "-n kube-system get daemonset netcheck -o jsonpath='{.spec.template.spec.containers[0].image}'").strip()
-    objects = yaml.safe_dump_all([deployment(name, image) for name in FAULTS])
+    host = str(site.node(worker(site)).address)
+    volumes = [one for name in VOLUMES for one in volume_and_claim(name, host)]
+    objects = yaml.safe_dump_all([*volumes, *(workload(name, image) for name in FAULTS)])
     commands = (
         f"kubectl create namespace {NAMESPACE}; kubectl -n kube-system get secret registry -o yaml | "
         f"sed 's/namespace: kube-system/namespace: {NAMESPACE}/' | kubectl apply -f -\n"
@@ -117,13 +164,13 @@ def waited(site, first) -> Iterator[dict[str, Waited]]:
     over_ssh(site, site.master.name, f"{KUBECTL}{commands}")
 
     def wait(name: str) -> Waited:
-        what = (session, "Deployment", NAMESPACE, name)
+        what = (session, kind(name), NAMESPACE, name)
         check, causes = partial(readiness.workload_missing, *what), partial(readiness.workload_causes, *what)
         notices: list[tuple[float, str]] = []
         deadline = PROBE_DEADLINE if name == "probe" else DEADLINE
         started = time.monotonic()
         with pytest.raises(StepFailed) as caught:
-            Condition(f"Deployment {name}", check=check, causes=causes, deadline=deadline).wait(
+            Condition(f"{kind(name)} {name}", check=check, causes=causes, deadline=deadline).wait(
                 session.master, lambda text: notices.append((time.monotonic() - started, text))
             )
         ended = time.monotonic() - started
@@ -141,9 +188,10 @@ def waited(site, first) -> Iterator[dict[str, Waited]]:
     for name, one in found.items():
         one.visible = warned[name] - one.visible
     yield found
-    kubectl(site, f"-n {NAMESPACE} delete deployments --all")
+    kubectl(site, f"-n {NAMESPACE} delete deployments,statefulsets --all")
     kubectl(site, f"-n {NAMESPACE} delete pods --all --force --grace-period=0 --wait=false")
     kubectl(site, f"delete namespace {NAMESPACE} --timeout=60s")
+    kubectl(site, f"delete persistentvolumes -l of={NAMESPACE}")
 
 
 @pytest.mark.parametrize("name", FAULTS)

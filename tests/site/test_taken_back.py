@@ -1,7 +1,8 @@
 """A reset, after which the hosts are bare again except for a short list. By its file name it runs last."""
 
 from tests.full_picture import left_by_reset, over_ssh, pictures
-from tests.site.conftest import report, runbook
+from tests.site.conftest import in_database, report, runbook
+from tests.site.test_kept_data import MAKE, ROW
 
 
 def test_a_reset_asks_before_it_starts(first, site_file, site):
@@ -10,7 +11,7 @@ def test_a_reset_asks_before_it_starts(first, site_file, site):
     assert over_ssh(site, site.master.name, "systemctl is-active kube-apiserver").strip() == "active"
 
 
-def test_a_reset_without_data_keeps_images_databases_and_their_secrets(bare, first, site_file, site):
+def test_a_reset_without_data_keeps_images_databases_and_their_secrets_for_the_next_run(bare, first, site_file, site):
     def kept() -> dict[str, str]:
         places = f"{site.registry.root}/data {site.airavata.storage_path} /etc/airavata-runbook/secrets"
         return {
@@ -18,12 +19,16 @@ def test_a_reset_without_data_keeps_images_databases_and_their_secrets(bare, fir
             for node in site.nodes
         }
 
+    in_database(site, MAKE)
     before = kept()
     assert "mariadb" in before[site.storage_node.name] and "docker" in before[site.registry_node.name]
     done = runbook("reset", site_file, "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "kept: the registry's images" in done.stdout and report(site, "latest-reset")["outcome"] == "ok"
     assert kept() == before
+    done = runbook("run", site_file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert in_database(site, ROW) == "4711"
 
 
 def test_a_reset_with_data_leaves_bare_hosts(bare, first, site_file, site):

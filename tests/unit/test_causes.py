@@ -141,6 +141,37 @@ def test_the_broken_pods_of_an_earlier_revision_are_no_cause():
     assert causes_of("crash", changed("crash", of_another)) == []
 
 
+def test_a_pod_that_waits_for_a_volume_says_what_its_claim_and_its_volume_are():
+    def with_claims(pod: dict) -> None:
+        names = ("mariadb", "none")
+        pod["spec"]["volumes"] = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in names]
+
+    def read_claim(name: str, namespace: str):
+        if name == "none":
+            raise ApiError(404, f'persistentvolumeclaim "{name}" not found', "")
+        metadata, spec = {"name": name, "uid": "uid-of-the-claim"}, {"volumeName": "airavata-mariadb"}
+        return typed("V1PersistentVolumeClaim", {"metadata": metadata, "spec": spec, "status": {"phase": "Pending"}})
+
+    rule = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["10.98.0.12"]}
+    place = {"required": {"nodeSelectorTerms": [{"matchExpressions": [rule]}]}}
+    claim = {"namespace": "airavata", "name": "another"}
+    spec = {"local": {"path": "/var/lib/airavata/mariadb"}, "nodeAffinity": place, "claimRef": claim}
+    volume = {"metadata": {"name": "airavata-mariadb"}, "spec": spec, "status": {"phase": "Available"}}
+    said = an_event("memory", "FailedBinding", 'volume "airavata-mariadb" already bound to a different claim.')
+    said[0]["involvedObject"]["uid"] = "uid-of-the-claim"
+    session = recorded_session(changed("memory", with_claims), said)
+    session.kube().core.read_namespaced_persistent_volume_claim = read_claim
+    session.kube().core.read_persistent_volume = lambda name: typed("V1PersistentVolume", volume)
+    live = typed("V1Deployment", next(one for one in RECORDED["deployments"] if one["metadata"]["name"] == "memory"))
+    (cause,) = pod_causes.workload_causes(session, "Deployment", live)
+    assert [line.strip() for line in cause.whole().splitlines()[1:]] == [
+        'claim mariadb is Pending: volume "airavata-mariadb" already bound to a different claim.',
+        "volume airavata-mariadb is Available, /var/lib/airavata/mariadb, on nodes with kubernetes.io/hostname in 10.98.0.12, "
+        "for the claim airavata/another",
+        'claim none: persistentvolumeclaim "none" not found',
+    ]
+
+
 def a_host(files: str = "", journal: str = ""):
     def run(script: str):
         return SimpleNamespace(text=files if "net.d" in script else journal, status=0)

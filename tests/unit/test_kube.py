@@ -215,6 +215,39 @@ def test_objects_of_a_kind_are_read_in_one_request(session, monkeypatch):
     assert resources[0].change(probe(resources[:1], context)[0], context).summary == "change"
 
 
+class Binding(ApiServer):
+    """One whose controller writes to an object after it was listed, a few times."""
+
+    def __init__(self, one: dict, writes: int):
+        super().__init__(one)
+        self.live, self.writes, self.version = one, writes, 1
+        self.write()
+
+    def write(self) -> None:
+        annotations = {"pv.kubernetes.io/written": str(self.version)}
+        self.live = {**self.live, "metadata": {**self.live["metadata"], "annotations": annotations}}
+        self.live["metadata"]["resourceVersion"] = str(self.version)
+        self.objects = (self.live,)
+
+    def request(self, method: str, url: str, body=None, **rest) -> SimpleNamespace:
+        if method == "PATCH":
+            if self.version <= self.writes:
+                self.version += 1
+                self.write()
+            return self.answer(200, self.live)
+        return (
+            self.answer(200, self.live) if url.partition("?")[0].endswith("/one") else super().request(method, url, body, **rest)
+        )
+
+
+def test_an_object_that_a_controller_writes_to_meanwhile_is_not_one_that_differs(session, monkeypatch):
+    for writes in (0, 1, 3):
+        server = behind(session, monkeypatch, Binding(service("one"), writes))
+        context = Context(session.master, session)
+        (found,) = probe([KubeObject(service("one"))], context)
+        assert KubeObject(service("one")).change(found, context) is None and server.version == writes + 1
+
+
 def test_a_long_list_is_read_to_its_end(session, monkeypatch):
     server = behind(session, monkeypatch, ApiServer(*[service(f"s{number}") for number in range(5)]))
     server.page = 2

@@ -202,3 +202,38 @@ def test_work_goes_on_when_its_terminal_is_closed():
     line = ProgressLine(Closed())
     line.update("text")
     line.print("text")
+
+
+WAIT = """
+from dataclasses import replace
+from airavata_runbook.cluster import causes
+from airavata_runbook.resources import Condition, condition
+probe = causes.Cause("container not ready", "pod x", "probe failed: refused", details=lambda: "last lines of its log:\\nlost")
+causes.RULES[probe.kind] = replace(probe.rule, noticed=0)
+condition.LOOK = 0.0
+Machine.pause = lambda self, seconds: None
+
+@step("Servers", on=lambda site: [site.master])
+def servers(target):
+    answers = iter(["0 of 1 pods ready"] * 4 + [""] * 9)
+    yield Condition("Deployment x", check=lambda: next(answers), causes=lambda: [probe], deadline=5)
+"""
+
+
+def test_a_live_cell_says_what_its_step_waits_for_while_it_goes_on(live):
+    assert not [message for message in live.execute(WAIT) if message["msg_type"] == "error"]
+    messages = live.execute("servers(site)")
+    kinds = [message["msg_type"] for message in messages]
+    assert kinds.index("stream") < kinds.index("clear_output"), "while it goes on"
+    said, report = kept(messages)
+    assert said["text"].startswith("Servers: one: wait for Deployment x") and "probe failed: refused" in said["text"]
+    assert said["text"].endswith("last lines of its log:\n  lost\n") and "1 ok" in report["text/plain"]
+
+
+def test_a_headless_cell_leaves_that_to_the_runner(environment):
+    """Its output is compared with that of another run, which may have waited for less."""
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in (environment, WAIT, "servers(site)")]
+    )
+    NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
+    assert [output.output_type for output in notebook.cells[-1].outputs] == ["execute_result"]

@@ -1,11 +1,14 @@
 """The databases' folders: when they may be used, and how they are copied, on this machine."""
 
+import json
 import os
 import socket
 from types import SimpleNamespace
 
 import pytest
+from kubernetes.client import ApiClient
 
+from airavata_runbook.cluster import storage_users
 from airavata_runbook.engine.resource import Context, Found
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts import folder_copy
@@ -128,6 +131,66 @@ def test_a_folder_that_pods_of_another_namespace_use_is_refused():
 def test_a_first_run_and_a_site_that_runs_are_right(printed):
     assert list(storage.problems(SITE, "worker", storage.parse(printed))) == []
     assert StorageUsable(SITE).change(Found(printed.encode()), CONTEXT) is None
+
+
+CLAIM, FOLDERS = {"persistentVolumeClaim": {"claimName": "mariadb"}}, ["/srv/mariadb", "/srv/zookeeper"]
+
+
+def typed(kind: str, **fields: object):
+    return ApiClient().deserialize(json.dumps(fields), kind, "application/json")
+
+
+def with_volume(kind: str, name: str, volume: dict, namespace: str = "airavata", **fields: object):
+    """A pod, or a workload with such pods, that uses a volume."""
+    spec: dict = {"containers": [], "volumes": [{"name": "data", **volume}]}
+    if kind != "V1Pod":
+        template = {"metadata": {}, "spec": spec}
+        spec = {"selector": {}, "template": template} | ({"serviceName": name} if "Stateful" in kind else {})
+    return typed(kind, metadata={"name": name, "namespace": namespace}, spec=spec, **fields)
+
+
+def test_all_that_uses_the_folders_is_stopped_and_its_pods_awaited():
+    volumes = [
+        {"local": {"path": "/srv/mariadb"}, "claimRef": {"namespace": "airavata", "name": "mariadb"}},
+        {"local": {"path": "/srv/other"}, "claimRef": {"namespace": "airavata", "name": "other"}},
+        {"hostPath": {"path": "/srv/mariadb"}},
+    ]
+    pods = [
+        with_volume("V1Pod", "mariadb-0", CLAIM, status={"phase": "Running"}),
+        with_volume("V1Pod", "elsewhere", CLAIM, "another", status={"phase": "Running"}),  # a claim of another namespace
+        with_volume("V1Pod", "debug", {"hostPath": {"path": "/srv/zookeeper"}}, "another", status={"phase": "Pending"}),
+        with_volume("V1Pod", "evicted", CLAIM, status={"phase": "Failed"}),
+    ]
+    stopped, paused, seen = [], [], []
+
+    def list_pods():
+        seen.append([f"{pod.metadata.name}" for pod in pods])
+        return SimpleNamespace(items=pods if len(seen) < 3 else pods[1:2] + pods[3:])
+
+    apps = SimpleNamespace(
+        list_namespaced_deployment=lambda namespace: SimpleNamespace(
+            items=[
+                with_volume("V1Deployment", "zookeeper", {"hostPath": {"path": "/srv/zookeeper"}}),
+                with_volume("V1Deployment", "portal", {"emptyDir": {}}),
+            ]
+        ),
+        list_namespaced_stateful_set=lambda namespace: SimpleNamespace(
+            items=[
+                with_volume("V1StatefulSet", "mariadb", CLAIM),
+                with_volume("V1StatefulSet", "other", {"persistentVolumeClaim": {"claimName": "other"}}),
+            ]
+        ),
+        patch_namespaced_deployment_scale=lambda *words: stopped.append(words),
+        patch_namespaced_stateful_set_scale=lambda *words: stopped.append(words),
+    )
+    core = SimpleNamespace(
+        list_persistent_volume=lambda: SimpleNamespace(items=[typed("V1PersistentVolume", spec=one) for one in volumes]),
+        list_pod_for_all_namespaces=list_pods,
+    )
+    session = SimpleNamespace(kube=lambda: SimpleNamespace(apps=apps, core=core), master=SimpleNamespace(pause=paused.append))
+    assert storage_users.stop(session, "airavata", FOLDERS) == ["mariadb", "zookeeper"]
+    assert stopped == [(name, "airavata", {"spec": {"replicas": 0}}) for name in ("zookeeper", "mariadb")]
+    assert len(paused) == 2, "until neither the database's pod nor the other user of its folder is left"
 
 
 def test_a_socket_is_not_compared(places, tmp_path, monkeypatch):

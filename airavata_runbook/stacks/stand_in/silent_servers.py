@@ -71,7 +71,7 @@ def hold_broker(role: str, found: Mapping[str, str], held: threading.Event) -> N
 def hold_zookeeper(role: str, found: Mapping[str, str]) -> None:
     """An entry of this pod in ZooKeeper that lasts as long as it runs; kazoo connects again by itself. Raises Refused."""
     from kazoo.client import KazooClient, KazooState
-    from kazoo.exceptions import KazooException
+    from kazoo.exceptions import KazooException, NodeExistsError
     from kazoo.handlers.threading import KazooTimeoutError
 
     where = found["zookeeper.server.connection"]
@@ -81,6 +81,8 @@ def hold_zookeeper(role: str, found: Mapping[str, str]) -> None:
     def enter() -> None:
         try:
             client.create(path, ephemeral=True, makepath=True)
+        except NodeExistsError:
+            pass  # it outlived a short interruption
         except KazooException as error:
             log(f"zookeeper: {type(error).__name__}")
 

@@ -1,0 +1,115 @@
+"""`airavata-runbook backup SITE -o FILE`: everything that cannot be made anew, in one encrypted file (format: backup_file.py).
+
+The parts, each as it streams from its host; on this machine nothing is written but the encrypted file:
+
+    etcd.db           etcd's snapshot, by etcdctl on the master: the objects of the cluster, flannel's leases
+    master.tar        the master's /etc/airavata-runbook and /etc/kubernetes/pki: record, secrets, authorities, keys, certificates
+    mariadb.sql       all databases with their users, by mariadb-dump --single-transaction in the database's pod
+    registry.tar      the registry's folder `data`, on its host: the images
+
+Not in it: the queues of RabbitMQ and what ZooKeeper knows, which Airavata's servers make anew when they start.
+"""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from airavata_runbook.chapters.site_stack import stack_of
+from airavata_runbook.cluster.etcd import ETCDCTL
+from airavata_runbook.cluster.session import Session, session_of
+from airavata_runbook.errors import SiteError, StepFailed
+from airavata_runbook.hosts.output import output
+from airavata_runbook.run import backup_file
+from airavata_runbook.run.backup_file import Key, Lock, Part
+from airavata_runbook.site import Site
+from airavata_runbook.site.life import LOOK, parse_look
+from airavata_runbook.wellknown import PKI
+
+SECONDS = 5  # between two lines of progress
+DATABASE = "mariadb"  # the component whose databases are dumped
+KUBECTL = "kubectl --cache-dir $cache --kubeconfig /etc/kubernetes/admin.conf"
+# etcd's data is on this disk too; nobody but root can read the folder.
+SNAPSHOT = f"""set -e; umask 077
+folder=$(mktemp -d /var/lib/airavata-runbook-backup.XXXXXX); trap 'rm -rf "$folder"' EXIT
+{ETCDCTL} snapshot save "$folder/etcd.db" >&2
+cat "$folder/etcd.db"
+"""
+MASTER = f"tar -C / -c etc/airavata-runbook {PKI.lstrip('/')}"
+# The password reaches the client through a pipe, so that it is in no process list, no file and no environment.
+DUMP = """set -e; cache=$(mktemp -d); trap 'rm -rf "$cache"' EXIT
+{kubectl} -n {namespace} exec -i {pod} -c {container} -- bash -s <<'SCRIPT'
+exec 3<<SETTINGS
+[client]
+socket=/run/mysqld/mysqld.sock
+user=root
+password=$(cat /etc/airavata/secrets/root-password)
+SETTINGS
+exec mariadb-dump --defaults-file=/dev/fd/3 --single-transaction --quick --all-databases --routines --events --triggers --hex-blob
+SCRIPT
+"""
+
+
+def backup(site: Site, path: Path, lock: Lock) -> None:
+    """Write a backup of the site. Raises SiteError before anything is done; StepFailed and HostUnreachable when a part fails.
+
+    The lock of the site is held meanwhile, so that no run changes anything.
+    """
+    session = session_of(site)
+    if parse_look(session.master.run(LOOK).text)[0] != "living":
+        raise SiteError("there is no cluster to back up", where=f"host {site.master.name}", needed="the master of a running site")
+    about = {"site": site.name, "made": datetime.now(UTC).isoformat(timespec="seconds"), "runbook": version("airavata-runbook")}
+    with session.lock.held("airavata-runbook backup"):
+        backup_file.write(path, lock, about, (_watched(name, blocks) for name, blocks in _parts(session)))
+    print(f"site {site.name}: backed up to {path}, {_size(path.stat().st_size)}")
+
+
+def verify(path: Path, key: Key) -> None:
+    """Read a backup to its end and print what it has. Raises StepFailed for one that was cut or altered, or has another key."""
+    about, parts = backup_file.verify(path, key)
+    print(f"{path}: site {about['site']}, made {about['made']} by airavata-runbook {about['runbook']}: whole")
+    for name, one in parts.items():
+        print(f"  {name}: {_size(one['bytes'])}, sha256 {one['sha256']}")
+
+
+def _parts(session: Session) -> Iterator[tuple[str, Iterator[bytes]]]:
+    site, master = session.site, session.master
+    yield "etcd.db", output(master, SNAPSHOT)
+    yield "master.tar", output(master, MASTER)
+    stack = stack_of(site)
+    for component in (one for one in stack.components if one.name == DATABASE):
+        _, name = component.waits_for[0]
+        words = {"namespace": stack.namespace, "pod": f"{name}-0", "container": name, "kubectl": KUBECTL}
+        yield f"{component.name}.sql", _dump(output(master, DUMP.format(**words)), session)
+    yield "registry.tar", output(session.registry_host, f"tar -C {site.registry.root} -c data")
+
+
+def _dump(blocks: Iterator[bytes], session: Session) -> Iterator[bytes]:
+    """A dump as it comes. Raises StepFailed for one that does not end as a complete one does."""
+    end = b""
+    for block in blocks:
+        end = (end + block)[-200:]
+        yield block
+    if b"-- Dump completed" not in end:
+        raise StepFailed("the dump of the databases is incomplete", where=f"host {session.master.name}", found=repr(end[-80:]))
+
+
+def _watched(name: str, blocks: Iterator[bytes]) -> Part:
+    """A part that prints how far it is."""
+
+    def watch() -> Iterator[bytes]:
+        done, shown = 0, time.monotonic()
+        for block in blocks:
+            done += len(block)
+            if time.monotonic() - shown > SECONDS:
+                shown = time.monotonic()
+                print(f"{name}: {_size(done)}", flush=True)
+            yield block
+        print(f"{name}: {_size(done)}", flush=True)
+
+    return name, watch()
+
+
+def _size(count: int) -> str:
+    return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.1f} MiB"

@@ -1,0 +1,103 @@
+"""What a database has written stays, whatever happens to its pod and its host; and no second pod gets at it."""
+
+import io
+import json
+import tarfile
+import time
+
+import pytest
+
+from airavata_runbook import lab
+from airavata_runbook.lab.host import lab_host
+from airavata_runbook.run import backup_file
+from airavata_runbook.site import Site
+from airavata_runbook.wellknown import PKI, SECRETS
+from tests.full_picture import kubectl
+from tests.site.conftest import actions, in_database, report, runbook
+
+ROW = "SELECT a FROM app_catalog.kept"
+MAKE = "DROP TABLE IF EXISTS app_catalog.kept; CREATE TABLE app_catalog.kept (a INT); INSERT INTO app_catalog.kept VALUES (4711)"
+
+
+@pytest.fixture
+def row(first, site) -> None:
+    in_database(site, MAKE)
+    assert in_database(site, ROW) == "4711"
+
+
+def await_row(site: Site) -> None:
+    deadline = time.monotonic() + 180
+    while in_database(site, ROW) != "4711":
+        assert time.monotonic() < deadline, kubectl(site, f"-n {site.airavata.namespace} describe pod mariadb-0")
+        time.sleep(1)
+
+
+def test_a_deleted_pod_comes_back_with_the_data(row, site):
+    kubectl(site, f"-n {site.airavata.namespace} delete pod mariadb-0 rabbitmq-0 zookeeper-0")
+    await_row(site)
+
+
+def test_a_second_pod_does_not_start_on_the_folder(row, site):
+    here = f"-n {site.airavata.namespace}"
+    kubectl(site, f"{here} scale statefulset mariadb --replicas=2")
+    try:
+        deadline, why = time.monotonic() + 60, ""
+        while "ReadWriteOncePod" not in why:
+            assert time.monotonic() < deadline, why
+            time.sleep(1)
+            why = kubectl(site, f"{here} get pod mariadb-1 -o jsonpath='{{.spec.nodeName}} {{.status.conditions[*].message}}'")
+        assert why.startswith(" "), f"it is on a node: {why}"
+    finally:
+        kubectl(site, f"{here} scale statefulset mariadb --replicas=1")
+        kubectl(site, f"{here} wait --for=delete pod/mariadb-1 --timeout=60s")
+    assert in_database(site, ROW) == "4711"
+
+
+def test_a_deleted_claim_is_made_anew_for_the_same_data(row, site_file, site):
+    """Its volume is then of a claim that is gone, which the API server never gives to another one."""
+    here = f"-n {site.airavata.namespace}"
+    kubectl(site, f"{here} scale statefulset mariadb --replicas=0")
+    kubectl(site, f"{here} wait --for=delete pod/mariadb-0 --timeout=90s")
+    kubectl(site, f"{here} delete pvc mariadb")
+    done = runbook("run", site_file, "--only", "05")
+    assert done.returncode == 0, done.stdout + done.stderr
+    await_row(site)
+    assert kubectl(site, f"get pv {site.airavata.namespace}-mariadb -o jsonpath='{{.status.phase}}'") == "Bound"
+
+
+def test_data_survives_a_reboot_of_its_host_and_a_run_changes_nothing(row, site_file, site):
+    if site.lab is None:
+        pytest.skip("only lab hosts are restarted")
+    lab_host(site, site.storage_node.name).poweroff()
+    lab.up(site)
+    await_row(site)
+    done = runbook("run", site_file, "--from", "03", "--to", "05")
+    assert done.returncode == 0 and actions(report(site), "changed") == {}, done.stdout + done.stderr
+    pods = json.loads(kubectl(site, f"-n {site.airavata.namespace} get pods -o json"))["items"]
+    assert {"mariadb-0", "rabbitmq-0", "zookeeper-0"} <= {pod["metadata"]["name"] for pod in pods}
+    assert in_database(site, ROW) == "4711"
+
+
+def test_a_backup_has_the_rows_the_objects_the_images_and_the_keys(row, site_file, site, tmp_path, monkeypatch):
+    monkeypatch.setenv("BACKUP_PASSPHRASE", "a-passphrase-of-this-test")
+    file, passphrase = tmp_path / "site.backup", ("--passphrase", "env:BACKUP_PASSPHRASE")
+    done = runbook("backup", site_file, "-o", str(file), *passphrase)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = runbook("verify-backup", str(file), *passphrase)
+    assert done.returncode == 0 and f"site {site.name}" in done.stdout and "whole" in done.stdout, done.stdout + done.stderr
+
+    parts: dict[str, bytes] = {}
+    for name, piece in backup_file.read(file, backup_file.Key(passphrase="a-passphrase-of-this-test")):
+        parts[name] = parts.get(name, b"") + piece
+    assert parts.keys() == {"etcd.db", "master.tar", "mariadb.sql", "registry.tar"}
+    assert b"INSERT INTO `kept` VALUES" in parts["mariadb.sql"] and b"(4711)" in parts["mariadb.sql"]
+    assert b"/registry/statefulsets/" in parts["etcd.db"] and len(parts["etcd.db"]) % 512 == 32, "with etcd's own SHA-256"
+    with tarfile.open(fileobj=io.BytesIO(parts["master.tar"])) as master:
+        assert {f"{PKI}/ca.key", f"{SECRETS}/mariadb-root"} <= {f"/{name}" for name in master.getnames()}
+    with tarfile.open(fileobj=io.BytesIO(parts["registry.tar"])) as registry:
+        assert any(name.endswith("/repositories/mariadb") for name in registry.getnames())
+    assert not [one.name for one in tmp_path.iterdir() if one != file]
+
+    file.write_bytes(file.read_bytes()[:-1])
+    done = runbook("verify-backup", str(file), *passphrase)
+    assert done.returncode == 1 and "this backup is refused" in done.stderr
