@@ -249,7 +249,7 @@ def _sources(site: Site, query: bool) -> Iterator[Problem]:
 
 def _stack(site: Site, query: bool) -> Iterator[Problem]:
     try:
-        for name in sorted(stacks.image_names(site) - site.airavata.images.keys() - BY_NAME.keys()):
+        for name in sorted(stacks.image_names(site) - site.airavata.sources.keys() - BY_NAME.keys()):
             yield Problem(
                 f"stack.yaml: image {name}: neither the site names it nor the runbook builds it",
                 f"airavata.images.{name}, or one of {', '.join(sorted(BY_NAME))}",
