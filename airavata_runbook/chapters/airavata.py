@@ -32,7 +32,7 @@ from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Node
 from airavata_runbook.site.stack_file import Keystore
 from airavata_runbook.stacks import Stack, keystores, secrets_of
-from airavata_runbook.stacks.render import ONCE, SECRETS_STAMP
+from airavata_runbook.stacks.render import ONCE, REPEAT, SECRETS_STAMP
 from airavata_runbook.wellknown import PKI, SERVICES_CA
 
 SERVICES = f"{PKI}/services"
@@ -163,7 +163,8 @@ def _stamped(manifest: dict, secrets: Mapping[str, Mapping[str, bytes]], vault: 
     The digest is keyed (HMAC) with the key of the services' authority, so that no password can be guessed with it.
     """
     used = sorted(secrets_of(manifest) & set(secrets))
-    if not used or manifest["kind"] == ONCE:
+    once = manifest["kind"] == ONCE and REPEAT not in (manifest["metadata"].get("annotations") or {})
+    if not used or once:
         return manifest
     content = json.dumps([[name, key, value.hex()] for name in used for key, value in sorted(secrets[name].items())])
     digest = hmac.new(vault.authority(SERVICES_CA).key, content.encode(), "sha256").hexdigest()[:16]

@@ -16,6 +16,7 @@ FILES = ("deploy.yaml", "service.yaml")
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 ONCE = "Job"  # its pods run to their end, and are not replaced when something changes
 CLUSTER_WIDE = ("ClusterRole", "ClusterRoleBinding", "Namespace", "PersistentVolume", "PriorityClass", "StorageClass")
+REPEAT = "airavata-runbook/repeat"  # annotation of a Job that is done again when a Secret that it uses changes
 SETTINGS_STAMP = "airavata-runbook/settings"  # annotation: a digest of the component's ConfigMaps
 SECRETS_STAMP = "airavata-runbook/secrets"  # annotation: a keyed digest of the Secrets that the pods use
 MARK = "airavata-runbook/stand-in"  # label and annotation of the stand-in's objects
