@@ -4,10 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from airavata_runbook.chapters import airavata
 from airavata_runbook.cluster import readiness
 from airavata_runbook.cluster.kube import ApiError
 from airavata_runbook.engine.host_run import probe
 from airavata_runbook.resources import Context, KubeObject
+from airavata_runbook.stacks.render import REPEAT
 
 JOB = {
     "apiVersion": "batch/v1",
@@ -82,3 +84,15 @@ def test_a_changed_job_is_shown_and_done_again():
 def test_a_job_is_ready_when_it_is_done(conditions, words):
     session = SimpleNamespace(kube=lambda: Cluster(JOB, conditions))
     assert readiness.workload_missing(session, "Job", "airavata", "schema") == words
+
+
+def test_a_job_of_the_stack_unified_is_done_again_when_its_secrets_change():
+    vault = SimpleNamespace(authority=lambda name: SimpleNamespace(key=b"a key"))
+
+    def stamp(content: bytes, **annotations: str) -> dict:
+        pod = {"metadata": {}, "spec": {"containers": [], "volumes": [{"name": "s", "secret": {"secretName": "schema"}}]}}
+        job = {"kind": "Job", "metadata": {"name": "schema", "annotations": annotations}, "spec": {"template": pod}}
+        return airavata._stamped(job, {"schema": {"schema.sql": content}}, vault)["spec"]["template"]["metadata"]
+
+    assert stamp(b"one", **{REPEAT: "yes"}) != stamp(b"two", **{REPEAT: "yes"})
+    assert stamp(b"one") == stamp(b"two") == {}  # another Job's work may not be done twice
