@@ -8,6 +8,7 @@ import pytest
 
 from airavata_runbook.chapters.site_inputs import site_input
 from airavata_runbook.chapters.site_stack import stack_of
+from airavata_runbook.checks import table
 from airavata_runbook.errors import SiteError, StepFailed
 from airavata_runbook.pki import issue as pki
 from airavata_runbook.site import Site
@@ -87,6 +88,11 @@ def test_with_a_jar_nothing_is_a_stand_in(tmp_path):
     parts = stack_of(site(server=jar(tmp_path / "server.jar", **{"db/migration/V1__a.sql": "one"}))).components
     assert "airavata-server" in [part.name for part in parts] and not [part.name for part in parts if part.stand_in]
     assert [part.name for part in stack_of(site()).components if part.stand_in] == ["airavata-server"]
+
+
+def test_the_preflight_check_takes_the_jar_for_the_servers_image(tmp_path):
+    own = site(server=jar(tmp_path / "server.jar", **{"db/migration/V1__a.sql": "one"}))
+    assert list(table._stack(own, False)) == []
 
 
 def test_no_password_of_the_servers_sources_is_in_the_stack():
