@@ -32,17 +32,17 @@ def events_of(client: Kube, namespace: str, uid: str) -> list[Any]:
 
 
 def recent_events(client: Kube, pod: Any) -> str:
-    """The last events of a pod, each once."""
+    """The last events of a pod, each once; "" when it has none."""
     events = events_of(client, pod.metadata.namespace, pod.metadata.uid)
     lines = dict.fromkeys(
         f"{one.reason}{f' ({one.count} times)' if (one.count or 1) > 1 else ''}: {one.message}" for one in events
     )
-    return "\n".join(["last events of the pod:", *list(lines)[-EVENTS:]]) if lines else "(the pod has no events)"
+    return "\n".join(["last events of the pod:", *list(lines)[-EVENTS:]]) if lines else ""
 
 
 def story(client: Kube, pod: Any, boxes: Iterable[Any]) -> str:
     """The last events of a pod, and the last lines that these of its containers wrote, also before their last restart."""
-    return "\n".join([recent_events(client, pod), *(line for box in boxes for line in _logs(client, pod, box))])
+    return "\n".join(filter(None, [recent_events(client, pod), *(line for box in boxes for line in _logs(client, pod, box))]))
 
 
 def _logs(client: Kube, pod: Any, box: Any) -> Iterator[str]:
