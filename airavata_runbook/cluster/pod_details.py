@@ -6,6 +6,7 @@ from typing import Any
 from airavata_runbook.cluster.kube import ApiError, Kube
 
 LOG_LINES, EVENTS = 15, 6  # shown
+REMOVED = "unable to retrieve container logs"  # how the kubelet begins what it sends in the place of a log that it has removed
 # Exit status or reason of a container → what that means, as a shell and the container runtime use them.
 MEANINGS: dict[str | int, str] = {
     "OOMKilled": "it needs more memory than its limit",
@@ -49,7 +50,7 @@ def _logs(client: Kube, pod: Any, box: Any) -> Iterator[str]:
     """The log of a container since its last start, and of the run before it where there was one that wrote something else."""
     last = _log(client, pod, box.name, previous=False)
     before = _log(client, pod, box.name, previous=True) if box.restart_count else last
-    if before != last:
+    if before != last and not before.startswith(REMOVED):
         yield f"container {box.name}, last lines of the log before its last start:\n{before}"
     yield f"container {box.name}, last lines of its log:\n{last}"
 
