@@ -53,7 +53,7 @@ def _waits(session: Session, namespace: str, component: Component) -> Iterator[R
     for kind, name in component.waits_for:
         yield Condition(
             f"{kind} {name}",
-            deadline=180,
+            deadline=300,  # Keycloak makes its tables at its first start: four minutes on a busy host
             check=partial(readiness.workload_missing, session, kind, namespace, name),
             causes=partial(readiness.workload_causes, session, kind, namespace, name),
             remedy=f"kubectl -n {namespace} describe {kind.lower()} {name}",
