@@ -38,7 +38,7 @@ unit: setup java ## Run the unit tests; they need no host
 
 lab-tests: mirror ## Run the tests of single functions on lab hosts
 	@echo "== tests on lab hosts"
-	@command -v buildah > /dev/null || DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends buildah
+	$(call install,buildah)
 	$(BIN)/pytest -q tests/lab
 
 faults: mirror ## Run all chapters with one fault in each, chosen by a printed seed

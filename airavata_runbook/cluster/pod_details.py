@@ -6,6 +6,7 @@ from typing import Any
 from airavata_runbook.cluster.kube import ApiError, Kube
 
 LOG_LINES, EVENTS = 15, 6  # shown
+REMOVED = "unable to retrieve container logs"  # how the kubelet begins what it sends in the place of a log that it has removed
 # Exit status or reason of a container → what that means, as a shell and the container runtime use them.
 MEANINGS: dict[str | int, str] = {
     "OOMKilled": "it needs more memory than its limit",
@@ -32,24 +33,24 @@ def events_of(client: Kube, namespace: str, uid: str) -> list[Any]:
 
 
 def recent_events(client: Kube, pod: Any) -> str:
-    """The last events of a pod, each once."""
+    """The last events of a pod, each once; "" when it has none."""
     events = events_of(client, pod.metadata.namespace, pod.metadata.uid)
     lines = dict.fromkeys(
         f"{one.reason}{f' ({one.count} times)' if (one.count or 1) > 1 else ''}: {one.message}" for one in events
     )
-    return "\n".join(["last events of the pod:", *list(lines)[-EVENTS:]]) if lines else "(the pod has no events)"
+    return "\n".join(["last events of the pod:", *list(lines)[-EVENTS:]]) if lines else ""
 
 
 def story(client: Kube, pod: Any, boxes: Iterable[Any]) -> str:
     """The last events of a pod, and the last lines that these of its containers wrote, also before their last restart."""
-    return "\n".join([recent_events(client, pod), *(line for box in boxes for line in _logs(client, pod, box))])
+    return "\n".join(filter(None, [recent_events(client, pod), *(line for box in boxes for line in _logs(client, pod, box))]))
 
 
 def _logs(client: Kube, pod: Any, box: Any) -> Iterator[str]:
     """The log of a container since its last start, and of the run before it where there was one that wrote something else."""
     last = _log(client, pod, box.name, previous=False)
     before = _log(client, pod, box.name, previous=True) if box.restart_count else last
-    if before != last:
+    if before != last and not before.startswith(REMOVED):
         yield f"container {box.name}, last lines of the log before its last start:\n{before}"
     yield f"container {box.name}, last lines of its log:\n{last}"
 

@@ -118,4 +118,6 @@ def _workload(client: Kube, kind: str, namespace: str, name: str) -> str:
         wanted, ready, current = live.spec.replicas, status.ready_replicas, status.updated_replicas
     if wanted == (ready or 0) == (current or 0) and (status.to_dict().get("replicas") or wanted) == wanted:
         return "" if wanted or kind != "DaemonSet" else "no node accepts its pods"
+    if wanted == (ready or 0):
+        return "its ready pods are not yet those of its newest revision alone"
     return f"{ready or 0} of {wanted} pods ready"

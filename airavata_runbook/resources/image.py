@@ -116,5 +116,6 @@ class Image(ApiResource):
         except RegistryError as error:  # it does not tell its clients of its own trouble, as a full disk
             said = host.run(f"journalctl -u {SERVICE} -n 200 --no-pager -o cat | grep -oiE '{TROUBLES}' | tail -n 1").text.strip()
             error.found += f"\nits log: {said}" if said else ""
-            error.remedy = error.remedy or f"journalctl -u {SERVICE} on {host.name}"
+            full = f"free disk space for {context.session.site.registry.root} on {host.name}, then run again: what was sent stays"
+            error.remedy = full if "no space left" in said else error.remedy or f"journalctl -u {SERVICE} on {host.name}"
             raise

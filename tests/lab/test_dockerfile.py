@@ -18,7 +18,7 @@ from tests.lab.test_registry_client import RealRegistry
 
 # The bases of the proof of concept's were public images; here it is busybox, so that no network is needed.
 BACK_END = """FROM scratch
-ADD base.tar.gz /
+ADD base.tar /
 COPY airavata-server.properties /opt/airavata/conf/airavata-server.properties
 COPY start /opt/airavata/bin/start
 RUN chmod 755 /opt/airavata/bin/start && mkdir /opt/airavata/logs && chown 10001 /opt/airavata/logs
@@ -29,7 +29,7 @@ USER 10001
 ENTRYPOINT ["/opt/airavata/bin/start"]
 """
 PGA = """FROM scratch
-ADD base.tar.gz /
+ADD base.tar /
 COPY index.php /var/www/html/
 RUN test -s /var/www/html/index.php
 EXPOSE 80
@@ -57,7 +57,7 @@ def settings(binary, tmp_path, monkeypatch):
 
 def folder(path: Path, dockerfile: str, **files: str) -> Path:
     path.mkdir()
-    with tarfile.open(path / "base.tar.gz", "w:gz") as base:
+    with tarfile.open(path / "base.tar", "w") as base:
         linked = re.findall(r"(/\S+) \(0x", subprocess.run(["ldd", "/bin/busybox"], capture_output=True, text=True).stdout)
         for name in ("/bin/busybox", *linked):  # its libraries, where it is not a static one
             base.add(Path(name).resolve(), name.lstrip("/"))

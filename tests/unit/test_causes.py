@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from kubernetes.client import ApiClient
+from kubernetes.client import ApiClient, V1DeploymentStatus
 
 from airavata_runbook.cluster import host_causes, pod_causes, readiness
 from airavata_runbook.cluster.causes import LINES, RULES, Cause, Patience
@@ -109,6 +109,31 @@ def test_the_log_before_the_last_start_is_shown_too_where_it_is_another_one():
     assert "log before its last start:\npassword refused\n" in shown and shown.endswith("its log:\nconnecting")
     (cause,) = pod_causes.workload_causes(same, "Deployment", live)
     assert cause.details().count("cannot open table") == 1, "it wrote the same each time"
+
+
+@pytest.mark.parametrize(
+    ("status", "missing"),
+    [
+        ({"replicas": 2, "ready_replicas": 1, "updated_replicas": 2}, "1 of 2 pods ready"),
+        ({"replicas": 3, "ready_replicas": 2, "updated_replicas": 1}, "its ready pods are not yet those of its newest revision"),
+        ({"replicas": 2, "ready_replicas": 2, "updated_replicas": 2}, ""),
+    ],
+)  # fmt: skip
+def test_old_pods_that_are_still_ready_do_not_make_a_new_revision_ready(status, missing):
+    live = typed("V1Deployment", {"metadata": {"generation": 2}, "spec": {"replicas": 2, "selector": {}, "template": {}}})
+    live.status = V1DeploymentStatus(observed_generation=2, **status)
+    session = SimpleNamespace(kube=lambda: SimpleNamespace(apps=SimpleNamespace(read_namespaced_deployment=lambda *_: live)))
+    assert readiness.workload_missing(session, "Deployment", "airavata", "x").startswith(missing)
+    assert bool(readiness.workload_missing(session, "Deployment", "airavata", "x")) == bool(missing)
+
+
+def test_a_log_that_the_kubelet_has_removed_is_not_shown():
+    logs = {True: "unable to retrieve container logs for containerd://0e80", False: "connecting\n"}
+    session = recorded_session(RECORDED["pods"], RECORDED["events"])
+    session.kube().core.read_namespaced_pod_log = lambda *where, previous, **which: logs[previous]
+    live = typed("V1Deployment", next(one for one in RECORDED["deployments"] if one["metadata"]["name"] == "crash"))
+    (cause,) = pod_causes.workload_causes(session, "Deployment", live)
+    assert "unable to retrieve" not in cause.details() and cause.details().endswith("its log:\nconnecting")
 
 
 def test_a_log_that_is_gone_hides_neither_the_cause_nor_its_events():

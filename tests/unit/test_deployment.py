@@ -19,7 +19,9 @@ def workload(name: str) -> dict:
 
 def component(name: str, *needs: str) -> SimpleNamespace:
     """As a Component, of one workload."""
-    return SimpleNamespace(name=name, objects=(workload(name),), waits_for=(("Deployment", name),), needs=needs)
+    objects = (workload(name),)
+    files = (SimpleNamespace(name="deploy.yaml", text="", objects=objects),)
+    return SimpleNamespace(name=name, files=files, objects=objects, waits_for=(("Deployment", name),), needs=needs)
 
 
 def order(chosen: list, *others: SimpleNamespace) -> list[str]:

@@ -35,12 +35,12 @@ def for_java(version: int) -> bytes:
 
 
 def write_jar(path: Path, manifest: str = "Main-Class: Show\n", **classes: bytes) -> str:
-    """A jar with these classes by name (default: Show); its sha256."""
+    """A jar with these classes by name (default: Show), the same whenever it is written; its sha256."""
     with zipfile.ZipFile(path, "w") as archive:
         if manifest:
-            archive.writestr("META-INF/MANIFEST.MF", f"Manifest-Version: 1.0\r\n{manifest}")
+            archive.writestr(zipfile.ZipInfo("META-INF/MANIFEST.MF"), f"Manifest-Version: 1.0\r\n{manifest}")
         for name, content in (classes or {"Show": SHOW}).items():
-            archive.writestr(f"{name}.class", content)
+            archive.writestr(zipfile.ZipInfo(f"{name}.class"), content)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -422,10 +422,11 @@ def test_a_registry_in_trouble_is_asked_for_its_own_log():
             raise RegistryError("a registry refuses", found="500 UNKNOWN unknown error")
 
     image = Image("portal", "sha-1", lambda: None, lambda: None, lambda: Troubled(None))
-    change = image.change(Found(answer=Stored("", "", False)), Context(None, SimpleNamespace(registry_host=Host())))
+    session = SimpleNamespace(registry_host=Host(), site=Site.load("lab"))
+    change = image.change(Found(answer=Stored("", "", False)), Context(None, session))
     with pytest.raises(RegistryError, match=r"500 UNKNOWN unknown error\s+its log: write: no space left") as error:
         change.call()
-    assert error.value.remedy == "journalctl -u docker-distribution on head"
+    assert error.value.remedy == "free disk space for /opt/registry on head, then run again: what was sent stays"
 
 
 @pytest.mark.parametrize("openssl", [True, False])
