@@ -208,8 +208,8 @@ def invalid(root: Path, problems: Sequence[str]) -> StackError:
 
 
 def shown(path: Path, root: Path) -> str:
-    """stacks/NAME/COMPONENT/FILE, wherever that is."""
-    return str(Path(root.parent.name, root.name) / path.relative_to(root))
+    """A path for a message: stacks/NAME/COMPONENT/FILE of the runbook's own stacks, as it is of others."""
+    return str(path.relative_to(FOLDER.parent)) if root.parent == FOLDER else str(path)
 
 
 def file_names(airavata: Airavata) -> set[str]:

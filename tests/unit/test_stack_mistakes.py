@@ -275,6 +275,7 @@ def test_what_is_right_is_not_refused(tmp_path, change):
 def test_all_mistakes_are_reported_at_once_and_end_a_check(tmp_path):
     found = problems(tmp_path, *(POC[name][0] for name in ("a nodePort outside the range", "a password in a file")))
     assert len(found) == 2
-    with pytest.raises(SiteError, match="the stack gateway has 2 problems"):
-        site = site_with(tmp_path / "gateway")
+    site = site_with(tmp_path / "gateway")
+    with pytest.raises(SiteError, match="the stack gateway has 2 problems") as refused:
         stacks.load(site, references(site))
+    assert f"where:  {tmp_path}/gateway\n" in str(refused.value)

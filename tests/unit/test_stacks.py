@@ -380,7 +380,7 @@ IMAGE = '{{ image("portal") }}'
 )
 def test_a_stack_that_cannot_be_read_is_refused_with_its_file(tmp_path, file, old, new, said):
     message = refusal(tmp_path, file, old, new)
-    assert said in message and str(tmp_path) not in message and "canary" not in message
+    assert said in message and "canary" not in message
 
 
 def test_a_component_has_both_its_files(tmp_path):
