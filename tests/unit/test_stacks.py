@@ -13,7 +13,7 @@ from airavata_runbook.errors import SiteError
 from airavata_runbook.mirror.recipes import BY_NAME, FILES
 from airavata_runbook.site.stack_file import FOLDER
 from airavata_runbook.stacks import load, secrets_of
-from airavata_runbook.stacks.render import MARK
+from airavata_runbook.stacks.render import MARK, pod_of
 
 LAB = Path(__file__).parents[2] / "parameters" / "lab.yaml"
 BUILT = (
@@ -152,7 +152,7 @@ def test_every_manifest_is_one_that_kubernetes_knows(make, name):
     for part in stack.components:
         for one in part.objects:
             assert unknown(one, f"V1{one['kind']}") == [], part.name
-            cluster_wide = one["kind"].startswith("Cluster")
+            cluster_wide = one["kind"].startswith("Cluster") or one["kind"] == "PersistentVolume"
             assert one["metadata"].get("namespace") == (None if cluster_wide else stack.namespace)
         assert part.waits_for
 
@@ -164,7 +164,7 @@ def test_the_lab_runs_a_stand_in_and_says_so():
     assert not stack.left_out
     for part in stack.components:
         for one in part.objects:
-            pods = one["spec"]["template"]["metadata"] if one["kind"] == "Deployment" else one["metadata"]
+            pods = one["spec"]["template"]["metadata"] if pod_of(one) else one["metadata"]
             for metadata in (one["metadata"], pods):
                 assert (metadata.get("labels", {}).get(MARK) == "true") == part.stand_in
                 assert ("STAND-IN" in metadata.get("annotations", {}).get(MARK, "")) == part.stand_in
@@ -200,8 +200,10 @@ def test_a_site_puts_its_own_values_everywhere():
     stack = load(site, images(site))
     assert {path for path, _ in stack.folders} == {f"/srv/airavata/{name}" for name in ("mariadb", "rabbitmq", "zookeeper")}
     assert all(uid > 0 for _, uid in stack.folders)
-    pod = objects(stack, "Deployment")["mariadb"]["spec"]["template"]["spec"]
-    assert pod["nodeSelector"] == {"kubernetes.io/hostname": "192.168.7.3"}
+    volume = objects(stack, "PersistentVolume")["science-mariadb"]["spec"]
+    (term,) = volume["nodeAffinity"]["required"]["nodeSelectorTerms"]
+    assert term["matchExpressions"] == [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["192.168.7.3"]}]
+    assert volume["local"] == {"path": "/srv/airavata/mariadb"} and volume["claimRef"]["namespace"] == "science"
     assert objects(stack, "Deployment")["api-server"]["spec"]["replicas"] == 3
     assert objects(stack, "Service")["portal"]["spec"]["ports"][0]["nodePort"] == 31443
     certificate = stack.certificates["api-server-tls"]
@@ -228,7 +230,7 @@ def test_dns_answers_where_the_kubelet_says_and_on_two_hosts_if_there_are_two():
 def test_manifests_agree_with_the_images_that_they_run(name):
     for part in load(lab(), images(lab()), name).components:
         for one in part.objects:
-            pod = one["spec"]["template"]["spec"] if one["kind"] in ("Deployment", "DaemonSet") else {"containers": []}
+            pod = (pod_of(one) or {"spec": {"containers": []}})["spec"]
             for box in pod["containers"]:
                 recipe = BY_NAME["stand-in" if part.stand_in else part.name]
                 assert pod["securityContext"]["runAsUser"] == recipe.user
