@@ -235,7 +235,7 @@ def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out:
     absent = {one.name: one.reason for one in left_out}
     found = []
     for part in parts:
-        image = part.stand_in if part.stand_in and replaced(part, site.airavata) else part.image
+        image = image_of(part, site.airavata)
         if image not in images:
             found.append(
                 f"stack.yaml: {part.name}.image: found no {image} among the images of the private registry "

