@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from kubernetes.stream import stream
 
-from airavata_runbook.chapters import probes
+from airavata_runbook.chapters import portal_page
 from airavata_runbook.checks import preflight
 from airavata_runbook.cluster import airavata_api, etcd
 from airavata_runbook.cluster.kube import Kube
@@ -192,7 +192,7 @@ def with_airavata(port: int) -> None:
 
 
 def with_portal(port: int) -> None:
-    probes.fetch_page(port, "192.0.2.11", AUTHORITY.cert)
+    portal_page.fetch_page(port, "192.0.2.11", AUTHORITY.cert)
 
 
 @pytest.mark.parametrize("client", [with_etcd, with_kube, with_raw_kube, with_exec, with_registry, with_airavata, with_portal])

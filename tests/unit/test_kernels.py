@@ -101,6 +101,7 @@ def test_the_next_kernel_starts_ahead_and_is_replaced_when_it_died(project):
     wait_for(lambda: server.is_file() and server.read_text() and len(kernels(int(server.read_text()))) == 2)
     ahead = kernels(int(server.read_text()))[1]
     os.kill(ahead, signal.SIGKILL)
+    wait_for(lambda: ahead not in kernels(int(server.read_text())))
     (project / "go").touch()
     assert (run.communicate(timeout=30)[1], run.returncode) == ("", 0)
     assert "kernel" in outputs_of(project, "02-second") and f"kernel {ahead}" not in outputs_of(project, "02-second")
