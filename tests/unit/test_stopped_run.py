@@ -144,10 +144,11 @@ def test_no_more_work_is_begun_after_ctrl_c():
 
 
 def test_who_reads_no_more_ends_the_run_and_not_its_record(project):
-    write(project, "01-first", PID)
+    write(project, "01-first", PID, "import time\nwhile not pathlib.Path('go').exists(): time.sleep(0.01)")
     write(project, "02-second", 'step("later", "ok")')
     with begun(project) as process:
         process.stdout.close()  # as `| head` does
+        (project / "go").touch()
         error = process.stderr.read()
         assert process.wait(timeout=20) == 141 and error == "airavata-runbook: stopped: standard output was closed\n"
     report = report_of(project)
