@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import yaml
 
+from airavata_runbook.cluster.applied import is_applied
 from airavata_runbook.cluster.kube import ApiError
 from airavata_runbook.cluster.objects import FIELD_MANAGER, apply, label, listed, read
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
@@ -51,6 +52,8 @@ class KubeObject(ApiResource):
             live = context.together(place, lambda: listed(kube, *place)).get(self.name)
             if not live:
                 return None, self.manifest
+            if is_applied(self.manifest, live, FIELD_MANAGER):
+                return live, live
             wanted = self._send(context, dry_run=True)
             # A controller may have changed it between both requests, as the one that binds claims to volumes does.
             for _ in range(READS):

@@ -204,8 +204,8 @@ class Crashing:
     def __getattr__(self, name):
         return getattr(self.layout, name)
 
-    def open(self, blob, stop=None):
-        reader, registry = self.layout.open(blob, stop), self.registry
+    def open(self, blob, *rest):
+        reader, registry = self.layout.open(blob, *rest), self.registry
         read_on, done = reader.read, 0
 
         def read(size=-1):
