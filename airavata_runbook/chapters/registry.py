@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator
 from functools import cache, partial
 
-from airavata_runbook import stacks
 from airavata_runbook.chapters.deployment import deploy
 from airavata_runbook.chapters.site_stack import recorded, references, site_images
 from airavata_runbook.checks.references import registry_certificate, trusted_certificates
@@ -146,7 +145,7 @@ def images(target: Target) -> Iterator[Resource]:
 
 @step("First pods: cluster DNS and the network check", on=master)
 def system_pods(target: Target) -> Iterator[Resource]:
-    stack = stacks.load(target.site, references(target.session), "system")
+    stack = target.session.stack(references(target.session), "system")
     yield pull_secret(target.session, stack.namespace)
     yield from deploy(target.session, stack, stack.components)
 

@@ -123,7 +123,7 @@ def stack_of(site: Site, references: Mapping[str, str] | None = None) -> Stack:
     """The site's stack. references: of its images; without them, its manifests name images by tags and are not to be applied."""
     if references is None:
         references = {name: image.reference for name, image in site_images(site).items()}
-    return stacks.load(site, references)
+    return session_of(site).stack(references)
 
 
 def record_manifests(stack: Stack, component: stacks.Component, files: Mapping[str, Sequence[KubeObject]]) -> None:

@@ -29,11 +29,13 @@ def preflight(site: Site) -> list[Finding]:
     """
     refuse_unknown_checks(site)
     session = session_of(site)
-    results = sorted(run_parallel(session.hosts.values(), lambda host: _snapshot(session, host)).items())
+    with ThreadPoolExecutor(1) as beside:  # while the hosts answer
+        of_site = beside.submit(_site_findings, site, query=True)
+        results = sorted(run_parallel(session.hosts.values(), lambda host: _snapshot(session, host)).items())
     unreachable = [_unreachable(name, error) for name, error in results if isinstance(error, Exception)]
     snapshots = [result for _, result in results if not isinstance(result, Exception)]
     connected = [session.hosts[one.node.name] for one in snapshots]
-    findings = [*unreachable, *_connections(connected), *_host_findings(site, snapshots), *_site_findings(site, query=True)]
+    findings = [*unreachable, *_connections(connected), *_host_findings(site, snapshots), *of_site.result()]
     return _mark_ignored(site, findings)
 
 

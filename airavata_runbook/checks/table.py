@@ -38,6 +38,7 @@ from airavata_runbook.checks.owners import find_units, others_on
 from airavata_runbook.checks.references import check_references
 from airavata_runbook.checks.ssh import check_algorithms, check_known_hosts
 from airavata_runbook.checks.types import Check, ConnectionCheck, HostCheck, PeerCheck, Problem, SessionCheck, SiteCheck
+from airavata_runbook.cluster.session import session_of
 from airavata_runbook.errors import HostKeyRefused, NotRoot, SiteError
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.node_settings import derive_node_settings
@@ -263,7 +264,8 @@ def _stack(site: Site, query: bool) -> Iterator[Problem]:
 
 def _loaded(site: Site) -> stacks.Stack:
     """The site's stack, of images that have no digests yet. Raises StackError."""
-    return stacks.load(site, {name: f"{site.registry_address}/{name}:any" for name in (*SYSTEM, *stacks.image_names(site))})
+    names = (*SYSTEM, *stacks.image_names(site))
+    return session_of(site).stack({name: f"{site.registry_address}/{name}:any" for name in names})
 
 
 def _maintenance(site: Site, query: bool) -> Iterator[Problem]:

@@ -1,7 +1,9 @@
 """Session: everything that this process has open towards one site."""
 
 import threading
+from collections.abc import Mapping
 
+from airavata_runbook import stacks
 from airavata_runbook.cluster.kube import Kube
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.hosts.lock import SiteLock
@@ -44,6 +46,7 @@ class Session:
         self.facts: dict[str, HostSnapshot] = {}
         self.planned: dict[str, set[str]] = {}
         self._kube: Kube | None = None
+        self._stacks: dict[tuple[str | None, frozenset[tuple[str, str]]], stacks.Stack] = {}
         self._making = threading.Lock()
 
     @property
@@ -66,6 +69,18 @@ class Session:
             if self._kube is None or (self._kube.port, self._kube.admin) != (port, admin):
                 self._kube = Kube(port, authority.cert, admin, self.master.name)
             return self._kube
+
+    def stack(self, images: Mapping[str, str], name: str | None = None) -> stacks.Stack:
+        """The site's stack, or the runbook's own one of that name, with these images; read once in a step. Raises StackError."""
+        key = name, frozenset(images.items())
+        if key not in self._stacks:
+            self._stacks[key] = stacks.load(self.site, images, name)
+        return self._stacks[key]
+
+    def forget(self) -> None:
+        """Read secrets and stacks anew: another process or an editor may have changed them since the step before."""
+        self.vault.forget()
+        self._stacks.clear()
 
     def close(self) -> None:
         """End all connections, forwards and threads; the session cannot be used any more."""

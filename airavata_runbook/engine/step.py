@@ -94,7 +94,7 @@ class Step:
         Raises StepFailed when a host failed; the report of all hosts is shown first.
         """
         session = session_of(site)
-        session.vault.forget()
+        session.forget()
         hosts = [session.hosts[node.name] for node in self.on(site) if node.name not in leave_out]
         if plan or os.environ.get(PLAN):
             return self._on_all_hosts(session, hosts, plan=True)
@@ -153,7 +153,7 @@ class Check(Generic[Seen]):
     def __call__(self, site: Site, plan: bool = False) -> Report:
         """Raises StepFailed when the check failed."""
         session = session_of(site)
-        session.vault.forget()
+        session.forget()
         plan = plan or bool(os.environ.get(PLAN))
         report = Report(chapter=self.chapter, step=self.name, title=self.title, plan=plan, hosts={}, started=time.time())
         errors: dict[str, Exception] = {}

@@ -5,12 +5,13 @@ import json
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from airavata_runbook import Site
+from airavata_runbook import Site, stacks
 from airavata_runbook.chapters import install, registry, site_stack
 from airavata_runbook.checks.preflight import offline
 from airavata_runbook.engine.host_run import converge
@@ -112,7 +113,8 @@ def client(monkeypatch) -> Registry:
 
 def session(site: Site, host: Host) -> SimpleNamespace:
     """One whose hosts are all this machine."""
-    return SimpleNamespace(site=site, planned={}, vault=Vault(host), master=host, registry_host=host)
+    hosts = {"master": host, "registry_host": host}
+    return SimpleNamespace(site=site, planned={}, vault=Vault(host), stack=partial(stacks.load, site), **hosts)
 
 
 def done(step, site: Site, planning: bool):
