@@ -37,6 +37,7 @@ MOUNTS = (
     "awk '$2 ~ \"^(/var/lib/kubelet/|/var/lib/containerd/|/run/containerd/|/run/netns/cni-)\" {print $2}' /proc/mounts | sort -ru"
 )
 OWN_FOLDER = "/opt/airavata-runbook"  # above the repository, where a site names no other folder for it
+VETHS = "for one in /sys/class/net/cni0/brif/*; do test ! -e $one || basename $one; done"
 GROUPS = "find /sys/fs/cgroup -ignore_readdir_race -depth -type d -path '*kubepods*'"
 
 
@@ -63,6 +64,10 @@ def pods(target: Target) -> Iterator[Resource]:
 
 @step("Pod network")
 def network(target: Target) -> Iterator[Resource]:
+    # They go with the pods' network namespaces, which the kernel removes some time after their last process has ended.
+    yield Cleared(
+        "interface of a pod", VETHS, f"for name in $({VETHS}); do ip link delete $name || test ! -e /sys/class/net/$name; done"
+    )
     for name in ("cni0", "flannel.1"):
         yield Cleared(f"interface {name}", f"test ! -e /sys/class/net/{name} || echo {name}", f"ip link delete {name}")
     for tool in ("iptables", "ip6tables"):
