@@ -25,6 +25,8 @@ def broken(site: Site, site_file: str, broke: str, mend: str) -> Iterator[None]:
         yield
     finally:
         kubectl(site, mend)
+        # A controller that was refused tries again after minutes; a new ReplicaSet is made at once.
+        kubectl(site, f"-n {site.airavata.namespace} delete replicaset {PORTAL}")
         done = runbook("run", site_file, "--only", "05")
     assert done.returncode == 0, done.stderr
 
