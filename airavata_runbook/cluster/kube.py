@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any
 from urllib.parse import urlencode
 
@@ -51,9 +51,14 @@ class Kube:
         vars(rest)["request"] = _with_timeout(rest.request)
         self.core: Any = _WithApiErrors(client.CoreV1Api(self.api), self)
         self.apps: Any = _WithApiErrors(client.AppsV1Api(self.api), self)
-        self.batch: Any = _WithApiErrors(client.BatchV1Api(self.api), self)
         self.kinds: dict[str, dict[str, str]] = {}  # apiVersion → kind → its name in paths, of those asked for so far
         self.finding = threading.Lock()  # guards kinds
+
+    @cached_property
+    def batch(self) -> Any:
+        from kubernetes import client  # its module is loaded only for a stack that has Jobs
+
+        return _WithApiErrors(client.BatchV1Api(self.api), self)
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of a response that is not an object, "/readyz" for example."""
