@@ -12,6 +12,7 @@ from functools import cache
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -84,7 +85,8 @@ def one_line(text: object) -> str:
 def templates(folder: Path, value: Callable[[object], str]) -> Environment:
     """The templates in a folder. value: serialises each `{{ }}`, but those that end with one of the filters.
 
-    Filters: `line`, in comments; `json`; and `quoted`, in environment files. A name that is not given is an error.
+    Filters: `line`, in comments; `json`; and `quoted`, in environment files. `urlquote`, for a part of a URL, leaves the
+    serialisation to `value`. A name that is not given is an error.
     """
 
     def serialised(result: object) -> str:
@@ -102,6 +104,7 @@ def templates(folder: Path, value: Callable[[object], str]) -> Environment:
     )
     for name, done in {"line": one_line, "json": json_value, "quoted": quoted}.items():
         environment.filters[name] = lambda result, done=done: Markup(done(result))
+    environment.filters["urlquote"] = lambda result: quote(str(result), safe="")
     return environment
 
 

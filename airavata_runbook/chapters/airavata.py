@@ -85,22 +85,22 @@ def namespace(target: Target) -> Iterator[Resource]:
 
 @step("Databases and brokers", on=master)
 def backing(target: Target) -> Iterator[Resource]:
-    stack = stack_of(target.site)
+    stack = stack_of(target.site, references(target.session))
     yield EarlierStorage(stack.namespace, tuple(one for part in stack.components for one in part.objects))
-    yield from _deploy(target, airavata=False)
+    yield from _deploy(target, stack, airavata=False)
     yield StorageRecord(target.site)
 
 
 @step("API server and portal", on=master)
 def servers(target: Target) -> Iterator[Resource]:
-    stack = stack_of(target.site)
+    stack = stack_of(target.site, references(target.session))
     yield LeftOut(stack.namespace, tuple(one.name for one in stack.left_out))
-    yield from _deploy(target, airavata=True)
+    yield from _deploy(target, stack, airavata=True)
 
 
-def _deploy(target: Target, airavata: bool) -> Iterator[Resource]:
+def _deploy(target: Target, stack: Stack, airavata: bool) -> Iterator[Resource]:
     """Airavata's own servers, or all other components. Their pods are replaced when a Secret that they use changes."""
-    stack, pending = stack_of(target.site, references(target.session)), ""
+    pending = ""
     secrets: dict[str, dict[str, bytes]] = {}
     try:
         secrets = _secret_data(target, stack)

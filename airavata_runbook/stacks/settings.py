@@ -13,7 +13,6 @@ the file's format by the end of FILE. Beside site and namespace there are:
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from jinja2 import TemplateError
 
@@ -55,10 +54,8 @@ class Settings:
             "secret": secret,
             "port": self._port,
         }
-        environment = templates(self.root, FORMATS[path.suffix]).overlay()
-        environment.filters = {**environment.filters, "urlquote": lambda value: quote(str(value), safe="")}
         try:
-            return environment.get_template(self.file).render(values)
+            return templates(self.root, FORMATS[path.suffix]).get_template(self.file).render(values)
         except (TemplateError, _Unknown) as error:
             raise self._refused(error) from None
 
