@@ -73,8 +73,8 @@ def ignore(text: str) -> None:
 class Context:
     """Where a resource is compared. touched: paths and units modified on this host so far by this run or plan.
 
-    together: of one probe. notify: shows a text to whoever watches the step, while it goes on.
-    together: of one probe. say: shows what the resource is doing now, in a few words, from any thread.
+    together: of one probe. notify: shows a text to whoever watches the step, while it goes on. say: shows what the resource is
+    doing now, in a few words, from any thread.
     """
 
     host: Host
@@ -83,7 +83,7 @@ class Context:
     touched: set[str] = field(default_factory=set)
     together: Together = field(default_factory=Together)
     notify: Callable[[str], None] = ignore
-    say: Callable[[str], None] = lambda text: None
+    say: Callable[[str], None] = ignore
 
 
 @dataclass(frozen=True)
