@@ -2,14 +2,13 @@
 
 import base64
 import re
-import ssl
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from airavata_runbook.pki import issue as pki
 from airavata_runbook.pki.types import Subject
+from tests.unit.tls_server import TlsServer
 
 
 @dataclass
@@ -29,27 +28,15 @@ class HttpsFiles:
     def __enter__(self):
         ca = pki.new_ca("Files test CA")
         pair = pki.issue(ca, Subject("files", ips=("127.0.0.1",), usages=("server",)))
-        (self.folder / "pair.pem").write_bytes(pair.cert + pair.key)
         (self.folder / "ca.pem").write_bytes(ca.cert)
         self.ca = str(self.folder / "ca.pem")
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.folder / "pair.pem")
-        self.server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"files": self}))
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
-        self.url = f"https://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        self.server = TlsServer(type("Handler", (_Handler,), {"files": self}), pair)
+        self.url = self.server.url
+        self.server.__enter__()
         return self
 
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request, client_address):
-        """A client that refuses our certificate or breaks off is what some tests are about: nothing to print."""
+    def __exit__(self, *exc):
+        self.server.__exit__(*exc)
 
 
 class _Handler(BaseHTTPRequestHandler):

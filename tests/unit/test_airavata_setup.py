@@ -4,10 +4,8 @@ import http.server
 import json
 import os
 import re
-import ssl
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,6 +14,7 @@ import pytest
 from airavata_runbook.mirror.recipes import FILES
 from airavata_runbook.pki import issue as pki
 from airavata_runbook.pki.types import Subject
+from tests.unit.tls_server import TlsServer
 
 SETUP = FILES / "airavata-setup/setup"
 REALM = Path(__file__).parents[2] / "parameters/lab-unified-realm.json"
@@ -72,24 +71,17 @@ class Servers(http.server.BaseHTTPRequestHandler):
 def servers(tmp_path):
     authority = pki.new_ca("Services of test")
     pair = pki.issue(authority, Subject("keycloak", dns=("localhost",), usages=("server",)))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Servers)
-    server.there, server.made, server.missing = set(), [], set()
     for name, content in {
         "tls/ca.crt": authority.cert.decode(),
         "secrets/admin-password": "admin-password\n",
         "secrets/client-secret": "canary-client-secret",
         "realm/realm.json": REALM.read_text(),
-        "pair.pem": (pair.cert + pair.key).decode(),
     }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(tmp_path / "pair.pem")
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.root = tmp_path
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
+    with TlsServer(Servers, pair) as server:
+        server.root, server.there, server.made, server.missing = tmp_path, set(), [], set()
+        yield server
 
 
 def run(servers, what):

@@ -2,12 +2,10 @@
 
 import base64
 import os
-import ssl
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from airavata_runbook.local import browser
 from airavata_runbook.pki import issue as pki
 from airavata_runbook.pki.types import Subject
 from tests.unit.test_chapters import stack_for
+from tests.unit.tls_server import TlsServer
 
 ADDRESS, PORT = "10.98.0.11", 30443
 PAGE = """<!doctype html><title>Science gateway</title><p>STAND-IN</p><table><tr><td id=x></td></tr></table>
@@ -33,10 +32,9 @@ def ca():
 
 
 @contextmanager
-def portal(ca, folder: Path, page: str = PAGE) -> Iterator[tuple[int, list[str]]]:
+def portal(ca, page: str = PAGE) -> Iterator[tuple[int, list[str]]]:
     """A portal with a certificate for ADDRESS on a port of this machine, as behind a forward; (port, hosts it was asked for)."""
     pair = pki.issue(ca, Subject("portal", ips=(ADDRESS,), usages=("server",)))
-    (folder / "pair.pem").write_bytes(pair.cert + pair.key)
     asked = []
 
     class Page(BaseHTTPRequestHandler):
@@ -50,16 +48,8 @@ def portal(ca, folder: Path, page: str = PAGE) -> Iterator[tuple[int, list[str]]
         def log_message(self, *_):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(folder / "pair.pem")
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_address[1], asked
-    finally:
-        server.shutdown()
-        server.server_close()
+    with TlsServer(Page, pair) as server:
+        yield server.server_port, asked
 
 
 def session_for(monkeypatch, ca, port: int) -> Session:
@@ -73,8 +63,8 @@ def session_for(monkeypatch, ca, port: int) -> Session:
 
 
 @needs_chromium
-def test_the_page_is_shown_after_its_scripts_ran_with_a_screenshot(monkeypatch, ca, tmp_path):
-    with portal(ca, tmp_path) as (port, asked):
+def test_the_page_is_shown_after_its_scripts_ran_with_a_screenshot(monkeypatch, ca):
+    with portal(ca) as (port, asked):
         rows, picture = verify.browser.look(session_for(monkeypatch, ca, port))
     assert rows[1] == [
         f"https://{ADDRESS}:{Site.load('lab').airavata.portal_node_port}/",
@@ -87,24 +77,24 @@ def test_the_page_is_shown_after_its_scripts_ran_with_a_screenshot(monkeypatch, 
 
 
 @needs_chromium
-def test_another_key_is_not_trusted_by_the_browser(ca, tmp_path):
+def test_another_key_is_not_trusted_by_the_browser(ca):
     other = base64.b64encode(b"x" * 32).decode()
-    with portal(ca, tmp_path) as (port, asked), pytest.raises(StepFailed, match="could not show") as caught:
+    with portal(ca) as (port, asked), pytest.raises(StepFailed, match="could not show") as caught:
         browser.show_page(browser.find_browser(), ADDRESS, PORT, port, other)
     assert "ERR_CERT" in caught.value.found and asked == []
 
 
-def test_a_portal_of_another_authority_is_refused_before_a_browser_sees_it(monkeypatch, ca, tmp_path):
+def test_a_portal_of_another_authority_is_refused_before_a_browser_sees_it(monkeypatch, ca):
     monkeypatch.setattr(portal_page, "show_page", lambda *_: pytest.fail("the browser was started"))
-    with portal(pki.new_ca("Another CA"), tmp_path) as (port, _), pytest.raises(StepFailed, match="no page received") as caught:
+    with portal(pki.new_ca("Another CA")) as (port, _), pytest.raises(StepFailed, match="no page received") as caught:
         portal_page.page_in_browser(session_for(monkeypatch, ca, port), "chromium")
     assert "certificate verify failed" in caught.value.found
 
 
 @pytest.mark.parametrize("page", ["<p>STAND-IN</p>", "<style>default STAND-IN</style>", ""])
-def test_a_page_that_does_not_name_the_gateway_is_a_problem(monkeypatch, ca, tmp_path, page):
+def test_a_page_that_does_not_name_the_gateway_is_a_problem(monkeypatch, ca, page):
     monkeypatch.setattr(portal_page, "show_page", lambda *_: browser.Shown(page, b""))
-    with portal(ca, tmp_path) as (port, _), pytest.raises(StepFailed, match="unexpected page") as caught:
+    with portal(ca) as (port, _), pytest.raises(StepFailed, match="unexpected page") as caught:
         portal_page.page_in_browser(session_for(monkeypatch, ca, port), "chromium")
     assert "default" in caught.value.needed and caught.value.found
 

@@ -306,6 +306,16 @@ def engine(folder: Path, name: str, script: str) -> None:
     (folder / name).chmod(0o755)
 
 
+def builder(folder: Path, made: Path, first: str = "") -> None:
+    """Stands in for buildah: whatever it builds becomes the archive `made`. first: what it does before."""
+    script = """
+case "$1" in
+build) echo sha256:cafe > "$3" ;;
+push) cp MADE "${3#oci-archive:}" ;;
+esac"""
+    engine(folder, "buildah", first + script.replace("MADE", str(made)))
+
+
 @pytest.fixture
 def context(tmp_path):
     return samples.write_folder(tmp_path / "context", {"Dockerfile": b"FROM scratch\n", "app/run": b"1"})
@@ -324,15 +334,7 @@ def tools(tmp_path, monkeypatch):
 def test_a_folder_is_built_once_with_the_first_engine_that_answers(tmp_path, context, tools, good):
     made = samples.write_tar(tmp_path / "made.tar", samples.files_of(*good))
     engine(tools, "docker", "echo Cannot connect to the Docker daemon >&2; exit 1")
-    engine(
-        tools,
-        "buildah",
-        f"""echo "$@" >> {tmp_path}/calls
-case "$1" in
-build) echo sha256:cafe > "$3" ;;
-push) cp {made} "${{3#oci-archive:}}" ;;
-esac""",
-    )
+    builder(tools, made, f'echo "$@" >> {tmp_path}/calls')
     source = ImageSource(build="context")
     first, again = (images.resolve(source) for _ in range(2))
     assert first.digest == again.digest == samples.sha(good[0])
@@ -355,14 +357,7 @@ def test_no_engine_is_one_clear_message(tmp_path, context, tools):
 
 def test_a_damaged_archive_of_a_folder_is_built_again(tmp_path, context, tools, good, cache):
     made = samples.write_tar(tmp_path / "made.tar", samples.files_of(*good))
-    engine(
-        tools,
-        "buildah",
-        f"""case "$1" in
-build) echo sha256:cafe > "$3" ;;
-push) cp {made} "${{3#oci-archive:}}" ;;
-esac""",
-    )
+    builder(tools, made)
     images.resolve(ImageSource(build="context"))
     [kept] = (cache / "images/built").glob("*.tar")
     kept.write_bytes(kept.read_bytes().replace(zipped_layer := max(good[1].values(), key=len), bytes(len(zipped_layer))))
@@ -473,14 +468,7 @@ def test_a_folder_that_cannot_be_built_is_found_before_it_is_wanted(tmp_path, co
     assert "without a recipe to build an image from" in found["portal"]
     assert "no engine on this machine can build an image" in found["gfac"]
     made = samples.write_tar(tmp_path / "made.tar", samples.files_of(*good))
-    engine(
-        tools,
-        "buildah",
-        f"""case "$1" in
-build) echo sha256:cafe > "$3" ;;
-push) cp {made} "${{3#oci-archive:}}" ;;
-esac""",
-    )
+    builder(tools, made)
     assert of_images(gfac={"build": str(context)}) == {"gfac": ""}
     images.resolve(ImageSource(build=str(context)))
     (tools / "buildah").unlink()

@@ -12,7 +12,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from airavata_runbook.pki import issue as pki
 from airavata_runbook.pki import keystore
 from airavata_runbook.pki.types import Subject
+from tests.unit.tls_server import TlsServer
 
 FOLDER = Path(__file__).parents[2] / "airavata_runbook/stacks/unified_stand_in"
 PASSWORD = "keystore-password"
@@ -77,18 +77,11 @@ def authority():
 
 
 @pytest.fixture(scope="module")
-def keycloak(authority, tmp_path_factory):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Keycloak)
-    server.key = rsa.generate_private_key(65537, 2048)
+def keycloak(authority):
     pair = pki.issue(authority, Subject("keycloak", dns=("localhost",), usages=("server",)))
-    path = tmp_path_factory.mktemp("keycloak") / "pair.pem"
-    path.write_bytes(pair.cert + pair.key)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(path)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
+    with TlsServer(Keycloak, pair) as server:
+        server.key = rsa.generate_private_key(65537, 2048)
+        yield server
 
 
 def settings(folder, port, url, **others):

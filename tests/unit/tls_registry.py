@@ -2,17 +2,14 @@
 
 import base64
 import json
-import ssl
-import tempfile
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
 
 from airavata_runbook.pki import issue as pki
 from airavata_runbook.pki.types import Subject
 from tests.unit.image_samples import sha
+from tests.unit.tls_server import TlsServer
 
 NAME = "registry.lab:5000"
 
@@ -44,29 +41,16 @@ class TlsRegistry:
     def __enter__(self):
         self.ca = pki.new_ca("Test CA")
         pair = pki.issue(self.ca, Subject("registry", dns=self.dns, ips=self.ips, usages=("server",)))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "pair.pem").write_bytes(pair.cert + pair.key)
-            context.load_cert_chain(Path(folder) / "pair.pem")
-        self.server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"registry": self}))
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
-        self.url = f"https://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        self.server = TlsServer(type("Handler", (_Handler,), {"registry": self}), pair)
+        self.url = self.server.url
+        self.server.__enter__()
         return self
 
     def __exit__(self, *exc):
-        self.server.shutdown()
-        self.server.server_close()
+        self.server.__exit__(*exc)
 
     def methods(self, method: str) -> list[str]:
         return [path for name, path, _ in self.requests if name == method]
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request, client_address):
-        """A client that refuses our certificate is what some tests are about: nothing to print."""
 
 
 class _Handler(BaseHTTPRequestHandler):
