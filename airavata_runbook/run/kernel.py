@@ -62,8 +62,10 @@ class Kernel:
     def signal(self, number: int) -> None:
         """Send a signal to the kernel and to the processes that it has started; to one that has ended, nothing."""
         if self.is_running:
-            with suppress(ProcessLookupError):
+            try:
                 os.killpg(self._provisioner.process.pid, number)  # the kernel leads a process group of its own
+            except ProcessLookupError:  # not yet, as it was only just forked
+                self._provisioner.process.send_signal(number)
 
     def end(self) -> None:
         """Kill it, and remove what is left of it: its connection, and the log when it is empty."""

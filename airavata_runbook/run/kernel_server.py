@@ -63,17 +63,18 @@ def _serve(asked: socket.socket) -> bool:
     while _reap():
         pass
     parent = os.getpid()
-    if not os.fork():
-        _become_kernel(asked, logs[0], parent, **request)
-    os.close(logs[0])
+    if kernel := os.fork():
+        asked.sendall(NUMBER.pack(kernel))  # not by the kernel, which may be killed before it gets there
+        os.close(logs[0])
+    else:
+        asked.close()
+        _become_kernel(logs[0], parent, **request)
     return True
 
 
-def _become_kernel(asked: socket.socket, log: int, parent: int, arguments: list[str], environment: dict, folder: str) -> None:
+def _become_kernel(log: int, parent: int, arguments: list[str], environment: dict, folder: str) -> None:
     """Be a kernel as `python -m ipykernel_launcher ARGUMENTS` is, in a session of its own; ends this process."""
     os.setsid()
-    asked.sendall(NUMBER.pack(os.getpid()))
-    asked.close()
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)

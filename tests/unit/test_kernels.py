@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,29 @@ def test_the_next_kernel_starts_ahead_and_is_replaced_when_it_died(project):
     (project / "go").touch()
     assert (run.communicate(timeout=30)[1], run.returncode) == ("", 0)
     assert "kernel" in outputs_of(project, "02-second") and f"kernel {ahead}" not in outputs_of(project, "02-second")
+
+
+class KilledAtOnce(KernelServer):
+    """Its kernels are killed, as on a machine without memory, as soon as they are forked."""
+
+    SERVER = """import os, signal
+from airavata_runbook.run import kernel_server
+kernel_server._become_kernel = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+kernel_server.main()"""
+
+    def __init__(self) -> None:
+        self._asked, theirs = socket.socketpair()
+        self._asked.settimeout(30)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", self.SERVER, str(theirs.fileno())], pass_fds=[theirs.fileno()]
+            )
+
+
+def test_a_kernel_that_is_killed_as_soon_as_it_is_forked_is_not_waited_for(project):
+    with KilledAtOnce() as server, (project / "log").open("wb") as log:
+        kernel = server.fork([], {}, str(project), log)
+        assert kernel and kernel.wait(30) is not None
 
 
 def test_the_kernel_of_a_chapter_that_is_not_run_leaves_nothing(project):
