@@ -1,12 +1,15 @@
-"""The output of a script on a host as a stream, of any size, which nothing keeps."""
+"""The output of a script on a host, or its input, as a stream of any size, which nothing keeps."""
 
 import secrets
 import shlex
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from airavata_runbook.errors import HostUnreachable, StepFailed
 from airavata_runbook.hosts.frame import last_lines
 from airavata_runbook.hosts.host import Host
+from airavata_runbook.hosts.ssh_library import paramiko
 
 BLOCK = 1 << 18  # bytes at a time
 ERRORS = 2000  # bytes of standard error that are kept
@@ -33,9 +36,56 @@ printf '\\n%s%s\\n' $? {shlex.quote(mark.decode().rstrip())}; tail -c {ERRORS} "
                 held = held[keep:]
     printed, found, errors = held.rpartition(mark)
     if not found:
-        raise HostUnreachable("the output of a script is cut off", where=f"host {host.name}", remedy="run the command again")
+        raise _cut(host)
     printed, _, status = printed.rpartition(b"\n")
     yield printed
+    _refuse(host, status, errors)
+
+
+def feed(host: Host, script: str, blocks: Iterable[bytes]) -> None:
+    """Run a script as root with these blocks as its input. It ends with the connection.
+
+    Raises StepFailed with the last that it printed when it failed, which it may before it has read everything; HostUnreachable
+    when the connection was lost; and what `blocks` raises: the script's input then ends there.
+    """
+    mark = f" {secrets.token_hex(8)}\n".encode()
+    framed = f"( eval {shlex.quote(script)} )\nprintf '\\n%s%s\\n' $? {shlex.quote(mark.decode().rstrip())}"
+    said = bytearray()
+    with host.start(framed) as channel:
+        channel.settimeout(None)
+        reader = threading.Thread(target=_keep_end, args=(channel, said), daemon=True)
+        reader.start()
+        _send(channel, blocks)
+        reader.join()
+    printed, found, _ = bytes(said).rpartition(mark)
+    if not found:
+        raise _cut(host)
+    printed, _, status = printed.rpartition(b"\n")
+    _refuse(host, status, printed)
+
+
+def _send(channel: paramiko.Channel, blocks: Iterable[bytes]) -> None:
+    for block in blocks:
+        try:
+            channel.sendall(block)
+        except OSError:  # the script ended: what it printed tells why
+            return
+    with suppress(OSError):
+        channel.shutdown_write()
+
+
+def _keep_end(channel: paramiko.Channel, said: bytearray) -> None:
+    with suppress(OSError):
+        while chunk := channel.recv(BLOCK):
+            said += chunk
+            del said[: -2 * ERRORS]
+
+
+def _cut(host: Host) -> HostUnreachable:
+    return HostUnreachable("the output of a script is cut off", where=f"host {host.name}", remedy="run the command again")
+
+
+def _refuse(host: Host, status: bytes, errors: bytes) -> None:
     if status != b"0":
         raise StepFailed(
             "a command failed on the host",

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster.etcd import ETCDCTL
+from airavata_runbook.cluster.mariadb import database_of
 from airavata_runbook.cluster.session import Session, session_of
-from airavata_runbook.errors import SiteError, StepFailed
+from airavata_runbook.errors import SiteError
 from airavata_runbook.hosts.output import output
 from airavata_runbook.run import backup_file
 from airavata_runbook.run.backup_file import Key, Lock, Part
@@ -28,8 +29,6 @@ from airavata_runbook.site.life import LOOK, parse_look
 from airavata_runbook.wellknown import PKI
 
 SECONDS = 5  # between two lines of progress
-DATABASE = "mariadb"  # the component whose databases are dumped
-KUBECTL = "kubectl --cache-dir $cache --kubeconfig /etc/kubernetes/admin.conf"
 # etcd's data is on this disk too; nobody but root can read the folder.
 SNAPSHOT = f"""set -e; umask 077
 folder=$(mktemp -d /var/lib/airavata-runbook-backup.XXXXXX); trap 'rm -rf "$folder"' EXIT
@@ -37,18 +36,6 @@ folder=$(mktemp -d /var/lib/airavata-runbook-backup.XXXXXX); trap 'rm -rf "$fold
 cat "$folder/etcd.db"
 """
 MASTER = f"tar -C / -c etc/airavata-runbook {PKI.lstrip('/')}"
-# The password reaches the client through a pipe, so that it is in no process list, no file and no environment.
-DUMP = """set -e; cache=$(mktemp -d); trap 'rm -rf "$cache"' EXIT
-{kubectl} -n {namespace} exec -i {pod} -c {container} -- bash -s <<'SCRIPT'
-exec 3<<SETTINGS
-[client]
-socket=/run/mysqld/mysqld.sock
-user=root
-password=$(cat /etc/airavata/secrets/root-password)
-SETTINGS
-exec mariadb-dump --defaults-file=/dev/fd/3 --single-transaction --quick --all-databases --routines --events --triggers --hex-blob
-SCRIPT
-"""
 
 
 def backup(site: Site, path: Path, lock: Lock) -> None:
@@ -77,22 +64,9 @@ def _parts(session: Session) -> Iterator[tuple[str, Iterator[bytes]]]:
     site, master = session.site, session.master
     yield "etcd.db", output(master, SNAPSHOT)
     yield "master.tar", output(master, MASTER)
-    stack = stack_of(site)
-    for component in (one for one in stack.components if one.name == DATABASE):
-        _, name = component.waits_for[0]
-        words = {"namespace": stack.namespace, "pod": f"{name}-0", "container": name, "kubectl": KUBECTL}
-        yield f"{component.name}.sql", _dump(output(master, DUMP.format(**words)), session)
+    if database := database_of(stack_of(site)):
+        yield "mariadb.sql", database.dump(master)
     yield "registry.tar", output(session.registry_host, f"tar -C {site.registry.root} -c data")
-
-
-def _dump(blocks: Iterator[bytes], session: Session) -> Iterator[bytes]:
-    """A dump as it comes. Raises StepFailed for one that does not end as a complete one does."""
-    end = b""
-    for block in blocks:
-        end = (end + block)[-200:]
-        yield block
-    if b"-- Dump completed" not in end:
-        raise StepFailed("the dump of the databases is incomplete", where=f"host {session.master.name}", found=repr(end[-80:]))
 
 
 def _watched(name: str, blocks: Iterator[bytes]) -> Part:
