@@ -43,10 +43,10 @@ drop=$({CLIENT} -N -r -e 'SELECT CONCAT("DROP DATABASE `", REPLACE(schema_name, 
 
 @dataclass(frozen=True)
 class Database:
-    """The container in which MariaDB runs."""
+    """Where MariaDB runs. workload: KIND/NAME, as kubectl takes it."""
 
     namespace: str
-    pod: str
+    workload: str
     container: str
 
     def dump(self, master: Host) -> Iterator[bytes]:
@@ -62,7 +62,7 @@ class Database:
         Raises StepFailed, before anything is changed, for what is no dump; when the client refuses a statement, with what it
         says; and for a dump that is cut: the databases have then what came before.
         """
-        where = f"pod {self.pod}"
+        where = self.workload
         rest = iter(blocks)
         first = next(rest, b"")
         if not first.startswith(START):
@@ -75,16 +75,16 @@ class Database:
 
     def _in_pod(self, script: str) -> str:
         return f"""cache=$(mktemp -d); trap 'rm -rf "$cache"' EXIT
-kubectl --cache-dir $cache --kubeconfig /etc/kubernetes/admin.conf -n {self.namespace} exec -i {self.pod} -c {self.container} \
-    -- bash -c {shlex.quote(script)}"""
+kubectl --cache-dir $cache --kubeconfig /etc/kubernetes/admin.conf -n {self.namespace} \
+    exec -i {self.workload} -c {self.container} -- bash -c {shlex.quote(script)}"""
 
 
 def database_of(stack: Stack) -> Database | None:
     """The database of a site's stack; None where it has none."""
     for component in stack.components:
         if component.name == COMPONENT:
-            _, name = component.waits_for[0]
-            return Database(stack.namespace, f"{name}-0", name)
+            kind, name = component.waits_for[0]
+            return Database(stack.namespace, f"{kind.lower()}/{name}", name)
     return None
 
 
