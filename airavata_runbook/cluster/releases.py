@@ -25,6 +25,7 @@ from airavata_runbook.site import Site
 from airavata_runbook.stacks import Component, Stack
 from airavata_runbook.stacks.render import MARK, ONCE, pod_of
 
+FOLDER = "before-upgrades"
 KEPT = 3
 SPARE = 256 << 20  # bytes that stay free beside the databases
 NAME = "%Y%m%dT%H%M%SZ"
@@ -50,7 +51,7 @@ class Release:
 
 def folder(site: Site) -> str:
     """Where the site's releases are, on its storage node."""
-    return f"{site.airavata.storage_path}/before-upgrades"
+    return f"{site.airavata.storage_path}/{FOLDER}"
 
 
 def servers(stack: Stack) -> Iterator[tuple[Component, dict]]:
