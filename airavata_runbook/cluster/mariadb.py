@@ -76,7 +76,7 @@ class Database:
     def _in_pod(self, script: str) -> str:
         return f"""cache=$(mktemp -d); trap 'rm -rf "$cache"' EXIT
 kubectl --cache-dir $cache --kubeconfig /etc/kubernetes/admin.conf -n {self.namespace} \
-    exec -i {self.workload} -c {self.container} -- bash -c {shlex.quote(script)}"""
+    exec --pod-running-timeout=10s -i {self.workload} -c {self.container} -- bash -c {shlex.quote(script)}"""
 
 
 def database_of(stack: Stack) -> Database | None:

@@ -102,6 +102,12 @@ def changed(old: Images, new: Images) -> dict[str, tuple[str, str]]:
     return dict(sorted(found.items()))
 
 
+def short(image: str) -> str:
+    """NAME:TAG and the beginning of its digest, of a full reference."""
+    name, _, digest = image.partition("@")
+    return name.partition("/")[2] + (f" ({digest[:19]})" if digest else "")
+
+
 def _other(before: str, now: str) -> bool:
     digests = before.partition("@")[2], now.partition("@")[2]
     return digests[0] != digests[1] if all(digests) else before.partition("@")[0] != now.partition("@")[0]
@@ -207,7 +213,7 @@ def _check_space(session: Session) -> None:
             where=_where(session),
             found=f"{free >> 20} MiB free",
             needed=f"{(size + SPARE) >> 20} MiB",
-            remedy="free space there, or airavata-runbook move-storage to a larger disk; nothing was changed",
+            remedy="free space there, or airavata-runbook move-storage to a larger disk",
         )
 
 

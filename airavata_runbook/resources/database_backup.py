@@ -50,7 +50,7 @@ class DatabaseBackup(ApiResource):
 
     def _line(self, component: str, before: str, now: str) -> str:
         gaps = [gap for one, manifest in releases.servers(self.stack) if one.name == component and (gap := _gap(manifest))]
-        return f"{component}: {_short(before)} → {_short(now)}, {gaps[0] if gaps else 'replaced without a gap'}"
+        return f"{component}: {releases.short(before)} → {releases.short(now)}, {gaps[0] if gaps else 'replaced without a gap'}"
 
     def _keep(self, release: Release, live: Workloads, context: Context) -> str:
         def say(count: int) -> None:
@@ -60,8 +60,15 @@ class DatabaseBackup(ApiResource):
         try:
             self.made.append(releases.keep(context.session, release, live, database, say))
         except StepFailed as error:
-            error.remedy = error.remedy or "nothing was upgraded; run again when the cause is mended"
-            raise
+            raise StepFailed(
+                "the databases could not be backed up before the upgrade: nothing was upgraded",
+                where=error.where,
+                found=f"{error.message}{f': {error.found}' if error.found else ''}",
+                needed=error.needed or "a database that runs",
+                remedy=error.remedy
+                or f"kubectl -n {self.stack.namespace} get pods; where a run is to mend the database, run first "
+                "with the images that run now",
+            ) from None
         return f"kept as {self.made[-1].name}" + ("" if database else ", without databases: the stack has no MariaDB")
 
 
@@ -74,9 +81,3 @@ def _gap(manifest: dict) -> str:
     if not any("preStop" in box.get("lifecycle", {}) for box in spec["template"]["spec"]["containers"]):
         return "without preStop in its manifest: requests may be cut off"
     return ""
-
-
-def _short(image: str) -> str:
-    """NAME:TAG and the beginning of its digest, of a full reference."""
-    name, _, digest = image.partition("@")
-    return f"{name.partition('/')[2]}" + (f" ({digest[:19]})" if digest else "")

@@ -147,8 +147,10 @@ def _not_by_images(component: str, found: str) -> SiteError:
 
 def _print_question(site: Site, running: Release | None, release: Release, with_databases: bool) -> None:
     print(f"site {site.name}: back to {release.name}, the release that ran until {_time(release)} UTC")
-    for component, (now, then) in releases.changed(running.images if running else {}, release.images).items():
-        print(f"  {component}: {now} → {then}")
+    changed = releases.changed(running.images if running else {}, release.images)
+    for pair in dict.fromkeys(changed.values()):
+        names = ", ".join(name for name, images in changed.items() if images == pair)
+        print(f"  {names}: {' → '.join(map(releases.short, pair))}")
     if with_databases:
         print(
             f"the databases are replaced by their dump of {_time(release)} UTC: WHAT WAS WRITTEN SINCE THEN IS LOST to Airavata"

@@ -189,7 +189,7 @@ def test_a_rollback_with_databases_loads_the_dump_and_keeps_what_was_there(rolle
     last = over_ssh(
         site,
         site.storage_node.name,
-        f"zcat {releases.folder(site)}/{new}/databases.sql.gz | grep -a -A1 'INSERT INTO `upgraded`'",
+        f"zcat {releases.folder(site)}/{new}/databases.sql.gz | grep -a -A2 'INSERT INTO `upgraded`'",
     )
     assert "(4712)" in last
     done = runbook("run", site_file, "--from", "04", "--to", "05")
