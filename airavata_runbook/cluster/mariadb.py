@@ -43,10 +43,10 @@ drop=$({CLIENT} -N -r -e 'SELECT CONCAT("DROP DATABASE `", REPLACE(schema_name, 
 
 @dataclass(frozen=True)
 class Database:
-    """Where MariaDB runs. workload: KIND/NAME, as kubectl takes it."""
+    """Where MariaDB runs. pod: as kubectl takes it: the pod of a StatefulSet by its name, of another workload KIND/NAME."""
 
     namespace: str
-    workload: str
+    pod: str
     container: str
 
     def dump(self, master: Host) -> Iterator[bytes]:
@@ -62,7 +62,7 @@ class Database:
         Raises StepFailed, before anything is changed, for what is no dump; when the client refuses a statement, with what it
         says; and for a dump that is cut: the databases have then what came before.
         """
-        where = self.workload
+        where = f"pod {self.pod}"
         rest = iter(blocks)
         first = next(rest, b"")
         if not first.startswith(START):
@@ -76,7 +76,7 @@ class Database:
     def _in_pod(self, script: str) -> str:
         return f"""cache=$(mktemp -d); trap 'rm -rf "$cache"' EXIT
 kubectl --cache-dir $cache --kubeconfig /etc/kubernetes/admin.conf -n {self.namespace} \
-    exec --pod-running-timeout=10s -i {self.workload} -c {self.container} -- bash -c {shlex.quote(script)}"""
+    exec --pod-running-timeout=10s -i {self.pod} -c {self.container} -- bash -c {shlex.quote(script)}"""
 
 
 def database_of(stack: Stack) -> Database | None:
@@ -84,7 +84,7 @@ def database_of(stack: Stack) -> Database | None:
     for component in stack.components:
         if component.name == COMPONENT:
             kind, name = component.waits_for[0]
-            return Database(stack.namespace, f"{kind.lower()}/{name}", name)
+            return Database(stack.namespace, f"{name}-0" if kind == "StatefulSet" else f"{kind.lower()}/{name}", name)
     return None
 
 
