@@ -87,7 +87,6 @@ def namespace(target: Target) -> Iterator[Resource]:
 @step("Databases and brokers", on=master)
 def backing(target: Target) -> Iterator[Resource]:
     stack = stack_of(target.site, references(target.session))
-    yield DatabaseBackup(stack)
     yield EarlierStorage(stack.namespace, tuple(one for part in stack.components for one in part.objects))
     yield from _deploy(target, stack, airavata=False)
     yield StorageRecord(target.site)
@@ -96,6 +95,17 @@ def backing(target: Target) -> Iterator[Resource]:
 @step("API server and portal", on=master)
 def servers(target: Target) -> Iterator[Resource]:
     stack = stack_of(target.site, references(target.session))
+    yield DatabaseBackup(stack)  # of databases that run, as they are after the step before
+    yield from _servers(target, stack)
+
+
+@step("API server and portal of an earlier release", on=master)
+def earlier_servers(target: Target) -> Iterator[Resource]:
+    """For a rollback, which must not depend on a dump."""
+    yield from _servers(target, stack_of(target.site, references(target.session)))
+
+
+def _servers(target: Target, stack: Stack) -> Iterator[Resource]:
     yield LeftOut(stack.namespace, tuple(one.name for one in stack.left_out))
     yield from _deploy(target, stack, airavata=True)
 

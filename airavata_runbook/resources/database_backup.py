@@ -65,9 +65,7 @@ class DatabaseBackup(ApiResource):
                 where=error.where,
                 found=f"{error.message}{f': {error.found}' if error.found else ''}",
                 needed=error.needed or "a database that runs",
-                remedy=error.remedy
-                or f"kubectl -n {self.stack.namespace} get pods; where a run is to mend the database, run first "
-                "with the images that run now",
+                remedy=error.remedy or f"kubectl -n {self.stack.namespace} get pods; then run again",
             ) from None
         return f"kept as {self.made[-1].name}" + ("" if database else ", without databases: the stack has no MariaDB")
 

@@ -57,7 +57,7 @@ def rollback(site: Site, to: str = "", with_databases: bool = False, yes: bool =
     with session.lock.held("airavata-runbook rollback"):
         if with_databases:
             _load(session, stack, release, live)
-        print(step_line(airavata.servers(before)), flush=True)
+        print(step_line(airavata.earlier_servers(before)), flush=True)
         _print_pins(site, pins)
         for check in steps_of("06-verify"):
             print(step_line(check(before)), flush=True)

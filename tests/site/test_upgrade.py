@@ -26,7 +26,7 @@ from tests.site.conftest import actions, in_database, report, runbook
 
 RELEASE = "/opt/stand-in/release"
 ROWS = "SELECT GROUP_CONCAT(a ORDER BY a) FROM app_catalog.upgraded"
-BACKUP = ("05-deploy-airavata", "backing")
+BACKUP = ("05-deploy-airavata", "servers")
 
 
 def build(folder: Path, name: str, file: str, text: str) -> Path:
