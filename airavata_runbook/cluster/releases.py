@@ -3,7 +3,7 @@
 They are kept on the storage node, beside the databases, in a folder that root alone can read: the dump has everything that
 the databases have. A release is a folder that is named by the time (UTC) of its dump:
 
-    release.json      component → container → image by digest, the stand-ins, and whether all of its pods were ready
+    release.json      component → container → image by digest, the stand-ins, and whether it was rolled out to its end
     workloads.json    the workloads as they were in the cluster; of Secrets they have the names only
     databases.sql.gz  all databases (cluster/mariadb.py); missing in a site without MariaDB
 """
@@ -39,8 +39,8 @@ Workloads = Mapping[tuple[str, str], dict]  # (kind, name) → object
 
 @dataclass(frozen=True)
 class Release:
-    """images: component → container → full reference. stand_ins: components that the STAND-IN served. whole: all pods were ready
-    and of one revision, so that it is one to go back to. name, size: of a kept one, and the bytes of its dump, 0 for none."""
+    """images: component → container → full reference. stand_ins: components that the STAND-IN served. whole: it was rolled out to
+    its end, so that it is one to go back to. name, size: of a kept one, and the bytes of its dump, 0 for none."""
 
     images: Images
     stand_ins: tuple[str, ...] = ()
@@ -114,10 +114,13 @@ def _other(before: str, now: str) -> bool:
 
 
 def _is_whole(workload: dict) -> bool:
-    """Whether a Deployment or StatefulSet has all of its pods, ready, and of its newest revision."""
-    status, count = workload.get("status", {}), workload["spec"].get("replicas", 1)
-    seen = status.get("observedGeneration", 0) >= workload["metadata"].get("generation", 0)
-    return seen and all(status.get(field, 0) == count for field in ("replicas", "updatedReplicas", "readyReplicas"))
+    """Whether the newest revision of a workload was rolled out to its end; that a pod is not ready just now does not matter."""
+    status = workload.get("status", {})
+    if status.get("observedGeneration", 0) < workload["metadata"].get("generation", 0):
+        return False
+    if workload["kind"] == "Deployment":  # the controller keeps this reason from then on (Kubernetes, "Deployments")
+        return any(one.get("reason") == "NewReplicaSetAvailable" for one in status.get("conditions", []))
+    return status.get("currentRevision") == status.get("updateRevision")
 
 
 def kept(session: Session) -> list[Release]:

@@ -17,10 +17,11 @@ from airavata_runbook.cluster.releases import Release
 from airavata_runbook.engine.resource import Context, Found
 from airavata_runbook.errors import NotYet, SiteError, StepFailed
 from airavata_runbook.images.archive import BadImage
-from airavata_runbook.resources import DatabaseBackup
+from airavata_runbook.resources import DatabaseBackup, LeftOut
 from airavata_runbook.run import rollback
 from airavata_runbook.site import Site
 from airavata_runbook.stacks.render import pod_of
+from tests.unit.test_changed_cluster import Cluster, context
 from tests.unit.test_engine import ThisMachine
 from tests.unit.test_output import Machine
 
@@ -41,10 +42,9 @@ def live(of: stacks.Stack, **status) -> dict:
         for manifest in component.objects:
             if pod_of(manifest) and manifest["kind"] != "Job":
                 one = copy.deepcopy(manifest)
-                count = one["spec"]["replicas"]
                 one["metadata"] |= {"generation": 1, "managedFields": [{"manager": "airavata-runbook"}], "uid": "1"}
-                ready = {"observedGeneration": 1, "replicas": count, "updatedReplicas": count, "readyReplicas": count}
-                one["status"] = ready | status
+                done = {"conditions": [{"type": "Progressing", "reason": "NewReplicaSetAvailable"}]}
+                one["status"] = {"observedGeneration": 1, "currentRevision": "1", "updateRevision": "1"} | done | status
                 found[one["kind"], one["metadata"]["name"]] = one
     return found
 
@@ -96,10 +96,14 @@ def test_every_server_of_the_classic_stack_is_replaced_without_a_gap():
             assert box["readinessProbe"] and box["lifecycle"]["preStop"]["sleep"]["seconds"] >= 5
 
 
-@pytest.mark.parametrize("status", [{"updatedReplicas": 0}, {"readyReplicas": 0}, {"observedGeneration": 0}, {"replicas": 3}])
-def test_a_release_whose_pods_are_not_all_of_it_is_not_whole(status):
-    assert releases.running(stack(), live(stack())).whole
-    assert not releases.running(stack(), live(stack(), **status)).whole
+@pytest.mark.parametrize("reason", ["ReplicaSetUpdated", "ProgressDeadlineExceeded"])
+def test_a_release_that_was_not_rolled_out_to_its_end_is_not_whole(reason):
+    assert releases.running(stack(), live(stack(), readyReplicas=0)).whole, "that a pod is not ready just now does not matter"
+    assert not releases.running(stack(), live(stack(), conditions=[{"type": "Progressing", "reason": reason}])).whole
+    assert not releases.running(stack(), live(stack(), observedGeneration=0)).whole
+    own = next(manifest for _, manifest in releases.servers(stack()))
+    own |= {"kind": "StatefulSet", "status": {"currentRevision": "1", "updateRevision": "2"}}
+    assert not releases._is_whole(own)
 
 
 def test_of_many_the_newest_are_kept_and_the_last_that_was_whole():
@@ -182,6 +186,17 @@ def test_a_failing_dump_stops_the_upgrade_and_says_that_nothing_was_upgraded(ses
         patch.setattr(releases, "keep", lambda *words: release(name="20261130T070101Z"))
         assert "20261130T070101Z" in found.call()
     assert resource.change(Found(answer=live(stack(digest=OLD))), Context(session.hosts["worker"], session)) is None
+
+
+def test_where_nothing_changes_nothing_more_is_asked():
+    cluster = Cluster(*live(stack()).values())
+    asked = []
+    cluster.request = lambda *words, request=cluster.request: asked.append(words) or request(*words)
+    here = context(cluster)
+    LeftOut("airavata", ("portal",)).ask(here)
+    before = len(asked)
+    resource = DatabaseBackup(stack())
+    assert resource.change(Found(answer=resource.ask(here)), here) is None and before == len(asked) > 0
 
 
 def test_a_plan_without_a_cluster_shows_no_backup(session):
