@@ -35,10 +35,14 @@ class Servers(http.server.BaseHTTPRequestHandler):
             return 401, {}
         if self.command != "GET":
             made.append((self.command, path, json.loads(body)))
+            if path == "/admin/realms/master":
+                self.server.attributes = json.loads(body)["attributes"]
             there.add(
                 path if self.command == "PUT" else f"{path}/{json.loads(body)['realm']}" if path == "/admin/realms" else path
             )
             return 201, None
+        if path == "/admin/realms/master":
+            return 200, {"realm": "master", "attributes": self.server.attributes}
         if path == "/admin/realms/default":
             return (200, {}) if path in there else (404, {"error": "Realm not found."})
         if path == "/admin/realms/default/clients":
@@ -81,6 +85,7 @@ def servers(tmp_path):
         (tmp_path / name).write_text(content)
     with TlsServer(Servers, pair) as server:
         server.root, server.there, server.made, server.missing = tmp_path, set(), [], set()
+        server.attributes = {"kept": "as it is"}
         yield server
 
 
@@ -114,6 +119,17 @@ def test_a_missing_realm_is_imported_once_and_the_client_is_seen_to_each_time(se
     assert "left as it is" in run(servers, "realm").stdout
     assert ("POST", "/admin/realms") not in paths(servers)
     assert ("PUT", "/admin/realms/default/clients/id-of-airavata-runbook") in paths(servers)
+
+
+def test_the_realm_of_administrators_has_its_own_address_and_keeps_its_other_settings(servers):
+    """Its own is closed at the address of users, which is that of all realms without one."""
+    run(servers, "realm")
+    url = f"https://localhost:{servers.server_port}"
+    change = ("PUT", "/admin/realms/master", {"attributes": {"kept": "as it is", "frontendUrl": url}})
+    assert servers.made[-1] == change, "the last: tokens of the administrator end with it"
+    servers.made.clear()
+    run(servers, "realm")
+    assert ("PUT", "/admin/realms/master") not in paths(servers)
 
 
 def test_the_client_may_only_read_users(servers):
