@@ -63,9 +63,9 @@ def _ports(site: Site, objects: Sequence[dict], own: ComponentSettings) -> Itera
     services = [one["spec"] for one in objects if one["kind"] == "Service" and one["spec"].get("clusterIP") != "None"]
     known = {port.get("name", ""): port for spec in services for port in spec["ports"]}
     fields = {
+        site.airavata.unified.keycloak_node_port: "unified.keycloak_node_port",  # the first: other stacks have not got it
         site.airavata.portal_node_port: "portal_node_port",
         site.airavata.api_node_port: "api_node_port",
-        site.airavata.unified.keycloak_node_port: "unified.keycloak_node_port",
     }
     for name, number in own.ports.items():
         port = known.get(name)
