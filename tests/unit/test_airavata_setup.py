@@ -1,5 +1,6 @@
 """airavata-setup, as the Jobs run it: what is there stays as it is, and what is missing is made once."""
 
+import base64
 import http.server
 import json
 import os
@@ -30,8 +31,10 @@ class Servers(http.server.BaseHTTPRequestHandler):
         if path.endswith("/token"):
             if "client_credentials" not in body and "password=admin-password" not in body:
                 return 401, {"error": "invalid_grant"}
-            return 200, {"access_token": "a-token"}
-        if self.headers.get("Authorization") != "Bearer a-token":
+            return 200, {"access_token": self.server.token}
+        if path == "/realms/default/protocol/openid-connect/certs":
+            return 200, {"keys": []}
+        if self.headers.get("Authorization") != f"Bearer {self.server.token}":
             return 401, {}
         if self.command != "GET":
             made.append((self.command, path, json.loads(body)))
@@ -71,6 +74,10 @@ class Servers(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def token_of(issuer):
+    return f"head.{base64.urlsafe_b64encode(json.dumps({'iss': issuer}).encode()).rstrip(b'=').decode()}.signature"
+
+
 @pytest.fixture
 def servers(tmp_path):
     authority = pki.new_ca("Services of test")
@@ -86,6 +93,7 @@ def servers(tmp_path):
     with TlsServer(Servers, pair) as server:
         server.root, server.there, server.made, server.missing = tmp_path, set(), [], set()
         server.attributes = {"kept": "as it is"}
+        server.token = token_of(f"https://localhost:{server.server_port}/realms/default")
         yield server
 
 
@@ -158,3 +166,11 @@ def test_a_gateway_is_created_where_there_is_none(servers):
     assert paths(servers) == [("POST", "/api/v1/gateways")] and servers.made[0][2]["gatewayId"] == "default"
     servers.made.clear()
     assert "left as it is" in run(servers, "gateway").stdout and not servers.made
+
+
+@pytest.mark.parametrize("issuer", ["https://localhost:1/realms/default", "https://localhost:{port}/realms/other"])
+def test_an_issuer_that_pods_do_not_reach_is_named_and_not_left_to_a_401(servers, issuer):
+    servers.token = token_of(issuer.format(port=servers.server_port))
+    done = run(servers, "gateway")
+    assert done.returncode == 1 and not servers.made
+    assert f"pods do not reach {issuer.format(port=servers.server_port)}" in done.stderr and "keycloak_url" in done.stderr
