@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
+KEYS = "org.keycloak.keys.KeyProvider"
+MASKED = "**********"  # in the place of secrets, in what Keycloak's console exports
 ROLES = ("admin-rw", "admin-ro")  # those that the server asks for before it shows or changes users
 
 # Each list of named things: what one is, the path to the list, and the key of its name.
@@ -33,9 +35,29 @@ def realm_problems(content: bytes, gateway: str) -> list[str]:
         found = "a list: one realm a file is needed" if isinstance(realm, list) else 'no key "realm"'
         return [f"no realm of Keycloak: {found}"]
     try:
+        realm_notes(content)  # for their form
         return [*_name(realm, gateway), *_roles(realm), *_twice(realm), *_ids(realm), *_references(realm)]
     except (AttributeError, TypeError, KeyError) as error:
         return [f"no realm of Keycloak: a part has another form than its Admin REST API has ({type(error).__name__}: {error})"]
+
+
+def realm_notes(content: bytes) -> list[str]:
+    """What of a realm without problems is no secret where others have the file, a line each. No value of it is in them."""
+    realm = json.loads(content)
+    keys = [str(one["name"]) for one in (realm.get("components") or {}).get(KEYS) or () if _has_key(one)]
+    clients = [str(one["clientId"]) for one in realm.get("clients") or () if one.get("secret") not in (None, "", MASKED)]
+    users = [str(one["username"]) for one in realm.get("users") or () if one.get("credentials")]
+    found = (
+        ("private keys", keys, "can issue tokens of any user"),
+        ("secrets of clients", clients, "gets tokens of these clients"),
+        ("passwords of users, as they are or as hashes", users, "may log in as these users"),
+    )
+    return [f"has {what} ({', '.join(names)}): whoever has read it {may}" for what, names, may in found if names]
+
+
+def _has_key(provider: Mapping[str, Any]) -> bool:
+    config = provider.get("config") or {}
+    return any(value != MASKED for key in ("privateKey", "secret") for value in config.get(key) or ())
 
 
 def _name(realm: Mapping[str, Any], gateway: str) -> Iterator[str]:
@@ -43,6 +65,8 @@ def _name(realm: Mapping[str, Any], gateway: str) -> Iterator[str]:
         yield f"realm {realm['realm']}; needed: {gateway}, as airavata.gateway: the server takes a token's realm for its gateway"
     if realm.get("enabled") is not True:
         yield 'the realm is not enabled; needed: "enabled": true'
+    if address := (realm.get("attributes") or {}).get("frontendUrl"):
+        yield f"the attribute frontendUrl {address}; needed: none, the issuer of tokens is airavata.unified.keycloak_url"
 
 
 def _roles(realm: Mapping[str, Any]) -> Iterator[str]:
