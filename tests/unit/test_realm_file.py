@@ -1,12 +1,13 @@
 """A realm file: what Keycloak would not import, or Airavata not use, is found before anything is touched, each by its name."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
 from airavata_runbook.checks import table
-from airavata_runbook.checks.realm import realm_notes, realm_problems
+from airavata_runbook.checks.realm import KEYS, realm_notes, realm_problems
 from airavata_runbook.checks.references import check_references
 from airavata_runbook.site import Site
 
@@ -51,6 +52,13 @@ def test_the_labs_realm_has_no_problem():
 def test_what_cannot_be_imported_is_named(content, words):
     found = problems(content)
     assert any(words in line for line in found), found
+
+
+def test_a_key_that_everybody_has_is_refused(monkeypatch):
+    monkeypatch.setattr("airavata_runbook.checks.realm.PUBLISHED", {hashlib.sha256(b"canary-key").hexdigest()})
+    providers = [{"name": name, "config": {"privateKey": [key]}} for name, key in (("own", "mine"), ("public", "canary-key"))]
+    (found,) = problems(realm(components={KEYS: providers}))
+    assert "public repository (public)" in found and "remove these key providers" in found and "canary-key" not in found
 
 
 def test_all_problems_are_named_at_once_and_no_value_is_shown():
