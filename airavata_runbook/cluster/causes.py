@@ -49,7 +49,11 @@ RULES = {
     ),
     # Pods.
     "pods not created": Rule("pods that the API server accepts", "its controller's cache may be seconds old", seconds=10),
-    "pods not tried again": Rule("a controller that makes pods", "it was refused before, and now told to try again"),
+    "no pods tried": Rule(
+        "a controller that makes pods, and may",
+        "told to, it tries within a second; after a restart it waits 15 s for its lease; some 25 refusals later it reports none",
+        seconds=30,
+    ),
     # Shown after NOTICED seconds, but not final then: each of the scheduler's reasons can pass. Memory and processors come back
     # when an old pod has ended (its grace period, 30 s by default), labels and taints of a node with the start of its kubelet.
     "pod not scheduled": Rule("a node that accepts the pod", "a node may be Ready in a moment, an old pod end", seconds=30),

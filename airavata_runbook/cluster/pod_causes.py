@@ -174,7 +174,7 @@ def _failed(kind: str, live: Any, pods: Sequence[Any]) -> list[Cause]:
 def _not_created(session: Session, kind: str, owner: Any) -> list[Cause]:
     """Why the controller of pods cannot create one: a quota, an admission rule, a missing service account.
 
-    What it was refused before it was told to try again says nothing of now.
+    What it was refused before it was told to try again may be over: it ends no wait as soon as what it was refused since.
     """
     client, name, namespace = session.kube(), owner.metadata.name, owner.metadata.namespace
     refused = [event for event in events_of(client, namespace, owner.metadata.uid) if event.reason == "FailedCreate"]
@@ -184,10 +184,10 @@ def _not_created(session: Session, kind: str, owner: Any) -> list[Cause]:
     message, since, retry = refused[-1].message, told(owner), partial(try_again, client, kind, owner)
     if not since or time_of(refused[-1]) >= since:
         return [Cause("pods not created", of, message, command=command, retry=retry)]
-    text = f"its controller has not tried again since it was told to, at {since:%H:%M:%S} UTC; before that: {message}"
+    text = f"no pod since its controller was told to try again, at {since:%H:%M:%S} UTC; what it reported before: {message}"
     return [
         Cause(
-            "pods not tried again",
+            "no pods tried",
             of,
             text,
             details=lambda: report(service_causes(session.master, "kube-controller-manager")),

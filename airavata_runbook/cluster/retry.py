@@ -2,6 +2,7 @@
 
 It tries at once when its object is written to: an update puts the object into the controller's queue without the delay of its
 failures (Kubernetes 1.36: `queue.Add` in replica_set.go, stateful_set.go, daemon_controller.go; job_controller.go after 1 s).
+Of its refusals it reports no more than 25 at once, and one every 5 minutes (client-go, events_cache.go).
 """
 
 from contextlib import suppress
