@@ -141,6 +141,9 @@ def _workload(data: dict, around: Known) -> Iterator[str]:
         )
     if data["kind"] == "StatefulSet" and data["spec"].get("serviceName") not in around.services:
         yield f"spec.serviceName: found {data['spec'].get('serviceName')}; needed: a Service, one of {listed(around.services)}"
+    for when, then in (data["spec"].get("persistentVolumeClaimRetentionPolicy") or {}).items():
+        if then != "Retain":
+            yield f"spec.persistentVolumeClaimRetentionPolicy.{when}: found {then}; needed: Retain, the data outlives its pods"
     for name in ("hostNetwork", "hostPID", "hostIPC"):
         if pod.get(name):
             yield f"{field}.{name}: found true; needed: false, a pod shares no namespace with its host"

@@ -94,6 +94,13 @@ class Stack:
     name: str
     site: str
 
+    @property
+    def objects(self) -> frozenset[tuple[str, str]]:
+        """(kind, name) of all objects that the runbook makes of it, its Secrets among them."""
+        secrets = (self.secrets, self.files, self.settings, self.keystores, self.inputs, self.certificates, ("registry",))
+        made = {("Secret", name) for names in secrets for name in names}
+        return frozenset(made | {(one["kind"], one["metadata"]["name"]) for part in self.components for one in part.objects})
+
 
 def load(site: Site, images: Mapping[str, str], name: str | None = None, folder: Path = FOLDER) -> Stack:
     """The stack `name` (default: the site's own; `system` for DNS and the network check) with the site's values.

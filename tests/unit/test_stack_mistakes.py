@@ -237,6 +237,10 @@ MORE = [
         (STORE, "  # The one that is called.", "  replicas: 2"),
         "needed: a StatefulSet of one pod, two pods must not share the folder",
     ),
+    (
+        (STORE, "  # The one that is called.", "  persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete}"),
+        "persistentVolumeClaimRetentionPolicy.whenDeleted: found Delete; needed: Retain",
+    ),
     ((SCHEMA, "restartPolicy: OnFailure", "restartPolicy: Always"), "restartPolicy: found Always; needed: Never or OnFailure"),
     (
         (SCHEMA, "command: [mariadb-admin, ping]", "envFrom: [{secretRef: {name: x}}]"),
