@@ -2,12 +2,9 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from airavata_runbook.site import Site
-
-if TYPE_CHECKING:  # load.py has every stack checked
-    from airavata_runbook.stacks.load import Stack
+from airavata_runbook.stacks.stack import Stack
 
 CLAIM, VOLUME = "PersistentVolumeClaim", "PersistentVolume"
 TLS_FILES = ("tls.crt", "tls.key", "ca.crt")  # of a certificate's Secret
@@ -39,7 +36,7 @@ class Known:
                 yield f"{field}: found key {key} of {kind} {name}; needed: one of {listed(self.sources[kind, name])}"
 
 
-def known(stack: "Stack", site: Site, images: Collection[str]) -> Known:
+def known(stack: Stack, site: Site, images: Collection[str]) -> Known:
     """images: full references in the private registry."""
     sources: dict[tuple[str, str], Collection[str]] = {("Secret", "registry"): (".dockerconfigjson",)}
     made = (stack.secrets, stack.files, stack.settings, stack.keystores, stack.inputs)
