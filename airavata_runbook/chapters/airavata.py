@@ -30,7 +30,7 @@ from airavata_runbook.resources import (
 from airavata_runbook.resources.kube_object import secret_manifest
 from airavata_runbook.resources.left_out import BESIDE, RUNNING, USED
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Node
+from airavata_runbook.site.node import Node
 from airavata_runbook.site.stack_file import Keystore
 from airavata_runbook.stacks import Stack, keystores, secrets_of
 from airavata_runbook.stacks.render import ONCE, REPEAT, SECRETS_STAMP

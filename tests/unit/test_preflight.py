@@ -30,7 +30,8 @@ from airavata_runbook.hosts import host as host_module
 from airavata_runbook.hosts.host import Host, Result
 from airavata_runbook.hosts.snapshot import Fact, HostSnapshot
 from airavata_runbook.mirror.catalogue import MAINTAINER
-from airavata_runbook.site.parts import Node, Repository
+from airavata_runbook.site.node import Node
+from airavata_runbook.site.parts import Repository
 from tests.unit.sessions import answer_batch
 from tests.unit.ssh_servers import fingerprint, keygen, public
 from tests.unit.ssh_servers import serving as serving_ssh

@@ -43,7 +43,7 @@ from airavata_runbook.resources import (
 from airavata_runbook.resources import certificate as certificate_module
 from airavata_runbook.resources import secret as secret_module
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Node
+from airavata_runbook.site.node import Node
 from tests import ctrl_c
 from tests.unit.sessions import open_session
 from tests.unit.test_interrupted import Fault, Killed, StandIn, make
