@@ -49,10 +49,10 @@ def site_file(tmp_path_factory, stack):
     folder = tmp_path_factory.mktemp("site")
     content = {
         "name": "own-stack-run",
-        "nodes": [{"name": "one", "address": "10.97.15.11", "interface": "host0", "role": "master"}],
+        "nodes": [{"name": "one", "address": "10.86.0.11", "interface": "host0", "role": "master"}],
         "registry": {"name": "registry.lab"},
         "airavata": {"stack": str(stack), "stand_in": True},
-        "lab": {"bridge": "lab15", "network": "10.97.15.0/24"},
+        "lab": {"bridge": "lab16", "network": "10.86.0.0/24"},
     }
     file = folder / "own-stack.yaml"
     file.write_text(yaml.safe_dump({"site": content}))
