@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from airavata_runbook.cluster.kube import ApiError
 from airavata_runbook.cluster.objects import delete, is_ours, label, listed
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
-from airavata_runbook.errors import NotYet
+from airavata_runbook.errors import NotYet, StepFailed
 
 DEPLOYMENT, STATEFUL_SET, DAEMON_SET = (("apps/v1", kind) for kind in ("Deployment", "StatefulSet", "DaemonSet"))
 SERVICE, CLAIM, VOLUME = ("v1", "Service"), ("v1", "PersistentVolumeClaim"), ("v1", "PersistentVolume")
@@ -22,6 +22,7 @@ BESIDE = (
     ("v1", "ServiceAccount"),
 )
 USED = (("v1", "ConfigMap"), ("v1", "Secret"))  # by pods, until they are replaced
+RETAIN = '{"spec": {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain"}}}'
 Look = Callable[[str, str], dict[str, dict]]  # apiVersion and kind → the objects that the runbook made, by name
 
 
@@ -52,12 +53,23 @@ class Obsolete(ApiResource):
 
     def change(self, found: Found, context: Context) -> Change | None:
         gone, claims = found.answered()
+        if doomed := [one for one in gone if _claims_go_with(one)]:
+            raise StepFailed(
+                "claims would be deleted with their StatefulSet, and maybe their data",
+                where=", ".join(map(label, doomed)),
+                found="spec.persistentVolumeClaimRetentionPolicy.whenDeleted is Delete",
+                remedy="; ".join(f"{_kubectl(one)} patch statefulset {one['metadata']['name']} -p '{RETAIN}'" for one in doomed),
+            )
         change = deletion([one for one in gone if f"no {label(one)}" not in context.touched], context)
         kept = [f"stays, with its data: {label(one)}, volume {one['spec'].get('volumeName')}\n" for one in claims]
         return replace(change, detail="".join([change.detail, *kept])) if change else None
 
     def _gone(self, look: Look, kinds: Iterable[tuple[str, str]]) -> list[dict]:
         return [one for kind in kinds for name, one in look(*kind).items() if (kind[1], name) not in self.wanted]
+
+
+def _claims_go_with(one: dict) -> bool:
+    return one.get("spec", {}).get("persistentVolumeClaimRetentionPolicy", {}).get("whenDeleted") == "Delete"
 
 
 def our_objects(context: Context, namespace: str) -> Look:
@@ -94,5 +106,9 @@ def deletion(objects: list[dict], context: Context) -> Change | None:
 
 
 def _command(one: dict) -> str:
+    return f"{_kubectl(one)} delete {one['kind'].lower()} {one['metadata']['name']}"
+
+
+def _kubectl(one: dict) -> str:
     namespace = one["metadata"].get("namespace")
-    return f"kubectl {f'-n {namespace} ' if namespace else ''}delete {one['kind'].lower()} {one['metadata']['name']}"
+    return f"kubectl -n {namespace}" if namespace else "kubectl"

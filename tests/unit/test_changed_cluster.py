@@ -106,6 +106,13 @@ def test_objects_that_no_component_has_are_deleted_and_no_others_and_no_data():
     assert cluster.objects == [*others, *data, made("ConfigMap", "broker")] and change(OBSOLETE, cluster) is None
 
 
+def test_a_stateful_set_that_would_take_its_claims_along_is_not_deleted():
+    cluster = Cluster(made("StatefulSet", "x", spec={"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete"}}))
+    with pytest.raises(StepFailed, match="claims would be deleted") as caught:
+        change(OBSOLETE, cluster)
+    assert caught.value.where == "StatefulSet airavata/x" and "kubectl -n airavata patch statefulset x" in caught.value.remedy
+
+
 def test_what_pods_use_is_deleted_by_itself():
     wanted = frozenset({("Secret", "registry"), ("ConfigMap", "mariadb")})
     kept = [
