@@ -21,15 +21,16 @@ from airavata_runbook.resources import (
     Folder,
     Generated,
     KubeObject,
-    LeftOut,
+    Obsolete,
     Resource,
     SameSite,
     StorageRecord,
     StorageUsable,
 )
 from airavata_runbook.resources.kube_object import secret_manifest
+from airavata_runbook.resources.left_out import BESIDE, RUNNING, USED
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Node
+from airavata_runbook.site.node import Node
 from airavata_runbook.site.stack_file import Keystore
 from airavata_runbook.stacks import Stack, keystores, secrets_of
 from airavata_runbook.stacks.render import ONCE, REPEAT, SECRETS_STAMP
@@ -87,6 +88,8 @@ def namespace(target: Target) -> Iterator[Resource]:
 def backing(target: Target) -> Iterator[Resource]:
     stack = stack_of(target.site, references(target.session))
     yield EarlierStorage(stack.namespace, tuple(one for part in stack.components for one in part.objects))
+    # First, as what has another name now may need its node port; but what pods use is kept until they are replaced.
+    yield Obsolete(stack.namespace, stack.objects, RUNNING, BESIDE)
     yield from _deploy(target, stack, airavata=False)
     yield StorageRecord(target.site)
 
@@ -94,8 +97,8 @@ def backing(target: Target) -> Iterator[Resource]:
 @step("API server and portal", on=master)
 def servers(target: Target) -> Iterator[Resource]:
     stack = stack_of(target.site, references(target.session))
-    yield LeftOut(stack.namespace, tuple(one.name for one in stack.left_out))
     yield from _deploy(target, stack, airavata=True)
+    yield Obsolete(stack.namespace, stack.objects, USED)
 
 
 def _deploy(target: Target, stack: Stack, airavata: bool) -> Iterator[Resource]:

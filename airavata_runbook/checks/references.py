@@ -23,7 +23,8 @@ from airavata_runbook.pki.chain import bundle, check_chain
 from airavata_runbook.pki.htpasswd import htpasswd_entry
 from airavata_runbook.pki.problem import Problem
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Certificate, ImageSource, Ssh
+from airavata_runbook.site.node import Ssh
+from airavata_runbook.site.parts import Certificate, ImageSource
 from airavata_runbook.site.stack_file import file_names
 
 PARALLEL = 8  # registries contacted at a time

@@ -51,7 +51,8 @@ class Kube:
         vars(rest)["request"] = _with_timeout(rest.request)
         self.core: Any = _WithApiErrors(client.CoreV1Api(self.api), self)
         self.apps: Any = _WithApiErrors(client.AppsV1Api(self.api), self)
-        self.kinds: dict[str, dict[str, str]] = {}  # apiVersion → kind → its name in paths, of those asked for so far
+        # apiVersion → kind → its name in paths, of those asked for so far; Jobs are looked for also where a stack has none.
+        self.kinds: dict[str, dict[str, str]] = {"batch/v1": {"Job": "jobs"}}
         self.finding = threading.Lock()  # guards kinds
 
     @cached_property

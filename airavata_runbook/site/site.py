@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from airavata_runbook.errors import SiteError
 from airavata_runbook.site import file as site_file
 from airavata_runbook.site.messages import describe_errors, invalid_site
-from airavata_runbook.site.parts import Node, Sections
+from airavata_runbook.site.node import Node
+from airavata_runbook.site.parts import Sections
 from airavata_runbook.site.validate import validate
 
 

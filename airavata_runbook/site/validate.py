@@ -10,7 +10,8 @@ from airavata_runbook.errors import SiteError
 from airavata_runbook.site.component import secret_values
 from airavata_runbook.site.fields import PATTERNS, USER
 from airavata_runbook.site.messages import nearest
-from airavata_runbook.site.parts import MAX_PODS, SERVER_IMAGE, Airavata, Lab, Node, Repository, Sections
+from airavata_runbook.site.node import Node
+from airavata_runbook.site.parts import MAX_PODS, SERVER_IMAGE, Airavata, Lab, Repository, Sections
 from airavata_runbook.site.stack_file import (
     API_SERVER,
     file_names,

@@ -9,7 +9,6 @@ Job) needs no service.yaml.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,7 +19,6 @@ from airavata_runbook.site.stack_file import (
     FOLDER,
     SYSTEM,
     Contents,
-    Keystore,
     Part,
     StackError,
     image_of,
@@ -36,64 +34,9 @@ from airavata_runbook.site.stack_file import (
 from airavata_runbook.stacks import overrides
 from airavata_runbook.stacks.check import check, strange_files
 from airavata_runbook.stacks.known import TLS_FILES
-from airavata_runbook.stacks.render import WORKLOADS, ManifestFile, pod_of, render
-from airavata_runbook.stacks.settings import Settings, replaced_settings, settings_of
-
-
-@dataclass(frozen=True)
-class Component:
-    """A component that runs. objects: its manifests, for KubeObject. waits_for: (kind, name) of its workloads.
-
-    airavata: whether it is one of Airavata's own servers, not a backing service. verify: how 06-verify calls it, if it does.
-    needs: components that are ready before it starts.
-    """
-
-    name: str
-    stand_in: bool
-    files: tuple[ManifestFile, ...]
-    airavata: bool = True
-    verify: str = ""
-    needs: tuple[str, ...] = ()
-
-    @property
-    def objects(self) -> tuple[dict, ...]:
-        return tuple(one for file in self.files for one in file.objects)
-
-    @property
-    def waits_for(self) -> tuple[tuple[str, str], ...]:
-        return tuple((one["kind"], one["metadata"]["name"]) for one in self.objects if one["kind"] in WORKLOADS)
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A component that does not run in this site, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A stack for one site. name: of its folder. site: the site's name. components: in the order in which they start.
-
-    They require: folders, (path, uid) on the storage node; secrets, Secret → key → reference for the vault; files, likewise,
-    of contents that are not text, where the site gives them; settings, likewise, files that are rendered with values of others;
-    keystores, likewise, those that the site does not give as files; inputs, likewise, fields of the site that name files;
-    certificates, Secret → subject (keys tls.crt, tls.key, ca.crt); and a Secret `registry` to pull images with.
-    """
-
-    namespace: str
-    components: tuple[Component, ...]
-    left_out: tuple[LeftOut, ...]
-    folders: tuple[tuple[str, int], ...]
-    secrets: Mapping[str, Mapping[str, str]]
-    files: Mapping[str, Mapping[str, str]]
-    settings: Mapping[str, Mapping[str, Settings]]
-    keystores: Mapping[str, Mapping[str, Keystore]]
-    inputs: Mapping[str, Mapping[str, str]]
-    certificates: Mapping[str, Subject]
-    name: str
-    site: str
+from airavata_runbook.stacks.render import render
+from airavata_runbook.stacks.settings import replaced_settings, settings_of
+from airavata_runbook.stacks.stack import Component, LeftOut, Stack, images_of, secrets_of
 
 
 def load(site: Site, images: Mapping[str, str], name: str | None = None, folder: Path = FOLDER) -> Stack:
@@ -172,13 +115,6 @@ def _reserved(contents: Contents) -> list[str]:
 def image_names(site: Site) -> set[str]:
     """The images that the site's own stack needs. Raises StackError."""
     return {image_of(part, site.airavata) for part in parts_of(site.airavata) if runs(part, site.airavata)}
-
-
-def node_ports(stack: Stack) -> set[tuple[str, int]]:
-    """(protocol, port) of everything that the stack's Services serve on every host; the protocol in lower case."""
-    services = [one for component in stack.components for one in component.objects if one["kind"] == "Service"]
-    ports = [port for one in services for port in one["spec"]["ports"] if "nodePort" in port]
-    return {(port.get("protocol", "TCP").lower(), port["nodePort"]) for port in ports}
 
 
 def _choose(contents: Contents, site: Site) -> tuple[list[Part], tuple[LeftOut, ...]]:
@@ -261,29 +197,6 @@ def _not_given(components: Sequence[Component], made: Mapping[str, Mapping[str, 
         for key, reference in made.get(name, {}).items()
         if reference.startswith("site:")
     ]
-
-
-def secrets_of(manifest: dict) -> set[str]:
-    """The names of the Secrets that a workload's pods use, as volumes or in their environment; none of other objects."""
-    template = pod_of(manifest)
-    if not template:
-        return set()
-    pod = template["spec"]
-    found = {volume["secret"].get("secretName", "") for volume in pod.get("volumes", []) if "secret" in volume}
-    projected = [one for volume in pod.get("volumes", []) for one in volume.get("projected", {}).get("sources", [])]
-    found |= {one["secret"].get("name", "") for one in projected if "secret" in one}
-    for box in [*pod.get("initContainers", []), *pod["containers"]]:
-        sources = [entry.get("valueFrom", {}) for entry in box.get("env", [])]
-        found |= {source["secretKeyRef"]["name"] for source in sources if "secretKeyRef" in source}
-        found |= {source["secretRef"]["name"] for source in box.get("envFrom", []) if "secretRef" in source}
-    return found
-
-
-def images_of(manifest: dict) -> list[str]:
-    """The images of a workload's containers; none of other objects."""
-    template = pod_of(manifest)
-    pod = template["spec"] if template else {}
-    return [box["image"] for box in [*pod.get("initContainers", []), *pod.get("containers", [])]]
 
 
 def _references(keys: Mapping[str, str], site: Site) -> dict[str, str]:

@@ -19,7 +19,7 @@ from airavata_runbook.checks.facts import KernelFeatures, Listening
 from airavata_runbook.checks.types import Finding
 from airavata_runbook.cluster import etcd
 from airavata_runbook.cluster.session import Session
-from airavata_runbook.engine.host_run import compare
+from airavata_runbook.engine.probe import compare
 from airavata_runbook.engine.report import Failure, Item, Report, report_html
 from airavata_runbook.engine.resource import ABSENT, Found
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed
