@@ -29,7 +29,9 @@ StackSecret = Annotated[
 
 SettingsFile = Annotated[str, Field(pattern=rf"^{NAME}\.(properties|yaml|json|crt)$")]
 # How 06-verify calls a server; chapters/verifiers.py has a function for each.
-Verifier = Literal["", "airavata-api", "airavata-server", "credential-store", "profile-service", "sharing-registry", "version"]
+Verifier = Literal[
+    "", "airavata-api", "airavata-server", "credential-store", "kafka", "profile-service", "sharing-registry", "version"
+]
 
 
 class StackError(SiteError):
@@ -42,7 +44,7 @@ class Part(Model):
     kind: `backing` (real in every site) or `airavata` (the site names an image, or a stand-in serves it). stand_in: the image
     of its stand-in, if it has one. certificate: the Services it serves with TLS, for the Secret NAME-tls; outside: clients
     outside the cluster connect to it too. storage_uid: the owner of its folder on the storage node. verify: the check that
-    06-verify makes of it.
+    06-verify makes of it. optional: it runs only where the site enables it, and nobody waits for it elsewhere.
     """
 
     name: Name
@@ -54,6 +56,7 @@ class Part(Model):
     storage_uid: int | None = None
     stand_in: Name | None = None
     verify: Verifier = ""
+    optional: bool = False
 
 
 class Keystore(Model):
@@ -168,8 +171,16 @@ def replaced(part: Part, airavata: Airavata) -> bool:
     return bool(part.stand_in) and airavata.stand_in and not has_image(part, airavata)
 
 
+def enabled(part: Part, airavata: Airavata) -> bool:
+    """Whether the site asks for an optional component."""
+    own = airavata.components.get(part.name)
+    return bool(own and own.enabled)
+
+
 def runs(part: Part, airavata: Airavata) -> bool:
-    """Whether this component runs in the site; without an image or a stand-in it is left out."""
+    """Whether this component runs in the site: not if it is optional and not enabled, or has neither image nor stand-in."""
+    if part.optional and not enabled(part, airavata):
+        return False
     return part.kind == "backing" or has_image(part, airavata) or replaced(part, airavata)
 
 

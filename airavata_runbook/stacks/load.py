@@ -22,6 +22,7 @@ from airavata_runbook.site.stack_file import (
     Keystore,
     Part,
     StackError,
+    enabled,
     image_of,
     invalid,
     parts_of,
@@ -65,10 +66,11 @@ class Component:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A component that does not run in this site, and why."""
+    """A component that does not run in this site, and why. wanted: it would, if the site had all that it needs."""
 
     name: str
     reason: str
+    wanted: bool = True
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,8 @@ def _choose(contents: Contents, site: Site) -> tuple[list[Part], tuple[LeftOut, 
     for part in contents.components:
         if runs(part, site.airavata):
             parts.append(part)
+        elif part.optional and not enabled(part, site.airavata):
+            left_out.append(LeftOut(part.name, f"optional (airavata.components.{part.name}.enabled)", wanted=False))
         else:
             why = "airavata.stand_in is false" if part.stand_in else "the STAND-IN does not serve it"
             left_out.append(LeftOut(part.name, f"the site names no image {part.image} (airavata.images.{part.image}), and {why}"))
@@ -232,7 +236,7 @@ def _as_kubernetes_has_it(path: Path, root: Path) -> Iterator[None]:
 
 def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out: tuple[LeftOut, ...]) -> list[str]:
     """Images that the registry does not have, and components left out that Airavata's own servers need."""
-    absent = {one.name: one.reason for one in left_out}
+    absent = {one.name: one.reason for one in left_out if one.wanted}
     found = []
     for part in parts:
         image = image_of(part, site.airavata)

@@ -33,6 +33,11 @@ def text_problems(field: str, text: str, known: Known) -> Iterator[str]:
         return
     yield from _api_server(field, text)
     yield from _etcd(field, text, known)
+    yield from address_problems(field, text, known)
+
+
+def address_problems(field: str, text: str, known: Known) -> Iterator[str]:
+    """The addresses in a text that nobody has."""
     addresses: set[tuple[str, int | None]] = {
         (name, int(port)) for name, port in _ADDRESS.findall(text) if int(port) != ETCD_PORT
     }
