@@ -39,9 +39,8 @@ def check(stack: "Stack", site: Site, images: Collection[str]) -> list[str]:
 
 def _settings(stack: "Stack", around: Known) -> Iterator[str]:
     """Addresses in files of settings that nobody has. The passwords in them are not known here."""
-    for secret, files in stack.settings.items():
-        for key, one in files.items():
-            yield from address_problems(f"settings {secret}: {key}", one.text(lambda *_: "unknown"), around)
+    for one in (one for files in stack.settings.values() for one in files.values()):
+        yield from address_problems(one.file, one.text(lambda *_: "unknown"), around)
 
 
 def strange_files(root: Path) -> list[str]:
