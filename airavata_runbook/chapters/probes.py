@@ -53,7 +53,7 @@ def output_of(session: Session, pod: str, namespace: str, command: list[str], se
     """What a program in a pod printed, until its end or for so many seconds. Raises StepFailed."""
     try:
         answer = stream(
-            session.kube().core.connect_get_namespaced_pod_exec,
+            session.kube().for_streams().connect_get_namespaced_pod_exec,
             pod,
             namespace,
             command=command,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, GetPydanticSchema
 
-from airavata_runbook.site.component import ComponentSettings
+from airavata_runbook.site.component import PODS, ComponentSettings
 from airavata_runbook.site.fields import (
     Bridge,
     CheckName,
@@ -18,6 +18,7 @@ from airavata_runbook.site.fields import (
     Host,
     HostAddress,
     HostNetwork,
+    HttpsUrl,
     ImageReference,
     Interface,
     Jump,
@@ -215,6 +216,18 @@ class Unified(Model):
     seed_sql: Annotated[LocalPath | None, ONCE] = None
 
 
+class IdentityServer(Model):
+    """Keycloak, outside of the stack, that Airavata's own servers of the stack `classic` ask who a user is and what he may do.
+
+    url: up to /realms. ca: the path of its authorities' certificates, as PEM. admin: the user of its realm master who makes the
+    realms of gateways; his password is airavata.secrets.identity-server-admin.
+    """
+
+    url: Annotated[HttpsUrl, PODS]
+    ca: Annotated[LocalPath, PODS]
+    admin: Annotated[Line, PODS] = "admin"
+
+
 class Airavata(Model):
     """What runs on the cluster: a stack, its images and its secrets.
 
@@ -230,6 +243,7 @@ class Airavata(Model):
     namespace: Annotated[Namespace, Fixed("whose databases use the storage folders", data=True)] = "airavata"
     images: Annotated[dict[Name, ImageSource], COMPONENTS] = {}
     unified: Unified = Unified()
+    identity_server: Annotated[IdentityServer | None, PODS] = None
     components: Annotated[dict[Name, ComponentSettings], RUN] = {}
     stand_in: Annotated[YesNo, COMPONENTS] = False
     api_replicas: Annotated[int, whole(1, 50), RUN] = 2

@@ -63,13 +63,14 @@ class Keystore(Model):
     """A keystore for Java (pki/keystore.py), with exactly one of three contents.
 
     secret_key: the name of an AES key of 256 bits, generated once; a site may give a store of its own, as airavata.secrets.OWN.
-    certificate: the component whose certificate and key it has. authority: whose certificate it has, without a password.
+    certificate: the component whose certificate and key it has. authority: whose certificate it has, without a password; with
+    `identity-server` those in airavata.identity_server.ca, and no store where the site has none.
     password: SECRET/KEY of the stack's secrets.
     """
 
     secret_key: Name | None = None
     certificate: Name | None = None
-    authority: Literal["services"] | None = None
+    authority: Literal["services", "identity-server"] | None = None
     password: str = ""
     own: Name | None = None
 
@@ -234,7 +235,7 @@ def _file_names(contents: Contents) -> set[str]:
 
 
 def input_problems(airavata: Airavata) -> list[str]:
-    """Fields of airavata.unified that the site's stack does not use, and those that it needs and the site does not set."""
+    """Fields of airavata that the site's stack does not use, and those that it needs and the site does not set."""
     contents = read(stack_folder(airavata))
     used = {field for keys in contents.inputs.values() for field in keys.values()}
     found = [
@@ -242,6 +243,9 @@ def input_problems(airavata: Airavata) -> list[str]:
         for field in ("realm", "schema_sql", "seed_sql")
         if getattr(airavata.unified, field) and field not in used
     ]
+    authorities = {one.authority for keys in contents.keystores.values() for one in keys.values()}
+    if airavata.identity_server and "identity-server" not in authorities:
+        found.append(f"airavata.identity_server: the stack {airavata.stack} does not use it")
     if "realm" in used and not airavata.unified.realm:
         found.append("airavata.unified.realm: needs the path of the gateway's realm, a JSON file that Keycloak imports")
     server = next((part for part in contents.components if part.image == SERVER_IMAGE), None)

@@ -128,10 +128,16 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
     used = {name for component in components for manifest in component.objects for name in secrets_of(manifest)}
     manifests = {component.name: component.objects for component in components}
     settings = {name: keys for name, keys in settings_of(contents, site, root, namespace, manifests).items() if name in used}
-    made = {name: {key: one for key, one in keys.items() if one.own not in given} for name, keys in contents.keystores.items()}
-    keystores = {name: stores for name, stores in made.items() if name in used}
+    without = None if site.airavata.identity_server else "identity-server"
+    made = {
+        name: {key: one for key, one in keys.items() if one.own not in given and (not without or one.authority != without)}
+        for name, keys in contents.keystores.items()
+    }
+    keystores = {name: stores for name, stores in made.items() if name in used and stores}
     known = {**secrets, **dict.fromkeys(certificates, TLS_FILES)}
-    used |= {name for keys in settings.values() for one in keys.values() for name in one.secrets(known)}
+    by_settings = {name for keys in settings.values() for one in keys.values() for name in one.secrets(known)}
+    _refuse(root, [line for name in sorted(by_settings) for line in _unset("settings", name, secrets)])
+    used |= by_settings
     used |= {one.password.partition("/")[0] for stores in keystores.values() for one in stores.values() if one.password}
     stack = Stack(
         namespace,
@@ -258,10 +264,17 @@ def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out:
 def _not_given(components: Sequence[Component], made: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Secrets that a component uses, that the site has to set and does not."""
     return [
-        f"{component.name}: found no {key} of Secret {name}; needed: airavata.secrets.{reference[5:]}: file:PATH"
+        line
         for component in components
         for name in sorted({name for manifest in component.objects for name in secrets_of(manifest)})
-        for key, reference in made.get(name, {}).items()
+        for line in _unset(component.name, name, made)
+    ]
+
+
+def _unset(label: str, secret: str, made: Mapping[str, Mapping[str, str]]) -> list[str]:
+    return [
+        f"{label}: found no {key} of Secret {secret}; needed: airavata.secrets.{reference[5:]}: file:PATH"
+        for key, reference in made.get(secret, {}).items()
         if reference.startswith("site:")
     ]
 

@@ -102,7 +102,7 @@ def test_what_is_not_there_is_refused_with_the_line_before_anything_is_touched(t
         ("database.url=jdbc:mariadb://maria:3306/x", "found maria, an unknown name"),
         ("sharing.registry.server.host=sharing", "found sharing, an unknown name"),
         ("zookeeper.server.connection=zookeeper:2182", "found zookeeper:2182; needed: a port of the Service, one of 2181"),
-        ('x={{ port("kafka", "write") }}', "found: port(\"kafka\", 'write'); needed: one of"),
+        ('x={{ port("kafka", "plain") }}', "found: port(\"kafka\", 'plain'); needed: one of"),
     ],
 )
 def test_an_address_that_nobody_has_is_refused(tmp_path, line, said):

@@ -323,9 +323,49 @@ def test_kafka_runs_where_the_site_asks_for_it_and_the_servers_are_told_of_it_th
     assert found["enable.kafka.logging"] == "false" and not [key for key in found if key.startswith("kafka.")]
     found = settings_of(with_kafka())
     ports = {port["name"]: port["port"] for port in objects(having, "Service")["kafka"]["spec"]["ports"]}
-    assert found["enable.kafka.logging"] == "true" and found["kafka.broker.list"] == f"kafka:{ports['write']}"
+    assert found["enable.kafka.logging"] == "true" and found["kafka.broker.list"] == f"kafka:{ports['plain']}"
     (box,) = objects(having, "StatefulSet")["kafka"]["spec"]["template"]["spec"]["containers"]
     assert {"name": "TOPIC_PREFIX", "value": found["kafka.topic.prefix"]} in box["env"]
+
+
+IDENTITY = {"url": "https://iam.example.org/auth", "ca": "iam.pem", "admin": "root"}
+ADMIN = {"identity-server-admin": "env:ADMIN"}
+
+
+def test_the_servers_are_told_of_the_sites_identity_server_or_that_there_is_none():
+    site = lab(identity_server=IDENTITY, secrets=ADMIN)
+    found, stack = settings_of(site), load(site, images(site))
+    assert {key: value for key, value in found.items() if key.startswith(("iam.", "trust."))} == {
+        "iam.server.url": IDENTITY["url"],
+        "iam.server.super.admin.username": "root",
+        "iam.server.super.admin.password": "x",
+        "trust.store": "/etc/airavata/settings/identity-server.p12",
+        "trust.store.password": "none",
+    }
+    assert stack.secrets["identity-server"] == {"admin-password": "env:ADMIN"}
+    assert stack.keystores["airavata-server"]["identity-server.p12"].authority == "identity-server"
+    without = load(lab(), images(lab()))
+    assert "airavata-server" not in without.keystores and "identity-server" not in without.secrets
+    text = without.settings["airavata-server"]["airavata-server.properties"].text(lambda *_: "x")
+    assert "# No identity server: the site names none (airavata.identity_server)" in text
+    assert not [key for key in settings_of(lab()) if key.startswith(("iam.", "trust."))]
+
+
+@pytest.mark.parametrize(
+    ("airavata", "said"),
+    [
+        ({"identity_server": IDENTITY}, "needed: airavata.secrets.identity-server-admin"),
+        ({"identity_server": {"url": IDENTITY["url"]}}, "airavata.identity_server.ca"),
+        ({"identity_server": IDENTITY | {"url": "http://iam.example.org"}}, "needs an address that starts with https://"),
+        ({"identity_server": IDENTITY | {"url": "https://iam.example.org/"}}, "needs an address without / at its end"),
+        ({"identity_server": IDENTITY | {"url": "https://keycloak:8443"}, "secrets": ADMIN}, "found keycloak, an unknown name"),
+        ({"identity_server": IDENTITY, "stack": "unified"}, "airavata.identity_server: the stack unified does not use it"),
+    ],
+)
+def test_an_identity_server_that_the_servers_could_not_reach_or_trust_is_refused(airavata, said):
+    with pytest.raises(SiteError) as refused:
+        load(lab(**airavata), images(lab()))
+    assert said in str(refused.value)
 
 
 @pytest.mark.parametrize(
