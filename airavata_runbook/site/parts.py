@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, GetPydanticSchema
 
-from airavata_runbook.site.component import PODS, ComponentSettings
+from airavata_runbook.site.component import ComponentSettings
 from airavata_runbook.site.fields import (
     Bridge,
     CheckName,
@@ -51,6 +51,7 @@ VERSION = Free("the next run installs it, and the services that use it restart")
 RUN = Free("the next run applies it")
 IMAGE = Free("the next run brings the image to the registry, and its pods are replaced")
 COMPONENTS = Free("the next run replaces pods, and removes components that have no image any more")
+SERVERS = Free("the next run replaces the pods of Airavata's servers")
 REGISTRY = Free("the next run restarts the registry, and hosts trust the certificate")
 PORT = Free("the next run serves at the new port, and no longer at the old one")
 PULL_PORT = Free("the next run serves pulls at the new port, and hosts pull there")
@@ -223,9 +224,9 @@ class IdentityServer(Model):
     realms of gateways; his password is airavata.secrets.identity-server-admin.
     """
 
-    url: Annotated[HttpsUrl, PODS]
-    ca: Annotated[LocalPath, PODS]
-    admin: Annotated[Line, PODS] = "admin"
+    url: Annotated[HttpsUrl, SERVERS]
+    ca: Annotated[LocalPath, SERVERS]
+    admin: Annotated[Line, SERVERS] = "admin"
 
 
 class Airavata(Model):
@@ -243,7 +244,7 @@ class Airavata(Model):
     namespace: Annotated[Namespace, Fixed("whose databases use the storage folders", data=True)] = "airavata"
     images: Annotated[dict[Name, ImageSource], COMPONENTS] = {}
     unified: Unified = Unified()
-    identity_server: Annotated[IdentityServer | None, PODS] = None
+    identity_server: Annotated[IdentityServer | None, SERVERS] = None
     components: Annotated[dict[Name, ComponentSettings], RUN] = {}
     stand_in: Annotated[YesNo, COMPONENTS] = False
     api_replicas: Annotated[int, whole(1, 50), RUN] = 2

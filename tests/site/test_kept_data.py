@@ -44,7 +44,7 @@ def test_what_was_written_to_kafka_is_there_after_its_pod_was_deleted(first, sit
     here, pod, topic = f"-n {site.airavata.namespace}", "kafka-0", f"{site.name}_kept_logs"
     tool = f"{here} exec {pod} -- kafka-tool"
     write = f"kafka.tools.ConsoleProducer --bootstrap-server kafka:9092 --topic {topic} --request-required-acks all"
-    kubectl(site, f"{here} exec -i {pod} -- kafka-tool {write} <<< 'written before'")
+    kubectl(site, f"{here} exec {pod} -- sh -c 'echo written before | kafka-tool {write}'")
     kubectl(site, f"{here} delete pod {pod}")
     kubectl(site, f"{here} wait --for=condition=Ready pod/{pod} --timeout=180s")
     login = "--bootstrap-server kafka:9093 --consumer.config /tmp/kafka/client.properties"
