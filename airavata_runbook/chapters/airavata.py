@@ -151,11 +151,9 @@ def _keystore(one: Keystore, site: Site, vault: Vault, found: Mapping[str, Mappi
     def pair(name: str) -> Pair:
         if name == "identity-server" and site.airavata.identity_server:
             return Pair(authorities(site.airavata.identity_server.ca, IDENTITY_CA), b"")
-        return (
-            vault.authority(SERVICES_CA)
-            if name == "services"
-            else Pair(found[f"{name}-tls"]["tls.crt"], found[f"{name}-tls"]["tls.key"])
-        )
+        if name == "services":
+            return vault.authority(SERVICES_CA)
+        return Pair(found[f"{name}-tls"]["tls.crt"], found[f"{name}-tls"]["tls.key"])
 
     return keystores.content(one, vault.secret, lambda name, key: found[name][key].decode(), pair)
 

@@ -128,11 +128,7 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
     used = {name for component in components for manifest in component.objects for name in secrets_of(manifest)}
     manifests = {component.name: component.objects for component in components}
     settings = {name: keys for name, keys in settings_of(contents, site, root, namespace, manifests).items() if name in used}
-    without = None if site.airavata.identity_server else "identity-server"
-    made = {
-        name: {key: one for key, one in keys.items() if one.own not in given and (not without or one.authority != without)}
-        for name, keys in contents.keystores.items()
-    }
+    made = {name: {key: one for key, one in keys.items() if _made(one, site)} for name, keys in contents.keystores.items()}
     keystores = {name: stores for name, stores in made.items() if name in used and stores}
     known = {**secrets, **dict.fromkeys(certificates, TLS_FILES)}
     by_settings = {name for keys in settings.values() for one in keys.values() for name in one.secrets(known)}
@@ -300,6 +296,12 @@ def images_of(manifest: dict) -> list[str]:
     template = pod_of(manifest)
     pod = template["spec"] if template else {}
     return [box["image"] for box in [*pod.get("initContainers", []), *pod.get("containers", [])]]
+
+
+def _made(one: Keystore, site: Site) -> bool:
+    """Whether the runbook makes a keystore: the site gives none, and names the authorities that would be in it."""
+    airavata = site.airavata
+    return one.own not in airavata.secrets and (one.authority != "identity-server" or airavata.identity_server is not None)
 
 
 def _references(keys: Mapping[str, str], site: Site) -> dict[str, str]:
