@@ -9,6 +9,7 @@ from airavata_runbook.errors import NotYet
 from airavata_runbook.stacks import Component
 
 SECONDS = 90  # four starts of Java on a busy host
+LINES = 10  # of what the tools printed, in a problem
 
 
 def verify(session: Session, component: Component, calls: Calls) -> None:
@@ -19,9 +20,11 @@ def verify(session: Session, component: Component, calls: Calls) -> None:
     text = f"06-verify {secrets.token_hex(8)}"
     said = output_of(session, pod, session.site.airavata.namespace, ["kafka-round-trip", session.site.name, text], SECONDS)
     found = dict(line.partition(" ")[::2] for line in said.splitlines())
+    printed = "\n".join(said.strip().splitlines()[-LINES:]) or f"nothing for {SECONDS} s"
     if "deleted" not in found:
-        calls.problems.append(f"kafka-round-trip ended early: {said.strip()[-1000:] or f'nothing printed for {SECONDS} s'}")
-        return
+        return calls.problems.append(f"kafka-round-trip ended early, it printed {printed}")
     calls.expect("write without a password, read with it", found["read"], text, shown="the same message")
+    if found["read"] != text:
+        calls.problems.append(f"kafka-round-trip printed {printed}")
     calls.expect("read without a password", found["refused"], "TopicAuthorizationException")
     calls.note("delete the topic", "deleted")
