@@ -246,6 +246,8 @@ def _sources(site: Site, query: bool) -> Iterator[Problem]:
                 one.needed or "a usable file, variable or image",
                 one.remedy or "correct it, or the site file",
             )
+        elif one.note:
+            yield Problem(f"{one.field}: {one.target}: {one.state}", one.needed, one.remedy, note=True)
 
 
 def _stack(site: Site, query: bool) -> Iterator[Problem]:

@@ -239,6 +239,17 @@ RECIPES = (
         env=(("KC_RUN_IN_CONTAINER", "true"),),
         version="26.7.3",
     ),
+    # Mount: /etc/airavata/haproxy/haproxy.cfg. Needs no writable folder.
+    Recipe(
+        "haproxy",
+        "HAProxy for Airavata's Keycloak",
+        seconds=5,
+        parent="base",
+        packages=("haproxy",),
+        entrypoint=("haproxy", "-db", "-f", "/etc/airavata/haproxy/haproxy.cfg"),
+        ports=(8443,),
+        versioned_by="haproxy",
+    ),
     # `airavata-setup realm` and `airavata-setup gateway`, for Jobs: see the program. No writable folder.
     Recipe(
         "airavata-setup",

@@ -31,6 +31,7 @@ from airavata_runbook.site.fields import (
     Namespace,
     NodeName,
     NodePort,
+    Origin,
     PathOrUrl,
     Port,
     Prefix,
@@ -209,12 +210,17 @@ class Unified(Model):
     realm: a realm of Keycloak with the gateway's users, as JSON; it is imported where Keycloak has none of its name.
     schema_sql, seed_sql: the SQL of the database's tables, and of its first rows; they are loaded into a database that has no
     tables. Without schema_sql it is taken out of the server's jar.
+    keycloak_node_port: the port on each host at which users log in and clients ask for tokens; of Keycloak it serves the
+    gateway's realm, and nothing else. keycloak_url: the address by which they do, which is the issuer in every token (default:
+    the master's address and that port). Another one has to lead to that port, for users and for pods.
     """
 
     server: Annotated[ImageSource | None, COMPONENTS] = None
     realm: Annotated[LocalPath | None, Procedure("imported once: change the realm in Keycloak")] = None
     schema_sql: Annotated[LocalPath | None, ONCE] = None
     seed_sql: Annotated[LocalPath | None, ONCE] = None
+    keycloak_node_port: Annotated[NodePort, PORT] = 30443
+    keycloak_url: Annotated[Origin | None, Free("the next run restarts Keycloak; tokens with the old one end")] = None
 
 
 class IdentityServer(Model):

@@ -73,6 +73,12 @@ class Site(Sections):
         """NAME:PORT at which the hosts pull these images."""
         return f"{self.registry.name}:{self.registry_pull_port}"
 
+    @property
+    def keycloak_url(self) -> str:
+        """By which users reach Keycloak: the issuer of all tokens, for clients within the cluster too."""
+        unified = self.airavata.unified
+        return unified.keycloak_url or f"https://{self.master.address}:{unified.keycloak_node_port}"
+
     def node(self, name: str) -> Node:
         """The node of that name; raises SiteError when the site has none."""
         for node in self.nodes:

@@ -27,7 +27,7 @@ StackSecret = Annotated[
 ]
 
 
-SettingsFile = Annotated[str, Field(pattern=rf"^{NAME}\.(properties|yaml|json|crt)$")]
+SettingsFile = Annotated[str, Field(pattern=rf"^{NAME}\.(properties|yaml|json|cfg|crt)$")]
 # How 06-verify calls a server; chapters/verifiers.py has a function for each.
 Verifier = Literal[
     "", "airavata-api", "airavata-server", "credential-store", "kafka", "profile-service", "sharing-registry", "version"
@@ -240,8 +240,8 @@ def input_problems(airavata: Airavata) -> list[str]:
     used = {field for keys in contents.inputs.values() for field in keys.values()}
     found = [
         f"airavata.unified.{field}: the stack {airavata.stack} does not use it"
-        for field in ("realm", "schema_sql", "seed_sql")
-        if getattr(airavata.unified, field) and field not in used
+        for field in ("realm", "schema_sql", "seed_sql", "keycloak_url")
+        if getattr(airavata.unified, field) and (field if field != "keycloak_url" else "realm") not in used
     ]
     authorities = {one.authority for keys in contents.keystores.values() for one in keys.values()}
     if airavata.identity_server and "identity-server" not in authorities:

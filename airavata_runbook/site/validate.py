@@ -4,6 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import permutations
+from urllib.parse import urlsplit
 
 from airavata_runbook.errors import SiteError
 from airavata_runbook.site.component import secret_values
@@ -76,6 +77,9 @@ def _node_names(site: Sections) -> Iterator[str]:
             yield f"{field}: needs the name of a node: {', '.join(sorted(names))} (found {name!r})"
     if site.registry.name in names - {site.registry_node_name}:
         yield f"registry.name: {site.registry.name} is the name of a node that does not run the registry"
+    login = urlsplit(site.airavata.unified.keycloak_url or "").hostname
+    if login == site.registry.name:  # whoever has its certificate would pass for the registry
+        yield f"airavata.unified.keycloak_url: {login} is registry.name; needs another name"
 
 
 def _networks(site: Sections) -> Iterator[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.site import Site
@@ -310,16 +311,23 @@ def _references(keys: Mapping[str, str], site: Site) -> dict[str, str]:
 
 
 def _subject(part: Part, site: Site, namespace: str) -> Subject:
-    """A server's certificate: its Services' DNS names; if it is served to the outside, names and addresses of the hosts too.
-
-    The registry's name is never among them: a certificate of the same authority must not pass for the registry's.
-    """
+    """A server's certificate: its Services' DNS names; if it is served to the outside, names and addresses of the hosts too."""
     ends = ("", f".{namespace}", f".{namespace}.svc", f".{namespace}.svc.{site.network.domain}")
-    hosts = [node.name for node in site.nodes if node.name != site.registry.name] if part.outside else []
-    ips = [str(node.address) for node in site.nodes] if part.outside else []
+    names, ips = _outside(site) if part.outside else ([], [])
     return Subject(
         part.name,
-        dns=(*(name + end for name in part.certificate for end in ends), *hosts),
+        dns=(*(name + end for name in part.certificate for end in ends), *names),
         ips=ips,
         usages=("server",),
     )
+
+
+def _outside(site: Site) -> tuple[list[str], list[str]]:
+    """Names and addresses by which clients outside the cluster reach the hosts, and Keycloak where the site has a name for it.
+
+    The registry's name is never among them: a certificate of the same authority must not pass for the registry's.
+    """
+    names, ips = [node.name for node in site.nodes], [str(node.address) for node in site.nodes]
+    login = urlsplit(site.keycloak_url).hostname or ""
+    (ips if login.replace(".", "").isdigit() else names).append(login)
+    return [name for name in dict.fromkeys(names) if name != site.registry.name], list(dict.fromkeys(ips))

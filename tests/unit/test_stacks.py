@@ -18,7 +18,7 @@ from airavata_runbook.stacks.render import MARK, pod_of
 LAB = Path(__file__).parents[2] / "parameters" / "lab.yaml"
 BUILT = (
     *("pause", "coredns", "mariadb", "rabbitmq", "zookeeper", "kafka", "toolbox", "stand-in"),
-    *("keycloak", "airavata-setup", "unified-stand-in"),
+    *("keycloak", "haproxy", "airavata-setup", "unified-stand-in"),
 )
 OWN = (
     "credential-store",
@@ -48,6 +48,7 @@ PORTS = {
     "coredns": 53,
     "toolbox": 8080,
     "keycloak": 8443,
+    "keycloak-front": 8443,
     "airavata-server": 9090,
 }
 JOBS = ("airavata-schema", "keycloak-realm")  # nobody calls them
