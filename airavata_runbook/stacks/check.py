@@ -38,9 +38,10 @@ def check(stack: "Stack", site: Site, images: Collection[str]) -> list[str]:
 
 
 def _settings(stack: "Stack", around: Known) -> Iterator[str]:
-    """Addresses in files of settings that nobody has. The passwords in them are not known here."""
+    """Addresses in files of settings that nobody has. Passwords are not known here; hosts are reached at node ports."""
+    hosts = {str(node.address) for node in around.site.nodes}
     for one in (one for files in stack.settings.values() for one in files.values()):
-        yield from address_problems(one.file, one.text(lambda *_: "unknown"), around)
+        yield from address_problems(one.file, one.text(lambda *_: "unknown"), around, hosts)
 
 
 def strange_files(root: Path) -> list[str]:

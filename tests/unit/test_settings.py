@@ -101,6 +101,7 @@ def test_what_is_not_there_is_refused_with_the_line_before_anything_is_touched(t
         ("kafka.broker.list=kafka:9092", "found kafka, an unknown name; needed: a Service of the stack, one of"),
         ("database.url=jdbc:mariadb://maria:3306/x", "found maria, an unknown name"),
         ("sharing.registry.server.host=sharing", "found sharing, an unknown name"),
+        ("x=https://10.98.0.99:30443", "found the address 10.98.0.99; needed: a Service's name"),
         ("zookeeper.server.connection=zookeeper:2182", "found zookeeper:2182; needed: a port of the Service, one of 2181"),
         ('x={{ port("kafka", "plain") }}', "found: port(\"kafka\", 'plain'); needed: one of"),
     ],
@@ -113,7 +114,8 @@ def test_an_address_that_nobody_has_is_refused(tmp_path, line, said):
 
 
 def test_an_external_address_and_one_that_the_site_has_are_not(tmp_path):
-    assert stack(tmp_path, "iam.server.url=https://iam.example.org/auth\nx.host=mariadb\ny=rabbitmq:5671\n")
+    lines = ("iam.server.url=https://iam.example.org/auth", "x.host=mariadb", "y=rabbitmq:5671", "z=https://10.98.0.11:30443")
+    assert stack(tmp_path, "\n".join(lines) + "\n")
 
 
 @pytest.mark.parametrize("file", ["server.ini", "../server.properties", "Server.properties"])
