@@ -9,6 +9,7 @@ from airavata_runbook.chapters.deployment import deploy
 from airavata_runbook.chapters.registry import pull_secret
 from airavata_runbook.chapters.site_inputs import site_input
 from airavata_runbook.chapters.site_stack import references, stack_of
+from airavata_runbook.checks.references import IDENTITY_CA, authorities
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine.planned import planned_changes
 from airavata_runbook.engine.step import Rows, Target, check, master, step
@@ -140,22 +141,22 @@ def _secret_data(target: Target, stack: Stack) -> dict[str, dict[str, bytes]]:
         for name, keys in stack.settings.items()
     }
     for name, stores in stack.keystores.items():
-        made[name] = made.get(name, {}) | {key: _keystore(one, vault, found) for key, one in stores.items()}
+        made[name] = made.get(name, {}) | {key: _keystore(one, target.site, vault, found) for key, one in stores.items()}
     for name, fields in stack.inputs.items():
         given = {key: site_input(target.site, field) for key, field in fields.items()}
         made[name] = made.get(name, {}) | {key: content for key, content in given.items() if content}
     return found | {name: found.get(name, {}) | keys for name, keys in made.items()}
 
 
-def _keystore(one: Keystore, vault: Vault, found: Mapping[str, Mapping[str, bytes]]) -> bytes:
+def _keystore(one: Keystore, site: Site, vault: Vault, found: Mapping[str, Mapping[str, bytes]]) -> bytes:
     """A keystore's bytes. found: Secret → key → value, with those of certificates."""
 
     def pair(name: str) -> Pair:
-        return (
-            vault.authority(SERVICES_CA)
-            if name == "services"
-            else Pair(found[f"{name}-tls"]["tls.crt"], found[f"{name}-tls"]["tls.key"])
-        )
+        if name == "identity-server" and site.airavata.identity_server:
+            return Pair(authorities(site.airavata.identity_server.ca, IDENTITY_CA), b"")
+        if name == "services":
+            return vault.authority(SERVICES_CA)
+        return Pair(found[f"{name}-tls"]["tls.crt"], found[f"{name}-tls"]["tls.key"])
 
     return keystores.content(one, vault.secret, lambda name, key: found[name][key].decode(), pair)
 

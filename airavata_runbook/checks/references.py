@@ -28,6 +28,7 @@ from airavata_runbook.site.parts import Certificate, ImageSource
 from airavata_runbook.site.stack_file import file_names
 
 PARALLEL = 8  # registries contacted at a time
+IDENTITY_CA = "airavata.identity_server.ca"
 LARGEST = 16 << 20  # bytes of a file that is read whole
 LARGEST_INPUT = 1_000_000  # bytes of a file for pods; an object of Kubernetes holds 1 MiB in all (Secret documentation)
 
@@ -66,6 +67,8 @@ def check_references(site: Site, registries: bool = False) -> Iterator[CheckedRe
     if site.registry.certificate:
         yield from _certificate(site, site.registry.certificate)
     yield from _unified(site)
+    if identity := site.airavata.identity_server:
+        yield _checked(IDENTITY_CA, identity.ca, "certificates", authorities, identity.ca, IDENTITY_CA)
     own = site.airavata.sources
     with ThreadPoolExecutor(PARALLEL) as pool:
         for checked in pool.map(lambda name, source: _image(site, name, source, registries), own, own.values()):
@@ -112,6 +115,15 @@ def registry_certificate(site: Site, own: Certificate) -> tuple[bytes, bytes]:
 def trusted_certificates(own: Certificate) -> bytes:
     """The certificates by which clients verify the admin's own: its chain, else those in its file. Raises SiteError."""
     return _with_chain(own.model_copy(update={"certificate": own.chain, "chain": None}) if own.chain else own)
+
+
+def authorities(path: str, field: str) -> bytes:
+    """The certificates in the file that a field of the site file names, as PEM and nothing else. Raises SiteError."""
+    content = read_file(path, field)
+    if problems := formats.certificate_file_problems(content, path):
+        found = "; ".join(map(str, problems))
+        raise SiteError("invalid certificates of authorities", where=field, found=f"{path}: {found}")
+    return pem.certificates(content)
 
 
 def read_file(path: str, field: str) -> bytes:

@@ -61,6 +61,13 @@ class Kube:
 
         return _WithApiErrors(client.BatchV1Api(self.api), self)
 
+    def for_streams(self) -> Any:
+        """`core` with a client of its own: kubernetes.stream replaces the requests of its client while it opens one, and other
+        threads' requests with them."""
+        from kubernetes import client
+
+        return _WithApiErrors(client.CoreV1Api(client.ApiClient(self.api.configuration)), self)
+
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of a response that is not an object, "/readyz" for example."""
         with self.errors():

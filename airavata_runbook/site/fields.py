@@ -194,6 +194,14 @@ Url = Annotated[
     ),
     AfterValidator(_dedicated_folder),
 ]
+HttpsUrl = Annotated[
+    str,
+    text(
+        rf"^https://({HOST}|\[{IPV6}\])(:{TCP_PORT})?(/{URL_PATH})?$",
+        "an address that starts with https:// and a host, without a login",
+    ),
+    not_matching("/$", "an address without / at its end"),
+]
 Origin = Annotated[
     str,
     text(rf"^https://{NAME}(\.{NAME})*(:{TCP_PORT})?$", "https://HOST or https://HOST:PORT, in lower-case letters", 253),

@@ -15,6 +15,7 @@ from airavata_runbook.site.fields import (
     ExternalSecret,
     Folder,
     HostNetwork,
+    HttpsUrl,
     ImageReference,
     KeyFile,
     Line,
@@ -44,6 +45,7 @@ VERSION = Free("the next run installs it, and the services that use it restart")
 RUN = Free("the next run applies it")
 IMAGE = Free("the next run brings the image to the registry, and its pods are replaced")
 COMPONENTS = Free("the next run replaces pods, and removes components that have no image any more")
+SERVERS = Free("the next run replaces the pods of Airavata's servers")
 REGISTRY = Free("the next run restarts the registry, and hosts trust the certificate")
 PORT = Free("the next run serves at the new port, and no longer at the old one")
 PULL_PORT = Free("the next run serves pulls at the new port, and hosts pull there")
@@ -180,6 +182,18 @@ class Unified(Model):
     keycloak_url: Annotated[Origin | None, Free("the next run restarts Keycloak; tokens with the old one end")] = None
 
 
+class IdentityServer(Model):
+    """Keycloak, outside of the stack, that Airavata's own servers of the stack `classic` ask who a user is and what he may do.
+
+    url: up to /realms. ca: the path of its authorities' certificates, as PEM. admin: the user of its realm master who makes the
+    realms of gateways; his password is airavata.secrets.identity-server-admin.
+    """
+
+    url: Annotated[HttpsUrl, SERVERS]
+    ca: Annotated[LocalPath, SERVERS]
+    admin: Annotated[Line, SERVERS] = "admin"
+
+
 class Airavata(Model):
     """What runs on the cluster: a stack, its images and its secrets.
 
@@ -195,6 +209,7 @@ class Airavata(Model):
     namespace: Annotated[Namespace, Fixed("whose databases use the storage folders", data=True)] = "airavata"
     images: Annotated[dict[Name, ImageSource], COMPONENTS] = {}
     unified: Unified = Unified()
+    identity_server: Annotated[IdentityServer | None, SERVERS] = None
     components: Annotated[dict[Name, ComponentSettings], RUN] = {}
     stand_in: Annotated[YesNo, COMPONENTS] = False
     api_replicas: Annotated[int, whole(1, 50), RUN] = 2

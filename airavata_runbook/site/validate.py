@@ -221,14 +221,23 @@ def _stack(site: Sections) -> Iterator[str]:
 
 
 def _components(site: Sections) -> Iterator[str]:
-    """Replicas of what runs once, or has a field of its own."""
+    """What a site cannot choose of a component: replicas of what runs once or has a field of its own, and whether it runs."""
     for part in parts_of(site.airavata):
         own = site.airavata.components.get(part.name)
         field = f"airavata.components.{part.name}.replicas"
+        if own and own.enabled is not None and not part.optional:
+            yield f"airavata.components.{part.name}.enabled: the stack {site.airavata.stack} always has it; {_optional(site)}"
+        elif own and own.enabled is None and part.optional:
+            yield f"airavata.components.{part.name}: needs enabled, true or false: it runs only where the site asks for it"
         if own and own.replicas and part.name == API_SERVER:
             yield f"{field}: needs airavata.api_replicas in its place"
         elif own and (own.replicas or 1) > 1 and part.storage_uid is not None:
             yield f"{field}: needs 1: two servers on one folder destroy its data (found {own.replicas})"
+
+
+def _optional(site: Sections) -> str:
+    names = [part.name for part in parts_of(site.airavata) if part.optional]
+    return f"optional: {', '.join(names) or 'none'}"
 
 
 def _pods(site: Sections) -> Iterator[str]:

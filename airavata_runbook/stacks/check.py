@@ -14,7 +14,7 @@ from airavata_runbook.stacks.container import container_problems
 from airavata_runbook.stacks.known import CLAIM, VOLUME, Known, known, listed, port_names
 from airavata_runbook.stacks.render import ONCE, WORKLOADS, pod_of
 from airavata_runbook.stacks.stack import Component, Stack
-from airavata_runbook.stacks.texts import text_problems
+from airavata_runbook.stacks.texts import address_problems, text_problems
 from airavata_runbook.stacks.volumes import claim_problems, files_in, persistent_volume_problems, volume_problems
 
 # They make pods of their own, for which nothing here would wait.
@@ -31,7 +31,14 @@ def check(stack: Stack, site: Site, images: Collection[str]) -> list[str]:
     objects = [(component, data) for component in stack.components for data in component.objects]
     around = known(stack, site, images)
     found = [f"{_label(component, data)}: {line}" for component, data in objects for line in _read(data, component, around)]
-    return list(dict.fromkeys([*found, *_node_ports(objects, site)]))
+    return list(dict.fromkeys([*found, *_settings(stack, around), *_node_ports(objects, site)]))
+
+
+def _settings(stack: "Stack", around: Known) -> Iterator[str]:
+    """Addresses in files of settings that nobody has. Passwords are not known here; hosts are reached at node ports."""
+    hosts = {str(node.address) for node in around.site.nodes}
+    for one in (one for files in stack.settings.values() for one in files.values()):
+        yield from address_problems(one.file, one.text(lambda *_: "unknown"), around, hosts)
 
 
 def strange_files(root: Path) -> list[str]:

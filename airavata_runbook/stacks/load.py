@@ -19,8 +19,10 @@ from airavata_runbook.site.stack_file import (
     FOLDER,
     SYSTEM,
     Contents,
+    Keystore,
     Part,
     StackError,
+    enabled,
     image_of,
     invalid,
     parts_of,
@@ -70,10 +72,12 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
     used = {name for component in components for manifest in component.objects for name in secrets_of(manifest)}
     manifests = {component.name: component.objects for component in components}
     settings = {name: keys for name, keys in settings_of(contents, site, root, namespace, manifests).items() if name in used}
-    made = {name: {key: one for key, one in keys.items() if one.own not in given} for name, keys in contents.keystores.items()}
-    keystores = {name: stores for name, stores in made.items() if name in used}
+    made = {name: {key: one for key, one in keys.items() if _made(one, site)} for name, keys in contents.keystores.items()}
+    keystores = {name: stores for name, stores in made.items() if name in used and stores}
     known = {**secrets, **dict.fromkeys(certificates, TLS_FILES)}
-    used |= {name for keys in settings.values() for one in keys.values() for name in one.secrets(known)}
+    by_settings = {name for keys in settings.values() for one in keys.values() for name in one.secrets(known)}
+    _refuse(root, [line for name in sorted(by_settings) for line in _unset("settings", name, secrets)])
+    used |= by_settings
     used |= {one.password.partition("/")[0] for stores in keystores.values() for one in stores.values() if one.password}
     stack = Stack(
         namespace,
@@ -123,6 +127,8 @@ def _choose(contents: Contents, site: Site) -> tuple[list[Part], tuple[LeftOut, 
     for part in contents.components:
         if runs(part, site.airavata):
             parts.append(part)
+        elif part.optional and not enabled(part, site.airavata):
+            left_out.append(LeftOut(part.name, f"optional (airavata.components.{part.name}.enabled)", wanted=False))
         else:
             why = "airavata.stand_in is false" if part.stand_in else "the STAND-IN does not serve it"
             left_out.append(LeftOut(part.name, f"the site names no image {part.image} (airavata.images.{part.image}), and {why}"))
@@ -169,7 +175,7 @@ def _as_kubernetes_has_it(path: Path, root: Path) -> Iterator[None]:
 
 def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out: tuple[LeftOut, ...]) -> list[str]:
     """Images that the registry does not have, and components left out that Airavata's own servers need."""
-    absent = {one.name: one.reason for one in left_out}
+    absent = {one.name: one.reason for one in left_out if one.wanted}
     found = []
     for part in parts:
         image = image_of(part, site.airavata)
@@ -191,12 +197,25 @@ def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out:
 def _not_given(components: Sequence[Component], made: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Secrets that a component uses, that the site has to set and does not."""
     return [
-        f"{component.name}: found no {key} of Secret {name}; needed: airavata.secrets.{reference[5:]}: file:PATH"
+        line
         for component in components
         for name in sorted({name for manifest in component.objects for name in secrets_of(manifest)})
-        for key, reference in made.get(name, {}).items()
+        for line in _unset(component.name, name, made)
+    ]
+
+
+def _unset(label: str, secret: str, made: Mapping[str, Mapping[str, str]]) -> list[str]:
+    return [
+        f"{label}: found no {key} of Secret {secret}; needed: airavata.secrets.{reference[5:]}: file:PATH"
+        for key, reference in made.get(secret, {}).items()
         if reference.startswith("site:")
     ]
+
+
+def _made(one: Keystore, site: Site) -> bool:
+    """Whether the runbook makes a keystore: the site gives none, and names the authorities that would be in it."""
+    airavata = site.airavata
+    return one.own not in airavata.secrets and (one.authority != "identity-server" or airavata.identity_server is not None)
 
 
 def _references(keys: Mapping[str, str], site: Site) -> dict[str, str]:

@@ -35,10 +35,11 @@ class Component:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A component that does not run in this site, and why."""
+    """A component that does not run in this site, and why. wanted: it would, if the site had all that it needs."""
 
     name: str
     reason: str
+    wanted: bool = True
 
 
 @dataclass(frozen=True)

@@ -336,9 +336,10 @@ def test_a_network_check_whose_connection_is_cut_is_explained(monkeypatch, error
         raise error
 
     session = Session(Site.load("lab"))
-    monkeypatch.setattr(session, "kube", lambda: SimpleNamespace(core=SimpleNamespace(connect_get_namespaced_pod_exec=None)))
+    core = SimpleNamespace(connect_get_namespaced_pod_exec=None)
+    monkeypatch.setattr(session, "kube", lambda: SimpleNamespace(for_streams=lambda: core))
     monkeypatch.setattr(probes, "stream", lambda *_, **__: SimpleNamespace(run_forever=cut))
-    with pytest.raises(StepFailed, match="the connection to the network check was lost") as lost:
+    with pytest.raises(StepFailed, match="the connection to a pod was lost") as lost:
         probes.probe_from_pod(session, "netcheck-1", ["http://10.244.1.2:8080/"])
     assert lost.value.retryable and "check that master is up" in lost.value.remedy
 
