@@ -6,6 +6,7 @@ Each check prevents a mistake that the POC's own manifests had; tests/unit/test_
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from airavata_runbook.site import Site
 from airavata_runbook.site.fields import NODE_PORT_RANGE
@@ -34,11 +35,18 @@ def check(stack: Stack, site: Site, images: Collection[str]) -> list[str]:
     return list(dict.fromkeys([*found, *_settings(stack, around), *_node_ports(objects, site)]))
 
 
-def _settings(stack: "Stack", around: Known) -> Iterator[str]:
+def _settings(stack: Stack, around: Known) -> Iterator[str]:
     """Addresses in files of settings that nobody has. Passwords are not known here; hosts are reached at node ports."""
-    hosts = {str(node.address) for node in around.site.nodes}
+    site = around.site
+    given = [site.keycloak_url, *([site.airavata.identity_server.url] if site.airavata.identity_server else [])]
+    # A name is looked at like any other: one without a dot is a Service's.
+    others = {str(node.address) for node in site.nodes} | {name for name in map(_host, given) if name.replace(".", "").isdigit()}
     for one in (one for files in stack.settings.values() for one in files.values()):
-        yield from address_problems(one.file, one.text(lambda *_: "unknown"), around, hosts)
+        yield from address_problems(one.file, one.text(lambda *_: "unknown"), around, others)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or ""
 
 
 def strange_files(root: Path) -> list[str]:

@@ -333,6 +333,11 @@ IDENTITY = {"url": "https://iam.example.org/auth", "ca": "iam.pem", "admin": "ro
 ADMIN = {"identity-server-admin": "env:ADMIN"}
 
 
+def test_an_identity_server_may_have_an_address_without_a_name():
+    url = "https://192.168.7.9:8443/auth"
+    assert settings_of(lab(identity_server=IDENTITY | {"url": url}, secrets=ADMIN))["iam.server.url"] == url
+
+
 def test_the_servers_are_told_of_the_sites_identity_server_or_that_there_is_none():
     site = lab(identity_server=IDENTITY, secrets=ADMIN)
     found, stack = settings_of(site), load(site, images(site))
