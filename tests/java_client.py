@@ -40,12 +40,22 @@ def answers(port: int, name: str, authority: Path, token: str) -> dict[str, str]
     )
 
 
-def java(source: str, jars: Mapping[str, str], *arguments: object, text: str = "", options: tuple[str, ...] = ()) -> str:
-    """The output of one of the programs beside this file. Skips the test where Java or a jar is not to be had."""
+def java(
+    source: str,
+    jars: Mapping[str, str],
+    *arguments: object,
+    text: str = "",
+    options: tuple[str, ...] = (),
+    within: tuple[str, ...] = (),
+) -> str:
+    """The output of one of the programs beside this file. Skips the test where Java or a jar is not to be had.
+
+    options: of Java. within: the command that runs Java, of a namespace for example.
+    """
     if missing := [program for program in ("java", "javac", "mvn") if not shutil.which(program)]:
         pytest.skip(f"{', '.join(missing)} not installed (make java)")
     classes = ":".join(str(_jar(artifact, wanted)) for artifact, wanted in jars.items())
-    command = ["java", "-XX:TieredStopAtLevel=1", *options, "-cp", classes, SOURCES / source, *map(str, arguments)]
+    command = [*within, "java", "-XX:TieredStopAtLevel=1", *options, "-cp", classes, SOURCES / source, *map(str, arguments)]
     ran = subprocess.run(command, input=text, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout

@@ -9,6 +9,7 @@ from airavata_runbook.chapters.deployment import deploy
 from airavata_runbook.chapters.registry import pull_secret
 from airavata_runbook.chapters.site_inputs import site_input
 from airavata_runbook.chapters.site_stack import references, stack_of
+from airavata_runbook.checks.references import IDENTITY_CA, authorities
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine.planned import planned_changes
 from airavata_runbook.engine.step import Rows, Target, check, master, step
@@ -22,15 +23,16 @@ from airavata_runbook.resources import (
     Folder,
     Generated,
     KubeObject,
-    LeftOut,
+    Obsolete,
     Resource,
     SameSite,
     StorageRecord,
     StorageUsable,
 )
 from airavata_runbook.resources.kube_object import secret_manifest
+from airavata_runbook.resources.left_out import BESIDE, RUNNING, USED
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Node
+from airavata_runbook.site.node import Node
 from airavata_runbook.site.stack_file import Keystore
 from airavata_runbook.stacks import Stack, keystores, secrets_of
 from airavata_runbook.stacks.render import ONCE, REPEAT, SECRETS_STAMP
@@ -88,6 +90,8 @@ def namespace(target: Target) -> Iterator[Resource]:
 def backing(target: Target) -> Iterator[Resource]:
     stack = stack_of(target.site, references(target.session))
     yield EarlierStorage(stack.namespace, tuple(one for part in stack.components for one in part.objects))
+    # First, as what has another name now may need its node port; but what pods use is kept until they are replaced.
+    yield Obsolete(stack.namespace, stack.objects, RUNNING, BESIDE)
     yield from _deploy(target, stack, airavata=False)
     yield StorageRecord(target.site)
 
@@ -96,18 +100,14 @@ def backing(target: Target) -> Iterator[Resource]:
 def servers(target: Target) -> Iterator[Resource]:
     stack = stack_of(target.site, references(target.session))
     yield DatabaseBackup(stack)  # of databases that run, as they are after the step before
-    yield from _servers(target, stack)
+    yield from _deploy(target, stack, airavata=True)
+    yield Obsolete(stack.namespace, stack.objects, USED)
 
 
 @step("API server and portal of an earlier release", on=master)
 def earlier_servers(target: Target) -> Iterator[Resource]:
     """For a rollback, which must not depend on a dump."""
-    yield from _servers(target, stack_of(target.site, references(target.session)))
-
-
-def _servers(target: Target, stack: Stack) -> Iterator[Resource]:
-    yield LeftOut(stack.namespace, tuple(one.name for one in stack.left_out))
-    yield from _deploy(target, stack, airavata=True)
+    yield from _deploy(target, stack_of(target.site, references(target.session)), airavata=True)
 
 
 def _deploy(target: Target, stack: Stack, airavata: bool) -> Iterator[Resource]:
@@ -149,22 +149,22 @@ def _secret_data(target: Target, stack: Stack) -> dict[str, dict[str, bytes]]:
         for name, keys in stack.settings.items()
     }
     for name, stores in stack.keystores.items():
-        made[name] = made.get(name, {}) | {key: _keystore(one, vault, found) for key, one in stores.items()}
+        made[name] = made.get(name, {}) | {key: _keystore(one, target.site, vault, found) for key, one in stores.items()}
     for name, fields in stack.inputs.items():
         given = {key: site_input(target.site, field) for key, field in fields.items()}
         made[name] = made.get(name, {}) | {key: content for key, content in given.items() if content}
     return found | {name: found.get(name, {}) | keys for name, keys in made.items()}
 
 
-def _keystore(one: Keystore, vault: Vault, found: Mapping[str, Mapping[str, bytes]]) -> bytes:
+def _keystore(one: Keystore, site: Site, vault: Vault, found: Mapping[str, Mapping[str, bytes]]) -> bytes:
     """A keystore's bytes. found: Secret → key → value, with those of certificates."""
 
     def pair(name: str) -> Pair:
-        return (
-            vault.authority(SERVICES_CA)
-            if name == "services"
-            else Pair(found[f"{name}-tls"]["tls.crt"], found[f"{name}-tls"]["tls.key"])
-        )
+        if name == "identity-server" and site.airavata.identity_server:
+            return Pair(authorities(site.airavata.identity_server.ca, IDENTITY_CA), b"")
+        if name == "services":
+            return vault.authority(SERVICES_CA)
+        return Pair(found[f"{name}-tls"]["tls.crt"], found[f"{name}-tls"]["tls.key"])
 
     return keystores.content(one, vault.secret, lambda name, key: found[name][key].decode(), pair)
 

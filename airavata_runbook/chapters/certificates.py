@@ -27,6 +27,7 @@ from airavata_runbook.wellknown import API_PORT, CLUSTER_CA, ETCD_CA, ETCD_PORT,
 
 TIMEOUT = 15.0  # seconds for a connection and its TLS handshake
 MYSQL = "mysql"  # the name of a port whose server speaks TLS only after its own greeting
+PLAIN = "plain"  # the name of a port without TLS, of a component that has others
 # SSLRequest of MySQL's protocol: 32 bytes, packet 1, flags PROTOCOL_41, SSL and SECURE_CONNECTION, 1 MiB packets, utf8.
 SSL_REQUEST = bytes.fromhex("20000001" + "008a0000" + "00001000" + "21") + bytes(23)
 
@@ -112,7 +113,7 @@ def stack_servers(session: Session) -> Iterator[Server]:
             name, selector = manifest["metadata"]["name"], manifest["spec"]["selector"]["matchLabels"]
             restart = f"kubectl -n {stack.namespace} rollout restart {manifest['kind'].lower()} {name}"
             for pod in _pods(session, stack.namespace, selector):
-                for port in (port for box in pod.spec.containers for port in box.ports or ()):
+                for port in (port for box in pod.spec.containers for port in box.ports or () if port.name != PLAIN):
                     yield Server(
                         f"{name}, port {port.container_port}",
                         master,

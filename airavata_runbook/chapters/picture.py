@@ -6,7 +6,7 @@ from html import escape
 
 from airavata_runbook.engine.report import escape_html
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Node
+from airavata_runbook.site.node import Node
 
 WIDTH, GAP, TOP = 210, 24, 96  # a host's box, between two boxes, above them: in pixels
 INK, PALE, BLUE, GREEN = "#1f2328", "#59636e", "#ddf4ff", "#dafbe1"

@@ -46,28 +46,33 @@ def netcheck_pods(session: Session) -> dict[str, tuple[str, str]]:
 
 def probe_from_pod(session: Session, pod: str, targets: list[str]) -> list[dict]:
     """The results of `netcheck ask` in a pod, one per target. Raises StepFailed when there are none within a minute."""
+    return parse_results(output_of(session, pod, SYSTEM, ["netcheck", "ask", *targets]), pod, len(targets))
+
+
+def output_of(session: Session, pod: str, namespace: str, command: list[str], seconds: float = 60) -> str:
+    """What a program in a pod printed, until its end or for so many seconds. Raises StepFailed."""
     try:
         answer = stream(
-            session.kube().core.connect_get_namespaced_pod_exec,
+            session.kube().for_streams().connect_get_namespaced_pod_exec,
             pod,
-            SYSTEM,
-            command=["netcheck", "ask", *targets],
+            namespace,
+            command=command,
             stderr=False,
             stdin=False,
             stdout=True,
             tty=False,
             _preload_content=False,
         )
-        answer.run_forever(timeout=60)
+        answer.run_forever(timeout=seconds)
     except (OSError, WebSocketException) as error:
         raise StepFailed(
-            "the connection to the network check was lost",
+            "the connection to a pod was lost",
             where=f"pod {pod}",
             found=str(error),
             retryable=True,
             remedy=f"check that {session.site.master.name} is up, then run again",
         ) from None
-    return parse_results(answer.read_all(), pod, len(targets))
+    return answer.read_all()
 
 
 def parse_results(text: str, pod: str, count: int) -> list[dict]:

@@ -34,6 +34,7 @@ VERIFIERS: Mapping[str, Verifier] = {
     "airavata-api": _of("verify_classic", "airavata_api"),
     "airavata-server": _of("verify_unified", "verify"),
     "credential-store": _of("verify_classic", "credential_store"),
+    "kafka": _of("verify_kafka", "verify"),
     "profile-service": _of("verify_classic", "profile_service"),
     "sharing-registry": _of("verify_classic", "sharing_registry"),
     "version": _of("verify_classic", "version"),
@@ -54,7 +55,8 @@ def server_calls(session: Session) -> tuple[list[list[str]], list[str]]:
     problems = [
         f"{component.name}: {problem}" for component, calls in zip(components, made, strict=True) for problem in calls.problems
     ]
-    return rows + [[one.name, "not verified", f"left out: {one.reason}", ""] for one in stack.left_out], problems
+    left_out = [[one.name, "not verified", f"left out: {one.reason}", ""] for one in stack.left_out if one.wanted]
+    return rows + left_out, problems
 
 
 def _calls(session: Session, component: Component) -> Calls:

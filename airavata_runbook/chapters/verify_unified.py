@@ -1,18 +1,18 @@
-"""How 06-verify calls Airavata's unified server: by REST through a node port, with a token of the site's own Keycloak.
+"""How 06-verify calls Airavata's unified server and its Keycloak: as users outside the cluster do, through node ports.
 
 Health alone proves nothing: it stays UP with a wrong address of Keycloak and without a keystore. What is created is deleted.
 """
 
+import base64
 import json
 import socket
 import ssl
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
-from airavata_runbook.chapters.probes import cluster_ip
 from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.chapters.verified_calls import Calls
 from airavata_runbook.cluster.session import Session
@@ -21,7 +21,11 @@ from airavata_runbook.stacks import Component
 from airavata_runbook.wellknown import SERVICES_CA
 
 CLIENT = "airavata-runbook"  # of the realm: the Job keycloak-realm makes it
-KEYCLOAK, KEYCLOAK_PORT = "keycloak", 8443
+# Of Keycloak, and closed from outside. Of each realm but the gateway's, `master` is the one of administrators.
+CLOSED = (
+    *("/", "/admin", "/admin/master/console/", "/admin/realms", "/health", "/metrics", "/realms", "/realms/master"),
+    *("/realms/master/protocol/openid-connect/token", "/resources/../admin/realms", "/resources/%2e%2e/admin/realms"),
+)
 NAME = "runbook-verify"  # of what is created
 TIMEOUT = 30  # seconds for one response
 
@@ -76,8 +80,7 @@ def verify(session: Session, component: Component, calls: Calls) -> None:
     gateway = session.site.airavata.gateway
     anonymous = _server(session)
     calls.expect("GET gateways without a token", anonymous.call("GET", "/api/v1/gateways").status, 401)
-    server = Server(anonymous.port, anonymous.name, anonymous.authority, _token(session))
-    calls.expect("token from Keycloak", "issued", "issued")
+    server = replace(anonymous, token=_keycloak(session, calls))
     calls.expect("GET gateways with a false token", _false(server).call("GET", "/api/v1/gateways").status, 401)
 
     listed = _content(server, "GET", "/api/v1/gateways").get("gateways", [])
@@ -133,34 +136,55 @@ def _content(server: Server, method: str, path: str, body: object = None) -> Map
 
 def _server(session: Session) -> Server:
     address = str(session.site.master.address)
-    port = session.master.forward(session.site.airavata.api_node_port, address)
-    return Server(port, address, session.vault.authority(SERVICES_CA).cert)
+    return _outside(session, session.site.airavata.api_node_port, address)
 
 
-def _token(session: Session) -> str:
-    """An access token of the runbook's own client, from Keycloak, which is reached within the cluster only."""
-    site, namespace = session.site, session.site.airavata.namespace
-    port = session.master.forward(KEYCLOAK_PORT, cluster_ip(session, namespace, KEYCLOAK))
-    name = f"{KEYCLOAK}.{namespace}.svc.{site.network.domain}"
-    keycloak = Server(port, name, session.vault.authority(SERVICES_CA).cert)
-    secret = session.vault.secret(stack_of(site).secrets["keycloak-client"]["client-secret"])
+def _outside(session: Session, node_port: int, name: str) -> Server:
+    """What the master serves at a node port, with a certificate for `name`."""
+    port = session.master.forward(node_port, str(session.site.master.address))
+    return Server(port, name, session.vault.authority(SERVICES_CA).cert)
+
+
+def _keycloak(session: Session, calls: Calls) -> str:
+    """A token of the runbook's own client, got as one outside the cluster does; and what Keycloak must not answer there."""
+    site, realm = session.site, f"/realms/{quote(session.site.airavata.gateway, safe='')}"
+    keycloak = _outside(session, site.airavata.unified.keycloak_node_port, urlsplit(site.keycloak_url).hostname or "")
+    issuer = site.keycloak_url + realm
+    listed = keycloak.call("GET", f"{realm}/.well-known/openid-configuration").content
+    calls.expect("issuer of the realm, from outside", listed.get("issuer"), issuer, "as airavata.unified.keycloak_url")
+    token = _token(session, keycloak, realm)
+    calls.expect("token from Keycloak, from outside", _issuer(token), issuer, "issued")
+    answered = {path: status for path in CLOSED if (status := keycloak.call("GET", path).status) != 404}
+    calls.expect("its administration and other realms, from outside", answered, {}, "HTTP 404")
+    return token
+
+
+def _token(session: Session, keycloak: Server, realm: str) -> str:
+    secret = session.vault.secret(stack_of(session.site).secrets["keycloak-client"]["client-secret"])
     form = {"grant_type": "client_credentials", "client_id": CLIENT, "client_secret": secret}
-    answer = keycloak.call("POST", f"/realms/{quote(site.airavata.gateway, safe='')}/protocol/openid-connect/token", form=form)
+    answer = keycloak.call("POST", f"{realm}/protocol/openid-connect/token", form=form)
     token = answer.content.get("access_token")
     if answer.status != 200 or not token:
+        namespace = session.site.airavata.namespace
         raise StepFailed(
             "Keycloak gave no token",
-            where=f"realm {site.airavata.gateway}, client {CLIENT}",
+            where=f"{realm}, client {CLIENT}",
             found=f"HTTP {answer.status}: {answer.content.get('error_description') or answer.content.get('error', '')}",
             remedy=f"kubectl -n {namespace} delete job keycloak-realm, then run 05-deploy-airavata: the Job sees to the client",
         )
     return str(token)
 
 
+def _issuer(token: str) -> str:
+    """The issuer in a token, whose signature is not looked at: who takes it does."""
+    claims = token.split(".")[1]
+    return str(_json(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4))).get("iss"))
+
+
 def _false(server: Server) -> Server:
     """The same with a token whose signature is not Keycloak's."""
     head, claims, signature = server.token.split(".")
-    return Server(server.port, server.name, server.authority, ".".join((head, claims, signature[::-1])))
+    return replace(server, token=".".join((head, claims, signature[::-1])))
 
 
 def _json(text: bytes) -> Mapping:

@@ -13,7 +13,7 @@ from airavata_runbook.hosts.snapshot import Fact
 from airavata_runbook.mirror.catalogue import MAINTAINER, PACKAGES
 from airavata_runbook.site import Site, storage
 from airavata_runbook.site.life import LOOK, parse_look
-from airavata_runbook.site.parts import Node
+from airavata_runbook.site.node import Node
 from airavata_runbook.site.stack_file import parts_of, runs
 from airavata_runbook.wellknown import API_PORT
 

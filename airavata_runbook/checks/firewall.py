@@ -11,7 +11,7 @@ from airavata_runbook.checks.ruleset import Drop, Packet, Table, first_drop, par
 from airavata_runbook.checks.types import Problem
 from airavata_runbook.hosts.snapshot import Fact, HostSnapshot
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Node
+from airavata_runbook.site.node import Node
 from airavata_runbook.wellknown import API_PORT, ETCD_PORT, FLANNEL_PORT, KUBELET_PORT
 
 FIREWALLD = "inet firewalld"

@@ -4,13 +4,25 @@ Keycloak stops at the first thing that it cannot store and names a database cons
 name. Source: the realm representation of Keycloak's Admin REST API, version 26.
 """
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
+KEYS = "org.keycloak.keys.KeyProvider"
+MASKED = "**********"  # in the place of secrets, in what Keycloak's console exports
 ROLES = ("admin-rw", "admin-ro")  # those that the server asks for before it shows or changes users
+
+# SHA-256 of the keys in conf/keycloak/realm-default.json of apache/airavata (seen at commit b10d094), which everybody has: the
+# server answers a token that was made with its RSA key.
+PUBLISHED = {
+    "ead21432ffb10b7e19bbcbf9c3b8b279a0e1435c14c22f6b8d447f635cd88a47",
+    "ea880742f541544cd99d0896642c4bb73c97aab05a89f4d89234eb8fd42a7249",
+    "8670616834c13901fde6e21113ade20345d00704aef72d8a6472ec9efea8a596",
+    "675ec3df48ebb6218bf198edb5f5c0fcd1f282918ff1dee2d9d798ae60803316",
+}
 
 # Each list of named things: what one is, the path to the list, and the key of its name.
 NAMED = (
@@ -33,9 +45,47 @@ def realm_problems(content: bytes, gateway: str) -> list[str]:
         found = "a list: one realm a file is needed" if isinstance(realm, list) else 'no key "realm"'
         return [f"no realm of Keycloak: {found}"]
     try:
-        return [*_name(realm, gateway), *_roles(realm), *_twice(realm), *_ids(realm), *_references(realm)]
+        realm_notes(content)  # for their form
+        parts = (_name(realm, gateway), _roles(realm), _published(realm), _twice(realm), _ids(realm), _references(realm))
+        return list(chain.from_iterable(parts))
     except (AttributeError, TypeError, KeyError) as error:
         return [f"no realm of Keycloak: a part has another form than its Admin REST API has ({type(error).__name__}: {error})"]
+
+
+def realm_notes(content: bytes) -> list[str]:
+    """What of a realm without problems is no secret where others have the file, a line each. No value of it is in them."""
+    realm = json.loads(content)
+    keys = [str(one["name"]) for one in _key_providers(realm) if any(_keys_of(one))]
+    clients = [str(one["clientId"]) for one in realm.get("clients") or () if one.get("secret") not in (None, "", MASKED)]
+    users = [str(one["username"]) for one in realm.get("users") or () if one.get("credentials")]
+    found = (
+        ("private keys", keys, "can issue tokens of any user"),
+        ("secrets of clients", clients, "gets tokens of these clients"),
+        ("passwords of users, as they are or as hashes", users, "may log in as these users"),
+    )
+    return [f"has {what} ({', '.join(names)}): whoever has read it {may}" for what, names, may in found if names]
+
+
+def _key_providers(realm: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    return (realm.get("components") or {}).get(KEYS) or ()
+
+
+def _keys_of(provider: Mapping[str, Any]) -> Iterator[str]:
+    config = provider.get("config") or {}
+    return (value for kind in ("privateKey", "secret") for value in config.get(kind) or () if value != MASKED)
+
+
+def _published(realm: Mapping[str, Any]) -> Iterator[str]:
+    names = [
+        str(provider["name"])
+        for provider in _key_providers(realm)
+        if any(hashlib.sha256(str(key).encode()).hexdigest() in PUBLISHED for key in _keys_of(provider))
+    ]
+    if names:
+        yield (
+            f"keys of Airavata's public repository ({', '.join(names)}): anybody can issue tokens with them; "
+            "remove these key providers, Keycloak makes its own"
+        )
 
 
 def _name(realm: Mapping[str, Any], gateway: str) -> Iterator[str]:
@@ -43,6 +93,8 @@ def _name(realm: Mapping[str, Any], gateway: str) -> Iterator[str]:
         yield f"realm {realm['realm']}; needed: {gateway}, as airavata.gateway: the server takes a token's realm for its gateway"
     if realm.get("enabled") is not True:
         yield 'the realm is not enabled; needed: "enabled": true'
+    if address := (realm.get("attributes") or {}).get("frontendUrl"):
+        yield f"the attribute frontendUrl {address}; needed: none, the issuer of tokens is airavata.unified.keycloak_url"
 
 
 def _roles(realm: Mapping[str, Any]) -> Iterator[str]:

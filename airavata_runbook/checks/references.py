@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from airavata_runbook.checks.realm import realm_problems
+from airavata_runbook.checks.realm import realm_notes, realm_problems
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.errors import RunbookError, SiteError
 from airavata_runbook.hosts import vault
@@ -23,18 +23,21 @@ from airavata_runbook.pki.chain import bundle, check_chain
 from airavata_runbook.pki.htpasswd import htpasswd_entry
 from airavata_runbook.pki.problem import Problem
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Certificate, ImageSource, Ssh
+from airavata_runbook.site.node import Ssh
+from airavata_runbook.site.parts import Certificate, ImageSource
 from airavata_runbook.site.stack_file import file_names
 
 PARALLEL = 8  # registries contacted at a time
+IDENTITY_CA = "airavata.identity_server.ca"
 LARGEST = 16 << 20  # bytes of a file that is read whole
+LARGEST_INPUT = 1_000_000  # bytes of a file for pods; an object of Kubernetes holds 1 MiB in all (Secret documentation)
 
 
 @dataclass(frozen=True)
 class CheckedReference:
     """field: of the site file. target: what it refers to. state: in words. problem: "" when it is usable.
 
-    needed, remedy: of a problem, where more is known than that it has to be corrected.
+    needed, remedy: of a problem, where more is known than that it has to be corrected. note: its state is worth a word.
     """
 
     field: str
@@ -43,6 +46,7 @@ class CheckedReference:
     problem: str = ""
     needed: str = ""
     remedy: str = ""
+    note: bool = False
 
 
 def check_references(site: Site, registries: bool = False) -> Iterator[CheckedReference]:
@@ -63,6 +67,8 @@ def check_references(site: Site, registries: bool = False) -> Iterator[CheckedRe
     if site.registry.certificate:
         yield from _certificate(site, site.registry.certificate)
     yield from _unified(site)
+    if identity := site.airavata.identity_server:
+        yield _checked(IDENTITY_CA, identity.ca, "certificates", authorities, identity.ca, IDENTITY_CA)
     own = site.airavata.sources
     with ThreadPoolExecutor(PARALLEL) as pool:
         for checked in pool.map(lambda name, source: _image(site, name, source, registries), own, own.values()):
@@ -73,14 +79,19 @@ def _unified(site: Site) -> Iterator[CheckedReference]:
     """The files of the stack unified: the realm, which is looked into, and SQL."""
     own = site.airavata.unified
     if own.realm:
-        yield _checked("airavata.unified.realm", own.realm, "can be imported", _check_realm, own.realm, site.airavata.gateway)
+        yield from _realm("airavata.unified.realm", own.realm, site.airavata.gateway)
     for name in ("schema_sql", "seed_sql"):
         if path := getattr(own, name):
-            yield _checked(f"airavata.unified.{name}", path, "found", read_file, path, f"airavata.unified.{name}")
+            yield _checked(f"airavata.unified.{name}", path, "found", read_input, path, f"airavata.unified.{name}")
 
 
-def _check_realm(path: str, gateway: str) -> None:
-    check_realm(read_file(path, "airavata.unified.realm"), gateway, path)
+def _realm(field: str, path: str, gateway: str) -> Iterator[CheckedReference]:
+    usable = _checked(field, path, "can be imported", lambda: check_realm(read_input(path, field), gateway, path))
+    yield usable
+    for line in realm_notes(read_file(path, field)) if not usable.problem else ():
+        needed = "a file that nobody else has read, never one that was published"
+        remedy = "leave them out: Keycloak makes its own keys and secrets; users get new passwords"
+        yield CheckedReference(field, path, line, needed=needed, remedy=remedy, note=True)
 
 
 def check_realm(content: bytes, gateway: str, path: str) -> None:
@@ -106,12 +117,35 @@ def trusted_certificates(own: Certificate) -> bytes:
     return _with_chain(own.model_copy(update={"certificate": own.chain, "chain": None}) if own.chain else own)
 
 
+def authorities(path: str, field: str) -> bytes:
+    """The certificates in the file that a field of the site file names, as PEM and nothing else. Raises SiteError."""
+    content = read_file(path, field)
+    if problems := formats.certificate_file_problems(content, path):
+        found = "; ".join(map(str, problems))
+        raise SiteError("invalid certificates of authorities", where=field, found=f"{path}: {found}")
+    return pem.certificates(content)
+
+
 def read_file(path: str, field: str) -> bytes:
     """A file that a field of the site file names. Raises SiteError."""
     try:
         return read_regular(paths.resolve_path(path), LARGEST)
     except (OSError, ValueError) as error:  # ValueError: an invalid file name
         raise SiteError("a file that the site file names is unreadable", where=field, found=str(error)) from None
+
+
+def read_input(path: str, field: str) -> bytes:
+    """As `read_file`, of a file that pods get in a Secret."""
+    content = read_file(path, field)
+    if len(content) > LARGEST_INPUT:
+        raise SiteError(
+            "a file is too large for a Secret",
+            where=field,
+            found=f"{len(content)} bytes",
+            needed=f"at most {LARGEST_INPUT}",
+            remedy="leave out rows that the server starts without, and load them by its API, or into the database, after the run",
+        )
+    return content
 
 
 def _with_chain(own: Certificate) -> bytes:

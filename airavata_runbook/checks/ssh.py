@@ -7,7 +7,7 @@ from airavata_runbook.hosts.host_key import files_of
 from airavata_runbook.hosts.known_hosts import KnownHosts
 from airavata_runbook.hosts.ssh_transport import Transport
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Node
+from airavata_runbook.site.node import Node
 
 
 def check_algorithms(node: Node, connection: Transport) -> Iterator[Problem]:

@@ -3,18 +3,13 @@
 A function that takes a fact which could not be parsed ends there, and that is its check's finding.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 
 from airavata_runbook import stacks
 from airavata_runbook.checks.facts import (
-    CONTAINERS,
-    CgroupControllers,
     ForeignPackages,
-    FreeSpace,
-    KernelFeatures,
     Listening,
     PackageIndexError,
     ProductUuid,
@@ -23,6 +18,25 @@ from airavata_runbook.checks.facts import (
 )
 from airavata_runbook.checks.firewall import find_firewall
 from airavata_runbook.checks.leftovers import find_leftovers
+from airavata_runbook.checks.machine import (
+    CONTROLLERS,
+    CPUS,
+    DISK,
+    DISK_ELSEWHERE,
+    FEATURES,
+    MEMORY,
+    SUPPORTED,
+    find_architecture,
+    find_cgroup,
+    find_cpu,
+    find_disk,
+    find_firewalld,
+    find_kernel,
+    find_memory,
+    find_os,
+    find_selinux,
+    find_swap,
+)
 from airavata_runbook.checks.network import (
     MTU,
     find_address,
@@ -49,74 +63,15 @@ from airavata_runbook.site import Site, storage
 from airavata_runbook.site.fields import without_login
 from airavata_runbook.site.life import another_master, departures, kept_folders
 from airavata_runbook.site.stack_file import SYSTEM, StackError
-from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, FLANNEL_PORT, KUBELET_PORT, NODE_PORTS
+from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, FLANNEL_PORT, NODE_PORTS
 
-SYSTEMS = {"debian": (12,), "ubuntu": (24, 4)}  # os-release's id → the oldest supported version
-SUPPORTED = "Debian 12, Ubuntu 24.04, or later"
-CPUS = 2  # on the master; kubeadm's minimum for a control plane too
-# Bytes. A host of the idle cluster was measured at 0.7 GB; the kernel of a nominal 1 GiB machine shows about 960 MiB of it.
-MEMORY = 900 << 20
-DISK = 8 << 30  # bytes where images are unpacked; packages, images and their layers were measured at 2.5 GB on the master
-# Bytes in every other folder that the runbook fills, and everywhere on a host that is a node already: its packages and
-# images are there, and this is for those of another version beside them.
-DISK_ELSEWHERE = 2 << 30
 CLOCK_SKEW = 30.0  # seconds; a certificate is valid from its making on, and leases end by the clock
 NEW_MACHINE = "give the virtual machine a UUID of its own: a clone has that of its template"
-FEATURES = ("overlay", "br_netfilter", "vxlan", "nf_conntrack")
-CONTROLLERS = ("cpu", "cpuset", "memory", "pids")  # by which the kubelet limits pods
 
 
 def _forwarding(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     if error := host.forbidden:
         yield Problem(f"{error.summary} ({error.where})", error.needed, error.remedy)
-
-
-def _os(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    system = host[facts.Os]
-    if system.id in SYSTEMS:
-        if not system.version:
-            yield Problem(f"{system.id} without a version", SUPPORTED, "none: a testing release was not tried", note=True)
-        elif _comparable(system.version) < SYSTEMS[system.id]:
-            yield Problem(str(system), SUPPORTED, "use another host, or upgrade it")
-    elif like := [name for name in system.like if name in SYSTEMS]:
-        yield Problem(f"{system}, like {like[0]}", SUPPORTED, "none: a derivative was not tried", note=True)
-    else:
-        yield Problem(str(system), SUPPORTED, "use another host: only apt's packages are supported")
-    if not host[facts.Systemd]:
-        yield Problem("PID 1 is not systemd", "systemd", "use a host that boots with systemd")
-
-
-def _comparable(version: str) -> tuple[int, ...]:
-    """Empty, so before all others, for text that is no version."""
-    return tuple(map(int, version.split("."))) if re.fullmatch(r"\d+(\.\d+)*", version) else ()
-
-
-def _architecture(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    if host[facts.Architecture] != "x86_64":  # what images and packages are built for
-        yield Problem(host[facts.Architecture], "x86_64", "use another host")
-
-
-def _cpu(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    if host.node == site.master and host[facts.Cpus] < CPUS:
-        yield Problem(f"{host[facts.Cpus]} CPU", f"{CPUS} on the master", "add CPUs, or make another host the master")
-
-
-def _memory(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    if (total := host[facts.Memory].total) < MEMORY:
-        yield Problem(f"{total >> 20} MiB", f"{MEMORY >> 20} MiB", "add memory to the host")
-
-
-def _disk(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    is_node = "kubelet" in (host.get(Listening) or {}).get(("tcp", KUBELET_PORT), ())
-    for mount in sorted({system.mount for system in host[FreeSpace].values()}):
-        free = {folder: system.free for folder, system in host[FreeSpace].items() if system.mount == mount}
-        needed = DISK if CONTAINERS in free and not is_node else DISK_ELSEWHERE
-        if (least := min(free.values())) < needed:
-            yield Problem(
-                f"{least / (1 << 30):.1f} GiB free on {mount}, for {', '.join(free)}",
-                f"{needed >> 30} GiB",
-                "free disk space, or mount a larger disk there",
-            )
 
 
 def _ports(site: Site, host: HostSnapshot) -> Iterator[Problem]:
@@ -133,40 +88,6 @@ def _ports(site: Site, host: HostSnapshot) -> Iterator[Problem]:
         names = host[Listening].get((protocol, port), frozenset())
         for other in others_on(site, host, (protocol, port), program, names):
             yield Problem(f"{other} listens on {port}/{protocol}", "a free port", "stop it, or change its port")
-
-
-def _swap(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    # With cgroup version 2 the kubelet keeps pods out of swap; with version 1 it cannot.
-    swap, boot = host[facts.Memory].swap, host[facts.SwapAtBoot]
-    if host[facts.CgroupVersion] == 1 and (swap or boot):
-        now = f"{swap >> 20} MiB of swap" if swap else f"swap at the next boot ({', '.join(boot)})"
-        units = [name for name in boot if not name.startswith("/etc/fstab")]
-        remedy = ["swapoff -a, and remove it from /etc/fstab", *(f"systemctl mask {unit}" for unit in units)]
-        yield Problem(f"{now}, with cgroup version 1", "no swap, also after a boot", "; ".join(remedy))
-
-
-def _kernel(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    if missing := [name for name in FEATURES if name not in host[KernelFeatures]]:
-        yield Problem(f"no {', '.join(missing)}", ", ".join(FEATURES), "use a kernel that has them (Debian's and Ubuntu's do)")
-
-
-def _cgroup(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    if missing := [name for name in CONTROLLERS if name not in host[CgroupControllers]]:
-        yield Problem(
-            f"no controllers {', '.join(missing)} in cgroup version {host[facts.CgroupVersion]}",
-            ", ".join(CONTROLLERS),
-            f"boot with {' '.join(f'cgroup_enable={name}' for name in missing)} on the kernel's command line",
-        )
-
-
-def _selinux(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    if host[facts.Selinux] == "enforcing":
-        yield Problem("SELinux is enforcing", "not enforcing", "setenforce 0, and SELINUX=permissive in /etc/selinux/config")
-
-
-def _firewalld(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    if host[facts.Firewalld]:
-        yield Problem("firewalld is active", "not active", "systemctl disable --now firewalld, or trust the private network")
 
 
 def _packages(site: Site, host: HostSnapshot) -> Iterator[Problem]:
@@ -246,6 +167,8 @@ def _sources(site: Site, query: bool) -> Iterator[Problem]:
                 one.needed or "a usable file, variable or image",
                 one.remedy or "correct it, or the site file",
             )
+        elif one.note:
+            yield Problem(f"{one.field}: {one.target}: {one.state}", one.needed, one.remedy, note=True)
 
 
 def _stack(site: Site, query: bool) -> Iterator[Problem]:
@@ -284,20 +207,22 @@ CHECKS: tuple[Check, ...] = (
     SessionCheck("sudo", "the user is root or has sudo without a password", NotRoot),
     ConnectionCheck("ssh-algorithms", "of today, unless the site file has ssh.legacy (reported)", check_algorithms),
     HostCheck("forwarding", "the SSH server forwards ports for the user", _forwarding),
-    HostCheck("os", f"{SUPPORTED}, with systemd", _os),
-    HostCheck("architecture", "x86_64", _architecture),
-    HostCheck("cpu", f"at least {CPUS} on the master", _cpu),
-    HostCheck("memory", f"at least {MEMORY >> 20} MiB", _memory),
-    HostCheck("disk", f"{DISK >> 30} GiB free for containers, {DISK_ELSEWHERE >> 30} GiB elsewhere and on existing nodes", _disk),
+    HostCheck("os", f"{SUPPORTED}, with systemd", find_os),
+    HostCheck("architecture", "x86_64", find_architecture),
+    HostCheck("cpu", f"at least {CPUS} on the master", find_cpu),
+    HostCheck("memory", f"at least {MEMORY >> 20} MiB", find_memory),
+    HostCheck(
+        "disk", f"{DISK >> 30} GiB free for containers, {DISK_ELSEWHERE >> 30} GiB elsewhere and on existing nodes", find_disk
+    ),
     HostCheck("address", "the site file's address on the site file's interface", find_address),
     PeerCheck("mtu", f"at least {MTU} bytes, the same on all hosts", find_mtu),
     HostCheck("ports", "of Kubernetes, etcd, flannel, the registry and node ports are free, or used by them already", _ports),
     HostCheck("units", "of these services are the runbook's, without drop-ins of others", find_units),
-    HostCheck("swap", "none with cgroup version 1, now and after a boot", _swap),
-    HostCheck("kernel", f"has {', '.join(FEATURES)}", _kernel),
-    HostCheck("cgroup", f"controllers {', '.join(CONTROLLERS)} are enabled", _cgroup),
-    HostCheck("selinux", "not enforcing", _selinux),
-    HostCheck("firewalld", "not active", _firewalld),
+    HostCheck("swap", "none with cgroup version 1, now and after a boot", find_swap),
+    HostCheck("kernel", f"has {', '.join(FEATURES)}", find_kernel),
+    HostCheck("cgroup", f"controllers {', '.join(CONTROLLERS)} are enabled", find_cgroup),
+    HostCheck("selinux", "not enforcing", find_selinux),
+    HostCheck("firewalld", "not active", find_firewalld),
     HostCheck("firewall", "ufw, nftables and iptables let hosts and pods reach each other", find_firewall),
     HostCheck("packages", "none from others that conflict with the runbook's or have the same name", _packages),
     HostCheck("leftovers", "nothing of an earlier cluster", find_leftovers),

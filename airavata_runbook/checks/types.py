@@ -7,7 +7,7 @@ from typing import NamedTuple
 from airavata_runbook.hosts.snapshot import HostSnapshot
 from airavata_runbook.hosts.ssh_transport import Transport
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Node
+from airavata_runbook.site.node import Node
 
 
 class Problem(NamedTuple):

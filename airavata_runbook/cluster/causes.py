@@ -49,6 +49,13 @@ RULES = {
     ),
     # Pods.
     "pods not created": Rule("pods that the API server accepts", "its controller's cache may be seconds old", seconds=10),
+    "no pods tried": Rule(
+        "a controller that makes pods, and may",
+        "told to, it tries within a second; after a restart it waits 15 s for its lease; some 25 refusals later it reports none",
+        seconds=30,
+    ),
+    # Shown after NOTICED seconds, but not final then: each of the scheduler's reasons can pass. Memory and processors come back
+    # when an old pod has ended (its grace period, 30 s by default), labels and taints of a node with the start of its kubelet.
     "pod not scheduled": Rule("a node that accepts the pod", "a node may be Ready in a moment, an old pod end", seconds=30),
     "pod without network": Rule("a pod network", "first pods race for the bridge; flannel may be restarting", seconds=30),
     "volume not mounted": Rule("the volumes of the pod", "the kubelet's cache of Secrets may be seconds old", seconds=20),
@@ -83,7 +90,8 @@ class Cause:
     """One cause. kind: of RULES. of: what it is about, with `kind` unique. text: the message whole. tries: failed ones so far.
 
     next_try: when the next one is due, in seconds from now, if known. details: gives more lines, a log for example; called once,
-    when the cause is reported. command: shows them all.
+    when the cause is reported. command: shows them all. retry: makes whoever was refused try again now, not at its next try;
+    called once in a wait, it returns the command that does the same.
     """
 
     kind: str
@@ -93,6 +101,7 @@ class Cause:
     next_try: float = 0.0
     details: Callable[[], str] = no_details
     command: str = ""
+    retry: Callable[[], str] | None = None
 
     @property
     def rule(self) -> Rule:

@@ -51,7 +51,8 @@ class Kube:
         vars(rest)["request"] = _with_timeout(rest.request)
         self.core: Any = _WithApiErrors(client.CoreV1Api(self.api), self)
         self.apps: Any = _WithApiErrors(client.AppsV1Api(self.api), self)
-        self.kinds: dict[str, dict[str, str]] = {}  # apiVersion → kind → its name in paths, of those asked for so far
+        # apiVersion → kind → its name in paths, of those asked for so far; Jobs are looked for also where a stack has none.
+        self.kinds: dict[str, dict[str, str]] = {"batch/v1": {"Job": "jobs"}}
         self.finding = threading.Lock()  # guards kinds
 
     @cached_property
@@ -59,6 +60,13 @@ class Kube:
         from kubernetes import client  # its module is loaded only for a stack that has Jobs
 
         return _WithApiErrors(client.BatchV1Api(self.api), self)
+
+    def for_streams(self) -> Any:
+        """`core` with a client of its own: kubernetes.stream replaces the requests of its client while it opens one, and other
+        threads' requests with them."""
+        from kubernetes import client
+
+        return _WithApiErrors(client.CoreV1Api(client.ApiClient(self.api.configuration)), self)
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of a response that is not an object, "/readyz" for example."""

@@ -31,9 +31,9 @@ def listed(kube: Kube, api_version: str, kind: str, namespace: str | None) -> di
         query = query | {"continue": position}
 
 
-def apply(kube: Kube, manifest: dict, dry_run: bool = False) -> dict:
+def apply(kube: Kube, manifest: dict, dry_run: bool = False, manager: str = FIELD_MANAGER) -> dict:
     """Apply an object by server-side apply; returns it as it is then. Raises as `listed`. dry_run: nothing is changed."""
-    query = {"fieldManager": FIELD_MANAGER, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
+    query = {"fieldManager": manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
     return kube.request("PATCH", _object_path(kube, manifest), query, manifest)
 
 

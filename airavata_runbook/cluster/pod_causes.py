@@ -12,7 +12,8 @@ from typing import Any
 from airavata_runbook.cluster.causes import Cause, report
 from airavata_runbook.cluster.host_causes import network_configuration, service_causes
 from airavata_runbook.cluster.kube import ApiError, Kube
-from airavata_runbook.cluster.pod_details import claims_of, events_of, meaning_of, recent_events, story
+from airavata_runbook.cluster.pod_details import claims_of, events_of, meaning_of, recent_events, story, time_of
+from airavata_runbook.cluster.retry import told, try_again
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.errors import counted
 from airavata_runbook.wellknown import PULL_SERVICE
@@ -41,7 +42,7 @@ def workload_causes(session: Session, kind: str, live: Any) -> list[Cause]:
     ending = [pod for pod in pods if pod.metadata.deletion_timestamp]
     current = [pod for pod in mine if pod not in ending and pod.status.phase != "Failed"]
     wanted = _wanted(kind, live)
-    found = _not_created(client, "ReplicaSet" if kind == "Deployment" else kind, owner) if len(current) < wanted else []
+    found = _not_created(session, "ReplicaSet" if kind == "Deployment" else kind, owner) if len(current) < wanted else []
     found += _failed(kind, live, [pod for pod in mine if pod.status.phase == "Failed"])
     found += [_ending(session, pod) for pod in ending]
     return found + [cause for pod in current if not _condition(pod, "Ready") for cause in pod_causes(session, pod)]
@@ -170,12 +171,30 @@ def _failed(kind: str, live: Any, pods: Sequence[Any]) -> list[Cause]:
     ]
 
 
-def _not_created(client: Kube, kind: str, owner: Any) -> list[Cause]:
-    """Why the controller of pods cannot create one: a quota, an admission rule, a missing service account."""
-    name, namespace = owner.metadata.name, owner.metadata.namespace
-    events = [event for event in events_of(client, namespace, owner.metadata.uid) if event.reason == "FailedCreate"]
-    command = f"kubectl -n {namespace} describe {kind.lower()} {name}"
-    return [Cause("pods not created", f"{kind} {name}", event.message, command=command) for event in events[-1:]]
+def _not_created(session: Session, kind: str, owner: Any) -> list[Cause]:
+    """Why the controller of pods cannot create one: a quota, an admission rule, a missing service account.
+
+    What it was refused before it was told to try again may be over: it ends no wait as soon as what it was refused since.
+    """
+    client, name, namespace = session.kube(), owner.metadata.name, owner.metadata.namespace
+    refused = [event for event in events_of(client, namespace, owner.metadata.uid) if event.reason == "FailedCreate"]
+    if not refused:
+        return []
+    of, command = f"{kind} {name}", f"kubectl -n {namespace} describe {kind.lower()} {name}"
+    message, since, retry = refused[-1].message, told(owner), partial(try_again, client, kind, owner)
+    if not since or time_of(refused[-1]) >= since:
+        return [Cause("pods not created", of, message, command=command, retry=retry)]
+    text = f"no pod since its controller was told to try again, at {since:%H:%M:%S} UTC; what it reported before: {message}"
+    return [
+        Cause(
+            "no pods tried",
+            of,
+            text,
+            details=lambda: report(service_causes(session.master, "kube-controller-manager")),
+            command=command,
+            retry=retry,
+        )
+    ]
 
 
 def _newest_replica_set(client: Kube, deployment: Any, labels: str) -> Any:

@@ -1,6 +1,7 @@
 """What is shown of a pod that is not ready: its events, the logs of its containers, and what their exits mean."""
 
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from airavata_runbook.cluster.kube import ApiError, Kube
@@ -29,7 +30,12 @@ def meaning_of(ended: Any, pod: Any, container: str) -> str:
 def events_of(client: Kube, namespace: str, uid: str) -> list[Any]:
     """The events of an object, the newest last."""
     listed = client.core.list_namespaced_event(namespace, field_selector=f"involvedObject.uid={uid}").items
-    return sorted(listed, key=lambda event: str(event.last_timestamp or event.event_time or ""))
+    return sorted(listed, key=time_of)
+
+
+def time_of(event: Any) -> datetime:
+    """When it was seen last."""
+    return event.last_timestamp or event.event_time or datetime.min.replace(tzinfo=UTC)
 
 
 def recent_events(client: Kube, pod: Any) -> str:

@@ -4,7 +4,7 @@ from airavata_runbook.configs.arguments import Argument, argument_file
 from airavata_runbook.configs.template import render
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Node
+from airavata_runbook.site.node import Node
 from airavata_runbook.wellknown import API_PORT, ETCD_CA, ETCD_PORT, FRONT_PROXY_CA, PKI
 
 ADMINS = "airavata-runbook:cluster-admins"  # the group of the admin's certificate

@@ -7,7 +7,8 @@ from airavata_runbook.hosts.node_settings import NodeSettings
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.serialise import shell_value
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import MAX_PODS, Node
+from airavata_runbook.site.node import Node
+from airavata_runbook.site.parts import MAX_PODS
 from airavata_runbook.wellknown import ETCD_CA, ETCD_PORT, FLANNEL_PORT, PKI
 
 SYSCTLS = {"net.ipv4.ip_forward": 1, "net.bridge.bridge-nf-call-iptables": 1}

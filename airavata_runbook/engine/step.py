@@ -27,7 +27,7 @@ from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.kernel_env import PLAN, REPORT_FILE
 from airavata_runbook.local.terminal import show, step_progress
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Node
+from airavata_runbook.site.node import Node
 
 Rows = list[list[str]]  # a table; the first row is its head
 Seen = TypeVar("Seen", bound=Rows | tuple[Rows, Picture])  # by a check

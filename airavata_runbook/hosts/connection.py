@@ -9,7 +9,7 @@ from airavata_runbook.hosts.client import CONNECT_TIMEOUT, log_in
 from airavata_runbook.hosts.hop import Hop, route
 from airavata_runbook.hosts.ssh_library import paramiko
 from airavata_runbook.hosts.ssh_transport import Transport
-from airavata_runbook.site.parts import Node
+from airavata_runbook.site.node import Node
 
 CLOSE_TIMEOUT = 5.0  # seconds for a thread to end
 KEEPALIVE = 15.0  # seconds between two keepalive requests, and for the reply to one

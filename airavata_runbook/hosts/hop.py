@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from airavata_runbook.errors import SiteError
 from airavata_runbook.site import ssh_config
-from airavata_runbook.site.parts import Node, Ssh
+from airavata_runbook.site.node import Node, Ssh
 
 LONGEST = 8  # jump hosts; a longer chain goes in circles
 

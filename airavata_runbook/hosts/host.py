@@ -20,7 +20,7 @@ from airavata_runbook.hosts.forward import Forward, open_channel
 from airavata_runbook.hosts.frame import Result
 from airavata_runbook.hosts.no_shell import not_root
 from airavata_runbook.hosts.ssh_library import paramiko
-from airavata_runbook.site.parts import Node
+from airavata_runbook.site.node import Node
 
 TIMEOUT = 600.0  # seconds without any output of a command
 START_TIMEOUT = 60.0  # seconds for the user's shell, and sudo, to start: start-up files may ask a slow server

@@ -23,7 +23,7 @@ from airavata_runbook.hosts.known_hosts import Known, KnownHosts
 from airavata_runbook.hosts.ssh_library import paramiko
 from airavata_runbook.hosts.ssh_transport import CERTIFIED, KEYS, key_type
 from airavata_runbook.local import paths
-from airavata_runbook.site.parts import Ssh
+from airavata_runbook.site.node import Ssh
 
 NAMED = 3  # lines of known_hosts that a message names
 

@@ -4,7 +4,7 @@ import re
 
 from airavata_runbook.errors import NotRoot
 from airavata_runbook.hosts.frame import last_lines
-from airavata_runbook.site.parts import Ssh
+from airavata_runbook.site.node import Ssh
 
 NO_PASSWORD = "install sudo, and add the line `{user} ALL=(ALL) NOPASSWD: ALL` to /etc/sudoers.d/{user}"
 SHELL = "give {user} a shell: `usermod --shell /bin/bash {user}`"

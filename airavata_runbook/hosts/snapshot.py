@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from airavata_runbook.errors import ForwardForbidden, StepFailed
 from airavata_runbook.hosts.host import Host
-from airavata_runbook.site.parts import Node
+from airavata_runbook.site.node import Node
 
 T = TypeVar("T")
 

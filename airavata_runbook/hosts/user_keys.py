@@ -26,7 +26,7 @@ from airavata_runbook.errors import HostUnreachable, RunbookError
 from airavata_runbook.hosts.ssh_library import paramiko
 from airavata_runbook.hosts.ssh_transport import RSA_BITS
 from airavata_runbook.local import paths
-from airavata_runbook.site.parts import Ssh
+from airavata_runbook.site.node import Ssh
 
 DEFAULTS = ("id_ed25519", "id_ecdsa", "id_rsa")  # in ~/.ssh; OpenSSH's, without those that need a security key
 LARGEST = 64 << 10  # bytes of a key file

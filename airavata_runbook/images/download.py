@@ -3,7 +3,8 @@
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -23,6 +24,7 @@ TIMEOUT = (10, 60)  # seconds to connect, and between two bytes
 TRIES = 4
 PAUSE = 1.0  # seconds before the second try; twice that before the third, and so on
 CHUNK = 1 << 20  # bytes
+SMALL = 10 << 20  # bytes; here in a moment, and of an image of jars there are dozens
 
 Login = tuple[str, str]  # user, password
 
@@ -95,6 +97,13 @@ def _download(url: str, part: Path, login: Login | None) -> None:
             time.sleep(PAUSE * (TRIES - left))
 
 
+def _progress(url: str, total: int) -> AbstractContextManager[Callable[..., None]]:
+    """What shows the progress of a download, unless the file is small. total: bytes, 0 when unknown."""
+    if 0 < total <= SMALL:
+        return nullcontext(lambda *_: None)
+    return progress(f"download {Path(urlsplit(url).path).name}", total)
+
+
 def _continue(url: str, part: Path, login: Login | None) -> None:
     have = part.stat().st_size if part.exists() else 0
     with _request("GET", url, login, TIMEOUT, have) as response:
@@ -105,7 +114,7 @@ def _continue(url: str, part: Path, login: Login | None) -> None:
         _check_size(url, have + length, shutil.disk_usage(part.parent).free + have)
         with (
             part.open("ab" if have else "wb") as file,
-            progress(f"download {Path(urlsplit(url).path).name}", have + length) as update,
+            _progress(url, have + length) as update,
         ):
             for chunk in _chunks(response):
                 file.write(chunk)

@@ -16,7 +16,8 @@ from airavata_runbook.lab.cgroups import Driver
 from airavata_runbook.local.once import remove
 from airavata_runbook.local.paths import state_dir
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Lab, Node
+from airavata_runbook.site.node import Node
+from airavata_runbook.site.parts import Lab
 
 NSPAWN = Path("/run/systemd/nspawn")
 BOOT_TIMEOUT = 60.0  # seconds from start to SSH; measured: 1 to 2

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from airavata_runbook.local.files import write_file
 from airavata_runbook.local.process import run
-from airavata_runbook.site.parts import Lab, Node
+from airavata_runbook.site.node import Node
+from airavata_runbook.site.parts import Lab
 
 
 def host_files(node: Node, lab: Lab, machine_id: str, authorized_key: str) -> dict[str, tuple[int, str]]:

@@ -13,7 +13,8 @@ from airavata_runbook.errors import CannotBuild, SiteError
 from airavata_runbook.mirror.build import folder
 from airavata_runbook.mirror.components import BY_NAME
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Node, Versions
+from airavata_runbook.site.node import Node
+from airavata_runbook.site.parts import Versions
 
 UNITS = Path(__file__).parent / "units"
 INDEX = ("Packages", "Release")  # the files that make a folder of packages a repository

@@ -20,7 +20,7 @@ from airavata_runbook.local.files import digest
 from airavata_runbook.local.once import build_once
 from airavata_runbook.local.terminal import progress
 from airavata_runbook.mirror import build as component_builds
-from airavata_runbook.mirror import image_steps, java_steps, oci_writer
+from airavata_runbook.mirror import image_steps, jar_steps, java_steps, oci_writer
 from airavata_runbook.mirror.components import BY_NAME as COMPONENTS
 from airavata_runbook.mirror.oci_writer import Layer
 from airavata_runbook.mirror.recipes import BY_NAME, DEBIAN, RECIPES, SUITE, Recipe
@@ -114,6 +114,8 @@ def key(recipe: Recipe) -> str:
     if recipe.archive or recipe.trust_store:
         parts += [fingerprint(Path(java_steps.__file__).read_text()), recipe.trust_store]
         parts += astuple(recipe.archive) if recipe.archive else ()
+    if recipe.jars:
+        parts += [fingerprint(Path(jar_steps.__file__).read_text()), _content(recipe.jars.list), recipe.jars.path]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
@@ -220,6 +222,7 @@ def _build_layer(recipe: Recipe, layers: dict[str, BuiltLayer], part: Path) -> N
         before = oci_writer.snapshot(root)
         java_steps.prepare(recipe, root)
         image_steps.apply(recipe, root)
+        jar_steps.apply(recipe, root)
         java_steps.finish(recipe, root)
         version = recipe.version or image_steps.package_version(root, recipe.versioned_by)
         layer = oci_writer.write_layer(root, part / "layer.tar.gz", before)

@@ -16,11 +16,14 @@ CENTRAL = "https://repo.maven.apache.org/maven2"
 VARIABLE = re.compile(r"\$\{env\.(\w+)\}")
 
 
-def fetch(artifact: str, sha256: str) -> Path:
-    """The tar.gz of an artifact, GROUP:NAME:VERSION, in the cache. Raises DownloadFailed, CannotBuild for unusable settings."""
+def fetch(artifact: str, sha256: str, kind: str = "tar.gz") -> Path:
+    """A file of an artifact, GROUP:NAME:VERSION, in the cache. kind: how its name ends, `tar.gz` or `jar`.
+
+    Raises DownloadFailed, CannotBuild for unusable settings.
+    """
     group, name, version = artifact.split(":")
     repository, login = _central()
-    return download.fetch(f"{repository}/{group.replace('.', '/')}/{name}/{version}/{name}-{version}.tar.gz", sha256, login)
+    return download.fetch(f"{repository}/{group.replace('.', '/')}/{name}/{version}/{name}-{version}.{kind}", sha256, login)
 
 
 def _central() -> tuple[str, download.Login | None]:

@@ -31,11 +31,19 @@ class Archive:
 
 
 @dataclass(frozen=True)
+class Jars:
+    """Jars of Maven Central, put into the folder `path`. list: a file with `GROUP:NAME:VERSION sha256` in each line."""
+
+    list: Path
+    path: str
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One image: the layers of `parent` and one of its own.
 
-    packages: of Debian. archive: of Maven. trust_store: where Debian's certificates are put as a Java key store. files: path
-    in the image → (file or folder on this machine, mode of files). programs: path in the image → (component, binary) of the
+    packages: of Debian. archive, jars: of Maven. trust_store: where Debian's certificates are put as a Java key store. files:
+    path in the image → (file or folder on this machine, mode of files). programs: path in the image → (component, binary) of the
     mirror. requirements: a pip file with hashes, installed in `python_path`. folders: made in the image for user 10001, mode
     700: where volumes are mounted. seconds: a cold build without its parents, measured on 2 cores. version: what the table
     shows; None: the version of the package `versioned_by`.
@@ -50,6 +58,7 @@ class Recipe:
     programs: tuple[tuple[str, str, str], ...] = ()
     folders: tuple[str, ...] = ()
     archive: Archive | None = None
+    jars: Jars | None = None
     trust_store: str = ""
     requirements: Path | None = None
     python_path: str = ""
@@ -180,6 +189,32 @@ RECIPES = (
         ports=(2181,),
         versioned_by="libzookeeper-java",
     ),
+    # Mounts: /var/lib/kafka (data, kept, writable for 10001), /tmp (emptyDir), /etc/airavata/tls (tls.crt, tls.key, ca.crt),
+    #   /etc/airavata/secrets (password). TOPIC_PREFIX: clients of 9092 write to topics that begin with it and `_`. Within the pod
+    #   the name `kafka`, by which clients reach it, is 127.0.0.1 (hostAliases): it calls itself before its Service leads to it.
+    # Ports: 9092, plain, to write only, for the Kafka client of Airavata's own servers of that time (0.8.2) knows neither TLS nor
+    #   passwords; 9093, TLS, for the user airavata, who may do all. Keep both within the cluster. Kafka 4 refuses that client.
+    # Probes: exec kafka-ready for its start, then tcpSocket 9092. SIGTERM ends it cleanly; allow 60 s.
+    # kafka-round-trip TOPIC: what 06-verify runs.
+    Recipe(
+        "kafka",
+        "Kafka for Airavata",
+        seconds=13,
+        parent="java",
+        jars=Jars(FILES / "kafka/jars.txt", "/opt/kafka"),
+        files=(
+            ("/usr/local/bin/kafka-start", FILES / "kafka/start", 0o755),
+            ("/usr/local/bin/kafka-ready", FILES / "kafka/ready", 0o755),
+            ("/usr/local/bin/kafka-tool", FILES / "kafka/tool", 0o755),
+            ("/usr/local/bin/kafka-round-trip", FILES / "kafka/round-trip", 0o755),
+            ("/etc/airavata/kafka/server.properties", FILES / "kafka/server.properties", 0o644),
+            ("/etc/airavata/kafka/log4j.properties", FILES / "kafka/log4j.properties", 0o644),
+        ),
+        folders=("/var/lib/kafka",),
+        entrypoint=("/usr/local/bin/kafka-start",),
+        ports=(9092, 9093),
+        version="3.9.2",
+    ),
     # Mounts: /opt/keycloak/data and /tmp (emptyDir), /etc/airavata/secrets (db-password; for the first start admin-password,
     #   of the user KC_BOOTSTRAP_ADMIN_USERNAME). A realm to import once: /opt/keycloak/data/import, and --import-realm as an
     #   argument. Environment (keycloak.org/server/all-config): KC_DB_URL=jdbc:mariadb:…, KC_DB_USERNAME, KC_HOSTNAME,
@@ -203,6 +238,17 @@ RECIPES = (
         ports=(8080, 8443, 9000),
         env=(("KC_RUN_IN_CONTAINER", "true"),),
         version="26.7.3",
+    ),
+    # Mount: /etc/airavata/haproxy/haproxy.cfg. Needs no writable folder.
+    Recipe(
+        "haproxy",
+        "HAProxy for Airavata's Keycloak",
+        seconds=5,
+        parent="base",
+        packages=("haproxy",),
+        entrypoint=("haproxy", "-db", "-f", "/etc/airavata/haproxy/haproxy.cfg"),
+        ports=(8443,),
+        versioned_by="haproxy",
     ),
     # `airavata-setup realm` and `airavata-setup gateway`, for Jobs: see the program. No writable folder.
     Recipe(
@@ -247,7 +293,7 @@ RECIPES = (
     ),
 )
 
-# Of one stack only, and large to download: built when a site is to run that needs it, not by `airavata-runbook mirror`.
-ON_DEMAND = ("keycloak",)
+# Of some sites only, and large to download: built when a site is to run that needs it, not by `airavata-runbook mirror`.
+ON_DEMAND = ("kafka", "keycloak")
 
 BY_NAME = {recipe.name: recipe for recipe in RECIPES}

@@ -14,7 +14,7 @@ from airavata_runbook.resources.file import Block, File, Folder, Upload
 from airavata_runbook.resources.image import Image
 from airavata_runbook.resources.kernel import Sysctls
 from airavata_runbook.resources.kube_object import KubeObject
-from airavata_runbook.resources.left_out import LeftOut
+from airavata_runbook.resources.left_out import Obsolete
 from airavata_runbook.resources.node_labels import NodeLabels
 from airavata_runbook.resources.node_object import NodeObject
 from airavata_runbook.resources.package import Packages
@@ -47,10 +47,10 @@ __all__ = [
     "Htpasswd",
     "Image",
     "KubeObject",
-    "LeftOut",
     "NodeLabels",
     "NodeObject",
     "NotYet",
+    "Obsolete",
     "Packages",
     "PodNetwork",
     "Removed",

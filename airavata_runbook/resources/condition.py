@@ -53,6 +53,7 @@ class Condition:
         poll = self._poll_on if self.script else self._poll
         start, patience = time.monotonic(), Patience()
         end = start + self.deadline
+        retried: set[str] = set()
         while missing := poll(host, min(end, time.monotonic() + LOOK)):
             now = time.monotonic()
             causes = list(self.causes())
@@ -70,6 +71,10 @@ class Condition:
                 )
             for cause in patience.lasting(causes):
                 notify(f"{self.label}, for {now - start:.0f} s so far: {missing}\n{cause.whole()}")
+            for cause in causes:
+                if cause.retry and cause.of not in retried:  # once: if it is refused again, it is so now
+                    retried.add(cause.of)
+                    notify(f"{self.label}: tried again at once: {cause.retry()}\n{cause.summary}")
 
     def _poll_on(self, host: Host, until: float) -> str:
         """What the script printed when it failed last; "" as soon as it succeeds."""

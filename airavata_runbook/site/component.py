@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated
 
-from airavata_runbook.site.fields import Cpu, EnvName, Line, Memory, Model, Name, Port, whole
+from airavata_runbook.site.fields import Cpu, EnvName, Line, Memory, Model, Name, Port, YesNo, whole
 from airavata_runbook.site.marks import Free
 from airavata_runbook.site.secret_text import is_secret
 
@@ -27,11 +27,13 @@ class Resources(Model):
 class ComponentSettings(Model):
     """What a site has otherwise than its stack in one component; what is not set here stays as the stack has it.
 
-    image: the name of an image in airavata.images, which several components may share. resources, env: of the container that
-    is named as the component, or of its only one. env: plain values, never a secret's. ports: name of a Service's port → the
-    port at which clients reach it: on each host for a Service of type NodePort (30000 to 32767), else in the cluster.
+    enabled: whether an optional component runs; all others do. image: the name of an image in airavata.images, which several
+    components may share. resources, env: of the container that is named as the component, or of its only one. env: plain
+    values, never a secret's. ports: name of a Service's port → the port at which clients reach it: on each host for a Service
+    of type NodePort (30000 to 32767), else in the cluster.
     """
 
+    enabled: Annotated[YesNo | None, Free("the next run starts the component, or removes it and keeps its folder")] = None
     image: Annotated[Name | None, PODS] = None
     replicas: Annotated[Annotated[int, whole(1, 50)] | None, Free("the next run applies it")] = None
     resources: Resources = Resources()

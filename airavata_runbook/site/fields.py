@@ -194,6 +194,18 @@ Url = Annotated[
     ),
     AfterValidator(_dedicated_folder),
 ]
+HttpsUrl = Annotated[
+    str,
+    text(
+        rf"^https://({HOST}|\[{IPV6}\])(:{TCP_PORT})?(/{URL_PATH})?$",
+        "an address that starts with https:// and a host, without a login",
+    ),
+    not_matching("/$", "an address without / at its end"),
+]
+Origin = Annotated[
+    str,
+    text(rf"^https://{NAME}(\.{NAME})*(:{TCP_PORT})?$", "https://HOST or https://HOST:PORT, in lower-case letters", 253),
+]
 Port = Annotated[int, whole(1, 65535)]
 NODE_PORT_RANGE = range(30000, 32768)  # the API server's own default
 NodePort = Annotated[int, whole(NODE_PORT_RANGE[0], NODE_PORT_RANGE[-1])]

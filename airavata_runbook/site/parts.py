@@ -13,23 +13,18 @@ from airavata_runbook.site.fields import (
     Digest,
     Domain,
     ExternalSecret,
-    Fingerprint,
     Folder,
-    Host,
-    HostAddress,
     HostNetwork,
+    HttpsUrl,
     ImageReference,
-    Interface,
-    Jump,
     KeyFile,
     Line,
     LocalPath,
-    Login,
     Model,
     Name,
     Namespace,
-    NodeName,
     NodePort,
+    Origin,
     PathOrUrl,
     Port,
     Prefix,
@@ -43,13 +38,14 @@ from airavata_runbook.site.fields import (
     whole,
 )
 from airavata_runbook.site.marks import Fixed, Free, Moved, Outside, Procedure
+from airavata_runbook.site.node import Node, Ssh
 
-CONNECTS = Outside("how this machine connects")
 APT = Free("the next run writes apt's entry again; delete the folder of an earlier file:// address yourself")
 VERSION = Free("the next run installs it, and the services that use it restart")
 RUN = Free("the next run applies it")
 IMAGE = Free("the next run brings the image to the registry, and its pods are replaced")
 COMPONENTS = Free("the next run replaces pods, and removes components that have no image any more")
+SERVERS = Free("the next run replaces the pods of Airavata's servers")
 REGISTRY = Free("the next run restarts the registry, and hosts trust the certificate")
 PORT = Free("the next run serves at the new port, and no longer at the old one")
 PULL_PORT = Free("the next run serves pulls at the new port, and hosts pull there")
@@ -58,40 +54,6 @@ LAB = Outside("read by `airavata-runbook lab`; take the lab down first")
 ONCE = Procedure("loaded once: change the database as the release notes of the server say")
 SERVER_IMAGE = "airavata-server"  # of the stack unified
 MAX_PODS = 110  # the kubelet's default (KubeletConfiguration v1beta1, maxPods)
-
-
-class Ssh(Model):
-    """How this machine connects to a host; not used between the hosts.
-
-    host: name or address to connect to (default: the node's address). key: path of a private key; without one those of the
-    SSH agent and of ~/.ssh are tried. passphrase: a reference to the secret that decrypts the key, unless the agent has it.
-    jump: `user@host:port` of a jump host, or several with a comma between them. fingerprint, jump_fingerprint: `SHA256:…` of
-    the host's key and of the jump host's, else known_hosts (default ~/.ssh/known_hosts) or /etc/ssh/ssh_known_hosts must have
-    it: host keys are never added automatically. legacy: accept outdated SSH algorithms too. config: take what is not set here
-    from ~/.ssh/config (HostName, Port, User, IdentityFile, ProxyJump), with the host's name or address as the alias.
-    """
-
-    host: Annotated[Host | None, CONNECTS] = None
-    port: Annotated[Port, CONNECTS] = 22
-    user: Annotated[Login, CONNECTS] = "root"
-    key: Annotated[LocalPath | None, CONNECTS] = None
-    passphrase: Annotated[ExternalSecret | None, CONNECTS] = None
-    jump: Annotated[Jump | None, CONNECTS] = None
-    fingerprint: Annotated[Fingerprint | None, CONNECTS] = None
-    jump_fingerprint: Annotated[Fingerprint | None, CONNECTS] = None
-    known_hosts: Annotated[LocalPath | None, CONNECTS] = None
-    legacy: Annotated[YesNo, CONNECTS] = False
-    config: Annotated[YesNo, CONNECTS] = False
-
-
-class Node(Model):
-    """A host of the cluster. address: its IPv4 address on the private network that all hosts share."""
-
-    name: Annotated[NodeName, Procedure("a run gives the host its new name everywhere; the cluster knows it by its address")]
-    address: Annotated[HostAddress, Fixed("by which the cluster knows the host")]
-    interface: Annotated[Interface, Outside("which of the host's interfaces has its address")] = "eth0"
-    role: Annotated[Literal["master", "worker"], Fixed("as the master has etcd's data")] = "worker"
-    ssh: Ssh = Ssh()
 
 
 class Network(Model):
@@ -208,12 +170,29 @@ class Unified(Model):
     realm: a realm of Keycloak with the gateway's users, as JSON; it is imported where Keycloak has none of its name.
     schema_sql, seed_sql: the SQL of the database's tables, and of its first rows; they are loaded into a database that has no
     tables. Without schema_sql it is taken out of the server's jar.
+    keycloak_node_port: the port on each host at which users log in and clients ask for tokens; of Keycloak it serves the
+    gateway's realm, and nothing else. keycloak_url: the address by which they do, which is the issuer in every token (default:
+    the master's address and that port). Another one has to lead to that port, for users and for pods.
     """
 
     server: Annotated[ImageSource | None, COMPONENTS] = None
     realm: Annotated[LocalPath | None, Procedure("imported once: change the realm in Keycloak")] = None
     schema_sql: Annotated[LocalPath | None, ONCE] = None
     seed_sql: Annotated[LocalPath | None, ONCE] = None
+    keycloak_node_port: Annotated[NodePort, PORT] = 30443
+    keycloak_url: Annotated[Origin | None, Free("the next run restarts Keycloak; tokens with the old one end")] = None
+
+
+class IdentityServer(Model):
+    """Keycloak, outside of the stack, that Airavata's own servers of the stack `classic` ask who a user is and what he may do.
+
+    url: up to /realms. ca: the path of its authorities' certificates, as PEM. admin: the user of its realm master who makes the
+    realms of gateways; his password is airavata.secrets.identity-server-admin.
+    """
+
+    url: Annotated[HttpsUrl, SERVERS]
+    ca: Annotated[LocalPath, SERVERS]
+    admin: Annotated[Line, SERVERS] = "admin"
 
 
 class Airavata(Model):
@@ -231,6 +210,7 @@ class Airavata(Model):
     namespace: Annotated[Namespace, Fixed("whose databases use the storage folders", data=True)] = "airavata"
     images: Annotated[dict[Name, ImageSource], COMPONENTS] = {}
     unified: Unified = Unified()
+    identity_server: Annotated[IdentityServer | None, SERVERS] = None
     components: Annotated[dict[Name, ComponentSettings], RUN] = {}
     stand_in: Annotated[YesNo, COMPONENTS] = False
     api_replicas: Annotated[int, whole(1, 50), RUN] = 2

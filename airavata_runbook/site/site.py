@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from airavata_runbook.errors import SiteError
 from airavata_runbook.site import file as site_file
 from airavata_runbook.site.messages import describe_errors, invalid_site
-from airavata_runbook.site.parts import Node, Sections
+from airavata_runbook.site.node import Node
+from airavata_runbook.site.parts import Sections
 from airavata_runbook.site.validate import validate
 
 
@@ -72,6 +73,12 @@ class Site(Sections):
     def registry_pull_address(self) -> str:
         """NAME:PORT at which the hosts pull these images."""
         return f"{self.registry.name}:{self.registry_pull_port}"
+
+    @property
+    def keycloak_url(self) -> str:
+        """By which users reach Keycloak: the issuer of all tokens, for clients within the cluster too."""
+        unified = self.airavata.unified
+        return unified.keycloak_url or f"https://{self.master.address}:{unified.keycloak_node_port}"
 
     def node(self, name: str) -> Node:
         """The node of that name; raises SiteError when the site has none."""

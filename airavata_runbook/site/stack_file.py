@@ -27,9 +27,11 @@ StackSecret = Annotated[
 ]
 
 
-SettingsFile = Annotated[str, Field(pattern=rf"^{NAME}\.(properties|yaml|json|crt)$")]
+SettingsFile = Annotated[str, Field(pattern=rf"^{NAME}\.(properties|yaml|json|cfg|crt)$")]
 # How 06-verify calls a server; chapters/verifiers.py has a function for each.
-Verifier = Literal["", "airavata-api", "airavata-server", "credential-store", "profile-service", "sharing-registry", "version"]
+Verifier = Literal[
+    "", "airavata-api", "airavata-server", "credential-store", "kafka", "profile-service", "sharing-registry", "version"
+]
 
 
 class StackError(SiteError):
@@ -42,7 +44,7 @@ class Part(Model):
     kind: `backing` (real in every site) or `airavata` (the site names an image, or a stand-in serves it). stand_in: the image
     of its stand-in, if it has one. certificate: the Services it serves with TLS, for the Secret NAME-tls; outside: clients
     outside the cluster connect to it too. storage_uid: the owner of its folder on the storage node. verify: the check that
-    06-verify makes of it.
+    06-verify makes of it. optional: it runs only where the site enables it, and nobody waits for it elsewhere.
     """
 
     name: Name
@@ -54,19 +56,21 @@ class Part(Model):
     storage_uid: int | None = None
     stand_in: Name | None = None
     verify: Verifier = ""
+    optional: bool = False
 
 
 class Keystore(Model):
     """A keystore for Java (pki/keystore.py), with exactly one of three contents.
 
     secret_key: the name of an AES key of 256 bits, generated once; a site may give a store of its own, as airavata.secrets.OWN.
-    certificate: the component whose certificate and key it has. authority: whose certificate it has, without a password.
+    certificate: the component whose certificate and key it has. authority: whose certificate it has, without a password; with
+    `identity-server` those in airavata.identity_server.ca, and no store where the site has none.
     password: SECRET/KEY of the stack's secrets.
     """
 
     secret_key: Name | None = None
     certificate: Name | None = None
-    authority: Literal["services"] | None = None
+    authority: Literal["services", "identity-server"] | None = None
     password: str = ""
     own: Name | None = None
 
@@ -168,8 +172,16 @@ def replaced(part: Part, airavata: Airavata) -> bool:
     return bool(part.stand_in) and airavata.stand_in and not has_image(part, airavata)
 
 
+def enabled(part: Part, airavata: Airavata) -> bool:
+    """Whether the site asks for an optional component."""
+    own = airavata.components.get(part.name)
+    return bool(own and own.enabled)
+
+
 def runs(part: Part, airavata: Airavata) -> bool:
-    """Whether this component runs in the site; without an image or a stand-in it is left out."""
+    """Whether this component runs in the site: not if it is optional and not enabled, or has neither image nor stand-in."""
+    if part.optional and not enabled(part, airavata):
+        return False
     return part.kind == "backing" or has_image(part, airavata) or replaced(part, airavata)
 
 
@@ -223,14 +235,17 @@ def _file_names(contents: Contents) -> set[str]:
 
 
 def input_problems(airavata: Airavata) -> list[str]:
-    """Fields of airavata.unified that the site's stack does not use, and those that it needs and the site does not set."""
+    """Fields of airavata that the site's stack does not use, and those that it needs and the site does not set."""
     contents = read(stack_folder(airavata))
     used = {field for keys in contents.inputs.values() for field in keys.values()}
     found = [
         f"airavata.unified.{field}: the stack {airavata.stack} does not use it"
-        for field in ("realm", "schema_sql", "seed_sql")
-        if getattr(airavata.unified, field) and field not in used
+        for field in ("realm", "schema_sql", "seed_sql", "keycloak_url")
+        if getattr(airavata.unified, field) and (field if field != "keycloak_url" else "realm") not in used
     ]
+    authorities = {one.authority for keys in contents.keystores.values() for one in keys.values()}
+    if airavata.identity_server and "identity-server" not in authorities:
+        found.append(f"airavata.identity_server: the stack {airavata.stack} does not use it")
     if "realm" in used and not airavata.unified.realm:
         found.append("airavata.unified.realm: needs the path of the gateway's realm, a JSON file that Keycloak imports")
     server = next((part for part in contents.components if part.image == SERVER_IMAGE), None)

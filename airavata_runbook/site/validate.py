@@ -4,12 +4,14 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import permutations
+from urllib.parse import urlsplit
 
 from airavata_runbook.errors import SiteError
 from airavata_runbook.site.component import secret_values
 from airavata_runbook.site.fields import PATTERNS, USER
 from airavata_runbook.site.messages import nearest
-from airavata_runbook.site.parts import MAX_PODS, SERVER_IMAGE, Airavata, Lab, Node, Repository, Sections
+from airavata_runbook.site.node import Node
+from airavata_runbook.site.parts import MAX_PODS, SERVER_IMAGE, Airavata, Lab, Repository, Sections
 from airavata_runbook.site.stack_file import (
     API_SERVER,
     file_names,
@@ -76,6 +78,9 @@ def _node_names(site: Sections) -> Iterator[str]:
             yield f"{field}: needs the name of a node: {', '.join(sorted(names))} (found {name!r})"
     if site.registry.name in names - {site.registry_node_name}:
         yield f"registry.name: {site.registry.name} is the name of a node that does not run the registry"
+    login = urlsplit(site.airavata.unified.keycloak_url or "").hostname
+    if login == site.registry.name:  # whoever has its certificate would pass for the registry
+        yield f"airavata.unified.keycloak_url: {login} is registry.name; needs another name"
 
 
 def _networks(site: Sections) -> Iterator[str]:
@@ -216,14 +221,23 @@ def _stack(site: Sections) -> Iterator[str]:
 
 
 def _components(site: Sections) -> Iterator[str]:
-    """Replicas of what runs once, or has a field of its own."""
+    """What a site cannot choose of a component: replicas of what runs once or has a field of its own, and whether it runs."""
     for part in parts_of(site.airavata):
         own = site.airavata.components.get(part.name)
         field = f"airavata.components.{part.name}.replicas"
+        if own and own.enabled is not None and not part.optional:
+            yield f"airavata.components.{part.name}.enabled: the stack {site.airavata.stack} always has it; {_optional(site)}"
+        elif own and own.enabled is None and part.optional:
+            yield f"airavata.components.{part.name}: needs enabled, true or false: it runs only where the site asks for it"
         if own and own.replicas and part.name == API_SERVER:
             yield f"{field}: needs airavata.api_replicas in its place"
         elif own and (own.replicas or 1) > 1 and part.storage_uid is not None:
             yield f"{field}: needs 1: two servers on one folder destroy its data (found {own.replicas})"
+
+
+def _optional(site: Sections) -> str:
+    names = [part.name for part in parts_of(site.airavata) if part.optional]
+    return f"optional: {', '.join(names) or 'none'}"
 
 
 def _pods(site: Sections) -> Iterator[str]:

@@ -6,7 +6,7 @@ Each check prevents a mistake that the POC's own manifests had; tests/unit/test_
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from airavata_runbook.site import Site
 from airavata_runbook.site.fields import NODE_PORT_RANGE
@@ -14,11 +14,9 @@ from airavata_runbook.site.secret_text import is_secret
 from airavata_runbook.stacks.container import container_problems
 from airavata_runbook.stacks.known import CLAIM, VOLUME, Known, known, listed, port_names
 from airavata_runbook.stacks.render import ONCE, WORKLOADS, pod_of
-from airavata_runbook.stacks.texts import text_problems
+from airavata_runbook.stacks.stack import Component, Stack
+from airavata_runbook.stacks.texts import address_problems, text_problems
 from airavata_runbook.stacks.volumes import claim_problems, files_in, persistent_volume_problems, volume_problems
-
-if TYPE_CHECKING:  # load.py has every stack checked
-    from airavata_runbook.stacks.load import Component, Stack
 
 # They make pods of their own, for which nothing here would wait.
 OTHER_PODS = ("CronJob", "List", "Pod", "ReplicaSet", "ReplicationController")
@@ -26,7 +24,7 @@ KEYSTORES = (".bcfks", ".jceks", ".jks", ".key", ".keystore", ".p12", ".pfx")
 KEYSTORE_MAGIC = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")  # JKS and JCEKS
 
 
-def check(stack: "Stack", site: Site, images: Collection[str]) -> list[str]:
+def check(stack: Stack, site: Site, images: Collection[str]) -> list[str]:
     """All problems, one line each with component, object, field, what was found and what is needed.
 
     images: the references that image("NAME") gave.
@@ -34,7 +32,21 @@ def check(stack: "Stack", site: Site, images: Collection[str]) -> list[str]:
     objects = [(component, data) for component in stack.components for data in component.objects]
     around = known(stack, site, images)
     found = [f"{_label(component, data)}: {line}" for component, data in objects for line in _read(data, component, around)]
-    return list(dict.fromkeys([*found, *_node_ports(objects, site)]))
+    return list(dict.fromkeys([*found, *_settings(stack, around), *_node_ports(objects, site)]))
+
+
+def _settings(stack: Stack, around: Known) -> Iterator[str]:
+    """Addresses in files of settings that nobody has. Passwords are not known here; hosts are reached at node ports."""
+    site = around.site
+    given = [site.keycloak_url, *([site.airavata.identity_server.url] if site.airavata.identity_server else [])]
+    # A name is looked at like any other: one without a dot is a Service's.
+    others = {str(node.address) for node in site.nodes} | {name for name in map(_host, given) if name.replace(".", "").isdigit()}
+    for one in (one for files in stack.settings.values() for one in files.values()):
+        yield from address_problems(one.file, one.text(lambda *_: "unknown"), around, others)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or ""
 
 
 def strange_files(root: Path) -> list[str]:
@@ -58,18 +70,18 @@ def _is_key(path: Path) -> bool:
     return start.startswith(KEYSTORE_MAGIC) or b" PRIVATE KEY-----" in start
 
 
-def _label(component: "Component", data: dict) -> str:
+def _label(component: Component, data: dict) -> str:
     return f"{component.name}: {data['kind']} {data['metadata']['name']}"
 
 
-def _read(data: dict, component: "Component", around: Known) -> list[str]:
+def _read(data: dict, component: Component, around: Known) -> list[str]:
     try:
         return list(_object(data, component, around))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         return [f"found a part of another kind than Kubernetes has there ({type(error).__name__}: {error})"]
 
 
-def _object(data: dict, component: "Component", around: Known) -> Iterator[str]:
+def _object(data: dict, component: Component, around: Known) -> Iterator[str]:
     kind = data["kind"]
     if kind == "Secret":
         yield "kind: found Secret; needed: none in a stack, a step creates them from references"
@@ -119,7 +131,7 @@ def _service(spec: dict, pods: list[dict]) -> Iterator[str]:
             yield f"{field}.nodePort: found {port['nodePort']}; needed: {NODE_PORT_RANGE[0]} to {NODE_PORT_RANGE[-1]}"
 
 
-def _node_ports(objects: Sequence[tuple["Component", dict]], site: Site) -> Iterator[str]:
+def _node_ports(objects: Sequence[tuple[Component, dict]], site: Site) -> Iterator[str]:
     taken = {("TCP", site.registry.port): "registry.port", ("TCP", site.registry_pull_port): "registry.pull_port"}
     for component, data in objects:
         for port in data["spec"]["ports"] if data["kind"] == "Service" else ():
@@ -141,6 +153,9 @@ def _workload(data: dict, around: Known) -> Iterator[str]:
         )
     if data["kind"] == "StatefulSet" and data["spec"].get("serviceName") not in around.services:
         yield f"spec.serviceName: found {data['spec'].get('serviceName')}; needed: a Service, one of {listed(around.services)}"
+    for when, then in (data["spec"].get("persistentVolumeClaimRetentionPolicy") or {}).items():
+        if then != "Retain":
+            yield f"spec.persistentVolumeClaimRetentionPolicy.{when}: found {then}; needed: Retain, the data outlives its pods"
     for name in ("hostNetwork", "hostPID", "hostIPC"):
         if pod.get(name):
             yield f"{field}.{name}: found true; needed: false, a pod shares no namespace with its host"

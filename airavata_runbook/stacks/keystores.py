@@ -16,7 +16,7 @@ SECRET_ALIAS, SERVER_ALIAS = "airavata", "server"
 
 def content(one: Keystore, value: Callable[[str], str], secret: Callable[[str, str], str], pair: Callable[[str], Pair]) -> bytes:
     """A keystore's bytes. value: of a reference for the vault. secret: of a Secret and its key. pair: of a component's server,
-    or of the authority "services". All may raise; StepFailed for a damaged key.
+    or of an authority. All may raise; StepFailed for a damaged key.
     """
     if one.authority:
         return keystore.trust_store(pair(one.authority).cert)

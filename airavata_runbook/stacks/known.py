@@ -2,12 +2,9 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from airavata_runbook.site import Site
-
-if TYPE_CHECKING:  # load.py has every stack checked
-    from airavata_runbook.stacks.load import Stack
+from airavata_runbook.stacks.stack import Stack
 
 CLAIM, VOLUME = "PersistentVolumeClaim", "PersistentVolume"
 TLS_FILES = ("tls.crt", "tls.key", "ca.crt")  # of a certificate's Secret
@@ -15,9 +12,9 @@ TLS_FILES = ("tls.crt", "tls.key", "ca.crt")  # of a certificate's Secret
 
 @dataclass(frozen=True)
 class Known:
-    """services: name → ports. sources: (kind, name) → keys. folders: host paths. claims: name → its volume. volumes: names.
+    """services: name → ports. sources: (kind, name) → keys. folders: host paths. claims: name → its volume.
 
-    images: references that image("NAME") gave; the runbook pushes those, and knows their digests.
+    volumes: name → its spec. images: references that image("NAME") gave; the runbook pushes those, and knows their digests.
     """
 
     site: Site
@@ -26,7 +23,7 @@ class Known:
     sources: Mapping[tuple[str, str], Collection[str]]
     folders: Collection[str]
     claims: Mapping[str, str]
-    volumes: Collection[str]
+    volumes: Mapping[str, dict]
     images: Collection[str]
 
     def missing(self, field: str, kind: str, name: str | None, keys: Iterable[str]) -> Iterator[str]:
@@ -39,14 +36,14 @@ class Known:
                 yield f"{field}: found key {key} of {kind} {name}; needed: one of {listed(self.sources[kind, name])}"
 
 
-def known(stack: "Stack", site: Site, images: Collection[str]) -> Known:
+def known(stack: Stack, site: Site, images: Collection[str]) -> Known:
     """images: full references in the private registry."""
     sources: dict[tuple[str, str], Collection[str]] = {("Secret", "registry"): (".dockerconfigjson",)}
     made = (stack.secrets, stack.files, stack.settings, stack.keystores, stack.inputs)
     for name, keys in (one for secrets in made for one in secrets.items()):
         sources["Secret", name] = [*sources.get(("Secret", name), ()), *keys]
     sources |= {("Secret", name): TLS_FILES for name in stack.certificates}
-    services, claims, volumes = {"kubernetes": {443}}, {}, set()
+    services, claims, volumes = {"kubernetes": {443}}, {}, {}
     for data in (one for component in stack.components for one in component.objects):
         name, kind = data["metadata"]["name"], data["kind"]
         if kind == "ConfigMap":
@@ -56,7 +53,7 @@ def known(stack: "Stack", site: Site, images: Collection[str]) -> Known:
         elif kind == CLAIM:
             claims[name] = data.get("spec", {}).get("volumeName", "")
         elif kind == VOLUME:
-            volumes.add(name)
+            volumes[name] = data.get("spec", {})
     folders = [path for path, _ in stack.folders]
     return Known(site, stack.namespace, services, sources, folders, claims, volumes, set(images))
 

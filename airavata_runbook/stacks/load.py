@@ -9,8 +9,8 @@ Job) needs no service.yaml.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.site import Site
@@ -22,6 +22,7 @@ from airavata_runbook.site.stack_file import (
     Keystore,
     Part,
     StackError,
+    enabled,
     image_of,
     invalid,
     parts_of,
@@ -35,64 +36,9 @@ from airavata_runbook.site.stack_file import (
 from airavata_runbook.stacks import overrides
 from airavata_runbook.stacks.check import check, strange_files
 from airavata_runbook.stacks.known import TLS_FILES
-from airavata_runbook.stacks.render import WORKLOADS, ManifestFile, pod_of, render
-from airavata_runbook.stacks.settings import Settings, replaced_settings, settings_of
-
-
-@dataclass(frozen=True)
-class Component:
-    """A component that runs. objects: its manifests, for KubeObject. waits_for: (kind, name) of its workloads.
-
-    airavata: whether it is one of Airavata's own servers, not a backing service. verify: how 06-verify calls it, if it does.
-    needs: components that are ready before it starts.
-    """
-
-    name: str
-    stand_in: bool
-    files: tuple[ManifestFile, ...]
-    airavata: bool = True
-    verify: str = ""
-    needs: tuple[str, ...] = ()
-
-    @property
-    def objects(self) -> tuple[dict, ...]:
-        return tuple(one for file in self.files for one in file.objects)
-
-    @property
-    def waits_for(self) -> tuple[tuple[str, str], ...]:
-        return tuple((one["kind"], one["metadata"]["name"]) for one in self.objects if one["kind"] in WORKLOADS)
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A component that does not run in this site, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A stack for one site. name: of its folder. site: the site's name. components: in the order in which they start.
-
-    They require: folders, (path, uid) on the storage node; secrets, Secret → key → reference for the vault; files, likewise,
-    of contents that are not text, where the site gives them; settings, likewise, files that are rendered with values of others;
-    keystores, likewise, those that the site does not give as files; inputs, likewise, fields of the site that name files;
-    certificates, Secret → subject (keys tls.crt, tls.key, ca.crt); and a Secret `registry` to pull images with.
-    """
-
-    namespace: str
-    components: tuple[Component, ...]
-    left_out: tuple[LeftOut, ...]
-    folders: tuple[tuple[str, int], ...]
-    secrets: Mapping[str, Mapping[str, str]]
-    files: Mapping[str, Mapping[str, str]]
-    settings: Mapping[str, Mapping[str, Settings]]
-    keystores: Mapping[str, Mapping[str, Keystore]]
-    inputs: Mapping[str, Mapping[str, str]]
-    certificates: Mapping[str, Subject]
-    name: str
-    site: str
+from airavata_runbook.stacks.render import render
+from airavata_runbook.stacks.settings import replaced_settings, settings_of
+from airavata_runbook.stacks.stack import Component, LeftOut, Stack, images_of, secrets_of
 
 
 def load(site: Site, images: Mapping[str, str], name: str | None = None, folder: Path = FOLDER) -> Stack:
@@ -126,10 +72,12 @@ def load(site: Site, images: Mapping[str, str], name: str | None = None, folder:
     used = {name for component in components for manifest in component.objects for name in secrets_of(manifest)}
     manifests = {component.name: component.objects for component in components}
     settings = {name: keys for name, keys in settings_of(contents, site, root, namespace, manifests).items() if name in used}
-    made = {name: {key: one for key, one in keys.items() if one.own not in given} for name, keys in contents.keystores.items()}
-    keystores = {name: stores for name, stores in made.items() if name in used}
+    made = {name: {key: one for key, one in keys.items() if _made(one, site)} for name, keys in contents.keystores.items()}
+    keystores = {name: stores for name, stores in made.items() if name in used and stores}
     known = {**secrets, **dict.fromkeys(certificates, TLS_FILES)}
-    used |= {name for keys in settings.values() for one in keys.values() for name in one.secrets(known)}
+    by_settings = {name for keys in settings.values() for one in keys.values() for name in one.secrets(known)}
+    _refuse(root, [line for name in sorted(by_settings) for line in _unset("settings", name, secrets)])
+    used |= by_settings
     used |= {one.password.partition("/")[0] for stores in keystores.values() for one in stores.values() if one.password}
     stack = Stack(
         namespace,
@@ -173,19 +121,14 @@ def image_names(site: Site) -> set[str]:
     return {image_of(part, site.airavata) for part in parts_of(site.airavata) if runs(part, site.airavata)}
 
 
-def node_ports(stack: Stack) -> set[tuple[str, int]]:
-    """(protocol, port) of everything that the stack's Services serve on every host; the protocol in lower case."""
-    services = [one for component in stack.components for one in component.objects if one["kind"] == "Service"]
-    ports = [port for one in services for port in one["spec"]["ports"] if "nodePort" in port]
-    return {(port.get("protocol", "TCP").lower(), port["nodePort"]) for port in ports}
-
-
 def _choose(contents: Contents, site: Site) -> tuple[list[Part], tuple[LeftOut, ...]]:
     """The components that run in this site, and those that do not."""
     parts, left_out = [], []
     for part in contents.components:
         if runs(part, site.airavata):
             parts.append(part)
+        elif part.optional and not enabled(part, site.airavata):
+            left_out.append(LeftOut(part.name, f"optional (airavata.components.{part.name}.enabled)", wanted=False))
         else:
             why = "airavata.stand_in is false" if part.stand_in else "the STAND-IN does not serve it"
             left_out.append(LeftOut(part.name, f"the site names no image {part.image} (airavata.images.{part.image}), and {why}"))
@@ -232,7 +175,7 @@ def _as_kubernetes_has_it(path: Path, root: Path) -> Iterator[None]:
 
 def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out: tuple[LeftOut, ...]) -> list[str]:
     """Images that the registry does not have, and components left out that Airavata's own servers need."""
-    absent = {one.name: one.reason for one in left_out}
+    absent = {one.name: one.reason for one in left_out if one.wanted}
     found = []
     for part in parts:
         image = image_of(part, site.airavata)
@@ -254,35 +197,25 @@ def _missing(parts: list[Part], site: Site, images: Mapping[str, str], left_out:
 def _not_given(components: Sequence[Component], made: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Secrets that a component uses, that the site has to set and does not."""
     return [
-        f"{component.name}: found no {key} of Secret {name}; needed: airavata.secrets.{reference[5:]}: file:PATH"
+        line
         for component in components
         for name in sorted({name for manifest in component.objects for name in secrets_of(manifest)})
-        for key, reference in made.get(name, {}).items()
+        for line in _unset(component.name, name, made)
+    ]
+
+
+def _unset(label: str, secret: str, made: Mapping[str, Mapping[str, str]]) -> list[str]:
+    return [
+        f"{label}: found no {key} of Secret {secret}; needed: airavata.secrets.{reference[5:]}: file:PATH"
+        for key, reference in made.get(secret, {}).items()
         if reference.startswith("site:")
     ]
 
 
-def secrets_of(manifest: dict) -> set[str]:
-    """The names of the Secrets that a workload's pods use, as volumes or in their environment; none of other objects."""
-    template = pod_of(manifest)
-    if not template:
-        return set()
-    pod = template["spec"]
-    found = {volume["secret"].get("secretName", "") for volume in pod.get("volumes", []) if "secret" in volume}
-    projected = [one for volume in pod.get("volumes", []) for one in volume.get("projected", {}).get("sources", [])]
-    found |= {one["secret"].get("name", "") for one in projected if "secret" in one}
-    for box in [*pod.get("initContainers", []), *pod["containers"]]:
-        sources = [entry.get("valueFrom", {}) for entry in box.get("env", [])]
-        found |= {source["secretKeyRef"]["name"] for source in sources if "secretKeyRef" in source}
-        found |= {source["secretRef"]["name"] for source in box.get("envFrom", []) if "secretRef" in source}
-    return found
-
-
-def images_of(manifest: dict) -> list[str]:
-    """The images of a workload's containers; none of other objects."""
-    template = pod_of(manifest)
-    pod = template["spec"] if template else {}
-    return [box["image"] for box in [*pod.get("initContainers", []), *pod.get("containers", [])]]
+def _made(one: Keystore, site: Site) -> bool:
+    """Whether the runbook makes a keystore: the site gives none, and names the authorities that would be in it."""
+    airavata = site.airavata
+    return one.own not in airavata.secrets and (one.authority != "identity-server" or airavata.identity_server is not None)
 
 
 def _references(keys: Mapping[str, str], site: Site) -> dict[str, str]:
@@ -291,16 +224,23 @@ def _references(keys: Mapping[str, str], site: Site) -> dict[str, str]:
 
 
 def _subject(part: Part, site: Site, namespace: str) -> Subject:
-    """A server's certificate: its Services' DNS names; if it is served to the outside, names and addresses of the hosts too.
-
-    The registry's name is never among them: a certificate of the same authority must not pass for the registry's.
-    """
+    """A server's certificate: its Services' DNS names; if it is served to the outside, names and addresses of the hosts too."""
     ends = ("", f".{namespace}", f".{namespace}.svc", f".{namespace}.svc.{site.network.domain}")
-    hosts = [node.name for node in site.nodes if node.name != site.registry.name] if part.outside else []
-    ips = [str(node.address) for node in site.nodes] if part.outside else []
+    names, ips = _outside(site) if part.outside else ([], [])
     return Subject(
         part.name,
-        dns=(*(name + end for name in part.certificate for end in ends), *hosts),
+        dns=(*(name + end for name in part.certificate for end in ends), *names),
         ips=ips,
         usages=("server",),
     )
+
+
+def _outside(site: Site) -> tuple[list[str], list[str]]:
+    """Names and addresses by which clients outside the cluster reach the hosts, and Keycloak where the site has a name for it.
+
+    The registry's name is never among them: a certificate of the same authority must not pass for the registry's.
+    """
+    names, ips = [node.name for node in site.nodes], [str(node.address) for node in site.nodes]
+    login = urlsplit(site.keycloak_url).hostname or ""
+    (ips if login.replace(".", "").isdigit() else names).append(login)
+    return [name for name in dict.fromkeys(names) if name != site.registry.name], list(dict.fromkeys(ips))

@@ -11,8 +11,8 @@ import yaml
 from airavata_runbook.errors import SiteError
 from airavata_runbook.serialise import manifest_text, one_line
 from airavata_runbook.site.stack_file import LOADER
-from airavata_runbook.stacks.load import Component, Stack, images_of, secrets_of
 from airavata_runbook.stacks.render import ONCE, SECRETS_STAMP
+from airavata_runbook.stacks.stack import Component, Stack, images_of, secrets_of
 
 HEAD = "# airavata-runbook: "  # of every file that is written here
 WIDTH = 120

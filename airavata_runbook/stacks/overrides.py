@@ -62,7 +62,11 @@ def _ports(site: Site, objects: Sequence[dict], own: ComponentSettings) -> Itera
     """Not those of headless Services: there clients reach the pods' own ports."""
     services = [one["spec"] for one in objects if one["kind"] == "Service" and one["spec"].get("clusterIP") != "None"]
     known = {port.get("name", ""): port for spec in services for port in spec["ports"]}
-    fields = {site.airavata.portal_node_port: "portal_node_port", site.airavata.api_node_port: "api_node_port"}
+    fields = {
+        site.airavata.unified.keycloak_node_port: "unified.keycloak_node_port",  # the first: other stacks have not got it
+        site.airavata.portal_node_port: "portal_node_port",
+        site.airavata.api_node_port: "api_node_port",
+    }
     for name, number in own.ports.items():
         port = known.get(name)
         if port is None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from jinja2 import TemplateError
 
-from airavata_runbook.serialise import json_value, properties_value, templates, yaml_value
+from airavata_runbook.serialise import json_value, properties_value, shell_value, templates, yaml_value
 from airavata_runbook.site import Site
 from airavata_runbook.site.stack_file import Contents, StackError, replaced_by, shown
 from airavata_runbook.stacks.render import failed_line
@@ -25,6 +25,7 @@ FORMATS: Mapping[str, Callable[[object], str]] = {
     ".properties": properties_value,
     ".yaml": yaml_value,
     ".json": json_value,
+    ".cfg": shell_value,  # HAProxy has the shell's quotes (Configuration Manual, 2.2)
     ".crt": str,
 }
 

@@ -4,7 +4,7 @@ Texts are the values of environment variables, commands with their arguments, an
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from airavata_runbook.site.secret_text import holds_secret, is_secret
 from airavata_runbook.stacks.known import Known, listed
@@ -33,11 +33,16 @@ def text_problems(field: str, text: str, known: Known) -> Iterator[str]:
         return
     yield from _api_server(field, text)
     yield from _etcd(field, text, known)
+    yield from address_problems(field, text, known)
+
+
+def address_problems(field: str, text: str, known: Known, others: Collection[str] = ()) -> Iterator[str]:
+    """The addresses in a text that nobody has. others: that are right."""
     addresses: set[tuple[str, int | None]] = {
         (name, int(port)) for name, port in _ADDRESS.findall(text) if int(port) != ETCD_PORT
     }
     addresses |= {(name, None) for pattern in (_URL, _HOST) for name in pattern.findall(text)}
-    for name, port in sorted(addresses, key=str):
+    for name, port in sorted((one for one in addresses if one[0] not in others), key=str):
         yield from _address(field, name, port, known)
 
 

@@ -18,22 +18,16 @@ def volume_problems(field: str, volume: dict, workload: dict, known: Known) -> I
             if (kind, name) in known.sources or not volume[source].get("optional"):
                 yield from known.missing(f"{field}.{source}", kind, name, wanted)
     if "hostPath" in volume:
-        yield from _host_path(f"{field}.hostPath", volume["hostPath"]["path"], workload, known)
+        yield (
+            f"{field}.hostPath: found {volume['hostPath']['path']}; needed: a persistentVolumeClaim of a PersistentVolume with "
+            f"local.path {known.site.airavata.storage_path}/COMPONENT, as in stacks/classic/mariadb/deploy.yaml: with hostPath, "
+            "two pods can write one folder"
+        )
     if claim := volume.get("persistentVolumeClaim", {}).get("claimName"):
         if claim not in known.claims:
             yield f"{field}.persistentVolumeClaim: found {claim}; needed: a claim of the stack, one of {listed(known.claims)}"
         if workload["kind"] not in ("StatefulSet", ONCE) or workload["spec"].get("replicas", 1) > 1:
             yield f"{field}.persistentVolumeClaim: needed: a StatefulSet of one pod, two pods must not share the folder"
-
-
-def _host_path(field: str, path: str, workload: dict, known: Known) -> Iterator[str]:
-    spec = workload["spec"]
-    if path not in known.folders:
-        yield f"{field}.path: found {path}; needed: a folder of the stack, one of {listed(known.folders)}"
-    if "kubernetes.io/hostname" not in spec["template"]["spec"].get("nodeSelector", {}):
-        yield f"{field}: needed: a nodeSelector kubernetes.io/hostname, the folder is on one host"
-    if spec.get("strategy", {}).get("type") != "Recreate" or spec.get("replicas", 1) > 1:
-        yield f"{field}: needed: strategy.type Recreate and one pod, two must not share the folder"
 
 
 def files_in(volume: dict, known: Known) -> list[str] | None:
@@ -49,8 +43,12 @@ def files_in(volume: dict, known: Known) -> list[str] | None:
 def persistent_volume_problems(name: str, spec: dict, known: Known) -> Iterator[str]:
     """What is wrong with a PersistentVolume: it is a folder of the stack on one host, for one claim of one pod, and stays."""
     path, claim = spec.get("local", {}).get("path"), spec.get("claimRef", {})
-    if path not in known.folders:
+    if "hostPath" in spec:
+        yield f"spec.hostPath: found {spec['hostPath']['path']}; needed: local.path, {known.site.airavata.storage_path}/COMPONENT"
+    elif path not in known.folders:
         yield f"spec.local.path: found {path}; needed: a folder of the stack, one of {listed(known.folders)}"
+    elif others := [one for one, other in known.volumes.items() if one != name and other.get("local", {}).get("path") == path]:
+        yield f"spec.local.path: found {path}, as in {listed(others)}; needed: a folder of its own, two pods must not share it"
     rules = spec.get("nodeAffinity", {}).get("required", {}).get("nodeSelectorTerms", [])
     if not any(rule.get("key") == "kubernetes.io/hostname" for term in rules for rule in term.get("matchExpressions", [])):
         yield "spec.nodeAffinity: needed: kubernetes.io/hostname, the folder is on one host"

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from airavata_runbook import lab
+from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.lab.host import lab_host
 from airavata_runbook.run import backup_file
 from airavata_runbook.site import Site
@@ -35,6 +36,20 @@ def await_row(site: Site) -> None:
 def test_a_deleted_pod_comes_back_with_the_data(row, site):
     kubectl(site, f"-n {site.airavata.namespace} delete pod mariadb-0 rabbitmq-0 zookeeper-0")
     await_row(site)
+
+
+def test_what_was_written_to_kafka_is_there_after_its_pod_was_deleted(first, site):
+    if not any(one.name == "kafka" for one in stack_of(site).components):
+        pytest.skip("this site has no Kafka")
+    here, pod, topic = f"-n {site.airavata.namespace}", "kafka-0", f"{site.name}_kept_logs"
+    tool = f"{here} exec {pod} -- kafka-tool"
+    write = f"kafka.tools.ConsoleProducer --bootstrap-server kafka:9092 --topic {topic} --request-required-acks all"
+    kubectl(site, f"{here} exec {pod} -- sh -c 'echo written before | kafka-tool {write}'")
+    kubectl(site, f"{here} delete pod {pod}")
+    kubectl(site, f"{here} wait --for=condition=Ready pod/{pod} --timeout=180s")
+    login = "--bootstrap-server kafka:9093 --consumer.config /tmp/kafka/client.properties"
+    read = f"org.apache.kafka.tools.consumer.ConsoleConsumer {login} --topic {topic} --partition 0 --offset earliest"
+    assert kubectl(site, f"{tool} {read} --max-messages 1 --timeout-ms 20000").strip() == "written before"
 
 
 def test_a_second_pod_does_not_start_on_the_folder(row, site):

@@ -13,6 +13,7 @@ from tests.labs import COMMAND, PROJECT
 from tests.site.conftest import runbook
 
 VISIBLE, SLACK = 15, 10  # seconds within which a cause that can be seen must be shown; more of them for a loaded machine
+MENDED = 60  # seconds that a run takes to make the site whole
 PORTAL = "-l app.kubernetes.io/name=portal"
 
 
@@ -25,10 +26,10 @@ def broken(site: Site, site_file: str, broke: str, mend: str) -> Iterator[None]:
         yield
     finally:
         kubectl(site, mend)
-        # A controller that was refused tries again after minutes; a new ReplicaSet is made at once.
-        kubectl(site, f"-n {site.airavata.namespace} delete replicaset {PORTAL}")
+        started = time.monotonic()
         done = runbook("run", site_file, "--only", "05")
-    assert done.returncode == 0, done.stderr
+    # A controller that was refused pods tries again after minutes by itself.
+    assert done.returncode == 0 and time.monotonic() - started < MENDED, done.stderr
 
 
 def when(seen: Callable[[], bool], seconds: float) -> float:

@@ -16,7 +16,7 @@ from airavata_runbook.wellknown import CLUSTER_CA, PKI, SERVICES_CA
 from tests.site.conftest import runbook
 
 # MariaDB, RabbitMQ with and without TLS, ZooKeeper, and the own ports of Airavata's servers.
-CLOSED = (3306, 5671, 5672, 2181, 7878, 8930, 8940, 8950, 8960, 8962, 8970, 9930)
+CLOSED = (3306, 5671, 5672, 2181, 9092, 9093, 9094, 7878, 8930, 8940, 8950, 8960, 8962, 8970, 9930)
 
 
 @pytest.fixture(scope="module")

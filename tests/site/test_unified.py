@@ -1,14 +1,28 @@
 """The stack unified on two lab hosts, from bare ones: a STAND-IN of the server, with the real MariaDB and the real Keycloak."""
 
+import base64
+import hashlib
+import html
+import http.cookiejar
 import json
+import re
+import ssl
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import yaml
 
+from airavata_runbook.chapters.verify_unified import Server
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.site import Site
+from airavata_runbook.wellknown import SERVICES_CA
 from tests.labs import PROJECT, lab_hosts
 from tests.site.conftest import actions, in_database, report, runbook
+
+SEED = "INSERT INTO stand_in_gateway VALUES ('seeded', 'seeded', '{\"gatewayId\": \"seeded\"}');\n"
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +33,8 @@ def site_file(tmp_path_factory):
     for old, new in (("name: lab-unified\n", "name: lab-unified-run\n"), ("lab2", "lab15"), ("10.96.0.", "10.85.0.")):
         assert old in text
         text = text.replace(old, new)
+    (folder / "seed.sql").write_text(SEED)
+    text = text.replace("      realm:", f"      seed_sql: {folder}/seed.sql\n      realm:")
     file = folder / "lab-unified.yaml"
     file.write_text(text)
     with lab_hosts(file, folder):
@@ -47,7 +63,8 @@ def test_every_call_to_the_server_is_answered(first, site):
         for row in step["rows"][1:]
     ]
     calls = {call: answer for component, call, answer, note in rows if component == "airavata-server" and note == "STAND-IN"}
-    assert calls["GET gateways without a token"] == "401" and calls["token from Keycloak"] == "issued", rows
+    assert calls["GET gateways without a token"] == "401" and calls["token from Keycloak, from outside"] == "issued", rows
+    assert calls["its administration and other realms, from outside"] == "HTTP 404", rows
     assert calls["GET credential"] == "runbook-verify" and "from Keycloak" in calls["GET users of the realm"], rows
 
 
@@ -57,9 +74,98 @@ def test_a_second_run_changes_nothing(first, site_file, site):
     assert actions(report(site), "changed") == {}
 
 
+def test_the_sites_first_rows_are_loaded_after_the_tables_and_once(first, site):
+    assert in_database(site, "SELECT COUNT(*) FROM airavata.stand_in_gateway WHERE id = 'seeded'") == "1"
+    assert in_database(site, "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'airavata_load'") == "0"
+
+
 def test_what_verification_made_is_gone(first, site):
     for table in ("project", "credential"):
         assert in_database(site, f"SELECT COUNT(*) FROM airavata.stand_in_{table}") == "0"
+
+
+class Outside:
+    """A browser on this machine, which trusts the site's authority, follows no redirect and keeps cookies."""
+
+    def __init__(self, site):
+        trusted = ssl.create_default_context(cadata=session_of(site).vault.authority(SERVICES_CA).cert.decode())
+        stays = type("Stays", (urllib.request.HTTPRedirectHandler,), {"redirect_request": lambda *_: None})
+        cookies = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+        self.opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=trusted), stays, cookies)
+
+    def open(self, url, form=None, token=""):
+        """(status, text, where it redirects to)"""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            answer = self.opener.open(
+                urllib.request.Request(url, urlencode(form).encode() if form else None, headers), timeout=30
+            )
+        except urllib.error.HTTPError as error:
+            answer = error
+        with answer:
+            return answer.status, answer.read().decode(errors="replace"), answer.headers.get("Location", "")
+
+
+@pytest.fixture
+def inside(first, site):
+    """Keycloak as pods reach it, by its Service."""
+    session, name = session_of(site), f"keycloak.{site.airavata.namespace}.svc.{site.network.domain}"
+    service = session.kube().core.read_namespaced_service("keycloak", site.airavata.namespace).spec.cluster_ip
+    return Server(session.master.forward(8443, service), name, session.vault.authority(SERVICES_CA).cert)
+
+
+@pytest.fixture
+def ann(inside, site):
+    """The password of a user of the gateway, made by the administrator."""
+    password = "of-ann-in-a-lab"
+    login = {"grant_type": "password", "client_id": "admin-cli", "username": "admin"}
+    login["password"] = session_of(site).vault.secret("generated:keycloak-admin")
+    token = inside.call("POST", "/realms/master/protocol/openid-connect/token", form=login).content["access_token"]
+    user = {"username": "ann", "enabled": True, "email": "ann@example.org", "firstName": "Ann", "lastName": "Lab"}
+    user["credentials"] = [{"type": "password", "value": password, "temporary": False}]
+    made = replace(inside, token=token).call("POST", f"/admin/realms/{site.airavata.gateway}/users", user)
+    assert made.status == 201, made
+    return password
+
+
+def test_a_person_logs_in_from_outside_and_the_server_takes_the_token(ann, site):
+    """By the login page with its files, as a portal does it (authorization code with PKCE)."""
+    outside, realm = Outside(site), f"{site.keycloak_url}/realms/{site.airavata.gateway}"
+    there, verifier = f"{realm}/account/", "a-verifier-of-a-test-of-at-least-43-characters"
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    client = {"client_id": "account-console", "redirect_uri": there}
+    asked = client | {"response_type": "code", "scope": "openid", "code_challenge": challenge, "code_challenge_method": "S256"}
+    status, page, _ = outside.open(f"{realm}/protocol/openid-connect/auth?{urlencode(asked)}")
+    files = re.findall(r'(?:href|src)="(/resources/[^"]+)"', page)
+    assert status == 200 and files and {outside.open(site.keycloak_url + file)[0] for file in files} == {200}
+    form = html.unescape(re.search(r'action="([^"]+)"', page)[1])
+    status, _, back = outside.open(form, {"username": "ann", "password": ann})
+    assert status == 302 and back.startswith(there), back
+    given = client | {
+        "grant_type": "authorization_code",
+        "code": parse_qs(urlsplit(back).query)["code"][0],
+        "code_verifier": verifier,
+    }
+    token = json.loads(outside.open(f"{realm}/protocol/openid-connect/token", given)[1])["access_token"]
+    for node in site.nodes:
+        server = f"https://{node.address}:{site.airavata.api_node_port}/api/v1/gateways"
+        assert outside.open(server)[0] == 401
+        status, text, _ = outside.open(server, token=token)
+        assert status == 200 and "seeded" in text, text
+
+
+def test_administrators_log_in_within_the_cluster_only(inside, site):
+    outside, own = Outside(site), f"https://{inside.name}:8443"
+    for path in (
+        "/admin/",
+        "/admin/master/console/",
+        "/realms/master/protocol/openid-connect/auth",
+        "/realms/default/..;/master",
+    ):
+        assert outside.open(site.keycloak_url + path)[0] == 404, path
+    listed = inside.call("GET", "/realms/master/.well-known/openid-configuration").content
+    assert listed["authorization_endpoint"].startswith(own), "where the console sends them"
+    assert inside.call("GET", "/admin/master/console/").status == 200
 
 
 def test_keycloak_and_the_database_are_within_the_cluster_only(first, site):
@@ -67,6 +173,7 @@ def test_keycloak_and_the_database_are_within_the_cluster_only(first, site):
     assert {one.metadata.name: one.spec.type for one in services} == {
         "mariadb": "ClusterIP",
         "keycloak": "ClusterIP",
+        "keycloak-front": "NodePort",
         "airavata-server": "NodePort",
     }
 

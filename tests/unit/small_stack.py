@@ -33,15 +33,38 @@ PROBES = """
           livenessProbe: {tcpSocket: {port: main}}
 """
 STORE = f"""# The database.
+apiVersion: v1
+kind: PersistentVolume
+metadata: {{name: {{{{ namespace ~ "-store" }}}}}}
+spec:
+  local: {{path: {{{{ site.airavata.storage_path ~ "/store" }}}}}}
+  nodeAffinity:
+    required:
+      nodeSelectorTerms:
+        - matchExpressions: [{{key: kubernetes.io/hostname, operator: In, values: [{{{{ site.storage_node.address }}}}]}}]
+  claimRef: {{apiVersion: v1, kind: PersistentVolumeClaim, namespace: {{{{ namespace }}}}, name: store}}
+  storageClassName: ""
+  persistentVolumeReclaimPolicy: Retain
+  accessModes: [ReadWriteOncePod]
+  capacity: {{storage: 1Gi}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: store}}
+spec:
+  volumeName: {{{{ namespace ~ "-store" }}}}
+  storageClassName: ""
+  accessModes: [ReadWriteOncePod]
+  resources: {{requests: {{storage: 1Gi}}}}
+---
 apiVersion: apps/v1
-kind: Deployment
+kind: StatefulSet
 metadata: {{name: store}}
 spec:
   selector: {{matchLabels: {{app: store}}}}
-  # Never two at once.
-  strategy: {{type: Recreate}}
+  # The one that is called.
+  serviceName: store
   template:{POD.replace("NAME", "store").rstrip()}
-      nodeSelector: {{kubernetes.io/hostname: {{{{ site.storage_node.address }}}}}}
       containers:
         - name: store
           image: {{{{ image("mariadb") }}}}
@@ -52,7 +75,7 @@ spec:
             - {{name: secrets, mountPath: /etc/secrets}}
           args: [--config, /etc/store/store.cnf]
       volumes:
-        - {{name: data, hostPath: {{path: {{{{ site.airavata.storage_path ~ "/store" }}}}}}}}
+        - {{name: data, persistentVolumeClaim: {{claimName: store}}}}
         - {{name: settings, configMap: {{name: store}}}}
         - {{name: secrets, secret: {{secretName: store}}}}
 ---

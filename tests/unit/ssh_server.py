@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import paramiko
 
 from airavata_runbook.hosts.host import Host
-from airavata_runbook.site.parts import Node, Ssh
+from airavata_runbook.site.node import Node, Ssh
 
 KEY = paramiko.ECDSAKey.generate()
 

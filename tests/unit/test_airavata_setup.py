@@ -1,5 +1,6 @@
 """airavata-setup, as the Jobs run it: what is there stays as it is, and what is missing is made once."""
 
+import base64
 import http.server
 import json
 import os
@@ -30,15 +31,21 @@ class Servers(http.server.BaseHTTPRequestHandler):
         if path.endswith("/token"):
             if "client_credentials" not in body and "password=admin-password" not in body:
                 return 401, {"error": "invalid_grant"}
-            return 200, {"access_token": "a-token"}
-        if self.headers.get("Authorization") != "Bearer a-token":
+            return 200, {"access_token": self.server.token}
+        if path == "/realms/default/protocol/openid-connect/certs":
+            return 200, {"keys": []}
+        if self.headers.get("Authorization") != f"Bearer {self.server.token}":
             return 401, {}
         if self.command != "GET":
             made.append((self.command, path, json.loads(body)))
+            if path == "/admin/realms/master":
+                self.server.attributes = json.loads(body)["attributes"]
             there.add(
                 path if self.command == "PUT" else f"{path}/{json.loads(body)['realm']}" if path == "/admin/realms" else path
             )
             return 201, None
+        if path == "/admin/realms/master":
+            return 200, {"realm": "master", "attributes": self.server.attributes}
         if path == "/admin/realms/default":
             return (200, {}) if path in there else (404, {"error": "Realm not found."})
         if path == "/admin/realms/default/clients":
@@ -67,6 +74,10 @@ class Servers(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def token_of(issuer):
+    return f"head.{base64.urlsafe_b64encode(json.dumps({'iss': issuer}).encode()).rstrip(b'=').decode()}.signature"
+
+
 @pytest.fixture
 def servers(tmp_path):
     authority = pki.new_ca("Services of test")
@@ -81,6 +92,8 @@ def servers(tmp_path):
         (tmp_path / name).write_text(content)
     with TlsServer(Servers, pair) as server:
         server.root, server.there, server.made, server.missing = tmp_path, set(), [], set()
+        server.attributes = {"kept": "as it is"}
+        server.token = token_of(f"https://localhost:{server.server_port}/realms/default")
         yield server
 
 
@@ -116,6 +129,17 @@ def test_a_missing_realm_is_imported_once_and_the_client_is_seen_to_each_time(se
     assert ("PUT", "/admin/realms/default/clients/id-of-airavata-runbook") in paths(servers)
 
 
+def test_the_realm_of_administrators_has_its_own_address_and_keeps_its_other_settings(servers):
+    """Its own is closed at the address of users, which is that of all realms without one."""
+    run(servers, "realm")
+    url = f"https://localhost:{servers.server_port}"
+    change = ("PUT", "/admin/realms/master", {"attributes": {"kept": "as it is", "frontendUrl": url}})
+    assert servers.made[-1] == change, "the last: tokens of the administrator end with it"
+    servers.made.clear()
+    run(servers, "realm")
+    assert ("PUT", "/admin/realms/master") not in paths(servers)
+
+
 def test_the_client_may_only_read_users(servers):
     run(servers, "realm")
     roles = {path: [one["name"] for one in body] for _, path, body in servers.made if "role-mappings" in path}
@@ -142,3 +166,11 @@ def test_a_gateway_is_created_where_there_is_none(servers):
     assert paths(servers) == [("POST", "/api/v1/gateways")] and servers.made[0][2]["gatewayId"] == "default"
     servers.made.clear()
     assert "left as it is" in run(servers, "gateway").stdout and not servers.made
+
+
+@pytest.mark.parametrize("issuer", ["https://localhost:1/realms/default", "https://localhost:{port}/realms/other"])
+def test_an_issuer_that_pods_do_not_reach_is_named_and_not_left_to_a_401(servers, issuer):
+    servers.token = token_of(issuer.format(port=servers.server_port))
+    done = run(servers, "gateway")
+    assert done.returncode == 1 and not servers.made
+    assert f"pods do not reach {issuer.format(port=servers.server_port)}" in done.stderr and "keycloak_url" in done.stderr

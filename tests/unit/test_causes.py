@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,8 @@ from kubernetes.client import ApiClient, V1DeploymentStatus
 from airavata_runbook.cluster import host_causes, pod_causes, readiness
 from airavata_runbook.cluster.causes import LINES, RULES, Cause, Patience
 from airavata_runbook.cluster.kube import ApiError
+from airavata_runbook.cluster.objects import FIELD_MANAGER
+from airavata_runbook.cluster.retry import MANAGER, try_again
 from airavata_runbook.errors import HostUnreachable, StepFailed
 from airavata_runbook.resources import Condition, Service
 from airavata_runbook.resources.condition import LOOK
@@ -237,6 +240,67 @@ def test_an_old_pod_that_its_network_does_not_let_go_is_a_cause():
     killed = an_event("mount", "FailedKillPod", "error killing pod: failed to find plugin")
     (cause,) = causes_of("mount", pods, killed, hosts={"worker": a_host(CONFLIST)})
     assert cause.kind == "pod not removed" and '"type": "calico"' in cause.whole()
+
+
+def refused(told: str | None, last: str = "2026-11-25T17:12:29Z", journal: str = "ActiveState=active\n\n") -> Cause:
+    """The cause of the recorded ReplicaSet that is refused pods, the last time at `last`; it was told to try again at `told`."""
+    sets, events = (json.loads(json.dumps(RECORDED[kind])) for kind in ("replica_sets", "events"))
+    (owner,) = [one for one in sets if one["metadata"]["name"] == "account-5fcc74d85f"]
+    owner["metadata"]["managedFields"] = [{"manager": MANAGER, "time": told}] if told else []
+    for event in events:
+        event["lastTimestamp"] = last
+    session = recorded_session(RECORDED["pods"], events)
+    session.kube().apps.list_namespaced_replica_set = listed("ReplicaSet", sets)
+    session.master = a_host(journal=journal)
+    live = typed("V1Deployment", next(one for one in RECORDED["deployments"] if one["metadata"]["name"] == "account"))
+    (cause,) = pod_causes.workload_causes(session, "Deployment", live)
+    return cause
+
+
+@pytest.mark.parametrize("told", [None, "2026-11-25T17:12:29Z", "2026-11-25T17:00:00Z"])
+def test_what_refuses_pods_since_their_controller_was_told_to_try_again_ends_the_wait(told):
+    cause = refused(told)
+    assert seen((0, cause), (9, cause), (1, cause)) == [False, False, True] and 'serviceaccount "none"' in cause.text
+
+
+def test_what_refused_pods_before_their_controller_was_told_to_try_again_may_pass_and_is_reported_as_past():
+    cause = refused("2026-11-25T17:12:30Z", journal="ActiveState=inactive\nSubState=dead\n\n")
+    assert seen((0, cause), (20, cause), (5, None), (29, cause)) == [False] * 4
+    assert seen((0, cause), (29, cause), (1, cause)) == [False, False, True], "also where its events are dropped, being too many"
+    assert "was told to try again, at 17:12:30 UTC; what it reported before: Error creating: pods" in cause.whole()
+    assert "service kube-controller-manager" in cause.whole()
+
+
+def test_a_wait_has_the_controller_that_was_refused_pods_try_again_once_and_says_so():
+    tried, notices, answers = [], [], iter(["0 of 1 pods ready"] * 3 + [""])
+    causes = [Cause(kind, "ReplicaSet x", "exceeded quota", retry=lambda: tried.append(1) or "kubectl annotate x")
+              for kind in ("pods not created", "no pods tried")]  # fmt: skip
+    host = SimpleNamespace(pause=lambda seconds: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("airavata_runbook.resources.condition.LOOK", 0)
+        Condition("Deployment x", check=lambda: next(answers), causes=lambda: causes, deadline=5).wait(host, notices.append)
+    assert tried == [1]
+    assert notices == ["wait for Deployment x: tried again at once: kubectl annotate x\nReplicaSet x: exceeded quota"]
+
+
+@pytest.mark.parametrize("error", [None, ApiError(409, "the object was deleted", "")])
+def test_a_controller_tries_again_when_an_annotation_of_its_object_changes(error):
+    sent = []
+
+    def request(method: str, path: str, query: dict, body: dict) -> None:
+        sent.append((method, path, query["fieldManager"], body))
+        if error:
+            raise error
+
+    kinds = {"apps/v1": {"ReplicaSet": "replicasets"}}
+    client = SimpleNamespace(request=request, kinds=kinds, finding=Lock())
+    owner = SimpleNamespace(metadata=SimpleNamespace(name="x-1", namespace="airavata", uid="u"))
+    commands = [try_again(client, "ReplicaSet", owner) for _ in range(2)]
+    assert commands[0].startswith("kubectl -n airavata annotate --overwrite replicaset x-1 airavata-runbook/tried-again=")
+    method, path, manager, body = sent[0]
+    assert (method, path, manager) == ("PATCH", "/apis/apps/v1/namespaces/airavata/replicasets/x-1", MANAGER)
+    assert body["metadata"]["uid"] == "u" and manager != FIELD_MANAGER, "nobody takes it for an object of the runbook"
+    assert body != sent[1][3], "what does not change wakes nobody"
 
 
 def test_a_container_that_is_still_being_created_is_no_cause():

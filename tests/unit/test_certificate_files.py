@@ -14,12 +14,19 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
 from cryptography.x509 import CertificateSigningRequestBuilder
 
-from airavata_runbook.checks.references import check_references, registry_certificate, trusted_certificates
+from airavata_runbook.checks.references import (
+    IDENTITY_CA,
+    authorities,
+    check_references,
+    registry_certificate,
+    trusted_certificates,
+)
 from airavata_runbook.errors import SiteError
 from airavata_runbook.pki.chain import check_chain
 from airavata_runbook.pki.formats import recognise
 from airavata_runbook.site import Site
 from tests.unit.certificate_samples import NAME, authority, private, server
+from tests.unit.test_stacks import lab
 
 ROOT = authority("Root")
 MIDDLE = authority("Middle", ROOT)
@@ -245,6 +252,25 @@ def test_a_problem_of_the_chain_names_both_files(tmp_path, site):
     assert f"{tmp_path}/my.crt and {tmp_path}/ca.pem" in str(raised.value)
     [found] = [one for one in check_references(own) if one.field == "registry.certificate"]
     assert found.target == f"{tmp_path}/my.crt and {tmp_path}/ca.pem" and "intermediate certificate is missing" in found.problem
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (ROOT.pem + MIDDLE.pem, ""),
+        (b"-----BEGIN CERTIFICATE-----\n", "the certificates could not be parsed"),
+        (ROOT.pem + ROOT.key_pem, "a private key is in the certificate file"),
+        (b"", "the certificates could not be parsed"),
+    ],
+    ids=["two", "cut off", "with a key", "empty"],
+)
+def test_the_authorities_of_an_identity_server_are_certificates(tmp_path, content, said):
+    (tmp_path / "ca.pem").write_bytes(content)
+    own = lab(identity_server={"url": "https://iam.example.org", "ca": f"{tmp_path}/ca.pem"})
+    [found] = [one for one in check_references(own) if one.field == IDENTITY_CA]
+    assert said in found.problem and bool(said) == bool(found.problem)
+    if not said:
+        assert authorities(f"{tmp_path}/ca.pem", IDENTITY_CA).count(b"BEGIN CERTIFICATE") == 2
 
 
 def test_only_regular_files_are_opened_and_none_without_end(tmp_path, site):

@@ -14,7 +14,8 @@ from airavata_runbook.cluster.objects import FIELD_MANAGER
 from airavata_runbook.configs import node
 from airavata_runbook.engine.resource import Context, Found
 from airavata_runbook.errors import NotYet, StepFailed
-from airavata_runbook.resources import EarlierStorage, KubeObject, LeftOut, NodeLabels
+from airavata_runbook.resources import EarlierStorage, KubeObject, NodeLabels, Obsolete
+from airavata_runbook.resources.left_out import BESIDE, CLAIM, RUNNING, USED, VOLUME
 from airavata_runbook.site import Site
 
 
@@ -26,9 +27,7 @@ def made(kind: str, name: str, manager: str = FIELD_MANAGER, **rest) -> dict:
     return {"apiVersion": API[kind], "kind": kind, "metadata": metadata, **rest}
 
 
-API = {"Deployment": "apps/v1", "StatefulSet": "apps/v1"} | dict.fromkeys(
-    ("Service", "PersistentVolume", "PersistentVolumeClaim"), "v1"
-)
+API = {kind: version for version, kind in (*RUNNING, *BESIDE, *USED, CLAIM, VOLUME)}
 
 
 class Cluster:
@@ -39,7 +38,7 @@ class Cluster:
 
     def __init__(self, *objects: dict, error: ApiError | None = None, labels: dict | None = None, stays: Collection[str] = ()):
         self.objects, self.error, self.labels, self.stays = list(objects), error, labels, stays
-        self.core, self.done, self.finding = self, [], Lock()
+        self.core, self.done, self.asked, self.finding = self, [], [], Lock()
         self.kinds = {version: {kind: kind for kind in API if API[kind] == version} for version in set(API.values())}
 
     def request(self, method: str, path: str, query: dict) -> dict:
@@ -47,6 +46,7 @@ class Cluster:
             raise self.error
         parts = path.split("/")
         if method == "GET":
+            self.asked.append(parts[-1])
             items = [one for one in self.objects if one["kind"] == parts[-1]]
             assert ("/namespaces/airavata/" in path) == (parts[-1] != "PersistentVolume")
             return {"metadata": {}, "items": copy.deepcopy(items)}
@@ -77,34 +77,73 @@ def change(resource, cluster: Cluster, planning: bool = False):
     return resource.change(Found(answer=resource.ask(here)), here)
 
 
-LEFT_OUT = LeftOut("airavata", ("portal", "api-server"))
+OBSOLETE = Obsolete("airavata", frozenset({("Deployment", "gfac"), ("StatefulSet", "mariadb")}), RUNNING, BESIDE)
 
 
-def test_objects_of_a_component_that_is_left_out_are_deleted_and_no_others():
-    others = [made("Deployment", "gfac"), made("Deployment", "api-server", "kubectl"), made("PersistentVolume", "portal")]
-    ours = [made(kind, "portal") for kind in ("Service", "StatefulSet", "PersistentVolumeClaim")]
-    cluster = Cluster(*others, *ours, made("PersistentVolume", "airavata-portal"))
-    found = change(LEFT_OUT, cluster)
-    assert found.detail == (
-        "StatefulSet airavata/portal\nService airavata/portal\nPersistentVolumeClaim airavata/portal\n"
-        "PersistentVolume airavata-portal\n"
-    )
-    assert found.command.splitlines()[-1] == "kubectl delete persistentvolume airavata-portal"
+def test_objects_that_no_component_has_are_deleted_and_no_others_and_no_data():
+    others = [
+        made("Deployment", "gfac"),
+        made("Deployment", "api-server", "kubectl"),
+        made("PodDisruptionBudget", "x", "kubectl"),
+    ]
+    data = [
+        made("PersistentVolumeClaim", "broker", spec={"volumeName": "airavata-broker"}),
+        made("PersistentVolume", "airavata-broker"),
+    ]
+    ours = [made(kind, "broker") for kind in ("Service", "StatefulSet", "PodDisruptionBudget", "ServiceAccount", "Job")]
+    cluster = Cluster(*others, *data, *ours, made("ConfigMap", "broker"))
+    found = change(OBSOLETE, cluster)
+    assert found.detail.splitlines() == [
+        "PodDisruptionBudget airavata/broker",
+        "ServiceAccount airavata/broker",
+        "StatefulSet airavata/broker",
+        "Job airavata/broker",
+        "Service airavata/broker",
+        "stays, with its data: PersistentVolumeClaim airavata/broker, volume airavata-broker",
+    ]
+    assert found.command.splitlines()[-1] == "kubectl -n airavata delete service broker"
     found.call()
-    assert [kind for _, kind, _ in cluster.done] == ["StatefulSet", "Service", "PersistentVolumeClaim", "PersistentVolume"]
-    assert cluster.objects == others and change(LEFT_OUT, cluster) is None
+    assert cluster.objects == [*others, *data, made("ConfigMap", "broker")] and change(OBSOLETE, cluster) is None
+
+
+def test_a_stateful_set_that_would_take_its_claims_along_is_not_deleted():
+    cluster = Cluster(made("StatefulSet", "x", spec={"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete"}}))
+    with pytest.raises(StepFailed, match="claims would be deleted") as caught:
+        change(OBSOLETE, cluster)
+    assert caught.value.where == "StatefulSet airavata/x" and "kubectl -n airavata patch statefulset x" in caught.value.remedy
+
+
+def test_what_pods_use_is_deleted_by_itself():
+    wanted = frozenset({("Secret", "registry"), ("ConfigMap", "mariadb")})
+    kept = [
+        made("Secret", "registry"),
+        made("ConfigMap", "mariadb"),
+        made("ConfigMap", "kube-root-ca.crt", "kube-controller-manager"),
+    ]
+    cluster = Cluster(*kept, made("Secret", "broker-tls"), made("Deployment", "gfac"))
+    found = change(Obsolete("airavata", wanted, USED), cluster)
+    assert found.detail == "Secret airavata/broker-tls\n"
+
+
+def test_nothing_else_is_asked_for_where_nothing_is_obsolete():
+    cluster = Cluster(made("Deployment", "gfac"), made("ServiceAccount", "gfac"))
+    assert change(OBSOLETE, cluster) is None
+    assert cluster.asked == [kind for _, kind in RUNNING]
+
+
+def test_what_an_earlier_resource_of_the_step_deletes_is_not_deleted_again():
+    cluster = Cluster(made("Deployment", "mariadb"))
+    here = context(cluster, planning=True)
+    here.touched |= {"no Deployment airavata/mariadb"}
+    assert OBSOLETE.change(Found(answer=OBSOLETE.ask(here)), here) is None
 
 
 def test_what_does_not_end_is_named_and_nothing_after_it_is_deleted(monkeypatch):
     monkeypatch.setattr(objects, "DEADLINE", 0)
-    cluster = Cluster(made("StatefulSet", "portal"), made("PersistentVolumeClaim", "portal"), stays=["portal"])
+    cluster = Cluster(made("StatefulSet", "portal"), made("Service", "portal"), stays=["portal"])
     with pytest.raises(StepFailed, match="(?s)not gone within.*StatefulSet airavata/portal"):
-        change(LEFT_OUT, cluster).call()
+        change(OBSOLETE, cluster).call()
     assert cluster.done == [("DELETE", "StatefulSet", "portal")]
-
-
-def test_a_site_that_leaves_nothing_behind_is_not_changed():
-    assert change(LEFT_OUT, Cluster(made("Deployment", "mariadb"))) is None
 
 
 SITE = Site.load("lab")
@@ -192,7 +231,7 @@ def test_a_node_that_is_not_registered_brings_its_labels_along():
     assert change(LABELS, Cluster(error=ApiError(404, "not found", ""))) is None
 
 
-@pytest.mark.parametrize("resource", [LEFT_OUT, EARLIER, LABELS])
+@pytest.mark.parametrize("resource", [OBSOLETE, EARLIER, LABELS])
 def test_a_plan_before_the_api_server_answers_waits_for_it(resource):
     gone = Cluster(error=ApiError(0, "no reply", ""))
     with pytest.raises(NotYet):

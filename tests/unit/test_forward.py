@@ -179,7 +179,8 @@ def with_raw_kube(port: int) -> None:
 
 def with_exec(port: int) -> None:
     kube = Kube(port, AUTHORITY.cert, ADMIN, "one")
-    stream(kube.core.connect_get_namespaced_pod_exec, "pod", "namespace", command=["true"], stdout=True, _preload_content=False)
+    method = kube.for_streams().connect_get_namespaced_pod_exec
+    stream(method, "pod", "namespace", command=["true"], stdout=True, _preload_content=False)
 
 
 def with_registry(port: int) -> None:

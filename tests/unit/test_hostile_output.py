@@ -19,7 +19,7 @@ from airavata_runbook.checks.facts import KernelFeatures, Listening
 from airavata_runbook.checks.types import Finding
 from airavata_runbook.cluster import etcd
 from airavata_runbook.cluster.session import Session
-from airavata_runbook.engine.host_run import compare
+from airavata_runbook.engine.probe import compare
 from airavata_runbook.engine.report import Failure, Item, Report, report_html
 from airavata_runbook.engine.resource import ABSENT, Found
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed
@@ -336,9 +336,10 @@ def test_a_network_check_whose_connection_is_cut_is_explained(monkeypatch, error
         raise error
 
     session = Session(Site.load("lab"))
-    monkeypatch.setattr(session, "kube", lambda: SimpleNamespace(core=SimpleNamespace(connect_get_namespaced_pod_exec=None)))
+    core = SimpleNamespace(connect_get_namespaced_pod_exec=None)
+    monkeypatch.setattr(session, "kube", lambda: SimpleNamespace(for_streams=lambda: core))
     monkeypatch.setattr(probes, "stream", lambda *_, **__: SimpleNamespace(run_forever=cut))
-    with pytest.raises(StepFailed, match="the connection to the network check was lost") as lost:
+    with pytest.raises(StepFailed, match="the connection to a pod was lost") as lost:
         probes.probe_from_pod(session, "netcheck-1", ["http://10.244.1.2:8080/"])
     assert lost.value.retryable and "check that master is up" in lost.value.remedy
 

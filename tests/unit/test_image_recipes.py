@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from airavata_runbook.errors import CannotBuild
 from airavata_runbook.images.layout import open_archive
 from airavata_runbook.local import paths
-from airavata_runbook.mirror import image_steps, images, java_steps, oci_writer
+from airavata_runbook.mirror import image_steps, images, jar_steps, java_steps, oci_writer
 from airavata_runbook.mirror.components import BY_NAME as COMPONENTS
 from airavata_runbook.mirror.recipes import BY_NAME, FILES, RECIPES, STAND_IN
 from airavata_runbook.pki import issue as pki
@@ -117,6 +118,21 @@ def test_an_archive_is_unpacked_without_its_first_folder(tmp_path, monkeypatch):
     java_steps.prepare(BY_NAME["keycloak"], tmp_path / "root")
     file = tmp_path / "root/opt/keycloak/bin/kc.sh"
     assert file.stat().st_mode & 0o777 == 0o755 and file.stat().st_uid == os.getuid()
+
+
+def test_jars_are_put_into_one_folder_each_by_its_digest(tmp_path, monkeypatch):
+    kafka = BY_NAME["kafka"]
+    listed = jar_steps.listed(kafka.jars)
+    assert ("org.apache.kafka:kafka_2.13:" + kafka.version) in dict(listed) and len(dict(listed)) == len(listed)
+    assert all(artifact.count(":") == 2 and re.fullmatch("[0-9a-f]{64}", sha256) for artifact, sha256 in listed)
+    fetched = []
+    (tmp_path / "any.jar").write_text("jar")
+    monkeypatch.setattr(jar_steps.maven, "fetch", lambda *one: fetched.append(one) or tmp_path / "any.jar")
+    jar_steps.apply(kafka, tmp_path / "root")
+    jar_steps.apply(BY_NAME["java"], tmp_path / "none")
+    assert fetched == [(artifact, sha256, "jar") for artifact, sha256 in listed] and not (tmp_path / "none").exists()
+    assert (tmp_path / f"root/opt/kafka/kafka_2.13-{kafka.version}.jar").stat().st_mode & 0o777 == 0o644
+    assert len(list((tmp_path / "root/opt/kafka").iterdir())) == len(listed), "two of one name"
 
 
 def test_an_unknown_image_is_named_with_those_there_are(cache):

@@ -7,7 +7,7 @@ import pytest
 from airavata_runbook.chapters import airavata
 from airavata_runbook.cluster import readiness
 from airavata_runbook.cluster.kube import ApiError
-from airavata_runbook.engine.host_run import probe
+from airavata_runbook.engine.probe import probe
 from airavata_runbook.resources import Context, KubeObject
 from airavata_runbook.stacks.render import REPEAT
 

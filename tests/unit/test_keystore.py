@@ -70,6 +70,14 @@ def test_java_trusts_an_authority_without_a_password(tmp_path, authority):
     assert "trustedCertEntry" in listed and "exit 0" in listed, listed
 
 
+@needs_java
+def test_java_trusts_it_too_where_a_store_of_another_kind_is_expected_and_with_any_password(tmp_path, authority):
+    """Airavata 0.17 loads trust.store with Java's default kind, which was JKS, and trust.store.password."""
+    path = written(tmp_path, keystore.trust_store(authority.cert))
+    listed = keytool("-list", "-keystore", path, "-storetype", "JKS", "-storepass", "any-text")
+    assert "trustedCertEntry" in listed and "exit 0" in listed, listed
+
+
 def test_another_library_reads_the_same_key_and_certificate(server):
     store = keystore.server_store(server.cert, server.key, "server", PASSWORD)
     key, certificate, _ = pkcs12.load_key_and_certificates(store, PASSWORD.encode())

@@ -13,7 +13,7 @@ from airavata_runbook.hosts.client import log_in
 from airavata_runbook.hosts.hop import Hop
 from airavata_runbook.hosts.known_hosts import KnownHosts
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Ssh
+from airavata_runbook.site.node import Ssh
 from tests.unit.ssh_servers import KINDS, fingerprint, keygen, openssh, public, serving, sshd
 
 GONE = "ssh-dss AAAAB3NzaC1kc3MAAAABAQ=="

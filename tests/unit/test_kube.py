@@ -13,7 +13,7 @@ from airavata_runbook.cluster import kube, readiness
 from airavata_runbook.cluster.kube import ApiError, Kube
 from airavata_runbook.cluster.objects import listed
 from airavata_runbook.cluster.session import Session
-from airavata_runbook.engine.host_run import probe
+from airavata_runbook.engine.probe import probe
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.pki import issue as pki
 from airavata_runbook.resources import Context, KubeObject

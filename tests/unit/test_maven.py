@@ -42,6 +42,12 @@ def test_without_settings_it_is_maven_central(settings):
     assert fetched == [(maven.CENTRAL + PATH, "0" * 64, None)]
 
 
+def test_a_jar_is_fetched_by_its_own_name(settings):
+    _, fetched = settings
+    maven.fetch("org.apache.kafka:kafka_2.13:3.9.2", "0" * 64, "jar")
+    assert fetched[0][0] == maven.CENTRAL + "/org/apache/kafka/kafka_2.13/3.9.2/kafka_2.13-3.9.2.jar"
+
+
 @pytest.mark.parametrize("of", ["central", "*", "external:*", "*,!internal"])
 def test_a_mirror_of_central_is_used(settings, of):
     write, _ = settings

@@ -18,8 +18,9 @@ from airavata_runbook.chapters import network
 from airavata_runbook.checks import facts as check_facts
 from airavata_runbook.checks import preflight
 from airavata_runbook.checks.facts import ForeignPackages, FreeSpace, PackageIndexError, filled_folders, preflight_facts
+from airavata_runbook.checks.machine import CONTROLLERS, FEATURES
 from airavata_runbook.checks.preflight import format_findings, offline
-from airavata_runbook.checks.table import CHECKS, CONTROLLERS, FEATURES
+from airavata_runbook.checks.table import CHECKS
 from airavata_runbook.checks.types import Finding, HostCheck, Problem
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine.step import Target
@@ -30,7 +31,8 @@ from airavata_runbook.hosts import host as host_module
 from airavata_runbook.hosts.host import Host, Result
 from airavata_runbook.hosts.snapshot import Fact, HostSnapshot
 from airavata_runbook.mirror.catalogue import MAINTAINER
-from airavata_runbook.site.parts import Node, Repository
+from airavata_runbook.site.node import Node
+from airavata_runbook.site.parts import Repository
 from tests.unit.sessions import answer_batch
 from tests.unit.ssh_servers import fingerprint, keygen, public
 from tests.unit.ssh_servers import serving as serving_ssh

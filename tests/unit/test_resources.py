@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from airavata_runbook.cluster.session import session_of
-from airavata_runbook.engine.host_run import Outcome, converge, probe
+from airavata_runbook.engine.host_run import Outcome, converge
+from airavata_runbook.engine.probe import probe
 from airavata_runbook.engine.resource import Found
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.hosts import vault

@@ -18,7 +18,7 @@ import bcrypt
 import pytest
 
 from airavata_runbook import kernel_env
-from airavata_runbook.engine import host_run as engine
+from airavata_runbook.engine.resource import Found
 from airavata_runbook.engine.step import Target, master, step
 from airavata_runbook.errors import HostUnreachable, StepFailed
 from airavata_runbook.hosts import vault
@@ -43,7 +43,7 @@ from airavata_runbook.resources import (
 from airavata_runbook.resources import certificate as certificate_module
 from airavata_runbook.resources import secret as secret_module
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Node
+from airavata_runbook.site.node import Node
 from tests import ctrl_c
 from tests.unit.sessions import open_session
 from tests.unit.test_interrupted import Fault, Killed, StandIn, make
@@ -349,7 +349,7 @@ def test_a_shell_that_dies_at_any_command_is_made_good_by_the_next_run(machine, 
 
 def test_a_script_that_did_not_arrive_whole_does_nothing(tmp_path):
     """As Host.run sends it: one compound command, which a shell runs when it has read its end."""
-    script = File(str(tmp_path / "file"), "content\n").change(engine.Found(status=44), None).script
+    script = File(str(tmp_path / "file"), "content\n").change(Found(status=44), None).script
     whole = "{\n" + script + "\n} </dev/null\n"
     for end in range(len(whole) - len("} </dev/null\n")):
         subprocess.run(["sh"], input=whole[:end].encode(), capture_output=True)

@@ -95,6 +95,29 @@ def test_what_is_not_there_is_refused_with_the_line_before_anything_is_touched(t
     assert all(words in message for words in ["stacks/classic/server.properties", *said])
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("kafka.broker.list=kafka:9092", "found kafka, an unknown name; needed: a Service of the stack, one of"),
+        ("database.url=jdbc:mariadb://maria:3306/x", "found maria, an unknown name"),
+        ("sharing.registry.server.host=sharing", "found sharing, an unknown name"),
+        ("x=https://10.98.0.99:30443", "found the address 10.98.0.99; needed: a Service's name"),
+        ("zookeeper.server.connection=zookeeper:2182", "found zookeeper:2182; needed: a port of the Service, one of 2181"),
+        ('x={{ port("kafka", "plain") }}', "found: port(\"kafka\", 'plain'); needed: one of"),
+    ],
+)
+def test_an_address_that_nobody_has_is_refused(tmp_path, line, said):
+    with pytest.raises(SiteError) as refused:
+        stack(tmp_path, f"{line}\n")
+    message = " ".join(str(refused.value).split())
+    assert said in message and "server.properties" in message
+
+
+def test_an_external_address_and_one_that_the_site_has_are_not(tmp_path):
+    lines = ("iam.server.url=https://iam.example.org/auth", "x.host=mariadb", "y=rabbitmq:5671", "z=https://10.98.0.11:30443")
+    assert stack(tmp_path, "\n".join(lines) + "\n")
+
+
 @pytest.mark.parametrize("file", ["server.ini", "../server.properties", "Server.properties"])
 def test_a_file_of_settings_is_in_the_stacks_folder_and_of_a_format_that_is_known(tmp_path, file):
     with pytest.raises(SiteError, match="settings.portal-settings.KEY"):

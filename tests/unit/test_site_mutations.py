@@ -97,7 +97,9 @@ FULL = {  # every key that a site file can have
                 "env": {"TITLE": "A gateway"},
                 "ports": {"https": 30443},
             },
+            "kafka": {"enabled": True},
         },
+        "identity_server": {"url": "https://iam.example.org/auth", "ca": "iam.pem", "admin": "root"},
         "secrets": {"airavata-server": "file:airavata-server.properties"},
     },
     "ignore_checks": ["swap", "machine-id"],
@@ -338,7 +340,7 @@ VALUES = [
     (
         "airavata.secrets",
         {"x": "env:X"},
-        "known: airavata-default-user, airavata-server, credential-store-keystore, keystore-password",
+        "known: airavata-default-user, airavata-server, credential-store-keystore, identity-server-admin, ",
     ),
     (
         "airavata.secrets",

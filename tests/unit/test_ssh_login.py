@@ -17,7 +17,7 @@ from airavata_runbook.hosts.connection import Connection
 from airavata_runbook.hosts.hop import Hop
 from airavata_runbook.hosts.ssh_transport import CIPHERS, KEX, KEYS, MACS
 from airavata_runbook.site import Site
-from airavata_runbook.site.parts import Node, Ssh
+from airavata_runbook.site.node import Node, Ssh
 from tests.unit.ssh_servers import Server, fingerprint, keygen, public, serving, sshd
 
 PASSPHRASE = "canary passphrase 7c21"

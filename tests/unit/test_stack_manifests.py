@@ -45,8 +45,8 @@ def test_a_file_holds_exactly_the_objects_that_are_applied(name):
 def test_comments_stand_where_the_stack_has_them(tmp_path):
     found = texts(site_with(small_stack(tmp_path)))
     deploy = found["store/deploy.yaml"].splitlines()
-    assert deploy[deploy.index("  # Never two at once.") + 1] == "  strategy: {type: Recreate}"
-    assert deploy.index("# The database.") < deploy.index("apiVersion: apps/v1")
+    assert deploy[deploy.index("  # The one that is called.") + 1] == "  serviceName: store"
+    assert deploy.index("# The database.") < deploy.index("apiVersion: v1")
     server = found["server/deploy.yaml"].splitlines()
     above = server.index("        # The one that answers.")
     assert server[above + 1] == "        - name: server"

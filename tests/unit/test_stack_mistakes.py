@@ -10,7 +10,7 @@ import pytest
 from airavata_runbook import stacks
 from airavata_runbook.checks import preflight
 from airavata_runbook.errors import SiteError
-from tests.unit.small_stack import references, site_with, small_stack
+from tests.unit.small_stack import FILES, references, site_with, small_stack
 
 SERVER, SERVER_SERVICE, STORE, SCHEMA, STACK = (
     "server/deploy.yaml",
@@ -40,6 +40,17 @@ def env(name: str, value: str) -> tuple[str, str, str]:
 
 def command(text: str) -> tuple[str, str, str]:
     return SCHEMA, "command: [mariadb-admin, ping]", f"command: [{text}]"
+
+
+def host_path(file: str, path: str) -> tuple[str, str, str]:
+    return file, "      volumes:\n", f"      volumes:\n        - {{name: host, hostPath: {{path: {path}}}}}\n"
+
+
+def another_volume() -> tuple[str, str, str]:
+    """A second PersistentVolume for the same folder."""
+    start, end = FILES[STORE].index("apiVersion: v1"), FILES[STORE].index("---\n")
+    first = FILES[STORE][start:end]
+    return STORE, first, f"{first}---\n{first}".replace('{{ namespace ~ "-store" }}', "twin", 1)
 
 
 POC = {
@@ -120,7 +131,7 @@ POC = {
     ),
     "root's password in the environment": (
         (STORE, "args:", "env: [{name: MYSQL_ROOT_PASSWORD, value: root}]\n          args:"),
-        "store: Deployment store: spec.template.spec.containers[store].env[MYSQL_ROOT_PASSWORD]: found a secret's value",
+        "store: StatefulSet store: spec.template.spec.containers[store].env[MYSQL_ROOT_PASSWORD]: found a secret's value",
     ),
     "root's password on a command line": (
         (STORE, "readinessProbe: {tcpSocket: {port: main}}", "readinessProbe: {exec: {command: [mysqladmin, -uroot, -proot]}}"),
@@ -206,10 +217,30 @@ MORE = [
     ((SERVER, "kind: Deployment", "kind: ReplicaSet"), "kind: found ReplicaSet; needed: Deployment, StatefulSet, DaemonSet, Job"),
     ((SERVER, "kind: Deployment", "kind: StatefulSet"), "spec.serviceName: found None; needed: a Service, one of"),
     ((STORE, "kind: ConfigMap", "kind: Secret"), "kind: found Secret; needed: none in a stack"),
-    ((STORE, '{{ site.airavata.storage_path ~ "/store" }}', "/var/lib/mysql"), "hostPath.path: found /var/lib/mysql; needed:"),
-    ((STORE, "nodeSelector: {kubernetes.io/hostname", "nodeSelector: {host"), "needed: a nodeSelector kubernetes.io/hostname"),
-    ((STORE, "type: Recreate", "type: RollingUpdate"), "needed: strategy.type Recreate and one pod"),
-    ((STORE, "  strategy:", "  replicas: 2\n  strategy:"), "needed: strategy.type Recreate and one pod"),
+    (host_path(SERVER, "/var/lib/airavata/store"), "hostPath: found /var/lib/airavata/store; needed: a persistentVolumeClaim"),
+    (host_path(SERVER, "/etc/localtime"), "local.path /var/lib/airavata/COMPONENT, as in stacks/classic/mariadb/deploy.yaml"),
+    (
+        (STORE, "  local: {path", "  hostPath: {path"),
+        "spec.hostPath: found /var/lib/airavata/store; needed: local.path",
+    ),
+    ((STORE, '{{ site.airavata.storage_path ~ "/store" }}', "/var/lib/mysql"), "local.path: found /var/lib/mysql; needed: a fol"),
+    (
+        another_volume(),
+        "PersistentVolume twin: spec.local.path: found /var/lib/airavata/store, as in airavata-store; needed: a f",
+    ),
+    ((STORE, "key: kubernetes.io/hostname", "key: host"), "spec.nodeAffinity: needed: kubernetes.io/hostname, the folder is on"),
+    (
+        (STORE, "persistentVolumeReclaimPolicy: Retain", "x: 1"),
+        "persistentVolumeReclaimPolicy: needed: Retain, the data outlives",
+    ),
+    (
+        (STORE, "  # The one that is called.", "  replicas: 2"),
+        "needed: a StatefulSet of one pod, two pods must not share the folder",
+    ),
+    (
+        (STORE, "  # The one that is called.", "  persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete}"),
+        "persistentVolumeClaimRetentionPolicy.whenDeleted: found Delete; needed: Retain",
+    ),
     ((SCHEMA, "restartPolicy: OnFailure", "restartPolicy: Always"), "restartPolicy: found Always; needed: Never or OnFailure"),
     (
         (SCHEMA, "command: [mariadb-admin, ping]", "envFrom: [{secretRef: {name: x}}]"),
@@ -223,10 +254,7 @@ MORE = [
         (STACK, "stand_in: stand-in", "stand_in: stand-out"),
         "image stand-out: neither the site names it nor the runbook builds it",
     ),
-    (
-        (STORE, "hostPath: {path", "persistentVolumeClaim: {claimName: store}, x: {path"),
-        "found store; needed: a claim of the stack, one of none",
-    ),
+    ((STORE, "claimName: store", "claimName: stores"), "found stores; needed: a claim of the stack, one of store"),
 ]
 
 

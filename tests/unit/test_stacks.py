@@ -17,8 +17,8 @@ from airavata_runbook.stacks.render import MARK, pod_of
 
 LAB = Path(__file__).parents[2] / "parameters" / "lab.yaml"
 BUILT = (
-    *("pause", "coredns", "mariadb", "rabbitmq", "zookeeper", "toolbox", "stand-in"),
-    *("keycloak", "airavata-setup", "unified-stand-in"),
+    *("pause", "coredns", "mariadb", "rabbitmq", "zookeeper", "kafka", "toolbox", "stand-in"),
+    *("keycloak", "haproxy", "airavata-setup", "unified-stand-in"),
 )
 OWN = (
     "credential-store",
@@ -31,11 +31,12 @@ OWN = (
     "portal",
 )
 ARCHIVE = {"archive": "airavata.tar"}
-# Component → the port of its Services (Airavata's default configuration; the databases' own).
+# Component → the ports of its Services (Airavata's default configuration; the databases' own).
 PORTS = {
     "mariadb": 3306,
     "rabbitmq": 5671,
     "zookeeper": 2181,
+    "kafka": {9092, 9093},
     "credential-store": 8960,
     "sharing-registry": 7878,
     "registry-server": 8970,
@@ -47,6 +48,7 @@ PORTS = {
     "coredns": 53,
     "toolbox": 8080,
     "keycloak": 8443,
+    "keycloak-front": 8443,
     "airavata-server": 9090,
 }
 JOBS = ("airavata-schema", "keycloak-realm")  # nobody calls them
@@ -89,8 +91,13 @@ def given(name: str) -> Site:
     return Site.load(yaml.safe_load((LAB.parent / f"{name}.yaml").read_text())["site"])
 
 
+def with_kafka(**airavata) -> Site:
+    return lab(components={"kafka": {"enabled": True}}, **airavata)
+
+
 SITES = {
     "lab": lab,
+    "lab with Kafka": with_kafka,
     "lab-three": lambda: given("lab-three"),
     "poc-2017": lambda: given("poc-2017"),
     "three hosts": three,
@@ -139,9 +146,10 @@ def test_the_stacks_of_the_runbook_have_no_problems_in_any_site(make, stand_in, 
     assert stack.components
     for part in stack.components:
         services = [one for one in part.objects if one["kind"] == "Service"]
-        assert {port["port"] for one in services for port in one["spec"]["ports"]} == (
-            set() if part.name in JOBS else {PORTS[part.name]}
-        )
+        known = PORTS.get(part.name, set())
+        known = {known} if isinstance(known, int) else known
+        assert {port["port"] for one in services for port in one["spec"]["ports"]} == known
+        assert services or part.name in JOBS
 
 
 @pytest.mark.parametrize("name", ["classic", "system"])
@@ -161,7 +169,7 @@ def test_the_lab_runs_a_stand_in_and_says_so():
     stack = load(lab(), images(lab()))
     assert {part.name for part in stack.components} == {"mariadb", "rabbitmq", "zookeeper", *OWN}
     assert {part.name for part in stack.components if part.stand_in} == set(OWN)
-    assert not stack.left_out
+    assert [one.name for one in stack.left_out if one.wanted] == []
     for part in stack.components:
         for one in part.objects:
             pods = one["spec"]["template"]["metadata"] if pod_of(one) else one["metadata"]
@@ -174,7 +182,7 @@ def test_the_lab_runs_a_stand_in_and_says_so():
 def test_without_a_stand_in_airavatas_own_servers_are_left_out_with_the_reason():
     stack = load(lab(stand_in=False), images(lab()))
     assert [part.name for part in stack.components] == ["mariadb", "rabbitmq", "zookeeper"]
-    reasons = {one.name: one.reason for one in stack.left_out}
+    reasons = {one.name: one.reason for one in stack.left_out if one.wanted}
     assert set(reasons) == set(OWN)
     assert "airavata.images.portal" in reasons["portal"] and "airavata.stand_in is false" in reasons["portal"]
 
@@ -187,7 +195,7 @@ def test_an_image_that_the_site_names_is_preferred_to_the_stand_in():
 
 
 def test_components_come_after_what_they_need():
-    site = three()
+    site = three(components={"kafka": {"enabled": True}})
     stack = load(site, images(site))
     order = [part.name for part in stack.components]
     assert not stack.left_out and not any(part.stand_in for part in stack.components)
@@ -228,7 +236,7 @@ def test_dns_answers_where_the_kubelet_says_and_on_two_hosts_if_there_are_two():
 
 @pytest.mark.parametrize("name", ["classic", "system"])
 def test_manifests_agree_with_the_images_that_they_run(name):
-    for part in load(lab(), images(lab()), name).components:
+    for part in load(with_kafka(), images(lab()), name).components:
         for one in part.objects:
             pod = (pod_of(one) or {"spec": {"containers": []}})["spec"]
             for box in pod["containers"]:
@@ -301,6 +309,89 @@ def test_all_of_airavatas_servers_read_one_file_in_which_names_and_ports_are_tho
     assert (found["api.secured"], found["TLS.enabled"], "apiserver.port" in found) == ("true", "true", False)
 
 
+def settings_of(site: Site) -> dict[str, str]:
+    text = load(site, images(site)).settings["airavata-server"]["airavata-server.properties"].text(lambda *_: "x")
+    return dict(line.split("=", 1) for line in text.splitlines() if line and not line.startswith("#"))
+
+
+def test_kafka_runs_where_the_site_asks_for_it_and_the_servers_are_told_of_it_there_only():
+    without, having = load(lab(), images(lab())), load(with_kafka(), images(lab()))
+    assert {one.name: one.wanted for one in without.left_out} == {"kafka": False} and not having.left_out
+    assert [part.name for part in having.components if part.name not in {one.name for one in without.components}] == ["kafka"]
+    assert "kafka" in having.secrets and "kafka" not in without.secrets and "kafka-tls" not in without.certificates
+    assert any(path.endswith("/kafka") for path, _ in having.folders) and len(without.folders) == len(having.folders) - 1
+    found = settings_of(lab())
+    assert found["enable.kafka.logging"] == "false" and not [key for key in found if key.startswith("kafka.")]
+    found = settings_of(with_kafka())
+    ports = {port["name"]: port["port"] for port in objects(having, "Service")["kafka"]["spec"]["ports"]}
+    assert found["enable.kafka.logging"] == "true" and found["kafka.broker.list"] == f"kafka:{ports['plain']}"
+    (box,) = objects(having, "StatefulSet")["kafka"]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "TOPIC_PREFIX", "value": found["kafka.topic.prefix"]} in box["env"]
+
+
+IDENTITY = {"url": "https://iam.example.org/auth", "ca": "iam.pem", "admin": "root"}
+ADMIN = {"identity-server-admin": "env:ADMIN"}
+
+
+def test_an_identity_server_may_have_an_address_without_a_name():
+    url = "https://192.168.7.9:8443/auth"
+    assert settings_of(lab(identity_server=IDENTITY | {"url": url}, secrets=ADMIN))["iam.server.url"] == url
+
+
+def test_the_servers_are_told_of_the_sites_identity_server_or_that_there_is_none():
+    site = lab(identity_server=IDENTITY, secrets=ADMIN)
+    found, stack = settings_of(site), load(site, images(site))
+    assert {key: value for key, value in found.items() if key.startswith(("iam.", "trust."))} == {
+        "iam.server.url": IDENTITY["url"],
+        "iam.server.super.admin.username": "root",
+        "iam.server.super.admin.password": "x",
+        "trust.store": "/etc/airavata/settings/identity-server.p12",
+        "trust.store.password": "none",
+    }
+    assert stack.secrets["identity-server"] == {"admin-password": "env:ADMIN"}
+    assert stack.keystores["airavata-server"]["identity-server.p12"].authority == "identity-server"
+    without = load(lab(), images(lab()))
+    assert "airavata-server" not in without.keystores and "identity-server" not in without.secrets
+    text = without.settings["airavata-server"]["airavata-server.properties"].text(lambda *_: "x")
+    assert "# No identity server: the site names none (airavata.identity_server)" in text
+    assert not [key for key in settings_of(lab()) if key.startswith(("iam.", "trust."))]
+
+
+@pytest.mark.parametrize(
+    ("airavata", "said"),
+    [
+        ({"identity_server": IDENTITY}, "needed: airavata.secrets.identity-server-admin"),
+        ({"identity_server": {"url": IDENTITY["url"]}}, "airavata.identity_server.ca"),
+        ({"identity_server": IDENTITY | {"url": "http://iam.example.org"}}, "needs an address that starts with https://"),
+        ({"identity_server": IDENTITY | {"url": "https://iam.example.org/"}}, "needs an address without / at its end"),
+        ({"identity_server": IDENTITY | {"url": "https://keycloak:8443"}, "secrets": ADMIN}, "found keycloak, an unknown name"),
+        ({"identity_server": IDENTITY, "stack": "unified"}, "airavata.identity_server: the stack unified does not use it"),
+    ],
+)
+def test_an_identity_server_that_the_servers_could_not_reach_or_trust_is_refused(airavata, said):
+    with pytest.raises(SiteError) as refused:
+        load(lab(**airavata), images(lab()))
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("components", "said"),
+    [
+        ({"kafka": {}}, "airavata.components.kafka: needs enabled, true or false"),
+        ({"kafka": {"resources": {"limits": {"memory": "1Gi"}}}}, "airavata.components.kafka: needs enabled"),
+        ({"kafka": {"enabled": "yes"}}, "airavata.components.kafka.enabled: needs true or false"),
+        (
+            {"mariadb": {"enabled": False}},
+            "mariadb.enabled: the stack classic always has it; optional: kafka",
+        ),
+    ],
+)
+def test_only_an_optional_component_is_switched(components, said):
+    with pytest.raises(SiteError) as refused:
+        lab(components=components)
+    assert said in str(refused.value)
+
+
 def test_servers_that_a_site_does_not_run_are_not_in_its_file():
     site = lab(stand_in=False, images={"credential-store": ARCHIVE})
     text = load(site, images(site)).settings["airavata-server"]["airavata-server.properties"].text(lambda *_: "x")
@@ -358,8 +449,8 @@ IMAGE = '{{ image("portal") }}'
     [
         (STACK, "needs: [api-server]", "needs: [apiserver]", "portal.needs: found apiserver; needed: a component of the stack"),
         (STACK, "name: mariadb, kind", "name: mariadb, needs: [portal], kind", "need each other in a cycle"),
-        (STACK, "kind: airavata", "kind: arvata", "components.3.kind"),
-        (STACK, "outside: true}", "outsite: true}", "components.10.outsite"),
+        (STACK, "kind: airavata", "kind: arvata", "components.4.kind"),
+        (STACK, "outside: true}", "outsite: true}", "components.11.outsite"),
         (STACK, "name: portal, kind", "name: gfac, kind", "components: found gfac twice; needed: each name once"),
         (STACK, '"generated:mariadb-root"', "canary", "root-password: needs generated:NAME or site:NAME; a stack never holds"),
         (STACK, "stand_in: stand-in,", "stand_in: true,", "components.9.stand_in"),

@@ -9,6 +9,7 @@ import pytest
 from airavata_runbook.chapters.site_inputs import site_input
 from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.checks import table
+from airavata_runbook.checks.references import check_references
 from airavata_runbook.errors import SiteError, StepFailed
 from airavata_runbook.pki import issue as pki
 from airavata_runbook.site import Site
@@ -59,7 +60,29 @@ def test_a_file_that_no_secret_can_hold_is_refused(tmp_path):
     (tmp_path / "big.sql").write_bytes(bytes(1_000_001))
     with pytest.raises(SiteError) as caught:
         site_input(site(seed_sql=str(tmp_path / "big.sql")), "seed_sql")
-    assert caught.value.where == "airavata.unified.seed_sql"
+    assert caught.value.where == "airavata.unified.seed_sql" and "1000001 bytes" in caught.value.found
+
+
+@pytest.mark.parametrize("field", ["schema_sql", "seed_sql", "realm"])
+def test_the_preflight_check_finds_a_file_that_is_too_large_or_missing(tmp_path, field):
+    (tmp_path / "big").write_bytes(bytes(1_000_001))
+    for path, words in ((tmp_path / "big", "too large for a Secret"), (tmp_path / "none", "unreadable")):
+        (bad,) = [one for one in check_references(site(**{field: str(path)})) if one.problem]
+        assert bad.field == f"airavata.unified.{field}" and words in bad.problem, bad
+
+
+def test_tables_and_first_rows_are_loaded_in_this_order_out_of_a_secret_each():
+    """Each may be as large as a Secret; mariadb-load takes the files by their names."""
+    stack = stack_of(site())
+    assert stack.inputs["airavata-schema"] == {"10-schema.sql": "schema_sql"}
+    assert stack.inputs["airavata-seed"] == {"20-seed.sql": "seed_sql"}
+    (job,) = next(one for one in stack.components if one.name == "airavata-schema").objects
+    mounts = {one["mountPath"]: one["name"] for one in job["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]}
+    volumes = {one["name"]: one for one in job["spec"]["template"]["spec"]["volumes"]}
+    sources = volumes[mounts["/etc/airavata/schema"]]["projected"]["sources"]
+    assert [one["secret"]["name"] for one in sources] == ["airavata-schema", "airavata-seed"]
+    server = next(one for one in stack.components if one.name == "airavata-server")
+    assert "airavata-schema" in server.needs
 
 
 def test_a_realm_that_cannot_be_imported_is_refused_before_it_is_sent(tmp_path):

@@ -93,6 +93,7 @@ def settings(folder, port, url, **others):
         "spring.datasource.username": "airavata",
         "spring.datasource.password": "database-password",
         "iam.server.url": url,
+        "airavata.security.openid-url": f"{url}/realms/default",
         "credential.store.keystore.url": "credentials.p12",
         "credential.store.keystore.alias": "airavata",
         "credential.store.keystore.password": PASSWORD,

@@ -17,7 +17,8 @@ from airavata_runbook.cluster.releases import Release
 from airavata_runbook.engine.resource import Context, Found
 from airavata_runbook.errors import NotYet, SiteError, StepFailed
 from airavata_runbook.images.archive import BadImage
-from airavata_runbook.resources import DatabaseBackup, LeftOut
+from airavata_runbook.resources import DatabaseBackup, Obsolete
+from airavata_runbook.resources.left_out import DEPLOYMENT, STATEFUL_SET
 from airavata_runbook.run import rollback
 from airavata_runbook.site import Site
 from airavata_runbook.stacks.render import pod_of
@@ -193,7 +194,7 @@ def test_where_nothing_changes_nothing_more_is_asked():
     asked = []
     cluster.request = lambda *words, request=cluster.request: asked.append(words) or request(*words)
     here = context(cluster)
-    LeftOut("airavata", ("portal",)).ask(here)
+    Obsolete("airavata", frozenset(live(stack())), (DEPLOYMENT, STATEFUL_SET)).ask(here)
     before = len(asked)
     resource = DatabaseBackup(stack())
     assert resource.change(Found(answer=resource.ask(here)), here) is None and before == len(asked) > 0

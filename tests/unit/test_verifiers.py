@@ -27,10 +27,11 @@ from thrift.TMultiplexedProcessor import TMultiplexedProcessor
 from thrift.transport.TSocket import TSocket
 from thrift.transport.TTransport import TBufferedTransport, TTransportException
 
-from airavata_runbook.chapters import verifiers, verify_classic
+from airavata_runbook.chapters import verifiers, verify_classic, verify_kafka
+from airavata_runbook.chapters.verified_calls import Calls
 from airavata_runbook.errors import SiteError
 from airavata_runbook.site.stack_file import Verifier
-from airavata_runbook.stacks import Component, load
+from airavata_runbook.stacks import Component, LeftOut, load
 from tests.unit.test_stacks import STACK, images, lab, planted
 
 TOKEN = "canary-token"
@@ -269,10 +270,51 @@ def test_a_server_that_does_not_answer_is_a_problem_and_the_others_are_still_cal
 
 
 def test_the_sites_own_server_that_wants_a_token_and_one_that_is_left_out_are_said_to_be_not_verified(calls):
-    left = SimpleNamespace(name="gfac", reason="the site names no image")
+    left = LeftOut("gfac", "the site names no image")
     rows, problems = calls("profile-service", 1, stand_in=False, left_out=(left,))
     assert problems == [] and rows[0][:2] == ["profile-service", "not verified"] and "token" in rows[0][2]
     assert rows[1] == ["gfac", "not verified", "left out: the site names no image", ""]
+
+
+def test_an_optional_component_that_the_site_does_not_have_is_no_gap(calls):
+    left = LeftOut("kafka", "optional", wanted=False)
+    rows, _ = calls("profile-service", 1, stand_in=False, left_out=(left,))
+    assert len(rows) == 1
+
+
+SAID = """WARN of a client
+read 06-verify {}
+refused TopicAuthorizationException
+deleted lab_runbook-verify-…
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "problems"),
+    [
+        (SAID, []),
+        (SAID.replace("06-verify {}", ""), ["write without a password, read with it: found , needed", "WARN of a client"]),
+        (SAID.replace("refused TopicAuthorizationException", "refused nothing"), ["read without a password: found nothing"]),
+        ("read 06-verify {}\nOutOfMemoryError", ["kafka-round-trip ended early, it printed read 06-verify", "OutOfMemoryError"]),
+        ("", ["kafka-round-trip ended early, it printed nothing for 90 s"]),
+    ],
+    ids=["right", "no message", "read by anyone", "cut off", "silent"],
+)
+def test_kafka_is_asked_in_its_pod_for_a_message_that_goes_through(monkeypatch, said, problems):
+    asked = []
+
+    def output_of(session, pod, namespace, command, seconds):
+        asked.append((pod, namespace, command[:2]))
+        return said.replace("06-verify {}", command[2])
+
+    monkeypatch.setattr(verify_kafka, "pods_of", lambda session, component: {"kafka-old": True, "kafka-0": False})
+    monkeypatch.setattr(verify_kafka, "output_of", output_of)
+    calls = Calls()
+    verify_kafka.verify(SimpleNamespace(site=lab()), Component("kafka", False, (), verify="kafka"), calls)
+    assert asked == [("kafka-0", "airavata", ["kafka-round-trip", "lab"])]
+    found = "\n".join(calls.problems)
+    assert bool(found) == bool(problems) and all(one in found for one in problems)
+    assert bool(calls.rows) == ("deleted" in said)
 
 
 def test_every_name_that_a_stack_may_give_has_its_verifier():

@@ -20,7 +20,7 @@ def main() -> None:
     store = Store(found)
     store.validate()
     context = server_context(found["armeria.ssl.key-store"], found["armeria.ssl.key-store-password"])
-    api = Api(found, store, Keycloak(found["iam.server.url"]))
+    api = Api(found, store, Keycloak(found["iam.server.url"], found["airavata.security.openid-url"].partition("/realms/")[0]))
     server = Server(int(found["armeria.ports[0].port"]), context, api)
     log("started: this is not Apache Airavata's own server, it answers in its place")
     server.run()

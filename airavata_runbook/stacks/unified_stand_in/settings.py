@@ -7,7 +7,8 @@ OPTION = "-Dspring.config.additional-location=file:"
 # What the server cannot do without; it has public defaults for some, which are of no use in a cluster.
 NEEDED = (
     *("armeria.ports[0].port", "armeria.ssl.key-store", "armeria.ssl.key-store-password"),
-    *("spring.datasource.url", "spring.datasource.username", "spring.datasource.password", "iam.server.url"),
+    *("spring.datasource.url", "spring.datasource.username", "spring.datasource.password"),
+    *("iam.server.url", "airavata.security.openid-url"),
     *("credential.store.keystore.url", "credential.store.keystore.alias", "credential.store.keystore.password"),
 )
 

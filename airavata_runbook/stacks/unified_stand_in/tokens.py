@@ -30,10 +30,11 @@ class Caller:
 
 
 class Keycloak:
-    """url: as in iam.server.url. Tokens of other issuers do not count."""
+    """url: as in iam.server.url, for its users. issuer: the address in its tokens, at which the keys are fetched, as Airavata's
+    server does; tokens of others do not count."""
 
-    def __init__(self, url: str):
-        self.url = url.rstrip("/")
+    def __init__(self, url: str, issuer: str):
+        self.url, self.issuer = url.rstrip("/"), issuer
         self.context = ssl.create_default_context(cafile=CA)
         self.keys: dict[str, tuple[float, dict]] = {}
 
@@ -41,7 +42,7 @@ class Keycloak:
         """Raises Refused; OSError where Keycloak does not answer."""
         try:
             issuer = str(jwt.decode(token, options={"verify_signature": False}).get("iss"))
-            base = f"{self.url}/realms/"
+            base = f"{self.issuer}/realms/"
             if not issuer.startswith(base) or "/" in (realm := issuer.removeprefix(base)):
                 raise Refused(f"another issuer: {issuer}")
             key = self._keys(realm)[jwt.get_unverified_header(token)["kid"]]
@@ -56,19 +57,19 @@ class Keycloak:
     def users(self, caller: Caller, query: dict[str, str]) -> list[dict]:
         """The realm's users, asked for in the caller's name. Raises Refused, OSError."""
         try:
-            return self._get(f"/admin/realms/{quote(caller.gateway, safe='')}/users?{urlencode(query)}", caller.token)
+            return self._get(f"{self.url}/admin/realms/{quote(caller.gateway, safe='')}/users?{urlencode(query)}", caller.token)
         except HTTPError as error:
             raise Refused(f"Keycloak: HTTP {error.code}") from None
 
     def _keys(self, realm: str) -> dict:
         read, keys = self.keys.get(realm, (0.0, {}))
         if time.monotonic() - read > AGE or not keys:
-            listed = self._get(f"/realms/{realm}/protocol/openid-connect/certs")["keys"]
+            listed = self._get(f"{self.issuer}/realms/{realm}/protocol/openid-connect/certs")["keys"]
             keys = {one["kid"]: jwt.PyJWK(one).key for one in listed if one.get("use") == "sig" and one.get("kty") == "RSA"}
             self.keys[realm] = time.monotonic(), keys
         return keys
 
-    def _get(self, path: str, token: str = ""):
-        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {token}"} if token else {})
+    def _get(self, url: str, token: str = ""):
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
         with urllib.request.urlopen(request, timeout=10, context=self.context) as response:
             return json.load(response)
