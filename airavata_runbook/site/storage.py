@@ -99,7 +99,8 @@ def problems(site: Site, host: str, seen: Storage) -> Iterator[Problem]:
             yield Problem(
                 f"{folder} on {host} is {state}, and a database has run with it ({STORED}): it would start empty",
                 "the folder with its data",
-                f"mount its disk, or restore a backup; to begin with an empty database: delete the line {folder} in {STORED}",
+                f"mount its disk; or, with a backup: airavata-runbook reset {site.name} --data, then restore; "
+                f"to begin with an empty database: delete the line {folder} in {STORED}",
             )
     for namespace in sorted({namespace for _, namespace, _ in seen.users} - {site.airavata.namespace}):
         used = ", ".join(f"{folder} by {pod}" for folder, other, pod in seen.users if other == namespace)
