@@ -23,9 +23,9 @@ from tests.unit.image_samples import files_of, image, layer, write_folder
 
 PASSPHRASE, GIVEN = "a-passphrase-of-this-test", ("--passphrase", "env:BACKUP_PASSPHRASE")
 IMAGE = files_of(*image(layer("what only the registry has")))
-# Every table with what says whether its columns are the same, and every user with what MariaDB keeps of the password.
+# Every table, and every user with a digest of what MariaDB keeps of the password.
 TABLES = (
-    "SELECT table_schema, table_name, engine, create_options FROM information_schema.tables WHERE table_schema NOT IN "
+    "SELECT table_schema, table_name, engine, table_collation FROM information_schema.tables WHERE table_schema NOT IN "
     "('information_schema', 'performance_schema') ORDER BY 1, 2; "
     "SELECT Host, User, MD5(JSON_VALUE(Priv, '\\$.authentication_string')) FROM mysql.global_priv ORDER BY 1, 2"
 )
