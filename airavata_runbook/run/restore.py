@@ -194,6 +194,9 @@ class _Restore:
         for kind in ("deployment", "replica_set", "stateful_set"):
             for one in getattr(kube.apps, f"list_namespaced_{kind}")(namespace).items:
                 getattr(kube.apps, f"patch_namespaced_{kind}_scale")(one.metadata.name, namespace, {"spec": {"replicas": 0}})
+        for job in kube.batch.list_namespaced_job(namespace).items:
+            if not job.status.completion_time:  # it would work on an empty database; 05 makes it anew
+                kube.batch.delete_namespaced_job(job.metadata.name, namespace, propagation_policy="Background")
         for pod in kube.core.list_namespaced_pod(namespace).items:
             if pod.status.phase not in storage_users.ENDED:  # its host is gone, and nobody else would say that it has ended
                 kube.core.delete_namespaced_pod(pod.metadata.name, namespace, grace_period_seconds=0)

@@ -288,26 +288,34 @@ def test_images_are_as_their_digests_say(tmp_path):
 def test_nothing_of_airavata_is_left_for_a_kubelet_to_start(site, monkeypatch):
     """Its servers would take an empty database for their own, and fill it before the rows are loaded."""
     calls: list[tuple] = []
-    pod = lambda name, phase: SimpleNamespace(metadata=SimpleNamespace(name=name), status=SimpleNamespace(phase=phase))  # noqa: E731
+
+    def one(name: str, **status: str) -> SimpleNamespace:
+        return SimpleNamespace(metadata=SimpleNamespace(name=name), status=SimpleNamespace(**status))
+
+    there = {
+        "pod": [one("api-server-x", phase="Running"), one("schema-x", phase="Succeeded")],
+        "job": [one("schema", completion_time="today"), one("realm", completion_time=None)],
+    }
 
     class Api:
         def __getattr__(self, name: str):
             def call(*words, **options):
                 calls.append((name, *words, *options.values()))
-                pods = [pod("api-server-x", "Running"), pod("schema-x", "Succeeded")]
-                return SimpleNamespace(items=pods if "pod" in name else [pod("api-server", "")])
+                return SimpleNamespace(items=there.get(name.rpartition("_")[2], [one("api-server")]))
 
             return call
 
     session = open_session(monkeypatch, site, {node.name: SimpleNamespace(name=node.name, node=node) for node in site.nodes})
-    monkeypatch.setattr(session, "kube", lambda: SimpleNamespace(apps=Api(), core=Api()))
+    monkeypatch.setattr(session, "kube", lambda: SimpleNamespace(apps=Api(), core=Api(), batch=Api()))
     monkeypatch.setattr(restore, "SERVICES", [])
     restore._Restore(session, None, lambda **chapters: None, set())._services()
     none = {"spec": {"replicas": 0}}
     for kind in ("deployment", "replica_set", "stateful_set"):
         assert (f"patch_namespaced_{kind}_scale", "api-server", "airavata", none) in calls
-    deleted = [one for one in calls if one[0] == "delete_namespaced_pod"]
-    assert deleted == [("delete_namespaced_pod", "api-server-x", "airavata", 0)] and calls[-1] in deleted
+    assert [one for one in calls if one[0].startswith("delete")] == [
+        ("delete_namespaced_job", "realm", "airavata", "Background"),
+        ("delete_namespaced_pod", "api-server-x", "airavata", 0),
+    ]
 
 
 def test_the_key_is_given_as_for_other_commands(tmp_path, capsys):
