@@ -202,25 +202,30 @@ class _Restore:
                 kube.core.delete_namespaced_pod(pod.metadata.name, namespace, grace_period_seconds=0)
 
     def _databases(self) -> None:
-        session, namespace = self.session, self.site.airavata.namespace
-        place = Place(session.hosts[self.site.storage_node.name], self.site.airavata.storage_path, (mariadb.COMPONENT,))
-        database = mariadb.database_of(stack_of(self.site))
+        session, site = self.session, self.site
+        place = Place(session.hosts[site.storage_node.name], site.airavata.storage_path, (mariadb.COMPONENT,))
+        database = mariadb.database_of(stack_of(site))
         assert database  # the record says that the stack is the same
-        storage_users.stop(session, namespace, place.folders)
+        storage_users.stop(session, database.namespace, place.folders)
         folder_copy.empty(place)  # of a load that was interrupted
         self._step(airavata.storage)
-        scale = session.kube().apps.patch_namespaced_stateful_set_scale
-        scale(database.container, namespace, {"spec": {"replicas": 1}})
-        what = "StatefulSet", namespace, database.container
-        Condition(
-            f"an empty {database.container}",
-            deadline=300,
-            check=partial(readiness.workload_missing, session, *what),
-            causes=partial(readiness.workload_causes, session, *what),
-            remedy=f"kubectl -n {namespace} describe pod {database.pod}",
-        ).wait(session.master)
+        self._start(database)
         database.load(session.master, self._blocks(DATABASES))
-        storage_users.stop(session, namespace, place.folders)  # it starts anew with the users and settings that were loaded
+        # With the users and settings that were loaded.
+        storage_users.stop(session, database.namespace, place.folders)
+        self._start(database)
+
+    def _start(self, database: mariadb.Database) -> None:
+        """Have its one pod, and wait until it answers."""
+        name, namespace = database.container, database.namespace
+        self.session.kube().apps.patch_namespaced_stateful_set_scale(name, namespace, {"spec": {"replicas": 1}})
+        Condition(
+            f"StatefulSet {name}",
+            deadline=300,
+            check=partial(readiness.workload_missing, self.session, "StatefulSet", namespace, name),
+            causes=partial(readiness.workload_causes, self.session, "StatefulSet", namespace, name),
+            remedy=f"kubectl -n {namespace} describe pod {database.pod}",
+        ).wait(self.session.master)
 
     def _step(self, step: Callable) -> None:
         print(step_line(step(self.site)), flush=True)

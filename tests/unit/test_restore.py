@@ -322,3 +322,28 @@ def test_the_key_is_given_as_for_other_commands(tmp_path, capsys):
     assert cli.main(["restore", "lab", str(tmp_path / "none"), "--passphrase", "canary"]) == 1
     said = capsys.readouterr()
     assert "takes a reference" in said.err and "canary" not in said.out + said.err
+
+
+def test_rows_are_loaded_into_an_empty_database_which_then_starts_with_them(site, file, monkeypatch):
+    done: list[str] = []
+    hosts = {node.name: SimpleNamespace(name=node.name, node=node) for node in site.nodes}
+    session = open_session(monkeypatch, site, hosts)
+    scale = lambda name, namespace, body: done.append(f"{name}: {body['spec']['replicas']}")  # noqa: E731
+    monkeypatch.setattr(session, "kube", lambda: SimpleNamespace(apps=SimpleNamespace(patch_namespaced_stateful_set_scale=scale)))
+    monkeypatch.setattr(restore.storage_users, "stop", lambda session, namespace, folders: done.append(f"stop {folders}"))
+    monkeypatch.setattr(restore.folder_copy, "empty", lambda place: done.append(f"empty {place}"))
+    monkeypatch.setattr(restore._Restore, "_step", lambda self, step: done.append(step.title))
+    monkeypatch.setattr(restore.Condition, "wait", lambda self, host: done.append(f"wait for {self.awaited}"))
+    load = lambda self, master, blocks: done.append(f"load {b''.join(blocks)!r}")  # noqa: E731
+    monkeypatch.setattr(restore.mariadb.Database, "load", load)
+    restore._Restore(session, restore.examine(file(), KEY), lambda **chapters: None, set())._databases()
+    start, folder = ["mariadb: 1", "wait for StatefulSet mariadb"], f"{site.airavata.storage_path}/mariadb"
+    assert done == [
+        f"stop ['{folder}']",
+        f"empty {site.airavata.storage_path} on worker",
+        "Storage folders of the databases",
+        *start,
+        "load b'rows'",
+        f"stop ['{folder}']",
+        *start,
+    ]
