@@ -64,7 +64,7 @@ def examine(path: Path, key: Key) -> Backup:
             master.extend(piece if part == MASTER else b"")
             yield piece
 
-    for _ in watched(f"checking {path.name}", pieces()):
+    for _ in watched(f"checking {path.name}", pieces(), path.stat().st_size if path.is_file() else 0):
         pass
     parts = seen[MANIFEST]["parts"]
     if lacking := sorted({ETCD, MASTER, REGISTRY} - parts.keys()):
