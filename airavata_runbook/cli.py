@@ -74,11 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     move = command("move-storage", _move_storage, "move the databases to where the changed site file has them; asks first")
     backup = command("backup", _backup, "write etcd, databases, images, keys and secrets of a site to one encrypted file")
     restore = command("restore", _restore, "bring a site back from its backup, on new hosts with the addresses of the old ones")
+    back = command("rollback", _rollback, "bring back the release of Airavata before the last upgrade, and verify it; asks first")
     check = command("check", _check, "run the preflight checks on a site; change nothing")
     command("runs", _runs, "list a site's runs, plans and resets that are kept on this machine")
     manifests = command("manifests", _manifests, "write a site's manifests as files; connect to no host")
     kubeconfig = command("kubeconfig", _kubeconfig, "print the path of a kubeconfig that works from this machine")
-    for added in (run, plan, reset, remove, move, backup, restore, check, manifests):
+    for added in (run, plan, reset, remove, move, backup, restore, back, check, manifests):
         added.add_argument(
             "--set",
             action="append",
@@ -96,7 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     reset.add_argument("--data", action="store_true", help="also remove the registry's images, the databases and their secrets")
     remove.add_argument("host", help="the name of a worker in the site file; delete it there afterwards")
     move.add_argument("--delete-old", action="store_true", help="delete the folders that they were moved from")
-    for added in (reset, remove, move):
+    back.add_argument("--to", default="", metavar="NAME", help="another one of the kept releases, by its name (a time)")
+    back.add_argument("--with-databases", action="store_true", help="also load their dump: what was written since is lost")
+    for added in (reset, remove, move, back):
         added.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     backup.add_argument("-o", "--output", required=True, metavar="FILE", help="the file to write; none of this name may exist")
     verify = commands.add_parser("verify-backup", help="read a backup to its end: is it whole, and of this key?")
@@ -200,6 +203,12 @@ def _backup(options: argparse.Namespace) -> None:
         else backup_file.Lock(passphrase=_passphrase(options, again=True))
     )
     backup.backup(_site(options), Path(options.output), lock)
+
+
+def _rollback(options: argparse.Namespace) -> None:
+    from airavata_runbook.run import rollback
+
+    rollback.rollback(_site(options), options.to, options.with_databases, options.yes)
 
 
 def _verify_backup(options: argparse.Namespace) -> None:

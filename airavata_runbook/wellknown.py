@@ -30,3 +30,5 @@ FLANNEL_PORT = 8472  # UDP; the Linux kernel's own default for vxlan, which flan
 PULL_SERVICE = "docker-distribution-pull"
 PULL_USER = "pull"
 PULL_PASSWORD = "generated:registry-pull-password"
+# The resource of chapter 05 that is there where Airavata is upgraded; the runner looks for it in a report.
+DATABASE_BACKUP = "backup of the databases before an upgrade"

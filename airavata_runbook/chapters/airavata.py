@@ -17,6 +17,7 @@ from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.pki.types import Pair
 from airavata_runbook.resources import (
     Certificate,
+    DatabaseBackup,
     EarlierStorage,
     Folder,
     Generated,
@@ -86,6 +87,7 @@ def namespace(target: Target) -> Iterator[Resource]:
 @step("Databases and brokers", on=master)
 def backing(target: Target) -> Iterator[Resource]:
     stack = stack_of(target.site, references(target.session))
+    yield DatabaseBackup(stack)
     yield EarlierStorage(stack.namespace, tuple(one for part in stack.components for one in part.objects))
     yield from _deploy(target, stack, airavata=False)
     yield StorageRecord(target.site)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from airavata_runbook.chapters.registry import CERTS
+from airavata_runbook.cluster import releases
 from airavata_runbook.configs.repository import apt_lists
 from airavata_runbook.engine.step import Target, registry_node, step
 from airavata_runbook.errors import HostUnreachable
@@ -162,7 +163,8 @@ def images(target: Target) -> Iterator[Resource]:
 
 @step("Storage folders of the databases")
 def databases(target: Target) -> Iterator[Resource]:
-    places = list(folders(target.site)) if target.node == target.site.storage_node else []
+    here = target.node == target.site.storage_node
+    places = [releases.folder(target.site), *folders(target.site)] if here else []
     for path in [*places, *_moved_from(target)]:
         yield Absent(path, parents=(path.rpartition("/")[0],))
     yield Absent(STORED, parents=("/etc/airavata-runbook",))
@@ -172,7 +174,8 @@ def _moved_from(target: Target) -> list[str]:
     """The folders that databases were moved from, on this host."""
     with suppress(HostUnreachable):  # the master's own report says so
         _, recorded = parse_look(target.session.master.run(LOOK).text)
-        return [path for one in kept_folders(recorded) if one.host == str(target.node.address) for path in one.folders]
+        old = [path for one in kept_folders(recorded) if one.host == str(target.node.address) for path in one.folders]
+        return [*dict.fromkeys(f"{path.rpartition('/')[0]}/{releases.FOLDER}" for path in old), *old]
     return []
 
 

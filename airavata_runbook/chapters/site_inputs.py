@@ -3,6 +3,7 @@
 from airavata_runbook.checks.references import check_realm, read_file
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.errors import SiteError
+from airavata_runbook.images.source import in_registry
 from airavata_runbook.mirror import jar
 from airavata_runbook.mirror.recipes import UNIFIED_STAND_IN
 from airavata_runbook.site import Site
@@ -36,6 +37,8 @@ def _without(site: Site, field: str) -> bytes:
     source = site.airavata.sources.get(SERVER_IMAGE)
     if not source:
         return (UNIFIED_STAND_IN / "schema.sql").read_bytes()
+    if in_registry(source, site.registry_address):  # of a release that has run: the database has its tables
+        return b""
     found = b""
     if source.jar:
         found = jar.schema(source, session_of(site).vault.secret(source.auth) if source.auth else None)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from airavata_runbook import stacks
 from airavata_runbook.cluster.session import Session, session_of
-from airavata_runbook.errors import NotYet, StepFailed
+from airavata_runbook.errors import NotYet, SiteError, StepFailed
 from airavata_runbook.images import source as images
+from airavata_runbook.images.archive import BadImage
 from airavata_runbook.images.layout import Layout, open_archive
 from airavata_runbook.images.manifest import DIGEST
+from airavata_runbook.images.reference import Reference
 from airavata_runbook.kernel_env import REPORT_FILE
 from airavata_runbook.mirror import images as mirror
 from airavata_runbook.mirror import jar
@@ -46,10 +48,22 @@ class SiteImage:
         """The mirror's image that it is, or that it is packed on; "" for neither."""
         return self.repository if not self.source else jar.BASE if self.source.jar else ""
 
+    @property
+    def kept(self) -> Reference | None:
+        """Its reference where the site names one that the private registry has already: of a release that ran before."""
+        return images.in_registry(self.source, self.site.registry_address)
+
     def layout(self) -> Layout:
         """The image, fetched to this machine or built when it is not here. Raises BadImage, RegistryError, CannotBuild."""
         if not self.source:
             return open_archive(mirror.build([self.repository])[self.repository])
+        if self.kept:
+            raise BadImage(
+                "the private registry has no such image",
+                where=f"airavata.images.{self.repository}",
+                found=self.source.place,
+                needed="the digest of an image that the site has run: airavata-runbook rollback shows those that are kept",
+            )
         auth = session_of(self.site).vault.secret(self.source.auth) if self.source.auth else None
         return jar.pack(self.source, auth) if self.source.jar else images.resolve(self.source, auth)
 
@@ -63,6 +77,8 @@ class SiteImage:
         """The digest of the image on this machine; "" where it has yet to be built or pulled."""
         if not self.source:
             return mirror.built(self.repository) or ""
+        if self.kept:
+            return self.kept.digest or ""
         layout = jar.built(self.source) if self.source.jar else images.on_this_machine(self.source)
         return layout.digest if layout else ""
 
@@ -72,6 +88,15 @@ def site_image(site: Site, name: str) -> SiteImage:
     source = site.airavata.sources.get(name)
     if not source:
         return SiteImage(site, name, mirror.tag(name), None)
+    if kept := images.in_registry(source, site.registry_address):
+        if kept.repository != name:
+            raise SiteError(
+                "an image of the private registry has another name there",
+                where=site.airavata.source_field(name),
+                found=source.place,
+                needed=f"{site.registry_address}/{name}[:TAG]@sha256:…",
+            )
+        return SiteImage(site, name, kept.tag or images.tag(source), source)
     return SiteImage(site, name, jar.tag(source) if source.jar else images.tag(source), source)
 
 

@@ -197,6 +197,8 @@ def _image(site: Site, name: str, source: ImageSource, registries: bool) -> list
         registries = registries and _kind(source.auth) != "prompt" and not auth[0].problem
     remote = source.pull or (source.jar and "://" in source.jar)
     state = ("pulled by its digest" if source.pull else "fetched by its sha256") if remote else "found"
+    if source.pull and source.pull.startswith(f"{site.registry_address}/"):
+        state = "in the private registry already"
     return [*auth, _checked(field, source.place, state, _check_image, site, source, registries)]
 
 
@@ -212,7 +214,7 @@ def _check_image(site: Site, source: ImageSource, registries: bool) -> None:
         jar.check(source, auth, registries)
         return
     Reference.parse(source.pull or "")
-    if registries:
+    if registries and not images.in_registry(source, site.registry_address):  # 04-registry looks into that
         images.check_pull(source, auth)
 
 

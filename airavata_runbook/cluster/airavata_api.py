@@ -12,6 +12,7 @@ from typing import Any
 from airavata.api import Airavata
 from airavata.model.security.ttypes import AuthzToken
 from airavata_sdk.transport.utils import ThriftClient
+from thrift.Thrift import TException
 from thrift.transport import TSSLSocket, TTransport
 
 from airavata_runbook.cluster.memory_file import MemoryFile
@@ -58,7 +59,7 @@ def connected_to(
     """A client of the SDK for a component's server. client, of: as of SiteClient. ca: PEM; None for a server without TLS.
 
     name: in its certificate, where that is not the component's. Raises StepFailed when the connection cannot be made, or is lost
-    in the block.
+    in the block; TException when the server refused a call there.
     """
     file = MemoryFile(ca) if ca else None  # the SDK reads files only
     try:
@@ -81,6 +82,8 @@ def connected_to(
             remedy=f"check the pods of {component}, then run again",
             retryable=True,
         ) from None
+    except TException as error:  # of a generated class: nothing can be set in it, and contextlib sets the traceback
+        raise TException(f"{type(error).__name__}: {getattr(error, 'message', None) or error}") from None
     finally:
         made.close()
 

@@ -43,7 +43,7 @@ drop=$({CLIENT} -N -r -e 'SELECT CONCAT("DROP DATABASE `", REPLACE(schema_name, 
 
 @dataclass(frozen=True)
 class Database:
-    """The container in which MariaDB runs."""
+    """Where MariaDB runs. pod: as kubectl takes it: the pod of a StatefulSet by its name, of another workload KIND/NAME."""
 
     namespace: str
     pod: str
@@ -75,16 +75,16 @@ class Database:
 
     def _in_pod(self, script: str) -> str:
         return f"""cache=$(mktemp -d); trap 'rm -rf "$cache"' EXIT
-kubectl --cache-dir $cache --kubeconfig /etc/kubernetes/admin.conf -n {self.namespace} exec -i {self.pod} -c {self.container} \
-    -- bash -c {shlex.quote(script)}"""
+kubectl --cache-dir $cache --kubeconfig /etc/kubernetes/admin.conf -n {self.namespace} \
+    exec --pod-running-timeout=10s -i {self.pod} -c {self.container} -- bash -c {shlex.quote(script)}"""
 
 
 def database_of(stack: Stack) -> Database | None:
     """The database of a site's stack; None where it has none."""
     for component in stack.components:
         if component.name == COMPONENT:
-            _, name = component.waits_for[0]
-            return Database(stack.namespace, f"{name}-0", name)
+            kind, name = component.waits_for[0]
+            return Database(stack.namespace, f"{name}-0" if kind == "StatefulSet" else f"{kind.lower()}/{name}", name)
     return None
 
 

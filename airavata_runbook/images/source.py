@@ -7,6 +7,7 @@ import stat
 import subprocess
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -110,6 +111,17 @@ def tag(source: ImageSource) -> str:
     else:
         _, digest = _pinned(source)
     return f"sha-{digest.removeprefix('sha256:')[:16]}"
+
+
+def in_registry(source: ImageSource | None, address: str) -> Reference | None:
+    """The reference of an image that a site takes from its own private registry, which has it already; else None.
+
+    address: the registry's, HOST:PORT. Raises BadImage.
+    """
+    if not source or not source.pull or not source.pull.startswith(f"{address}/"):
+        return None
+    reference, digest = _pinned(source)
+    return replace(reference, digest=digest)
 
 
 def _pinned(source: ImageSource) -> tuple[Reference, str]:

@@ -6,6 +6,7 @@ from airavata_runbook.resources.absent import Absent, Cleared, Removed, Stopped
 from airavata_runbook.resources.build import Build
 from airavata_runbook.resources.certificate import Authority, Certificate, SigningKey
 from airavata_runbook.resources.condition import Condition
+from airavata_runbook.resources.database_backup import DatabaseBackup
 from airavata_runbook.resources.etcd_access import EtcdAccess
 from airavata_runbook.resources.etcd_key import EtcdKey
 from airavata_runbook.resources.etcd_store import EtcdStore
@@ -35,6 +36,7 @@ __all__ = [
     "Cleared",
     "Condition",
     "Context",
+    "DatabaseBackup",
     "EarlierStorage",
     "EtcdAccess",
     "EtcdKey",

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airavata_runbook.cluster.session import session_of
+from airavata_runbook.engine.report import Status
 from airavata_runbook.errors import STOPPED_BY_USER, SiteError, StepFailed
 from airavata_runbook.kernel_env import LOCK_HELD, PLAN, PLANNED, REPORT_FILE, SITE
 from airavata_runbook.local import paths
@@ -23,6 +24,7 @@ from airavata_runbook.run.kernels import KernelServer
 from airavata_runbook.run.progress import ChapterProgress
 from airavata_runbook.run.report import ChapterError, ChapterReport, RunReport, read_steps
 from airavata_runbook.site import Site
+from airavata_runbook.wellknown import DATABASE_BACKUP
 
 if TYPE_CHECKING:
     from airavata_runbook.run.kernel import Kernel, Start
@@ -173,11 +175,19 @@ class _Run:
         code = "".join(f"\n    {line}" for line in failed.source.splitlines())
         where = f"in cell {failed.cell} of" if failed.cell else "before the first cell of"
         later = "" if path == self.chapters[-1] else "Later chapters were not run. "
+        back = f"airavata-runbook rollback {self.site.name}"
+        upgraded = f"This run upgraded Airavata; back to the release before: {back}\n" if self._upgraded(path) else ""
         return StepFailed(
             f"chapter {path.stem} failed {where} notebooks/{path.name}{code}\n{failed.message}{unexpected}\n"
-            f"{later}Executed notebook: {executed}; report: report.html beside it\n"
+            f"{later}Executed notebook: {executed}; report: report.html beside it\n{upgraded}"
             f"After fixing the cause, run again: what is done stays done (--from {path.stem[:2]} begins here)"
         )
+
+    def _upgraded(self, path: Path) -> bool:
+        """Whether this run, in a chapter before or in this one, has changed the images of Airavata's servers, or begun to."""
+        done = [step for chapter in self.record.report.chapters for step in chapter.steps] + read_steps(self._steps(path))
+        items = [item for step in done for item in chain.from_iterable(step.hosts.values())]
+        return any(item.label == DATABASE_BACKUP and item.status == Status.CHANGED for item in items)
 
     def _print_stopped(self) -> None:
         """How far each host got in the step that was stopped, and where the report is."""

@@ -182,8 +182,9 @@ class Registry(Model):
 class ImageSource(Model):
     """Where an image comes from: exactly one of archive (path), pull (reference), build (folder) or jar (path or https URL).
 
-    digest: of the image; required for pull unless the reference has one, with archive and build it is compared. build: the folder
-    has a Dockerfile. jar: of a server, which is packed on Java 17; sha256: the jar's, required. auth: `user:password` for pull or
+    digest: of the image; required for pull unless the reference has one, with archive and build it is compared. pull of
+    REGISTRY/NAME, the site's own registry: an image that is there already, of an earlier release. build: the folder has a
+    Dockerfile. jar: of a server, which is packed on Java 17; sha256: the jar's, required. auth: `user:password` for pull or
     for the URL of the jar.
     """
 

@@ -4,6 +4,7 @@ import socket
 import time
 
 import pytest
+from thrift.Thrift import TException
 
 from airavata_runbook.cluster.airavata_api import connected, token
 from airavata_runbook.errors import StepFailed
@@ -52,6 +53,17 @@ def test_a_connection_that_is_lost_in_a_call_is_explained(tmp_path):
     ):
         server.process.kill()
         client.isGatewayExist(token("any"), "default")
+
+
+def test_a_call_that_the_server_refuses_is_told_as_such(tmp_path):
+    """Thrift's generated errors take no attribute, not even the traceback that contextlib sets."""
+    ca = pki.new_ca("Test CA")
+    with (
+        started(ca, tmp_path / "tls", "api-server", lab_properties()) as server,
+        pytest.raises(TException, match="AuthorizationException: .*token"),
+        connected("127.0.0.1", server.port, ca.cert) as client,
+    ):
+        client.isGatewayExist(token("not-the-token"), "default")
 
 
 def test_a_token_carries_the_claims_that_airavata_wants():

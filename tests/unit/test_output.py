@@ -38,6 +38,8 @@ class Channel:
         self.process.stdin.close()
 
     def recv(self, size: int) -> bytes:
+        if self.process.stdout.closed:
+            return b""
         data = self.process.stdout.read(min(size, self.block) if self.left is None else min(self.block, self.left))
         self.left = None if self.left is None else self.left - len(data)
         return data

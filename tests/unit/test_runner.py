@@ -59,6 +59,21 @@ print("statuses", statuses, cells[-2]["outputs"][0]["text"])"""
     assert "'running'] ['said before" in shown and "'pending'" not in shown
 
 
+BACKED_UP = """from airavata_runbook.wellknown import DATABASE_BACKUP
+backup = Item(label=DATABASE_BACKUP, status="STATUS")
+finish(Report(chapter="small", step="backing", title="Databases", plan=plan, hosts={"one": [backup]}))"""
+
+
+@pytest.mark.parametrize("status, named", [("changed", True), ("ok", False)])
+def test_a_run_that_upgraded_airavata_and_fails_names_the_way_back(project, capsys, status, named):
+    write(project, "05-deploy", BACKED_UP.replace("STATUS", status))
+    write(project, "06-verify", 'step("servers", failures=["it refused the call"])')
+    assert cli.main(["run", "small"]) == 1
+    message = capsys.readouterr().err
+    assert "it refused the call" in message
+    assert ("back to the release before: airavata-runbook rollback small\n" in message) == named
+
+
 def test_a_failing_chapter_ends_the_run_with_one_message(project, capsys):
     write(project, "01-first", 'step("one", "changed")')
     write(
