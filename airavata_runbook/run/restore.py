@@ -26,6 +26,7 @@ from pathlib import Path
 from airavata_runbook.chapters import airavata, etcd_flannel, registry
 from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster import mariadb, readiness, storage_users
+from airavata_runbook.cluster.database_users import SCALED
 from airavata_runbook.cluster.session import Session, session_of
 from airavata_runbook.engine.resource import quote
 from airavata_runbook.errors import RunbookError, StepFailed
@@ -37,7 +38,7 @@ from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.kernel_env import RESTORE
 from airavata_runbook.resources import Condition, File
 from airavata_runbook.resources.etcd_store import DATA
-from airavata_runbook.run import runner
+from airavata_runbook.run import database_dump, runner
 from airavata_runbook.run.backup import DATABASES, ETCD, MASTER, MASTER_FOLDERS, REGISTRY, watched
 from airavata_runbook.run.backup_file import Key
 from airavata_runbook.run.kernels import KernelServer
@@ -204,27 +205,26 @@ class _Restore:
     def _databases(self) -> None:
         session, site = self.session, self.site
         place = Place(session.hosts[site.storage_node.name], site.airavata.storage_path, (mariadb.COMPONENT,))
-        database = mariadb.database_of(stack_of(site))
-        assert database  # the record says that the stack is the same
-        storage_users.stop(session, database.namespace, place.folders)
+        storage_users.stop(session, site.airavata.namespace, place.folders)
         folder_copy.empty(place)  # of a load that was interrupted
         self._step(airavata.storage)
-        self._start(database)
-        database.load(session.master, self._blocks(DATABASES))
+        self._start_database()
+        database_dump.load(session, self._blocks(DATABASES))
         # With the users and settings that were loaded.
-        storage_users.stop(session, database.namespace, place.folders)
-        self._start(database)
+        storage_users.stop(session, site.airavata.namespace, place.folders)
+        self._start_database()
 
-    def _start(self, database: mariadb.Database) -> None:
+    def _start_database(self) -> None:
         """Have its one pod, and wait until it answers."""
-        name, namespace = database.container, database.namespace
-        self.session.kube().apps.patch_namespaced_stateful_set_scale(name, namespace, {"spec": {"replicas": 1}})
+        namespace = self.site.airavata.namespace
+        kind, name = next(one.waits_for[0] for one in stack_of(self.site).components if one.name == mariadb.COMPONENT)
+        getattr(self.session.kube().apps, f"patch_namespaced_{SCALED[kind]}_scale")(name, namespace, {"spec": {"replicas": 1}})
         Condition(
-            f"StatefulSet {name}",
+            f"{kind} {name}",
             deadline=300,
-            check=partial(readiness.workload_missing, self.session, "StatefulSet", namespace, name),
-            causes=partial(readiness.workload_causes, self.session, "StatefulSet", namespace, name),
-            remedy=f"kubectl -n {namespace} describe pod {database.pod}",
+            check=partial(readiness.workload_missing, self.session, kind, namespace, name),
+            causes=partial(readiness.workload_causes, self.session, kind, namespace, name),
+            remedy=f"kubectl -n {namespace} describe {kind.lower()} {name}",
         ).wait(self.session.master)
 
     def _step(self, step: Callable) -> None:

@@ -334,8 +334,7 @@ def test_rows_are_loaded_into_an_empty_database_which_then_starts_with_them(site
     monkeypatch.setattr(restore.folder_copy, "empty", lambda place: done.append(f"empty {place}"))
     monkeypatch.setattr(restore._Restore, "_step", lambda self, step: done.append(step.title))
     monkeypatch.setattr(restore.Condition, "wait", lambda self, host: done.append(f"wait for {self.awaited}"))
-    load = lambda self, master, blocks: done.append(f"load {b''.join(blocks)!r}")  # noqa: E731
-    monkeypatch.setattr(restore.mariadb.Database, "load", load)
+    monkeypatch.setattr(restore.database_dump, "load", lambda session, blocks: done.append(f"load {b''.join(blocks)!r}"))
     restore._Restore(session, restore.examine(file(), KEY), lambda **chapters: None, set())._databases()
     start, folder = ["mariadb: 1", "wait for StatefulSet mariadb"], f"{site.airavata.storage_path}/mariadb"
     assert done == [
