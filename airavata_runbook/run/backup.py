@@ -56,7 +56,7 @@ def backup(site: Site, path: Path, lock: Lock) -> None:
     about = {"site": site.name, "made": datetime.now(UTC).isoformat(timespec="seconds"), "runbook": version("airavata-runbook")}
     with session.lock.held("airavata-runbook backup"):
         backup_file.write(path, lock, about, ((name, watched(name, blocks)) for name, blocks in _parts(session)))
-    print(f"site {site.name}: backed up to {path}, {size_text(path.stat().st_size)}")
+    print(f"site {site.name}: backed up to {path}, {_size(path.stat().st_size)}")
 
 
 def verify(path: Path, key: Key) -> None:
@@ -64,7 +64,7 @@ def verify(path: Path, key: Key) -> None:
     about, parts = backup_file.verify(path, key)
     print(f"{path}: site {about['site']}, made {about['made']} by airavata-runbook {about['runbook']}: whole")
     for name, one in parts.items():
-        print(f"  {name}: {size_text(one['bytes'])}, sha256 {one['sha256']}")
+        print(f"  {name}: {_size(one['bytes'])}, sha256 {one['sha256']}")
 
 
 def _parts(session: Session) -> Iterator[tuple[str, Iterator[bytes]]]:
@@ -78,16 +78,15 @@ def _parts(session: Session) -> Iterator[tuple[str, Iterator[bytes]]]:
 
 def watched(name: str, blocks: Iterable[bytes], total: int = 0) -> Iterator[bytes]:
     """The blocks, while it is printed how far they are. total: of all of them in bytes, where it is known."""
-    done, shown, whole = 0, time.monotonic(), f" of {size_text(total)}" if total else ""
+    done, shown, whole = 0, time.monotonic(), f" of {_size(total)}" if total else ""
     for block in blocks:
         done += len(block)
         if time.monotonic() - shown > SECONDS:
             shown = time.monotonic()
-            print(f"{name}: {size_text(done)}{whole}", flush=True)
+            print(f"{name}: {_size(done)}{whole}", flush=True)
         yield block
-    print(f"{name}: {size_text(done)}", flush=True)
+    print(f"{name}: {_size(done)}", flush=True)
 
 
-def size_text(count: int) -> str:
-    """Bytes, for people."""
+def _size(count: int) -> str:
     return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.1f} MiB"
