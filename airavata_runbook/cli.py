@@ -13,6 +13,7 @@ from airavata_runbook.errors import RunbookError, SiteError, counted
 from airavata_runbook.local import interrupts
 
 if TYPE_CHECKING:
+    from airavata_runbook.run.backup_file import Key
     from airavata_runbook.site import Site
 
 
@@ -72,12 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     remove = command("remove", _remove, "drain a host, take it out of the cluster, and remove what the runbook made on it")
     move = command("move-storage", _move_storage, "move the databases to where the changed site file has them; asks first")
     backup = command("backup", _backup, "write etcd, databases, images, keys and secrets of a site to one encrypted file")
+    restore = command("restore", _restore, "bring a site back from its backup, on new hosts with the addresses of the old ones")
     back = command("rollback", _rollback, "bring back the release of Airavata before the last upgrade, and verify it; asks first")
     check = command("check", _check, "run the preflight checks on a site; change nothing")
     command("runs", _runs, "list a site's runs, plans and resets that are kept on this machine")
     manifests = command("manifests", _manifests, "write a site's manifests as files; connect to no host")
     kubeconfig = command("kubeconfig", _kubeconfig, "print the path of a kubeconfig that works from this machine")
-    for added in (run, plan, reset, remove, move, backup, back, check, manifests):
+    for added in (run, plan, reset, remove, move, backup, restore, back, check, manifests):
         added.add_argument(
             "--set",
             action="append",
@@ -101,13 +103,15 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     backup.add_argument("-o", "--output", required=True, metavar="FILE", help="the file to write; none of this name may exist")
     verify = commands.add_parser("verify-backup", help="read a backup to its end: is it whole, and of this key?")
-    verify.add_argument("file", metavar="FILE")
+    for added in (verify, restore):
+        added.add_argument("file", metavar="FILE", help="a backup, which is read to its end before anything else is done")
     verify.set_defaults(command=_verify_backup)
-    backup_key, verify_key = (added.add_mutually_exclusive_group(required=True) for added in (backup, verify))
+    backup_key, *keys = (added.add_mutually_exclusive_group(required=True) for added in (backup, verify, restore))
     public = "public key of age or SSH that encrypts it, or a file with some; may be repeated"
     backup_key.add_argument("--recipient", action="append", default=[], metavar="KEY", dest="recipients", help=public)
-    verify_key.add_argument("--identity", metavar="FILE", help="the private key of age or SSH")
-    for group in (backup_key, verify_key):
+    for group in keys:
+        group.add_argument("--identity", metavar="FILE", help="the private key of age or SSH")
+    for group in (backup_key, *keys):
         group.add_argument("--passphrase", metavar="REFERENCE", help="prompt:TEXT, env:NAME, file:PATH or keyring:NAME")
     check.add_argument("--offline", action="store_true", help="check the site file only; connect to no host")
     manifests.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder to write COMPONENT/FILE.yaml into")
@@ -208,10 +212,22 @@ def _rollback(options: argparse.Namespace) -> None:
 
 
 def _verify_backup(options: argparse.Namespace) -> None:
-    from airavata_runbook.run import backup, backup_file
+    from airavata_runbook.run import backup
 
-    key = backup_file.key_of(Path(options.identity)) if options.identity else backup_file.Key(passphrase=_passphrase(options))
-    backup.verify(Path(options.file), key)
+    backup.verify(Path(options.file), _key(options))
+
+
+def _restore(options: argparse.Namespace) -> None:
+    from airavata_runbook.run import restore
+
+    restore.restore(_site(options), Path(options.file), _key(options), _settings(options))
+
+
+def _key(options: argparse.Namespace) -> "Key":
+    """What decrypts a backup."""
+    from airavata_runbook.run import backup_file
+
+    return backup_file.key_of(Path(options.identity)) if options.identity else backup_file.Key(passphrase=_passphrase(options))
 
 
 def _passphrase(options: argparse.Namespace, again: bool = False) -> str:

@@ -15,7 +15,7 @@ from airavata_runbook.engine.step import Target, registry_node, step
 from airavata_runbook.errors import HostUnreachable
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.resources import Absent, Cleared, Removed, Resource, Stopped
-from airavata_runbook.site.life import LOOK, RECORD, kept_folders, parse_look
+from airavata_runbook.site.life import LOOK, RECORD, RESTORING, kept_folders, parse_look
 from airavata_runbook.site.storage import STORED, folders
 from airavata_runbook.wellknown import IMAGES, KEYRING, PULL_SERVICE, SECRETS
 
@@ -182,6 +182,7 @@ def _moved_from(target: Target) -> list[str]:
 @step("Secrets of the databases")
 def secrets(target: Target) -> Iterator[Resource]:
     yield Absent(RECORD, parents=("/etc/airavata-runbook",))
+    yield Absent(RESTORING, parents=("/etc/airavata-runbook",))
     yield Absent(IMAGES, parents=("/etc/airavata-runbook",))
     yield Absent(SECRETS, parents=("/etc/airavata-runbook",))
 

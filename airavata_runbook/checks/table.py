@@ -61,7 +61,7 @@ from airavata_runbook.mirror.catalogue import PACKAGE, check_versions, of_host
 from airavata_runbook.mirror.recipes import BY_NAME
 from airavata_runbook.site import Site, storage
 from airavata_runbook.site.fields import without_login
-from airavata_runbook.site.life import another_master, departures, kept_folders
+from airavata_runbook.site.life import another_master, departures, kept_folders, unfinished_restore
 from airavata_runbook.site.stack_file import SYSTEM, StackError
 from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, FLANNEL_PORT, NODE_PORTS
 
@@ -119,6 +119,8 @@ def _clock(site: Site, host: HostSnapshot) -> Iterator[Problem]:
 
 def _fixed_fields(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     state, recorded = host[SiteRecord]
+    if unfinished := unfinished_restore(state, site):
+        yield Problem(unfinished.found, unfinished.needed, unfinished.remedy)
     found = departures(recorded, site, state != "not") if recorded else []
     if not recorded and host.node == site.master and (other := another_master(state, site)):
         found = [other]

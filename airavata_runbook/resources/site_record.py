@@ -6,7 +6,16 @@ from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.resources.file import File
 from airavata_runbook.site import Site
-from airavata_runbook.site.life import LOOK, RECORD, another_master, departures, kept_folders, parse_look, record
+from airavata_runbook.site.life import (
+    LOOK,
+    RECORD,
+    another_master,
+    departures,
+    kept_folders,
+    parse_look,
+    record,
+    unfinished_restore,
+)
 
 
 @dataclass(frozen=True)
@@ -51,8 +60,11 @@ class SameSite(ApiResource):
 
 
 def _accepted(printed: str, site: Site) -> str:
-    """The record that LOOK printed, "" where there is none. Raises StepFailed when the site file departs from it."""
+    """The record that LOOK printed, "" where there is none. Raises StepFailed when the site file departs from it, and for
+    a site that is not restored yet."""
     state, recorded = parse_look(printed)
+    if unfinished := unfinished_restore(state, site):
+        raise unfinished
     problems = departures(recorded, site, state != "not") if recorded else [another_master(state, site)]
     if found := [str(one) for one in problems if one]:
         raise StepFailed(

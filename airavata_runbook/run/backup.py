@@ -11,7 +11,7 @@ Not in it: the queues of RabbitMQ and what ZooKeeper knows, which Airavata's ser
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,19 +23,20 @@ from airavata_runbook.cluster.session import Session, session_of
 from airavata_runbook.errors import SiteError
 from airavata_runbook.hosts.output import output
 from airavata_runbook.run import backup_file
-from airavata_runbook.run.backup_file import Key, Lock, Part
+from airavata_runbook.run.backup_file import Key, Lock
 from airavata_runbook.site import Site
-from airavata_runbook.site.life import LOOK, parse_look
+from airavata_runbook.site.life import LOOK, STATES, parse_look
 from airavata_runbook.wellknown import PKI
 
 SECONDS = 5  # between two lines of progress
+ETCD, MASTER, DATABASES, REGISTRY = "etcd.db", "master.tar", "mariadb.sql", "registry.tar"  # the parts
+MASTER_FOLDERS = f"etc/airavata-runbook {PKI.lstrip('/')}"
 # etcd's data is on this disk too; nobody but root can read the folder.
 SNAPSHOT = f"""set -e; umask 077
 folder=$(mktemp -d /var/lib/airavata-runbook-backup.XXXXXX); trap 'rm -rf "$folder"' EXIT
 {ETCDCTL} snapshot save "$folder/etcd.db" >&2
 cat "$folder/etcd.db"
 """
-MASTER = f"tar -C / -c etc/airavata-runbook {PKI.lstrip('/')}"
 
 
 def backup(site: Site, path: Path, lock: Lock) -> None:
@@ -44,11 +45,17 @@ def backup(site: Site, path: Path, lock: Lock) -> None:
     The lock of the site is held meanwhile, so that no run changes anything.
     """
     session = session_of(site)
-    if parse_look(session.master.run(LOOK).text)[0] != "living":
-        raise SiteError("there is no cluster to back up", where=f"host {site.master.name}", needed="the master of a running site")
+    state, _ = parse_look(session.master.run(LOOK).text)
+    if state != "living":
+        raise SiteError(
+            "there is no cluster to back up",
+            where=f"host {site.master.name}",
+            found=STATES[state],
+            needed="the master of a running site",
+        )
     about = {"site": site.name, "made": datetime.now(UTC).isoformat(timespec="seconds"), "runbook": version("airavata-runbook")}
     with session.lock.held("airavata-runbook backup"):
-        backup_file.write(path, lock, about, (_watched(name, blocks) for name, blocks in _parts(session)))
+        backup_file.write(path, lock, about, ((name, watched(name, blocks)) for name, blocks in _parts(session)))
     print(f"site {site.name}: backed up to {path}, {_size(path.stat().st_size)}")
 
 
@@ -62,27 +69,23 @@ def verify(path: Path, key: Key) -> None:
 
 def _parts(session: Session) -> Iterator[tuple[str, Iterator[bytes]]]:
     site, master = session.site, session.master
-    yield "etcd.db", output(master, SNAPSHOT)
-    yield "master.tar", output(master, MASTER)
+    yield ETCD, output(master, SNAPSHOT)
+    yield MASTER, output(master, f"tar -C / -c {MASTER_FOLDERS}")
     if database := database_of(stack_of(site)):
-        yield "mariadb.sql", database.dump(master)
-    yield "registry.tar", output(session.registry_host, f"tar -C {site.registry.root} -c data")
+        yield DATABASES, database.dump(master)
+    yield REGISTRY, output(session.registry_host, f"tar -C {site.registry.root} -c data")
 
 
-def _watched(name: str, blocks: Iterator[bytes]) -> Part:
-    """A part that prints how far it is."""
-
-    def watch() -> Iterator[bytes]:
-        done, shown = 0, time.monotonic()
-        for block in blocks:
-            done += len(block)
-            if time.monotonic() - shown > SECONDS:
-                shown = time.monotonic()
-                print(f"{name}: {_size(done)}", flush=True)
-            yield block
-        print(f"{name}: {_size(done)}", flush=True)
-
-    return name, watch()
+def watched(name: str, blocks: Iterable[bytes], total: int = 0) -> Iterator[bytes]:
+    """The blocks, while it is printed how far they are. total: of all of them in bytes, where it is known."""
+    done, shown, whole = 0, time.monotonic(), f" of {_size(total)}" if total else ""
+    for block in blocks:
+        done += len(block)
+        if time.monotonic() - shown > SECONDS:
+            shown = time.monotonic()
+            print(f"{name}: {_size(done)}{whole}", flush=True)
+        yield block
+    print(f"{name}: {_size(done)}", flush=True)
 
 
 def _size(count: int) -> str:

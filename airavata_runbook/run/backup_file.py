@@ -21,7 +21,7 @@ import json
 import os
 import tarfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +128,9 @@ def verify(path: Path, key: Key) -> tuple[dict, dict]:
     return seen[ABOUT], seen[MANIFEST]["parts"]
 
 
-def read(path: Path, key: Key, told: Callable[[str, dict], object] = lambda name, content: None) -> Iterator[tuple[str, bytes]]:
+def read(
+    path: Path, key: Key, told: Callable[[str, dict], object] = lambda name, content: None
+) -> Generator[tuple[str, bytes], None, None]:
     """(part, piece) in their order. told: is called with about.json, and with manifest.json once all parts are as it says.
 
     Raises StepFailed as soon as it finds that the file is no backup, was cut or altered, or is for another key; what was given
@@ -250,12 +252,11 @@ def _decrypted(path: Path, key: Key) -> Iterator[BinaryIO]:
         here, there = os.pipe()
 
         def work() -> None:
-            with os.fdopen(there, "wb") as writer:
-                try:
+            try:
+                with os.fdopen(there, "wb") as writer:
                     pyrage.decrypt_io(file, writer, identities)
-                    writer.flush()
-                except (pyrage.DecryptError, OSError) as error:
-                    errors.append(error)
+            except (pyrage.DecryptError, OSError) as error:  # also where nobody reads on
+                errors.append(error)
 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()

@@ -19,7 +19,17 @@ from airavata_runbook.resources import File
 from airavata_runbook.run.confirm import confirmed, require_terminal
 from airavata_runbook.run.page import step_line
 from airavata_runbook.site import Site, storage
-from airavata_runbook.site.life import LOOK, RECORD, Kept, departures, kept_folders, parse_look, record, recorded_value
+from airavata_runbook.site.life import (
+    LOOK,
+    RECORD,
+    Kept,
+    departures,
+    kept_folders,
+    parse_look,
+    record,
+    recorded_value,
+    unfinished_restore,
+)
 
 PATH, NODE = "airavata.storage_path", "airavata.storage_node"
 MARK = ".airavata-runbook-move"  # in the new place, while it has an unfinished copy: where that is from
@@ -106,6 +116,8 @@ def _planned(session: Session) -> _Move | None:
     """The move that the site file asks for, None when the databases are there."""
     site = session.site
     state, recorded = parse_look(session.master.run(LOOK).text)
+    if unfinished := unfinished_restore(state, site):
+        raise unfinished
     if not recorded:
         raise SiteError(
             "there is no record of where the databases are",

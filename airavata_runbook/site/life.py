@@ -6,9 +6,12 @@ nobody until it hurts.
 """
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, get_args
 
+from airavata_runbook.errors import StepFailed
+from airavata_runbook.kernel_env import RESTORE
 from airavata_runbook.site.fields import Model
 from airavata_runbook.site.marks import Fixed, Life, Moved
 from airavata_runbook.site.site import Site
@@ -16,12 +19,19 @@ from airavata_runbook.site.stack_file import stack_folder
 from airavata_runbook.wellknown import CLUSTER_CA, PKI
 
 RECORD = "/etc/airavata-runbook/site.json"
+RESTORING = "/etc/airavata-runbook/restoring"  # on the master while a restore is not complete: of which backup
 # Shell that prints what the host is (a key of STATES), then the record, if there is one.
 LOOK = (
-    f"if test -e {PKI}/{CLUSTER_CA}.key; then echo living; elif test -d {PKI}; then echo member; else echo not; fi; "
+    f"if test -e {RESTORING}; then echo restoring; elif test -e {PKI}/{CLUSTER_CA}.key; then echo living; "
+    f"elif test -d {PKI}; then echo member; else echo not; fi; "
     f"cat {RECORD} 2>/dev/null; true"
 )
-STATES = {"living": "the master of a cluster", "member": "another host of a cluster", "not": "part of no cluster"}
+STATES = {
+    "restoring": "the master of a site that is not restored yet",
+    "living": "the master of a cluster",
+    "member": "another host of a cluster",
+    "not": "part of no cluster",
+}
 HOSTS = ("registry.node", "airavata.storage_node")  # recorded by the host's address: its name may change
 
 
@@ -118,6 +128,19 @@ def another_master(state: str, site: Site) -> Departure | None:
         return None
     found = f"{site.master.name} is {STATES[state]}, and not its master"
     return Departure("nodes.role", found, "the master that the cluster was made with", f"set it back; {_anew(site)}")
+
+
+def unfinished_restore(state: str, site: Site) -> StepFailed | None:
+    """Why nothing but a restore may work on a site, by the state of its master (STATES): half of its data is not there yet."""
+    if state != "restoring" or RESTORE in os.environ:
+        return None
+    return StepFailed(
+        "the site is not restored yet",
+        where=f"host {site.master.name}, {RESTORING}",
+        found="a restore that did not end",
+        needed="all of the site's data, before anything starts with a part of it",
+        remedy=f"give its command again: it goes on where it stopped; or begin anew: airavata-runbook reset {site.name} --data",
+    )
 
 
 def _nodes(old: dict, new: dict, site: Site) -> Iterator[Departure]:

@@ -3,10 +3,12 @@
 A database whose folder is empty begins anew without a word, and two servers on one folder destroy it.
 """
 
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from airavata_runbook.kernel_env import RESTORE
 from airavata_runbook.site.site import Site
 from airavata_runbook.site.stack_file import parts_of, runs, storage_folders
 
@@ -87,13 +89,18 @@ def parse(printed: str) -> Storage:
 
 
 def problems(site: Site, host: str, seen: Storage) -> Iterator[Problem]:
-    """Why the site's databases must not start with their folders. host: the name of the storage node."""
+    """Why the site's databases must not start with their folders. host: the name of the storage node.
+
+    In a restore they may start empty, those that it says (kernel_env.RESTORE).
+    """
+    restored = os.environ.get(RESTORE, "").split()
     for folder, state in seen.state.items():
-        if folder in seen.stored and state != "data":
+        if folder in seen.stored and state != "data" and folder not in restored:
             yield Problem(
                 f"{folder} on {host} is {state}, and a database has run with it ({STORED}): it would start empty",
                 "the folder with its data",
-                f"mount its disk, or restore a backup; to begin with an empty database: delete the line {folder} in {STORED}",
+                f"mount its disk; or, with a backup: airavata-runbook reset {site.name} --data, then restore; "
+                f"to begin with an empty database: delete the line {folder} in {STORED}",
             )
     for namespace in sorted({namespace for _, namespace, _ in seen.users} - {site.airavata.namespace}):
         used = ", ".join(f"{folder} by {pod}" for folder, other, pod in seen.users if other == namespace)

@@ -79,11 +79,16 @@ def site_file(tmp_path_factory):
         runbook("kubeconfig", str(file), "--stop")
 
 
+def make_noisy(site: Site) -> None:
+    """Have the hosts' login shells print, as conda, neofetch, cloud images and mail notices do."""
+    for node in site.nodes:
+        over_ssh(site, node.name, f"cat > ~{node.ssh.user}/.bashrc <<'END'\n{NOISE}END\n")
+
+
 @pytest.fixture(scope="session")
 def site(site_file):
     loaded = Site.load(site_file)
-    for node in loaded.nodes:  # as conda, neofetch, cloud images and mail notices do
-        over_ssh(loaded, node.name, f"cat > ~{node.ssh.user}/.bashrc <<'END'\n{NOISE}END\n")
+    make_noisy(loaded)
     yield loaded
     session_of(loaded).close()
 
