@@ -162,7 +162,8 @@ def _check(move: _Move) -> int:
             where=str(source),
             found=", ".join(f"{folder} is {seen.state[folder]}" for folder in missing),
             needed="the folders of the databases with their data",
-            remedy="mount their disk, or restore them; then run the command again",
+            remedy="mount their disk, or restore them (one that the stack has no database for any more: delete it); then run the "
+            "command again",
         )
     if source.host is target.host and f"{target.parent}/".startswith(f"{source.parent}/"):
         raise _unusable(move, f"{target.parent} is inside {source.parent}", "a folder outside of the old one")

@@ -201,7 +201,7 @@ def test_a_move_takes_the_database_that_left_and_the_kept_releases_along(left, p
     move_storage.move_storage(place("new"), yes=True)
     assert contents(tmp_path / "new") == before and len(before) == 5
     assert place.worker.stored == sorted(
-        str(one) for at in ("old", "new") for one in (tmp_path / at).iterdir() if "be" not in one.name
+        str(one) for at in ("old", "new") for one in (tmp_path / at).iterdir() if one.name != "before-upgrades"
     )
     delete_old(place("new"), yes=True)
     assert not (tmp_path / "old").exists() and contents(tmp_path / "new") == before
