@@ -178,7 +178,7 @@ class _Restore:
         _run(master, File(RESTORING, f"{self.backup.id}\n").write_script())
         self._feed(MASTER, master, f"tar -C / -x --numeric-owner {MASTER_FOLDERS}")
         # Whatever ends this restore, no database starts empty by a run.
-        _run(there, File(storage.STORED, storage.stored_text(self.site)).write_script())
+        _run(there, File(storage.STORED, storage.stored_text(storage.folders(self.site))).write_script())
 
     def _etcd(self) -> None:
         self._feed(ETCD, self.session.master, RESTORE_ETCD)
