@@ -121,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("--fields", action="store_true", help="print the table of fields and when they may change instead")
     schema.set_defaults(command=_schema)
     commands.add_parser("mirror", help="build and pack all components and images").set_defaults(command=_mirror)
+    commands.add_parser("lock", help="read upstream's digests of official releases anew").set_defaults(command=_lock)
     return parser
 
 
@@ -301,6 +302,16 @@ def _mirror(options: argparse.Namespace) -> None:
     from airavata_runbook.mirror.everything import build_everything
 
     build_everything()
+
+
+def _lock(options: argparse.Namespace) -> int:
+    from airavata_runbook.mirror import releases
+
+    failed = releases.refresh()
+    print(releases.table())
+    for line in failed:
+        print(f"airavata-runbook: kept as it was: {line}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

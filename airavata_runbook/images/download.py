@@ -3,6 +3,7 @@
 import re
 import shutil
 import ssl
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -69,6 +70,14 @@ def fetch(url: str, sha256: str, login: Login | None = None) -> Path:
     return target
 
 
+def read(url: str, most: int = 1 << 20) -> str:
+    """A small text of at most `most` bytes, such as a list of digests, read anew each time. Raises DownloadFailed."""
+    with tempfile.TemporaryDirectory() as folder:
+        part = Path(folder) / "text"
+        _download(url, part, None, most)
+        return part.read_text(errors="replace")
+
+
 def is_here(sha256: str) -> bool:
     """Whether the cache has the whole file."""
     target = cached(sha256)
@@ -84,7 +93,7 @@ def check(url: str, login: Login | None = None, timeout: tuple[float, float] = T
     """Ask whether there is something to download, without doing it. Raises DownloadFailed."""
     try:
         with _request("HEAD", url, login, timeout) as response:
-            _check_size(url, int(response.headers.get("Content-Length") or 0))
+            _check_size(url, int(response.headers.get("Content-Length") or 0), LARGEST)
     except _Broken as error:
         raise _unreachable(url, str(error)) from None
 
@@ -95,13 +104,13 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _download(url: str, part: Path, login: Login | None) -> None:
-    """Bring the whole file to `part`, in several tries; each goes on where the last one ended."""
+def _download(url: str, part: Path, login: Login | None, most: int | None = None) -> None:
+    """Bring the whole file to `part`, in several tries; each goes on where the last one ended. most: bytes (LARGEST)."""
     end, failures = time.monotonic() + DEADLINE, 0
     while True:
         before = _size(part)
         try:
-            return _continue(url, part, login, end)
+            return _continue(url, part, login, end, most or LARGEST)
         except _Broken as error:
             failures = 1 if _size(part) > before else failures + 1
             pause = error.wait or PAUSE * failures
@@ -122,7 +131,7 @@ def _progress(url: str, total: int) -> AbstractContextManager[Callable[..., None
     return progress(f"download {Path(urlsplit(url).path).name}", total)
 
 
-def _continue(url: str, part: Path, login: Login | None, end: float) -> None:
+def _continue(url: str, part: Path, login: Login | None, end: float, most: int) -> None:
     """One try. end: of all tries, on the monotonic clock."""
     have = _size(part)
     with _request("GET", url, login, TIMEOUT, have) as response:
@@ -130,7 +139,7 @@ def _continue(url: str, part: Path, login: Login | None, end: float) -> None:
             return
         have = have if response.status_code == 206 and _start(response) == have else 0
         length = int(response.headers.get("Content-Length") or 0)
-        _check_size(url, have + length, shutil.disk_usage(part.parent).free + have)
+        _check_size(url, have + length, most, shutil.disk_usage(part.parent).free + have)
         arrived, of = 0, f" of {(have + length) / 1e6:.0f}" if length else ""
         with (
             part.open("ab" if have else "wb") as file,
@@ -139,7 +148,7 @@ def _continue(url: str, part: Path, login: Login | None, end: float) -> None:
             for chunk in _chunks(response):
                 file.write(chunk)
                 arrived += len(chunk)
-                _check_size(url, have + arrived)
+                _check_size(url, have + arrived, most)
                 update(f"{(have + arrived) / 1e6:.0f}{of} MB", arrived)
                 if time.monotonic() > end:
                     raise _unreachable(url, f"only {have + arrived} bytes in {DEADLINE:.0f} s")
@@ -232,11 +241,9 @@ def _check(part: Path, sha256: str, url: str) -> None:
         )
 
 
-def _check_size(url: str, size: int, free: int | None = None) -> None:
-    if size > LARGEST:
-        raise DownloadFailed(
-            "a file to download is too large", where=shown(url), found=f"{size} bytes", needed=f"at most {LARGEST}"
-        )
+def _check_size(url: str, size: int, most: int, free: int | None = None) -> None:
+    if size > most:
+        raise DownloadFailed("a file to download is too large", where=shown(url), found=f"{size} bytes", needed=f"at most {most}")
     if free is not None and size > free:
         raise DownloadFailed(
             "a download does not fit on this machine's disk",

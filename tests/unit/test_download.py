@@ -164,6 +164,13 @@ def test_the_progress_names_bytes_and_counts_what_is_still_to_come(server, monke
     assert shown[-1] == ("download server.jar", 1_500_000, "3 of 3 MB", 1_500_000)
 
 
+def test_a_small_text_is_read_anew_and_a_large_one_is_refused(server):
+    server.files["/sums"], server.breaks = b"digest  name\n", [5]
+    assert download.read(f"{server.url}/sums") == "digest  name\n"
+    with pytest.raises(DownloadFailed, match="too large"):
+        download.read(f"{server.url}/a/server.jar")
+
+
 def test_a_proxy_is_used_but_for_the_hosts_that_need_none(server, monkeypatch):
     with Proxy() as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)
