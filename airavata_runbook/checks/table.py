@@ -57,7 +57,7 @@ from airavata_runbook.errors import HostKeyRefused, NotRoot, SiteError
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.node_settings import derive_node_settings
 from airavata_runbook.hosts.snapshot import HostSnapshot
-from airavata_runbook.mirror.catalogue import PACKAGE, check_versions, of_host
+from airavata_runbook.mirror.catalogue import PACKAGE, check_releases, check_versions, of_host
 from airavata_runbook.mirror.recipes import BY_NAME
 from airavata_runbook.site import Site, storage
 from airavata_runbook.site.fields import without_login
@@ -159,6 +159,10 @@ def _versions(site: Site, query: bool) -> Iterator[Problem]:
             check_versions(site.versions)
         except SiteError as error:
             yield Problem(error.found, "versions that the mirror builds", error.remedy)
+        try:
+            check_releases(site)
+        except SiteError as error:
+            yield Problem(error.found, f"a known sha256 of the files of a release: {error.needed}", error.remedy)
 
 
 def _sources(site: Site, query: bool) -> Iterator[Problem]:
@@ -241,7 +245,7 @@ CHECKS: tuple[Check, ...] = (
     PeerCheck("machine-id", "unique", partial(find_equal, facts.MachineId, "rm /etc/machine-id; systemd-machine-id-setup")),
     PeerCheck("mac", "of the site file's interface is unique", find_equal_mac),
     PeerCheck("product-uuid", "unique, outside of containers", partial(find_equal, ProductUuid, NEW_MACHINE, optional=True)),
-    SiteCheck("versions", "the mirror builds those of the site file", _versions),
+    SiteCheck("versions", "the mirror builds those of the site file, or knows the digests of their releases", _versions),
     SiteCheck("sources", "certificates, images, keys and secrets that the site file names are usable", _sources),
     SiteCheck(
         "known-hosts", "the lines of the known_hosts files can be parsed (others are reported, and skipped)", check_known_hosts

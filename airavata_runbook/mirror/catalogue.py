@@ -14,6 +14,7 @@ from airavata_runbook.errors import CannotBuild, SiteError
 from airavata_runbook.mirror import released
 from airavata_runbook.mirror.build import folder
 from airavata_runbook.mirror.components import BY_NAME
+from airavata_runbook.mirror.releases import locked
 from airavata_runbook.site import Site
 from airavata_runbook.site.node import Node
 from airavata_runbook.site.parts import Versions
@@ -168,7 +169,8 @@ def versions_of(site: Site, node: Node) -> dict[str, str]:
     names = of_host(site, node)
     if site.repository.folder:
         check_versions(site.versions)
-        return {name: PACKAGE[name].whole_version for name in names}
+        check_releases(site)
+        return {name: package_of(name, site.sources.releases).whole_version for name in names}
     return {name: getattr(site.versions, PACKAGE[name].component.replace("-", "_")) for name in names}
 
 
@@ -185,6 +187,24 @@ def check_versions(versions: Versions) -> None:
             where="site.versions",
             found="; ".join(wrong),
             remedy="use the mirror's versions, or set repository.baseurl to a repository that has yours",
+        )
+
+
+def check_releases(site: Site) -> None:
+    """Raises SiteError when the site asks for official releases whose digests are not known."""
+    missing = []
+    for name in site.sources.releases:
+        try:
+            locked(BY_NAME[name])
+        except CannotBuild as error:
+            missing.append((name.replace("-", "_"), error))
+    if missing:
+        raise SiteError(
+            "no sha256 of these releases is known, so that they are not downloaded",
+            where=", ".join(f"site.sources.{field}" for field, _ in missing),
+            found="; ".join(f"{BY_NAME[field.replace('_', '-')].version} of {field}: {error.found}" for field, error in missing),
+            needed="\n".join(error.needed for _, error in missing),
+            remedy=f"airavata-runbook lock, where the release hosts are reached; or {{{missing[0][0]}: build}}",
         )
 
 

@@ -16,12 +16,12 @@ from airavata_runbook.chapters import install, registry, site_stack
 from airavata_runbook.checks.preflight import offline
 from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.resource import Context, Found
-from airavata_runbook.errors import NotYet, StepFailed
+from airavata_runbook.errors import NotYet, SiteError, StepFailed
 from airavata_runbook.hosts.node_settings import derive_node_settings
 from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.images.http import RegistryError
 from airavata_runbook.mirror import build as component_builds
-from airavata_runbook.mirror import catalogue, image_steps, images, packages
+from airavata_runbook.mirror import catalogue, image_steps, images, packages, released, releases
 from airavata_runbook.mirror.recipes import BY_NAME
 from airavata_runbook.pki.openpgp import new_key
 from airavata_runbook.resources import KubeObject
@@ -83,7 +83,7 @@ def cache(tmp_path, monkeypatch) -> Path:
     def build(*_):
         raise AssertionError("something is built")
 
-    for module, name in ((component_builds, "_build"), (packages, "_pack"), (image_steps, "apply")):
+    for module, name in ((component_builds, "_build"), (released, "_bring"), (packages, "_pack"), (image_steps, "apply")):
         monkeypatch.setattr(module, name, build)
     return folder
 
@@ -163,6 +163,33 @@ def test_a_run_builds_the_packages_and_uploads_them_and_another_changes_nothing(
     expected = {packages.file_name(catalogue.PACKAGE[name]) for name in catalogue.of_host(site, site.master)}
     assert {path.name for path in folder.iterdir()} == {*expected, *catalogue.INDEX, catalogue.SIGNED}
     assert "Package: etcd\n" in (folder / "Packages").read_text()
+
+
+def test_packages_of_releases_are_planned_packed_and_listed_instead_of_builds(cache, tmp_path, monkeypatch):
+    site = Site.load("lab", {"repository.baseurl": f"file://{tmp_path}/repository", "sources": {"kubernetes": "release"}})
+    detail = done(install.repository, site, planning=True)["packages on this machine"].detail
+    assert "kubernetes 1.36.3, its release, about 5 s\n" in detail and "kubernetes 1.36.3, about" not in detail
+    assert "etcd 3.6.16, about" in detail and list(cache.iterdir()) == []
+    monkeypatch.setattr(packages, "_pack", small_package)
+    done(install.repository, site, planning=False)
+    listed = (tmp_path / "repository" / "Packages").read_text()
+    wanted = catalogue.versions_of(site, site.master)
+    assert all(f"Package: {name}\nVersion: {version}\n" in listed for name, version in wanted.items())
+    builds = {name: catalogue.PACKAGE[name].whole_version for name in wanted}
+    assert {name for name in wanted if wanted[name] != builds[name]} == {name for name in wanted if name.startswith("kubernetes")}
+    again = done(install.repository, site, planning=False)
+    assert {item.status for item in again.values()} == {"ok"}
+
+
+def test_a_release_without_a_digest_is_refused_before_anything_is_built(cache, tmp_path, monkeypatch):
+    (tmp_path / "lock.yaml").write_text("")
+    monkeypatch.setattr(releases, "LOCK", tmp_path / "lock.yaml")
+    site = Site.load("lab", {"repository.baseurl": f"file://{tmp_path}/repository", "sources": {"etcd": "release"}})
+    for planning in (True, False):
+        with pytest.raises(SiteError, match="no sha256 of these releases is known") as failed:
+            done(install.repository, site, planning)
+    assert failed.value.where == "site.sources.etcd" and "etcd: build" in failed.value.remedy
+    assert list(cache.iterdir()) == [] and not (tmp_path / "repository").exists()
 
 
 def test_a_damaged_package_in_the_cache_is_built_again(cache, site, monkeypatch):
