@@ -17,6 +17,7 @@ from airavata_runbook.images import download
 from airavata_runbook.local.files import write_file
 from airavata_runbook.local.terminal import text_table
 from airavata_runbook.mirror.components import BY_NAME, Component
+from airavata_runbook.mirror.signatures import signed_text
 
 LOCK = Path(__file__).with_name("releases.lock.yaml")
 HEAD = """# The sha256 of each file of an official release, by URL, and where each digest was read (source).
@@ -31,17 +32,20 @@ class Release:
 
     url: of a file, with {version}, and {program} where each program is a file of its own. member: the path of a program within
     the archive; "" where the file is the program itself. digests: the URL of what has the sha256 of the file, as sha256sum
-    prints it, alone, or as GitHub's API has it. signed: what upstream signs, and how; no signature is checked yet.
+    prints it, alone, or as GitHub's API has it. keys, signers: where that list is clear-signed by OpenPGP, the URL of the public
+    keys and the fingerprints of those that may sign. unchecked: what upstream signs in a way that is not checked here.
     """
 
     url: str
     digests: str
     member: str = ""
-    signed: str = ""
+    keys: str = ""
+    signers: tuple[str, ...] = ()
+    unchecked: str = ""
 
 
-def _github(project: str, file: str, digests: str = "{url}.sha256", member: str = "{program}", signed: str = "") -> Release:
-    return Release(f"{GITHUB}/{project}/releases/download/v{{version}}/{file}", digests, member, signed)
+def _github(project: str, file: str, digests: str = "{url}.sha256", member: str = "{program}") -> Release:
+    return Release(f"{GITHUB}/{project}/releases/download/v{{version}}/{file}", digests, member)
 
 
 # Sources: the documentation and the release pages of each; etcd-io/etcd pull request 11087 for SHA256SUMS. Of containerd the
@@ -50,7 +54,7 @@ RELEASES = {
     "kubernetes": Release(
         "https://dl.k8s.io/release/v{version}/bin/linux/amd64/{program}",
         "{url}.sha256",
-        signed="each file, by cosign without a key (.sig and .cert beside it; kubernetes.io, Verify Signed Kubernetes Artifacts)",
+        unchecked="each file, by cosign without a key (kubernetes.io, Verify Signed Kubernetes Artifacts)",
     ),
     "etcd": _github(
         "etcd-io/etcd",
@@ -59,12 +63,16 @@ RELEASES = {
         "etcd-v{version}-linux-amd64/{program}",
     ),
     "cni": _github("containernetworking/plugins", "cni-plugins-linux-amd64-v{version}.tgz"),
-    "runc": _github(
-        "opencontainers/runc",
-        "runc.amd64",
+    # Its release_sign.sh clear-signs the list; its runc.keyring has these primary keys in 2026-08.
+    "runc": Release(
+        f"{GITHUB}/opencontainers/runc/releases/download/v{{version}}/runc.amd64",
         f"{GITHUB}/opencontainers/runc/releases/download/v{{version}}/runc.sha256sum",
-        member="",
-        signed="each file and runc.sha256sum, by OpenPGP keys of maintainers (runc.keyring in its repository)",
+        keys="https://raw.githubusercontent.com/opencontainers/runc/v{version}/runc.keyring",
+        signers=(
+            "C9C370B246B09F6DBCFC744C34401015D1D2D386",  # Aleksa Sarai
+            "C2428CD75720FACDCF76B6EA17DE5ECB75A1100E",  # Kir Kolyshkin
+            "C020EA876CE4E06C7AB95AEF49524C6F9F638F1A",  # Akihiro Suda
+        ),
     ),
     "containerd": _github(
         "containerd/containerd", "containerd-static-{version}-linux-amd64.tar.gz", "{url}.sha256sum", "bin/{program}"
@@ -123,11 +131,14 @@ def refresh() -> list[str]:
 
 
 def table() -> str:
-    """The lock file for a person: each component with its version, the number of files, and what upstream signs."""
-    rows = [["component", "version", "files", "signed by upstream (not checked: trust is that of the digests)"]]
+    """The lock file for a person: each component with its version, the number of files, and the signatures of upstream."""
+    rows = [["component", "version", "files", "signatures of upstream"]]
     for name, release in RELEASES.items():
         entry = _lock().get(name, {})
-        rows.append([name, BY_NAME[name].version, str(len(entry.get("files", ()))) if entry else "none", release.signed or "-"])
+        signatures = (
+            f"not checked: {release.unchecked}" if release.unchecked else "of the digests, checked" if release.signers else "-"
+        )
+        rows.append([name, BY_NAME[name].version, str(len(entry["files"])) if entry else "none", signatures])
     return text_table(rows)
 
 
@@ -148,8 +159,11 @@ def digest_in(text: str, file: str) -> str:
 
 def _published(release: Release, component: Component, url: str) -> str:
     where = release.digests.format(url=url, version=component.version)
+    text = download.read(where)
+    if release.signers:
+        text = signed_text(text, download.read(release.keys.format(version=component.version)), release.signers, where)
     try:
-        return digest_in(download.read(where), Path(urlsplit(url).path).name)
+        return digest_in(text, Path(urlsplit(url).path).name)
     except ValueError as error:
         raise CannotBuild("no sha256 is published where it is expected", where=where, found=str(error)) from None
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from airavata_runbook.mirror import releases
 from airavata_runbook.mirror.components import BY_NAME, COMPONENTS
 from airavata_runbook.mirror.releases import RELEASES, digest_in, locked, urls
 from tests.unit.https_files import HttpsFiles
+from tests.unit.test_signatures import Signer
 
 ETCD = BY_NAME["etcd"]
 DIGEST = "ab" * 32
@@ -99,7 +101,26 @@ def test_the_lock_file_is_refreshed_from_what_upstream_publishes(server, capsys)
     } == {True}
     assert releases.LOCK.read_text().startswith("# The sha256")
     said = capsys.readouterr().out
-    assert "etcd" in said and "cosign" in said and "not checked" in said
+    assert "etcd" in said and "not checked: each file, by cosign" in said
+
+
+@pytest.mark.skipif(not shutil.which("gpg"), reason="needs gpg")
+def test_digests_that_upstream_signs_are_taken_with_a_good_signature_only(server, tmp_path, monkeypatch, capsys):
+    signer, version = Signer(tmp_path / "signer"), BY_NAME["runc"].version
+    try:
+        keys = f"{server.url}/runc.keyring"
+        fields = {field: _here(getattr(RELEASES["runc"], field), server.url) for field in ("url", "digests")}
+        runc = replace(RELEASES["runc"], **fields, keys=keys, signers=(signer.fingerprint,))
+        monkeypatch.setitem(releases.RELEASES, "runc", runc)
+        sums = f"/opencontainers/runc/releases/download/v{version}/runc.sha256sum"
+        server.files |= {"/runc.keyring": signer.public.encode(), sums: f"{DIGEST} *runc.amd64\n".encode()}
+        assert cli.main(["lock"]) == 1
+        assert "no good signature" in capsys.readouterr().err and "runc" not in releases.LOCK.read_text()
+        server.files[sums] = signer.sign(f"{DIGEST} *runc.amd64\n").encode()
+        assert cli.main(["lock"]) == 0
+        assert list(locked(BY_NAME["runc"]).values()) == [DIGEST] and "of the digests, checked" in capsys.readouterr().out
+    finally:
+        signer.end()
 
 
 def test_what_cannot_be_read_keeps_its_former_entry_and_the_others_are_written(server, capsys):
