@@ -159,10 +159,10 @@ def _versions(site: Site, query: bool) -> Iterator[Problem]:
             check_versions(site.versions)
         except SiteError as error:
             yield Problem(error.found, "versions that the mirror builds", error.remedy)
-        try:
-            check_releases(site)
-        except SiteError as error:
-            yield Problem(error.found, f"a known sha256 of the files of a release: {error.needed}", error.remedy)
+    try:
+        check_releases(site)
+    except SiteError as error:
+        yield Problem(error.found, f"a known sha256 of the files of a release: {error.needed}", error.remedy)
 
 
 def _sources(site: Site, query: bool) -> Iterator[Problem]:

@@ -179,7 +179,7 @@ def _sources(site: Sections) -> Iterator[str]:
     for name, source in site.sources:
         if source == "repository" and repository.folder:
             yield f"sources.{name}: repository needs one of your own in repository.baseurl; the runbook fills {repository.folder}"
-        elif source in ("build", "release") and not repository.folder:
+        elif source in ("build", "release") and not repository.folder and name != "coredns":
             yield f"sources.{name}: {source} needs a file:// repository.baseurl; yours has packages of its own"
 
 

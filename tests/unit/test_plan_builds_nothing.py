@@ -22,6 +22,7 @@ from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.images.http import RegistryError
 from airavata_runbook.mirror import build as component_builds
 from airavata_runbook.mirror import catalogue, image_steps, images, packages, released, releases
+from airavata_runbook.mirror.components import BY_NAME as COMPONENTS
 from airavata_runbook.mirror.recipes import BY_NAME
 from airavata_runbook.pki.openpgp import new_key
 from airavata_runbook.resources import KubeObject
@@ -213,6 +214,29 @@ def test_a_plan_of_the_images_names_what_would_be_built(cache, site, client):
     assert {(item.status, item.summary) for item in items.values()} == {("would change", "push")}
     assert last.summary == "known after the image coredns is in the registry"
     assert list(cache.iterdir()) == []
+
+
+def test_the_image_of_a_release_is_planned_and_named_otherwise_than_that_of_a_build(cache, tmp_path, client, monkeypatch):
+    url = releases.urls(COMPONENTS["coredns"])["coredns"]
+    entry = {"version": COMPONENTS["coredns"].version, "files": {url: "ab" * 32}}
+    (tmp_path / "lock.yaml").write_text(json.dumps({"coredns": entry}))
+    monkeypatch.setattr(releases, "LOCK", tmp_path / "lock.yaml")
+    site = Site.load("lab", {"sources": {"coredns": "release"}})
+    detail = done(registry.images, site, planning=True)["images on this machine"].detail
+    assert "coredns 1.15.0, its release, about" in detail and "coredns 1.15.0, about" not in detail
+    tags = {name: image.tag for name, image in registry.site_images(site).items()}
+    builds = {name: image.tag for name, image in registry.site_images(Site.load("lab")).items()}
+    assert {name for name in tags if tags[name] != builds[name]} == {"coredns"} and list(cache.iterdir()) == []
+
+
+def test_the_image_of_a_release_has_its_program_where_that_of_a_build_is(cache, tmp_path, monkeypatch):
+    (tmp_path / "coredns").write_bytes(b"of the release")
+    monkeypatch.setattr(released, "obtain", lambda component: tmp_path)
+    recipe = images._with_releases(replace(BY_NAME["coredns"], released=("coredns",)))
+    monkeypatch.undo()  # of `apply`
+    image_steps.apply(recipe, tmp_path / "root")
+    program = tmp_path / "root" / "coredns"
+    assert program.read_bytes() == b"of the release" and program.stat().st_mode & 0o777 == 0o755
 
 
 @pytest.mark.parametrize("error", [NotYet("the registry's password is made"), RegistryError("refused", retryable=True)])

@@ -55,7 +55,7 @@ FULL = {  # every key that a site file can have
         "gpgcheck": True,
         "gpgkey": "/etc/apt/keyrings/site.gpg",
     },
-    "sources": dict.fromkeys(Sources.model_fields, "repository"),
+    "sources": dict.fromkeys(Sources.model_fields, "repository") | {"coredns": "build"},
     "versions": {
         "kubernetes": "1.36.3",
         "etcd": "3.6.16",
@@ -297,7 +297,7 @@ VALUES = [
     ("versions.etcd", "١.٣", "a version such as"),
     ("sources.etcd", "release", "sources.etcd: release needs a file:// repository.baseurl"),
     ("sources.etcd", "download", "'build', 'release' or 'repository'"),
-    ("sources.coredns", "release", "sources.coredns"),
+    ("sources.coredns", "repository", "'build' or 'release'"),
     ("registry.name", "head", "head is the name of a node that does not run the registry"),
     ("registry.name", "a..b", "a domain name"),
     ("registry.name", "a-.b", "a domain name"),
