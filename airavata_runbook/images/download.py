@@ -117,7 +117,13 @@ def _download(url: str, part: Path, login: Login | None, most: int | None = None
             if failures == TRIES or time.monotonic() + pause > end:
                 asked = f"; the server asks to wait {error.wait:.0f} s" if error.wait else ""
                 raise _unreachable(url, f"{error}{asked}") from None
-            time.sleep(pause)
+            with progress(_title(url)) as update:
+                update(f"{error}; another try in {pause:.0f} s")
+                time.sleep(pause)
+
+
+def _title(url: str) -> str:
+    return f"download {Path(urlsplit(url).path).name}"
 
 
 def _size(path: Path) -> int:
@@ -128,7 +134,7 @@ def _progress(url: str, total: int) -> AbstractContextManager[Callable[..., None
     """What shows the progress of a download, unless the file is small. total: bytes, 0 when unknown."""
     if 0 < total <= SMALL:
         return nullcontext(lambda *_: None)
-    return progress(f"download {Path(urlsplit(url).path).name}", total)
+    return progress(_title(url), total)
 
 
 def _continue(url: str, part: Path, login: Login | None, end: float, most: int) -> None:
