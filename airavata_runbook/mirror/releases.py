@@ -114,7 +114,7 @@ def refresh() -> list[str]:
     """Write the lock file anew: what upstream publishes of the versions here. Returns a line for each component that failed.
 
     Its former entry stays, also where upstream's digest of a file is another one than before: files of a release do not change,
-    so that a person has to look.
+    so that a person has to look. Raises CannotBuild when the file cannot be written.
     """
     lock, failed = _lock(), []
     for name, release in RELEASES.items():
@@ -126,7 +126,15 @@ def refresh() -> list[str]:
             failed.append(f"{name} {component.version}: {error.summary}")
             continue
         lock[name] = {"version": component.version, "source": release.digests, "files": files}
-    write_file(LOCK, (HEAD + yaml.safe_dump(lock, sort_keys=True, width=200)).encode(), 0o644)
+    try:
+        write_file(LOCK, (HEAD + yaml.safe_dump(lock, sort_keys=True, width=200)).encode(), 0o644)
+    except OSError as error:
+        raise CannotBuild(
+            "the lock file cannot be written",
+            where=str(LOCK),
+            found=str(error.strerror),
+            remedy="run this in a checkout of yours",
+        ) from None
     return failed
 
 
@@ -136,7 +144,11 @@ def table() -> str:
     for name, release in RELEASES.items():
         entry = _lock().get(name, {})
         signatures = (
-            f"not checked: {release.unchecked}" if release.unchecked else "of the digests, checked" if release.signers else "-"
+            f"not checked: {release.unchecked}"
+            if release.unchecked
+            else "of the digests, checked when they are read"
+            if release.signers
+            else "-"
         )
         rows.append([name, BY_NAME[name].version, str(len(entry["files"])) if entry else "none", signatures])
     return text_table(rows)

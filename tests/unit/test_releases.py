@@ -142,6 +142,15 @@ def test_another_digest_of_the_same_file_is_not_taken_over(server, capsys):
     assert set(locked(ETCD).values()) == {"cd" * 32}
 
 
+def test_a_lock_file_that_cannot_be_written_is_one_clear_error(server, monkeypatch, capsys):
+    def denied(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(releases, "write_file", denied)
+    assert cli.main(["lock"]) == 1
+    assert "the lock file cannot be written" in (said := capsys.readouterr().err) and "Permission denied" in said
+
+
 def test_a_list_of_digests_that_is_a_page_is_refused(server, capsys):
     server.files[f"/etcd-io/etcd/releases/download/v{ETCD.version}/SHA256SUMS"] = b"<html>please log in</html>"
     assert cli.main(["lock"]) == 1
