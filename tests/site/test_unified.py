@@ -24,7 +24,7 @@ from airavata_runbook.wellknown import DATABASE_BACKUP, SERVICES_CA
 from tests.full_picture import kubectl, over_ssh
 from tests.labs import PROJECT, lab_hosts
 from tests.site.conftest import actions, in_database, report, runbook
-from tests.site.test_upgrade import build
+from tests.site.test_rollback import build
 
 SEED = "INSERT INTO stand_in_gateway VALUES ('seeded', 'seeded', '{\"gatewayId\": \"seeded\"}');\n"
 

@@ -168,7 +168,8 @@ def test_keys_of_ssh_and_files_of_keys_are_taken_and_others_refused(tmp_path):
     for text in ("age1canary", "ssh-ed25519 canary", "/no/such/file"):
         with pytest.raises(SiteError, match="no public key"):
             backup_file.lock_for([text])
-    for content in (f"{IDENTITY}"[:-1] + "X", "-----BEGIN OPENSSH PRIVATE KEY-----\ncanary\n"):
+    key = f"{IDENTITY}"
+    for content in (key[:-1] + ("Q" if key.endswith("X") else "X"), "-----BEGIN OPENSSH PRIVATE KEY-----\ncanary\n"):
         (tmp_path / "bad").write_text(content)
         with pytest.raises(SiteError, match="no private key") as refused:
             backup_file.key_of(tmp_path / "bad")

@@ -100,7 +100,7 @@ def calling(site: Site) -> Iterator[list[str]]:
 @pytest.fixture(scope="module")
 def upgraded(first, site_file, site, newer):
     """A site with a row in its database, upgraded; returns what it ran before, and the calls of a client meanwhile."""
-    assert site.airavata.api_replicas == 2
+    assert site.airavata.api_replicas > 1
     over_ssh(site, site.storage_node.name, f"rm -rf {releases.folder(site)}")
     in_database(site, "DROP TABLE IF EXISTS app_catalog.upgraded; CREATE TABLE app_catalog.upgraded (a INT)")
     in_database(site, "INSERT INTO app_catalog.upgraded VALUES (4711)")
