@@ -45,7 +45,7 @@ def realm_problems(content: bytes, gateway: str) -> list[str]:
         found = "a list: one realm a file is needed" if isinstance(realm, list) else 'no key "realm"'
         return [f"no realm of Keycloak: {found}"]
     try:
-        realm_notes(content)  # for their form
+        _notes(realm)  # for their form
         parts = (_name(realm, gateway), _roles(realm), _published(realm), _twice(realm), _ids(realm), _references(realm))
         return list(chain.from_iterable(parts))
     except (AttributeError, TypeError, KeyError) as error:
@@ -54,7 +54,10 @@ def realm_problems(content: bytes, gateway: str) -> list[str]:
 
 def realm_notes(content: bytes) -> list[str]:
     """What of a realm without problems is no secret where others have the file, a line each. No value of it is in them."""
-    realm = json.loads(content)
+    return _notes(json.loads(content))
+
+
+def _notes(realm: Mapping[str, Any]) -> list[str]:
     keys = [str(one["name"]) for one in _key_providers(realm) if any(_keys_of(one))]
     clients = [str(one["clientId"]) for one in realm.get("clients") or () if one.get("secret") not in (None, "", MASKED)]
     users = [str(one["username"]) for one in realm.get("users") or () if one.get("credentials")]

@@ -6,6 +6,7 @@ The lock file (LOCK) is committed. `airavata-runbook lock` writes it from the di
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -141,8 +142,9 @@ def refresh() -> list[str]:
 def table() -> str:
     """The lock file for a person: each component with its version, the number of files, and the signatures of upstream."""
     rows = [["component", "version", "files", "signatures of upstream"]]
+    lock = _lock()
     for name, release in RELEASES.items():
-        entry = _lock().get(name, {})
+        entry = lock.get(name, {})
         signatures = (
             f"not checked: {release.unchecked}"
             if release.unchecked
@@ -192,4 +194,9 @@ def _compare(before: dict[str, str], now: dict[str, str]) -> None:
 
 
 def _lock() -> dict[str, Any]:
-    return yaml.safe_load(LOCK.read_text()) or {}
+    return dict(_parsed(LOCK.read_text()))
+
+
+@lru_cache(1)  # it is asked for each package of each component
+def _parsed(text: str) -> dict[str, Any]:
+    return yaml.safe_load(text) or {}
