@@ -31,7 +31,7 @@ def deploy(
         for name in names:
             if name in running and name not in awaited:
                 awaited.add(name)
-                yield from _waits(session, stack.namespace, running[name])
+                yield from (workload_ready(session, kind, stack.namespace, one) for kind, one in running[name].waits_for)
 
     for component in _by_depth(chosen):
         yield from ready(component.needs)
@@ -49,15 +49,15 @@ def _by_depth(components: Sequence[Component]) -> list[Component]:
     return sorted(components, key=lambda component: depth[component.name])
 
 
-def _waits(session: Session, namespace: str, component: Component) -> Iterator[Resource]:
-    for kind, name in component.waits_for:
-        yield Condition(
-            f"{kind} {name}",
-            deadline=300,  # Keycloak makes its tables at its first start: four minutes on a busy host
-            check=partial(readiness.workload_missing, session, kind, namespace, name),
-            causes=partial(readiness.workload_causes, session, kind, namespace, name),
-            remedy=f"kubectl -n {namespace} describe {kind.lower()} {name}",
-        )
+def workload_ready(session: Session, kind: str, namespace: str, name: str) -> Condition:
+    """The wait for a workload's pods, or for a Job's end."""
+    return Condition(
+        f"{kind} {name}",
+        deadline=300,  # Keycloak makes its tables at its first start: four minutes on a busy host
+        check=partial(readiness.workload_missing, session, kind, namespace, name),
+        causes=partial(readiness.workload_causes, session, kind, namespace, name),
+        remedy=f"kubectl -n {namespace} describe {kind.lower()} {name}",
+    )
 
 
 def _awaiting_digests(one: KubeObject) -> KubeObject:

@@ -43,11 +43,16 @@ drop=$({CLIENT} -N -r -e 'SELECT CONCAT("DROP DATABASE `", REPLACE(schema_name, 
 
 @dataclass(frozen=True)
 class Database:
-    """Where MariaDB runs. pod: as kubectl takes it: the pod of a StatefulSet by its name, of another workload KIND/NAME."""
+    """MariaDB in the cluster. kind, name: of its workload, whose container has the same name."""
 
     namespace: str
-    pod: str
-    container: str
+    kind: str
+    name: str
+
+    @property
+    def pod(self) -> str:
+        """As kubectl takes it: of a StatefulSet its one pod, of another workload any."""
+        return f"{self.name}-0" if self.kind == "StatefulSet" else f"{self.kind.lower()}/{self.name}"
 
     def dump(self, master: Host) -> Iterator[bytes]:
         """All databases with their users, as of one moment, while they are used.
@@ -76,15 +81,14 @@ class Database:
     def _in_pod(self, script: str) -> str:
         return f"""cache=$(mktemp -d); trap 'rm -rf "$cache"' EXIT
 kubectl --cache-dir $cache --kubeconfig /etc/kubernetes/admin.conf -n {self.namespace} \
-    exec --pod-running-timeout=10s -i {self.pod} -c {self.container} -- bash -c {shlex.quote(script)}"""
+    exec --pod-running-timeout=10s -i {self.pod} -c {self.name} -- bash -c {shlex.quote(script)}"""
 
 
 def database_of(stack: Stack) -> Database | None:
     """The database of a site's stack; None where it has none."""
     for component in stack.components:
         if component.name == COMPONENT:
-            kind, name = component.waits_for[0]
-            return Database(stack.namespace, f"{name}-0" if kind == "StatefulSet" else f"{kind.lower()}/{name}", name)
+            return Database(stack.namespace, *component.waits_for[0])
     return None
 
 

@@ -10,6 +10,8 @@ from airavata_runbook.cluster.session import Session
 from airavata_runbook.errors import NotYet, StepFailed
 
 FIELD_MANAGER = "airavata-runbook"
+# In the metadata of an object, by the API server.
+SERVER_MADE = ("managedFields", "resourceVersion", "generation", "creationTimestamp", "uid", "selfLink")
 PAGE = 500  # objects in a response, as kubectl asks for them
 DEADLINE = 180  # seconds for deleted objects to be gone; the grace period of a database's pod is 60
 PAUSE = 0.5

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airavata_runbook.cluster.mariadb import COMPONENT, Database
+from airavata_runbook.cluster.objects import SERVER_MADE
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.errors import RunbookError, StepFailed
 from airavata_runbook.hosts.host import TIMEOUT
@@ -29,7 +30,6 @@ FOLDER = "before-upgrades"
 KEPT = 3
 SPARE = 256 << 20  # bytes that stay free beside the databases
 NAME = "%Y%m%dT%H%M%SZ"
-SERVER_MADE = ("managedFields", "resourceVersion", "generation", "creationTimestamp", "uid")
 FOREVER = 10.0**7  # seconds without any output
 PART = ".part"  # a release that is being written
 DUMP = "databases.sql.gz"
@@ -60,6 +60,11 @@ def servers(stack: Stack) -> Iterator[tuple[Component, dict]]:
         for manifest in component.objects if component.airavata else ():
             if pod_of(manifest) and manifest["kind"] != ONCE:
                 yield component, manifest
+
+
+def kinds(stack: Stack) -> list[tuple[str, str]]:
+    """apiVersion and kind of these workloads, each once."""
+    return list(dict.fromkeys((one["apiVersion"], one["kind"]) for _, one in servers(stack)))
 
 
 def running(stack: Stack, live: Workloads) -> Release | None:

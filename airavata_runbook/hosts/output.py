@@ -15,6 +15,14 @@ BLOCK = 1 << 18  # bytes at a time
 ERRORS = 2000  # bytes of standard error that are kept
 
 
+def succeed(host: Host, script: str) -> str:
+    """What a script printed that has to succeed. Raises StepFailed with the last that it printed, and HostUnreachable."""
+    result = host.run(script)
+    if result.status:
+        raise StepFailed("a command failed on the host", where=f"host {host.name}", found=result.last_lines)
+    return result.text
+
+
 def output(host: Host, script: str) -> Iterator[bytes]:
     """What a script prints that root runs on the host, block by block. It ends with the connection.
 

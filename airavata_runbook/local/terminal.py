@@ -22,6 +22,11 @@ def about(seconds: float) -> str:
     return f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
 
 
+def size_text(count: int) -> str:
+    """A number of bytes, in MiB or GiB."""
+    return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.1f} MiB"
+
+
 def text_table(rows: list[list[str]]) -> str:
     """A table for a terminal, in columns; the first row is its head."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]

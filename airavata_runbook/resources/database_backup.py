@@ -25,10 +25,11 @@ class DatabaseBackup(ApiResource):
 
     def ask(self, context: Context) -> Workloads:
         """Airavata's workloads in the cluster."""
-        kinds = dict.fromkeys((one["apiVersion"], one["kind"]) for _, one in releases.servers(self.stack))
         try:
             look = our_objects(context, self.stack.namespace)
-            return {(kind, name): one for version, kind in kinds for name, one in look(version, kind).items()}
+            return {
+                (kind, name): one for version, kind in releases.kinds(self.stack) for name, one in look(version, kind).items()
+            }
         except NotYet:
             if context.planning:  # nothing runs
                 return {}

@@ -7,13 +7,12 @@ import yaml
 
 from airavata_runbook.cluster.applied import is_applied
 from airavata_runbook.cluster.kube import ApiError
-from airavata_runbook.cluster.objects import FIELD_MANAGER, apply, label, listed, read
+from airavata_runbook.cluster.objects import FIELD_MANAGER, SERVER_MADE, apply, label, listed, read
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.resources.file import text_diff
 
 READS = 5  # of an object that changes all the time
-SERVER_MADE = ("managedFields", "resourceVersion", "generation", "creationTimestamp", "uid", "selfLink")
 
 
 @dataclass(frozen=True)

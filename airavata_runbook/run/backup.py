@@ -20,12 +20,12 @@ from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster.etcd import ETCDCTL
 from airavata_runbook.cluster.mariadb import database_of
 from airavata_runbook.cluster.session import Session, session_of
-from airavata_runbook.errors import SiteError
 from airavata_runbook.hosts.output import output
+from airavata_runbook.local.terminal import size_text
 from airavata_runbook.run import backup_file
 from airavata_runbook.run.backup_file import Key, Lock
 from airavata_runbook.site import Site
-from airavata_runbook.site.life import LOOK, STATES, parse_look
+from airavata_runbook.site.life import LOOK, no_cluster, parse_look
 from airavata_runbook.wellknown import PKI
 
 SECONDS = 5  # between two lines of progress
@@ -46,17 +46,12 @@ def backup(site: Site, path: Path, lock: Lock) -> None:
     """
     session = session_of(site)
     state, _ = parse_look(session.master.run(LOOK).text)
-    if state != "living":
-        raise SiteError(
-            "there is no cluster to back up",
-            where=f"host {site.master.name}",
-            found=STATES[state],
-            needed="the master of a running site",
-        )
+    if missing := no_cluster(state, site, "to back up"):
+        raise missing
     about = {"site": site.name, "made": datetime.now(UTC).isoformat(timespec="seconds"), "runbook": version("airavata-runbook")}
     with session.lock.held("airavata-runbook backup"):
         backup_file.write(path, lock, about, ((name, watched(name, blocks)) for name, blocks in _parts(session)))
-    print(f"site {site.name}: backed up to {path}, {_size(path.stat().st_size)}")
+    print(f"site {site.name}: backed up to {path}, {size_text(path.stat().st_size)}")
 
 
 def verify(path: Path, key: Key) -> None:
@@ -64,7 +59,7 @@ def verify(path: Path, key: Key) -> None:
     about, parts = backup_file.verify(path, key)
     print(f"{path}: site {about['site']}, made {about['made']} by airavata-runbook {about['runbook']}: whole")
     for name, one in parts.items():
-        print(f"  {name}: {_size(one['bytes'])}, sha256 {one['sha256']}")
+        print(f"  {name}: {size_text(one['bytes'])}, sha256 {one['sha256']}")
 
 
 def _parts(session: Session) -> Iterator[tuple[str, Iterator[bytes]]]:
@@ -78,15 +73,11 @@ def _parts(session: Session) -> Iterator[tuple[str, Iterator[bytes]]]:
 
 def watched(name: str, blocks: Iterable[bytes], total: int = 0) -> Iterator[bytes]:
     """The blocks, while it is printed how far they are. total: of all of them in bytes, where it is known."""
-    done, shown, whole = 0, time.monotonic(), f" of {_size(total)}" if total else ""
+    done, shown, whole = 0, time.monotonic(), f" of {size_text(total)}" if total else ""
     for block in blocks:
         done += len(block)
         if time.monotonic() - shown > SECONDS:
             shown = time.monotonic()
-            print(f"{name}: {_size(done)}{whole}", flush=True)
+            print(f"{name}: {size_text(done)}{whole}", flush=True)
         yield block
-    print(f"{name}: {_size(done)}", flush=True)
-
-
-def _size(count: int) -> str:
-    return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.1f} MiB"
+    print(f"{name}: {size_text(done)}", flush=True)

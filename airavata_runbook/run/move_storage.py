@@ -16,6 +16,8 @@ from airavata_runbook.errors import HostUnreachable, SiteError, StepFailed
 from airavata_runbook.hosts import folder_copy
 from airavata_runbook.hosts.folder_copy import Place
 from airavata_runbook.hosts.host import Host
+from airavata_runbook.hosts.output import succeed
+from airavata_runbook.local.terminal import size_text
 from airavata_runbook.resources import File
 from airavata_runbook.run.confirm import confirmed, require_terminal
 from airavata_runbook.run.page import step_line
@@ -65,7 +67,7 @@ def move_storage(site: Site, yes: bool = False) -> None:
         print(f"site {site.name}: the databases are at {site.airavata.storage_path} on {site.storage_node.name}: nothing to move")
         return
     needed = _check(move)
-    print(f"site {site.name}: to move from {move.source} to {move.target}: {', '.join(move.source.names)}, {_bytes(needed)}")
+    print(f"site {site.name}: to move from {move.source} to {move.target}: {', '.join(move.source.names)}, {size_text(needed)}")
     print("the databases stop meanwhile; the old folders are kept")
     if not confirmed(site, yes):
         print("nothing was changed")
@@ -105,11 +107,11 @@ def delete_old(site: Site, yes: bool = False) -> None:
         for host, one in places:
             parent = one.folders[0].rpartition("/")[0]
             stored = "" if host.node == site.storage_node else f"rm -f {storage.STORED}\n"
-            _run(
+            succeed(
                 host,
                 f"set -e\nrm -rf --one-file-system {' '.join(one.folders)}\nrmdir --ignore-fail-on-non-empty {parent}\n{stored}",
             )
-        _run(session.master, File(RECORD, record(site)).write_script())
+        succeed(session.master, File(RECORD, record(site)).write_script())
     print(f"site {site.name}: deleted")
 
 
@@ -147,7 +149,7 @@ def _planned(session: Session) -> _Move | None:
 def _also(host: Host, parent: str) -> list[str]:
     """What else there is beside the databases: folders of those that the site's stack has no more, and kept releases."""
     kept = f"{parent}/{releases.FOLDER}"
-    printed = _run(host, f'{storage.STORED_FOLDERS}\ntest -z "$(ls -A {kept} 2>/dev/null)" || echo {kept}')
+    printed = succeed(host, f'{storage.STORED_FOLDERS}\ntest -z "$(ls -A {kept} 2>/dev/null)" || echo {kept}')
     paths = [path.rpartition("/") for path in printed.splitlines()]
     return [name for above, _, name in paths if above == parent]
 
@@ -155,7 +157,7 @@ def _also(host: Host, parent: str) -> list[str]:
 def _check(move: _Move) -> int:
     """The bytes to copy. Raises StepFailed for anything that would keep the move from succeeding; changes nothing."""
     site, source, target = move.session.site, move.source, move.target
-    seen = storage.parse(_run(source.host, storage.look(source.folders)))
+    seen = storage.parse(succeed(source.host, storage.look(source.folders)))
     if missing := [folder for folder in source.folders if seen.state[folder] != "data"]:
         raise StepFailed(
             "there is no data to move",
@@ -167,8 +169,8 @@ def _check(move: _Move) -> int:
         )
     if source.host is target.host and f"{target.parent}/".startswith(f"{source.parent}/"):
         raise _unusable(move, f"{target.parent} is inside {source.parent}", "a folder outside of the old one")
-    there = storage.parse(_run(target.host, storage.look(target.folders)))
-    mark = _run(target.host, f"cat {move.mark} 2>/dev/null; true").strip()
+    there = storage.parse(succeed(target.host, storage.look(target.folders)))
+    mark = succeed(target.host, f"cat {move.mark} 2>/dev/null; true").strip()
     if full := [folder for folder, state in there.state.items() if state == "data"]:
         kept = [folder for one in move.kept if one.host == str(target.host.node.address) for folder in one.folders]
         if set(full) & set(kept):
@@ -182,7 +184,7 @@ def _check(move: _Move) -> int:
     needed = folder_copy.size(source)
     free = folder_copy.free(target) + (folder_copy.size_so_far(target) if full else 0)
     if free < needed + SPARE:
-        raise _unusable(move, f"{_bytes(free)} free", f"{_bytes(needed + SPARE)} free", "mount a larger disk there")
+        raise _unusable(move, f"{size_text(free)} free", f"{size_text(needed + SPARE)} free", "mount a larger disk there")
     return needed
 
 
@@ -209,10 +211,10 @@ def _stop(move: _Move) -> None:
 def _copy(move: _Move, needed: int) -> None:
     """Copy and compare. A copy that an interrupted call left is deleted first."""
     source, target = move.source, move.target
-    _run(target.host, f"mkdir -p {target.parent} && printf '%s\\n' '{source}' > {move.mark}")
+    succeed(target.host, f"mkdir -p {target.parent} && printf '%s\\n' '{source}' > {move.mark}")
     folder_copy.empty(target)
     try:
-        folder_copy.copy(source, target, lambda done: print(f"copied {_bytes(done)} of {_bytes(needed)}", flush=True))
+        folder_copy.copy(source, target, lambda done: print(f"copied {size_text(done)} of {size_text(needed)}", flush=True))
         print("comparing both copies", flush=True)
         found = folder_copy.differences(source, target, lambda: print("comparing", flush=True))
     except KeyboardInterrupt:
@@ -239,18 +241,18 @@ def _way_back(move: _Move) -> str:
 
 def _finish(move: _Move) -> None:
     """Change the record: from here on, the databases are in the new place."""
-    there = _run(move.target.host, storage.STORED_FOLDERS).splitlines()
+    there = succeed(move.target.host, storage.STORED_FOLDERS).splitlines()
     moved = [path for path in move.target.folders if path != f"{move.target.parent}/{releases.FOLDER}"]
-    _run(move.target.host, File(storage.STORED, storage.stored_text([*there, *moved])).write_script())
+    succeed(move.target.host, File(storage.STORED, storage.stored_text([*there, *moved])).write_script())
     old = Kept(str(move.source.host.node.address), tuple(move.source.folders))
     text = record(move.session.site, kept=(*move.kept, old))
-    _run(move.session.master, File(RECORD, text).write_script())
-    _run(move.target.host, f"rm -f {move.mark}")
+    succeed(move.session.master, File(RECORD, text).write_script())
+    succeed(move.target.host, f"rm -f {move.mark}")
 
 
 def _refuse_used(site: Site, host: Host, folders: list[str]) -> None:
     """Raises StepFailed when a process of a pod uses one of the folders."""
-    seen = storage.parse(_run(host, storage.look(folders)))
+    seen = storage.parse(succeed(host, storage.look(folders)))
     if seen.users:
         raise StepFailed(
             "a pod uses the databases' folders",
@@ -259,14 +261,3 @@ def _refuse_used(site: Site, host: Host, folders: list[str]) -> None:
             needed="no process that uses them",
             remedy=f"stop it; then airavata-runbook move-storage {site.name} again",
         )
-
-
-def _run(host: Host, script: str) -> str:
-    result = host.run(script)
-    if result.status:
-        raise StepFailed("a command failed on the host", where=f"host {host.name}", found=result.last_lines)
-    return result.text
-
-
-def _bytes(count: int) -> str:
-    return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.1f} MiB"

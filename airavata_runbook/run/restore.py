@@ -24,21 +24,22 @@ from functools import partial
 from pathlib import Path
 
 from airavata_runbook.chapters import airavata, etcd_flannel, registry
+from airavata_runbook.chapters.deployment import workload_ready
 from airavata_runbook.chapters.site_stack import stack_of
-from airavata_runbook.cluster import mariadb, readiness, storage_users
+from airavata_runbook.cluster import mariadb, storage_users
 from airavata_runbook.cluster.scaling import has_ended, scale
 from airavata_runbook.cluster.session import Session, session_of
 from airavata_runbook.engine.resource import quote
-from airavata_runbook.errors import RunbookError, StepFailed
+from airavata_runbook.errors import RunbookError, SiteError, StepFailed
 from airavata_runbook.hosts import folder_copy
 from airavata_runbook.hosts.folder_copy import Place
 from airavata_runbook.hosts.host import Host
-from airavata_runbook.hosts.output import feed
+from airavata_runbook.hosts.output import feed, succeed
 from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.kernel_env import RESTORE
-from airavata_runbook.resources import Condition, File
+from airavata_runbook.resources import File
 from airavata_runbook.resources.etcd_store import DATA
-from airavata_runbook.run import database_dump, runner
+from airavata_runbook.run import runner
 from airavata_runbook.run.backup import DATABASES, ETCD, MASTER, MASTER_FOLDERS, REGISTRY, watched
 from airavata_runbook.run.backup_file import Key
 from airavata_runbook.run.kernels import KernelServer
@@ -101,7 +102,7 @@ def restore(site: Site, path: Path, key: Key, settings: Mapping[str, object] | N
 
 def _done(session: Session, backup: Backup) -> set[str]:
     """The parts that an earlier call has restored. Raises StepFailed for hosts that have a cluster or data of anything else."""
-    site, begun = session.site, _run(session.master, f"cat {RESTORING} {DONE} 2>/dev/null; true").splitlines()
+    site, begun = session.site, succeed(session.master, f"cat {RESTORING} {DONE} 2>/dev/null; true").splitlines()
     if begun and begun[0] == backup.id:
         print(f"site {site.name}: going on with {backup}; restored so far: {', '.join(begun[1:]) or 'nothing'}")
         return set(begun[1:])
@@ -127,7 +128,7 @@ def _remains(session: Session, host: Host) -> str:
     paths += [f"{site.registry.root}/data"] * (host is session.registry_host)
     paths += storage.folders(site) if host.node == site.storage_node else []
     full = 'test -f $path || test -n "$(ls -A $path 2>/dev/null | grep -vx lost+found)"'
-    return _run(host, f"for path in {quote(*paths)}; do if {full}; then echo $path; fi; done")
+    return succeed(host, f"for path in {quote(*paths)}; do if {full}; then echo $path; fi; done")
 
 
 @dataclass
@@ -158,7 +159,7 @@ class _Restore:
                 self._part(DATABASES, self._databases)
             self._expect_data()
             self.run(only="05")
-            _run(self.session.master, f"rm -f {DONE} {RESTORING}")
+            succeed(self.session.master, f"rm -f {DONE} {RESTORING}")
         except RunbookError as error:
             raise StepFailed("the site is not restored yet", found=str(error), remedy=self._way_on()) from None
         except KeyboardInterrupt:
@@ -170,15 +171,15 @@ class _Restore:
     def _part(self, name: str, work: Callable[[], None]) -> None:
         if name not in self.done:
             work()
-            _run(self.session.master, f"echo {name} >> {DONE}")
+            succeed(self.session.master, f"echo {name} >> {DONE}")
             self.done.add(name)
 
     def _master(self) -> None:
         master, there = self.session.master, self.session.hosts[self.site.storage_node.name]
-        _run(master, File(RESTORING, f"{self.backup.id}\n").write_script())
+        succeed(master, File(RESTORING, f"{self.backup.id}\n").write_script())
         self._feed(MASTER, master, f"tar -C / -x --numeric-owner {MASTER_FOLDERS}")
         # Whatever ends this restore, no database starts empty by a run.
-        _run(there, File(storage.STORED, storage.stored_text(storage.folders(self.site))).write_script())
+        succeed(there, File(storage.STORED, storage.stored_text(storage.folders(self.site))).write_script())
 
     def _etcd(self) -> None:
         self._feed(ETCD, self.session.master, RESTORE_ETCD)
@@ -204,28 +205,23 @@ class _Restore:
 
     def _databases(self) -> None:
         session, site = self.session, self.site
+        database = mariadb.database_of(stack_of(site))
+        if not database:
+            raise SiteError("the stack has no database", where=f"site {site.name}", needed=f"the component {mariadb.COMPONENT}")
         place = Place(session.hosts[site.storage_node.name], site.airavata.storage_path, (mariadb.COMPONENT,))
         storage_users.stop(session, site.airavata.namespace, place.folders)
         folder_copy.empty(place)  # of a load that was interrupted
         self._step(airavata.storage)
-        self._start_database()
-        database_dump.load(session, self._blocks(DATABASES))
+        self._start(database)
+        database.load(session.master, self._blocks(DATABASES))
         # With the users and settings that were loaded.
         storage_users.stop(session, site.airavata.namespace, place.folders)
-        self._start_database()
+        self._start(database)
 
-    def _start_database(self) -> None:
+    def _start(self, database: mariadb.Database) -> None:
         """Have its one pod, and wait until it answers."""
-        namespace = self.site.airavata.namespace
-        kind, name = next(one.waits_for[0] for one in stack_of(self.site).components if one.name == mariadb.COMPONENT)
-        scale(self.session, kind, namespace, name, 1)
-        Condition(
-            f"{kind} {name}",
-            deadline=300,
-            check=partial(readiness.workload_missing, self.session, kind, namespace, name),
-            causes=partial(readiness.workload_causes, self.session, kind, namespace, name),
-            remedy=f"kubectl -n {namespace} describe {kind.lower()} {name}",
-        ).wait(self.session.master)
+        scale(self.session, database.kind, database.namespace, database.name, 1)
+        workload_ready(self.session, database.kind, database.namespace, database.name).wait(self.session.master)
 
     def _step(self, step: Callable) -> None:
         print(step_line(step(self.site)), flush=True)
@@ -252,10 +248,3 @@ class _Restore:
             "give the same command again, and it goes on where it stopped; until then any other run is refused. "
             f"To begin anew: airavata-runbook reset {self.site.name} --data"
         )
-
-
-def _run(host: Host, script: str) -> str:
-    result = host.run(script)
-    if result.status:
-        raise StepFailed("a command failed on the host", where=f"host {host.name}", found=result.last_lines)
-    return result.text

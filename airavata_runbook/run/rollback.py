@@ -5,25 +5,25 @@ is the step of chapter 05 with other images; the site file keeps its own, and wh
 left as they are, unless their dump of that time is asked for.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 
 from airavata_runbook.chapters import airavata, steps_of
+from airavata_runbook.chapters.deployment import workload_ready
 from airavata_runbook.chapters.site_stack import references, stack_of
-from airavata_runbook.cluster import database_users, readiness, releases
+from airavata_runbook.cluster import database_users, releases
 from airavata_runbook.cluster.mariadb import Database, database_of
 from airavata_runbook.cluster.objects import is_ours, listed
 from airavata_runbook.cluster.releases import Release, Workloads
 from airavata_runbook.cluster.session import Session, session_of
 from airavata_runbook.errors import RunbookError, SiteError
 from airavata_runbook.images.reference import Reference
-from airavata_runbook.resources import Condition
+from airavata_runbook.local.terminal import size_text
 from airavata_runbook.run.confirm import confirmed, require_terminal
 from airavata_runbook.run.page import step_line
 from airavata_runbook.site import Site
-from airavata_runbook.site.life import LOOK, parse_look
+from airavata_runbook.site.life import LOOK, no_cluster, parse_look
 from airavata_runbook.site.parts import SERVER_IMAGE
 from airavata_runbook.site.stack_file import SYSTEM
 from airavata_runbook.stacks import Stack, image_names
@@ -38,17 +38,17 @@ def rollback(site: Site, to: str = "", with_databases: bool = False, yes: bool =
     """
     require_terminal("a rollback", yes)
     session = session_of(site)
-    if parse_look(session.master.run(LOOK).text)[0] != "living":
-        raise SiteError(
-            "there is no cluster to roll back", where=f"host {site.master.name}", needed="the master of a running site"
-        )
+    state, _ = parse_look(session.master.run(LOOK).text)
+    if missing := no_cluster(state, site, "to roll back"):
+        raise missing
     stack = _stack_by_names(session)
     live = _live(session, stack)
-    release = _chosen(session, releases.running(stack, live), to)
+    running = releases.running(stack, live)
+    release = _chosen(session, running, to)
     if with_databases:
         _check_dump(session, stack, release)
     pins = _pins(session, stack, release)
-    _print_question(site, releases.running(stack, live), release, with_databases)
+    _print_question(site, running, release, with_databases)
     if not confirmed(site, yes):
         print("nothing was changed")
         return
@@ -71,16 +71,19 @@ def _stack_by_names(session: Session) -> Stack:
 
 
 def _live(session: Session, stack: Stack) -> Workloads:
-    kinds = dict.fromkeys((one["apiVersion"], one["kind"]) for _, one in releases.servers(stack))
-    found = {(kind, name): one for v, kind in kinds for name, one in listed(session.kube(), v, kind, stack.namespace).items()}
-    return {key: one for key, one in found.items() if is_ours(one)}
+    return {
+        (kind, name): one
+        for version, kind in releases.kinds(stack)
+        for name, one in listed(session.kube(), version, kind, stack.namespace).items()
+        if is_ours(one)
+    }
 
 
 def _chosen(session: Session, running: Release | None, to: str) -> Release:
     """The kept release to go back to: the one of that name, else the newest that was whole and is another one than runs now."""
     kept, site = releases.kept(session), session.site
     for one in kept:
-        dump = f"dump of {one.size / (1 << 20):.1f} MiB" if one.size else "no dump"
+        dump = f"dump of {size_text(one.size)}" if one.size else "no dump"
         print(f"site {site.name}: kept: {one.name}, {dump}{'' if one.whole else ', only with --to'}")
     where, remedy = f"{releases.folder(site)} on {site.storage_node.name}", "name another image or jar in the site file, and run"
     if to:
@@ -176,8 +179,10 @@ def _load(session: Session, stack: Stack, release: Release, live: Workloads) -> 
     database.load(session.master, releases.dump_of(session, release))
     print("the dump is loaded", flush=True)
     database_users.start(session, stack, stopped)
-    for awaited in _waits(session, stack, stopped):
-        awaited.wait(session.master)
+    # Of the backing services: Airavata's own servers are started by their step.
+    own = {(manifest["kind"], manifest["metadata"]["name"]) for _, manifest in releases.servers(stack)}
+    for kind, name in stopped.keys() - own:
+        workload_ready(session, kind, stack.namespace, name).wait(session.master)
 
 
 def _keep(session: Session, stack: Stack, database: Database, live: Workloads) -> str:
@@ -185,18 +190,6 @@ def _keep(session: Session, stack: Stack, database: Database, live: Workloads) -
     assert running
     # None to go back to: it is what the rollback is from.
     return releases.keep(session, replace(running, whole=False), live, database).name
-
-
-def _waits(session: Session, stack: Stack, stopped: Mapping[tuple[str, str], int]) -> Iterator[Condition]:
-    """For the backing services that were stopped: Airavata's own servers are started by their step."""
-    own = {(manifest["kind"], manifest["metadata"]["name"]) for _, manifest in releases.servers(stack)}
-    for kind, name in stopped.keys() - own:
-        yield Condition(
-            f"{kind} {name}",
-            check=partial(readiness.workload_missing, session, kind, stack.namespace, name),
-            causes=partial(readiness.workload_causes, session, kind, stack.namespace, name),
-            deadline=300,
-        )
 
 
 def _print_pins(site: Site, pins: Mapping[str, Mapping[str, str]]) -> None:

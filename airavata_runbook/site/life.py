@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, get_args
 
-from airavata_runbook.errors import StepFailed
+from airavata_runbook.errors import SiteError, StepFailed
 from airavata_runbook.kernel_env import RESTORE
 from airavata_runbook.site.fields import Model
 from airavata_runbook.site.marks import Fixed, Life, Moved
@@ -128,6 +128,18 @@ def another_master(state: str, site: Site) -> Departure | None:
         return None
     found = f"{site.master.name} is {STATES[state]}, and not its master"
     return Departure("nodes.role", found, "the master that the cluster was made with", f"set it back; {_anew(site)}")
+
+
+def no_cluster(state: str, site: Site, purpose: str) -> SiteError | None:
+    """Why a site that has to run does not, by the state of its master (STATES). purpose: "to back up", for the message."""
+    if state == "living":
+        return None
+    return SiteError(
+        f"there is no cluster {purpose}",
+        where=f"host {site.master.name}",
+        found=STATES[state],
+        needed="the master of a running site",
+    )
 
 
 def unfinished_restore(state: str, site: Site) -> StepFailed | None:

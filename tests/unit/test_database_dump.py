@@ -8,7 +8,7 @@ from airavata_runbook.cluster import mariadb
 from airavata_runbook.cluster.mariadb import DUMP, LOAD, Database
 from airavata_runbook.errors import StepFailed
 
-DATABASE = Database("airavata", "mariadb-0", "mariadb")
+DATABASE = Database("airavata", "StatefulSet", "mariadb")
 WHOLE = [b"-- MariaDB dump 10.19\nCREATE DATABASE a;\n", b"-- Dump completed on 2026-11-30\n"]
 
 

@@ -14,7 +14,7 @@ import pytest
 from airavata_runbook import cli, kernel_env
 from airavata_runbook.engine.resource import Found
 from airavata_runbook.errors import SiteError, StepFailed
-from airavata_runbook.resources import SameSite
+from airavata_runbook.resources import Condition, SameSite
 from airavata_runbook.run import backup_file, restore
 from airavata_runbook.run.backup_file import Key, Lock
 from airavata_runbook.site import Site, storage
@@ -333,8 +333,8 @@ def test_rows_are_loaded_into_an_empty_database_which_then_starts_with_them(site
     monkeypatch.setattr(restore.storage_users, "stop", lambda session, namespace, folders: done.append(f"stop {folders}"))
     monkeypatch.setattr(restore.folder_copy, "empty", lambda place: done.append(f"empty {place}"))
     monkeypatch.setattr(restore._Restore, "_step", lambda self, step: done.append(step.title))
-    monkeypatch.setattr(restore.Condition, "wait", lambda self, host: done.append(f"wait for {self.awaited}"))
-    monkeypatch.setattr(restore.database_dump, "load", lambda session, blocks: done.append(f"load {b''.join(blocks)!r}"))
+    monkeypatch.setattr(Condition, "wait", lambda self, host: done.append(f"wait for {self.awaited}"))
+    monkeypatch.setattr(restore.mariadb.Database, "load", lambda self, master, blocks: done.append(f"load {b''.join(blocks)!r}"))
     restore._Restore(session, restore.examine(file(), KEY), lambda **chapters: None, set())._databases()
     start, folder = ["mariadb: 1", "wait for StatefulSet mariadb"], f"{site.airavata.storage_path}/mariadb"
     assert done == [
