@@ -25,7 +25,6 @@ from airavata_runbook.checks.machine import (
     DISK_ELSEWHERE,
     FEATURES,
     MEMORY,
-    SUPPORTED,
     find_architecture,
     find_cgroup,
     find_cpu,
@@ -53,6 +52,7 @@ from airavata_runbook.checks.references import check_references
 from airavata_runbook.checks.ssh import check_algorithms, check_known_hosts
 from airavata_runbook.checks.types import Check, ConnectionCheck, HostCheck, PeerCheck, Problem, SessionCheck, SiteCheck
 from airavata_runbook.cluster.session import session_of
+from airavata_runbook.distributions import SUPPORTED
 from airavata_runbook.errors import HostKeyRefused, NotRoot, SiteError
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.node_settings import derive_node_settings

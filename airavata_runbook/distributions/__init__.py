@@ -1,0 +1,18 @@
+"""The distributions that hosts may have: a module with a DISTRIBUTION for each, and nothing else names one.
+
+To add one is to add its file here; whatever differs between distributions is a field of it.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from airavata_runbook.distributions.distribution import Distribution, OsRelease
+
+_MODULES = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
+KNOWN: dict[str, Distribution] = {  # by os-release's ID
+    module.DISTRIBUTION.id: module.DISTRIBUTION for module in _MODULES if hasattr(module, "DISTRIBUTION")
+}
+ACCEPTED = {name: one for name, one in KNOWN.items() if one.oldest}
+SUPPORTED = ", ".join(f"{one.name} {one.oldest}" for one in ACCEPTED.values()) + ", or later"
+
+__all__ = ["ACCEPTED", "KNOWN", "SUPPORTED", "Distribution", "OsRelease"]

@@ -1,0 +1,5 @@
+"""Debian."""
+
+from airavata_runbook.distributions.distribution import Distribution
+
+DISTRIBUTION = Distribution("debian", "Debian", oldest="12")

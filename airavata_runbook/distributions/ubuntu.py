@@ -1,0 +1,5 @@
+"""Ubuntu, in its versions with long-term support."""
+
+from airavata_runbook.distributions.distribution import Distribution
+
+DISTRIBUTION = Distribution("ubuntu", "Ubuntu", oldest="24.04")
