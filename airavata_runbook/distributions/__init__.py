@@ -6,7 +6,9 @@ To add one is to add its file here; whatever differs between distributions is a 
 from importlib import import_module
 from pkgutil import iter_modules
 
+from airavata_runbook.distributions.deb import DEB
 from airavata_runbook.distributions.distribution import Distribution, OsRelease
+from airavata_runbook.distributions.packaging import Packaging
 
 _MODULES = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
 KNOWN: dict[str, Distribution] = {  # by os-release's ID
@@ -15,4 +17,13 @@ KNOWN: dict[str, Distribution] = {  # by os-release's ID
 ACCEPTED = {name: one for name, one in KNOWN.items() if one.oldest}
 SUPPORTED = ", ".join(f"{one.name} {one.oldest}" for one in ACCEPTED.values()) + ", or later"
 
-__all__ = ["ACCEPTED", "KNOWN", "SUPPORTED", "Distribution", "OsRelease"]
+
+def packaging_of(system: OsRelease | None) -> Packaging:
+    """How the packages of a host with this os-release are managed: as those of its distribution, or of the first that it is
+    like. Debian's way for one that is like none; the check `os` refuses it.
+    """
+    names = (system.id, *system.like) if system else ()
+    return next((KNOWN[name].packaging for name in names if name in KNOWN), DEB)
+
+
+__all__ = ["ACCEPTED", "KNOWN", "SUPPORTED", "Distribution", "OsRelease", "Packaging", "packaging_of"]

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from airavata_runbook.distributions.packaging import Packaging
+
 
 class OsRelease(NamedTuple):
     """ID, VERSION_ID and ID_LIKE of os-release(5); version "" where there is none, as in Debian testing."""
@@ -18,11 +20,14 @@ class OsRelease(NamedTuple):
 
 @dataclass(frozen=True)
 class Distribution:
-    """id: os-release's. name: as people write it. oldest: the oldest version that is accepted, "" while none is."""
+    """id: os-release's. name: as people write it. oldest: the oldest version that is accepted, "" while none is. packaging: of
+    its packages.
+    """
 
     id: str
     name: str
     oldest: str
+    packaging: Packaging
 
     def is_too_old(self, version: str) -> bool:
         return _comparable(version) < _comparable(self.oldest)

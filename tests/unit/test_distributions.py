@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from airavata_runbook import distributions
-from airavata_runbook.distributions import ACCEPTED, KNOWN, SUPPORTED
+from airavata_runbook.distributions import ACCEPTED, KNOWN, SUPPORTED, OsRelease, packaging_of
 
 PACKAGE = Path(distributions.__file__).parent
 
@@ -41,3 +41,17 @@ def test_to_add_a_distribution_is_to_add_a_file():
     for path in PACKAGE.parent.rglob("*.py"):
         if path.parent != PACKAGE:
             assert not compared.search(path.read_text()), path
+
+
+@pytest.mark.parametrize(
+    ("system", "packaging"),
+    [
+        (OsRelease("debian", "12"), "deb"),
+        (OsRelease("raspbian", "12", ("debian",)), "deb"),
+        (OsRelease("linuxmint", "22", ("ubuntu", "debian")), "deb"),
+        (OsRelease("nixos", "24.11"), "deb"),
+        (None, "deb"),
+    ],
+)
+def test_a_host_s_packages_are_managed_as_those_of_the_distribution_that_it_has_or_is_like(system, packaging):
+    assert packaging_of(system).name == packaging

@@ -19,8 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 from airavata_runbook import Site
 from airavata_runbook.cluster.kubeconfig import kubeconfig
 from airavata_runbook.configs import control_plane, node, registry
-from airavata_runbook.configs.repository import apt_source
 from airavata_runbook.configs.template import FOLDER as TEMPLATES
+from airavata_runbook.distributions.deb import DEB
 from airavata_runbook.errors import SiteError
 from airavata_runbook.hosts.node_settings import derive_node_settings
 from airavata_runbook.mirror.build import folder
@@ -208,7 +208,7 @@ def the_hosts_files_hold_names_and_addresses(site: Site) -> None:
     assert from_yaml(node.kube_proxy(site, worker, HOST))["hostnameOverride"] == "10.1.0.12"
     before = shlex.split(node.pod_network_script(worker).partition(";;")[0], comments=True)
     assert before[before.index("dev") :][:4] == ["dev", worker.interface, "local", "10.1.0.12"]
-    (source,) = [line for line in apt_source(site.repository).split("\n") if line and not line.startswith("#")]
+    (source,) = [line for line in DEB.entry(site.repository).split("\n") if line and not line.startswith("#")]
     key, address = site.repository.gpgkey, site.repository.baseurl
     if site.repository.folder:
         key, address = "/etc/apt/keyrings/airavata-runbook.asc", f"copy:{site.repository.folder}"
