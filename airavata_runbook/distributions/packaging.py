@@ -39,11 +39,12 @@ class Packaging(Protocol):
         """Install packages from the repository of that id at these versions, without removing any. Raises StepFailed."""
 
     def list_removed(self, names: Sequence[str]) -> str:
-        """Shell that prints "ii NAME package" for each of these packages that is installed, and "came-along" or "theirs" for
-        others that would be removed with them; it changes nothing and fails when it cannot know."""
+        """Shell for `parse_installed`: of these packages each that is installed → "package", and of others that would be
+        removed with them → "came-along" or "theirs". It changes nothing and fails when it cannot know.
+        """
 
     def remove(self, names: Sequence[str]) -> Command:
-        """Remove these packages, and no others."""
+        """Remove these packages."""
 
     def remove_by_hand(self, names: Sequence[str]) -> str:
         """The command by which an admin removes packages."""
