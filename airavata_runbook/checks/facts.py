@@ -5,6 +5,7 @@ import shlex
 from ipaddress import IPv4Network
 from typing import Any, NamedTuple
 
+from airavata_runbook import distributions
 from airavata_runbook.checks.firewall import FilterRules
 from airavata_runbook.checks.leftovers import ClusterRemains, Membership
 from airavata_runbook.checks.owners import PortOwners, UnitFiles
@@ -69,14 +70,12 @@ class CgroupControllers(WordSet):
 class ForeignPackages(WordSet):
     """Installed packages of other maintainers that conflict with one of the runbook's or have the same name.
 
-    The second letter of a package's status: n is not installed, of c only the configuration is left. A package that dpkg
-    is unpacking, or was interrupted at, has no maintainer yet: after a lost connection it is the runbook's.
+    A package that dpkg is unpacking, or was interrupted at, has no maintainer yet: after a lost connection it is the runbook's.
     """
 
     command = (
-        "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\t${Maintainer}\\n' "
-        + " ".join(sorted({other for package in PACKAGES for other in (package.name, *package.conflicts)}))
-        + f" 2>/dev/null | awk -F'\\t' '$1 !~ /^.[nc]/ && $3 != \"\" && $3 != \"{MAINTAINER}\" {{print $2}}'"
+        distributions.makers(sorted({other for package in PACKAGES for other in (package.name, *package.conflicts)}))
+        + f" | awk -F'\\t' '$2 != \"\" && $2 != \"{MAINTAINER}\" {{print $1}}'"
     )
 
 

@@ -3,17 +3,20 @@
 To add one is to add its file here; whatever differs between distributions is a field of it.
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from pkgutil import iter_modules
 
 from airavata_runbook.distributions.deb import DEB
 from airavata_runbook.distributions.distribution import Distribution, OsRelease
 from airavata_runbook.distributions.packaging import Packaging
+from airavata_runbook.distributions.rpm import RPM
 
 _MODULES = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
 KNOWN: dict[str, Distribution] = {  # by os-release's ID
     module.DISTRIBUTION.id: module.DISTRIBUTION for module in _MODULES if hasattr(module, "DISTRIBUTION")
 }
+PACKAGINGS: tuple[Packaging, ...] = (DEB, RPM)
 ACCEPTED = {name: one for name, one in KNOWN.items() if one.oldest}
 SUPPORTED = ", ".join(f"{one.name} {one.oldest}" for one in ACCEPTED.values()) + ", or later"
 
@@ -26,4 +29,15 @@ def packaging_of(system: OsRelease | None) -> Packaging:
     return next((KNOWN[name].packaging for name in names if name in KNOWN), DEB)
 
 
-__all__ = ["ACCEPTED", "KNOWN", "SUPPORTED", "Distribution", "OsRelease", "Packaging", "packaging_of"]
+def makers(names: Sequence[str]) -> str:
+    """Shell that prints name, tab and maintainer of each of these packages that is installed, whatever the distribution."""
+    return "{ " + "; ".join(one.list_makers(names) for one in PACKAGINGS) + "; }"
+
+
+def installed_at(name: str) -> str:
+    """A command that prints when a package was installed, in seconds since the epoch, and "package", whatever the
+    distribution."""
+    return " || ".join(one.installed_at(name) for one in PACKAGINGS)
+
+
+__all__ = ["ACCEPTED", "KNOWN", "SUPPORTED", "Distribution", "OsRelease", "Packaging", "installed_at", "makers", "packaging_of"]

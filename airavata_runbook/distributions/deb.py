@@ -80,6 +80,17 @@ class Deb:
         )
         return Command(shown, with_apt_recovery(shown))
 
+    def list_makers(self, names: Sequence[str]) -> str:
+        """The second letter of a package's status: n is not installed, of c only the configuration is left."""
+        return (
+            f"dpkg-query -W -f='${{db:Status-Abbrev}}\\t${{Package}}\\t${{Maintainer}}\\n' {shlex.join(names)} 2>/dev/null | "
+            "awk -F'\\t' '$1 !~ /^.[nc]/ {print $2 \"\\t\" $3}'"
+        )
+
+    def installed_at(self, name: str) -> str:
+        """dpkg writes its file list at installation; the program files keep the times of the build."""
+        return f"stat -c '%.6Y package' /var/lib/dpkg/info/{name}.list 2>/dev/null"
+
     def list_removed(self, names: Sequence[str]) -> str:
         return f"if command -v apt-get >/dev/null; then echo deb\n{_debs(shlex.join(names))}\nfi"
 

@@ -38,6 +38,14 @@ class Packaging(Protocol):
     def install(self, repository: str, wanted: Mapping[str, str], installed: Mapping[str, str]) -> Command:
         """Install packages from the repository of that id at these versions, without removing any. Raises StepFailed."""
 
+    def list_makers(self, names: Sequence[str]) -> str:
+        """Shell that prints name, tab and maintainer of each of these packages that is installed. It is run on any host, also
+        where there is no such package manager: a preflight check asks before the distribution is known.
+        """
+
+    def installed_at(self, name: str) -> str:
+        """A command that prints when the package was installed, in seconds since the epoch, and "package"; or it fails."""
+
     def list_removed(self, names: Sequence[str]) -> str:
         """Shell for `parse_installed`: of these packages each that is installed → "package", and of others that would be
         removed with them → "came-along" or "theirs". It changes nothing and fails when it cannot know.

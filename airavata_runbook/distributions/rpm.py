@@ -102,6 +102,15 @@ done"""
         shown = f"{RECOVERY}{DNF} --setopt=install_weak_deps=0 install --enablerepo={shlex.quote(repository)} {names}"
         return Command(shown, _with_recovery(shown, list(wanted)))
 
+    def list_makers(self, names: Sequence[str]) -> str:
+        """rpm would create a database where there is none, on a host with dpkg for example."""
+        return f"""if test -d "$(rpm -E '%_dbpath' 2>/dev/null)"; then for name in {shlex.join(names)}; do
+    ! rpm -q "$name" >/dev/null 2>&1 || rpm -q --qf '%{{NAME}}\\t%{{PACKAGER}}\\n' "$name"
+done; fi"""
+
+    def installed_at(self, name: str) -> str:
+        return f"{{ rpm -q {name} >/dev/null 2>&1 && rpm -q --qf '%{{INSTALLTIME}} package\\n' {name}; }}"
+
     def list_removed(self, names: Sequence[str]) -> str:
         return f"""if command -v rpm >/dev/null; then echo rpm
 rpm -qa >/dev/null || exit 1

@@ -13,6 +13,7 @@ Version: {version}
 Release: {release}
 Summary: test
 License: none
+Packager: {packager}
 BuildArch: noarch
 {requires}
 %description
@@ -33,7 +34,8 @@ class RpmHost:
         self.root = root
         for name in ("bin", "tmp", "etc/yum.repos.d", "usr/bin"):
             (root / name).mkdir(parents=True)
-        self.program("rpm", f'exec /usr/bin/rpm --root {root} "$@"')
+        rpm = f'exec /usr/bin/rpm --root {root} "$@"'
+        self.program("rpm", f'test "$1" != -E || {{ echo {root}$(/usr/bin/rpm "$@"); exit; }}\n{rpm}')
         self.program(
             "dnf",
             f'exec /usr/bin/dnf --installroot {root} --releasever 9 --setopt=reposdir={root}/etc/yum.repos.d "$@"',
@@ -55,14 +57,17 @@ class RpmHost:
     def index(self, repository: str) -> None:
         subprocess.run(["createrepo_c", "-q", self.root / repository], check=True, capture_output=True)
 
-    def publish(self, repository: str, name: str, version: str = "1.0-1", requires: str = "", scripts: str = "") -> Path:
+    def publish(
+        self, repository: str, name: str, version: str = "1.0-1", requires: str = "", scripts: str = "", packager: str = "test"
+    ) -> Path:
         """Put a package into a repository. requires: as in a spec file. scripts: sections of it."""
         number, _, release = version.partition("-")
         work = self.root / "build"
         work.mkdir(exist_ok=True)
         spec = work / f"{name}-{version}.spec"
         needs = f"Requires: {requires}" if requires else ""
-        spec.write_text(SPEC.format(name=name, version=number, release=release, requires=needs, scripts=scripts))
+        text = SPEC.format(name=name, version=number, release=release, requires=needs, scripts=scripts, packager=packager)
+        spec.write_text(text)
         subprocess.run(["/usr/bin/rpmbuild", "-bb", "--define", f"_topdir {work}", spec], check=True, capture_output=True)
         made = work / "RPMS/noarch" / f"{name}-{version}.noarch.rpm"
         target = self.root / repository / made.name

@@ -4,13 +4,16 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from airavata_runbook.distributions import rpm
+from airavata_runbook.checks.facts import ForeignPackages
+from airavata_runbook.distributions import installed_at, rpm
 from airavata_runbook.distributions.rpm import RPM, Rpm
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.mirror.catalogue import MAINTAINER
 from airavata_runbook.resources import Packages, Removed
 from airavata_runbook.site.parts import Repository
 from tests.unit.rpm_host import RpmHost
@@ -156,6 +159,23 @@ def test_a_package_of_the_admins_is_never_removed_with_ours(host):
         with pytest.raises(StepFailed, match="depend on the packages that a reset removes") as raised:
             done(Removed(["tool"], RPM), planning)
         assert raised.value.found == "own" and "dnf remove own" in raised.value.remedy and host.state() == before
+
+
+def test_packages_of_another_maker_are_found_before_the_distribution_is_known(host):
+    for name, packager in (("containerd", "Somebody <x@example.org>"), ("etcd", MAINTAINER)):
+        host.publish("ours", name, packager=packager)
+    before = host.sh(ForeignPackages.command)
+    assert list(host.root.glob("**/rpmdb.sqlite")) == [], "to ask makes no database"
+    host.sh("dnf -y -q --refresh install --enablerepo=ours containerd etcd")
+    assert host.sh(ForeignPackages.command) == f"{before}containerd\n"
+
+
+def test_a_service_sees_when_its_package_was_installed(host):
+    assert host.sh(f"{installed_at('tool')} || true") == ""
+    before = int(time.time())
+    done(tool())
+    seconds, word = host.sh(installed_at("tool")).split()
+    assert before <= int(seconds) <= time.time() and word == "package"
 
 
 # --- the repository's entry ----------------------------------------------------------------------------------
