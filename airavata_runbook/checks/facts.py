@@ -214,26 +214,17 @@ class FreeSpace(Fact[dict[str, FileSystem]]):
 
 
 class PackageIndexError(Fact[str]):
-    """Why the host cannot download a package index from the site's repository; "" when it can.
-
-    It uses apt's own downloader, which is installed before curl is and connects the way that apt will.
-    """
+    """Why the host cannot download a package index from the site's repository; "" when it can."""
 
     def __init__(self, site: Site):
-        self.command = f"""url={shlex.quote(site.repository.baseurl.rstrip("/"))} dir=$(mktemp -d)
-for file in Release InRelease Packages Packages.gz; do
-    output=$(timeout 10 /usr/lib/apt/apt-helper -qq -o Acquire::Retries=0 download-file "$url/$file" $dir/index 2>&1) &&
-        output=found && break
-    case $? in 124) output="no answer within 10 s" ;; esac
-    # Only a file that does not exist may exist by another name.
-    case $output in *40[34]*) ;; *) break ;; esac
-done
-echo "$output" | grep -v '^W:' | head -n 1; rm -rf $dir"""
+        url = site.repository.baseurl.rstrip("/")
+        self.command = distributions.by_distribution(lambda packaging: packaging.find_index(url))
 
     def parse(self, text: str) -> str:
         if text.strip() == "found":
             return ""
-        return re.sub(r"^E: (Failed to fetch \S+ +)?", "", text.strip())[:200] or "no output"
+        # The address may hold a token.
+        return re.sub(r"^E: (Failed to fetch \S+ +)?| (for )?https?://\S+", "", text.strip())[:200] or "no output"
 
 
 def filled_folders(site: Site, node: Node) -> list[str]:

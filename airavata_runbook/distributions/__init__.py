@@ -3,7 +3,7 @@
 To add one is to add its file here; whatever differs between distributions is a field of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -29,6 +29,23 @@ def packaging_of(system: OsRelease | None) -> Packaging:
     return next((KNOWN[name].packaging for name in names if name in KNOWN), DEB)
 
 
+def by_distribution(script: Callable[[Packaging], str]) -> str:
+    """Shell that runs, on a host whose os-release is not known yet, the script for what `packaging_of` says of it."""
+    words = "".join(
+        f"    {'|'.join(name for name, one in KNOWN.items() if one.packaging is packaging)}) echo {packaging.name}; exit ;;\n"
+        for packaging in PACKAGINGS
+    )
+    scripts = "".join(f"{packaging.name})\n{script(packaging)}\n;;\n" for packaging in PACKAGINGS)
+    return f"""case $(
+    ID= ID_LIKE=
+    eval "$(cat /etc/os-release 2>/dev/null || cat /usr/lib/os-release 2>/dev/null)"
+    for word in $ID $ID_LIKE; do case $word in
+{words}    esac; done
+    echo {DEB.name}
+) in
+{scripts}esac"""
+
+
 def makers(names: Sequence[str]) -> str:
     """Shell that prints name, tab and maintainer of each of these packages that is installed, whatever the distribution."""
     return "{ " + "; ".join(one.list_makers(names) for one in PACKAGINGS) + "; }"
@@ -40,4 +57,15 @@ def installed_at(name: str) -> str:
     return " || ".join(one.installed_at(name) for one in PACKAGINGS)
 
 
-__all__ = ["ACCEPTED", "KNOWN", "SUPPORTED", "Distribution", "OsRelease", "Packaging", "installed_at", "makers", "packaging_of"]
+__all__ = [
+    "ACCEPTED",
+    "KNOWN",
+    "SUPPORTED",
+    "Distribution",
+    "OsRelease",
+    "Packaging",
+    "by_distribution",
+    "installed_at",
+    "makers",
+    "packaging_of",
+]

@@ -54,6 +54,18 @@ class Deb:
         place = repository.baseurl.partition("://")[2].rstrip("/") + "/./"
         return f"{LISTS}/" + QUOTED.sub(lambda letter: f"%{ord(letter[0]):02x}", place).replace("/", "_") + "*"
 
+    def find_index(self, url: str) -> str:
+        """By apt's own downloader, which is installed before curl is and connects the way that apt will."""
+        return f"""url={shlex.quote(url)} dir=$(mktemp -d)
+for file in Release InRelease Packages Packages.gz; do
+    output=$(timeout 10 /usr/lib/apt/apt-helper -qq -o Acquire::Retries=0 download-file "$url/$file" $dir/index 2>&1) &&
+        output=found && break
+    case $? in 124) output="no answer within 10 s" ;; esac
+    # Only a file that does not exist may exist by another name.
+    case $output in *40[34]*) ;; *) break ;; esac
+done
+echo "$output" | grep -v '^W:' | head -n 1; rm -rf $dir"""
+
     def list_installed(self, names: Sequence[str]) -> str:
         return (
             f"if command -v apt-get >/dev/null; then echo deb; "

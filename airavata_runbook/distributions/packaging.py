@@ -29,6 +29,11 @@ class Packaging(Protocol):
     def index_copies(self, repository: Repository) -> str:
         """A glob of the package manager's copies of the repository's index."""
 
+    def find_index(self, url: str) -> str:
+        """Shell that looks for a repository's index at the URL as the package manager will, within 10 s, and prints "found" or
+        why there is none.
+        """
+
     def list_installed(self, names: Sequence[str]) -> str:
         """Shell that prints what is installed of these packages; it changes nothing."""
 

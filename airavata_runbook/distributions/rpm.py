@@ -66,6 +66,14 @@ class Rpm:
         """dnf adds a digest of the address to the id."""
         return f"/var/cache/dnf/{repository.id}-*"
 
+    def find_index(self, url: str) -> str:
+        """By dnf, with the host's own settings of proxies; no repository and no cache of the host is touched."""
+        return f"""dir=$(mktemp -d)
+output=$(timeout 10 dnf -q --disablerepo='*' --repofrompath=airavata-runbook-look,{shlex.quote(url)} \\
+    --enablerepo=airavata-runbook-look --setopt=cachedir=$dir --setopt=retries=1 --setopt=skip_if_unavailable=0 makecache 2>&1) &&
+    output=found || case $? in 124) output="no answer within 10 s" ;; esac
+echo "$output" | tail -n 1; rm -rf $dir"""
+
     def list_installed(self, names: Sequence[str]) -> str:
         return f"""if command -v rpm >/dev/null; then echo rpm; fi
 for name in {shlex.join(names)}; do

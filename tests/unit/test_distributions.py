@@ -1,7 +1,9 @@
 """The distributions that hosts may have: what each file says, and that nothing outside of them names one."""
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +11,7 @@ import pytest
 
 from airavata_runbook import Site, distributions
 from airavata_runbook.checks.machine import find_firewalld, find_os, find_selinux
-from airavata_runbook.distributions import ACCEPTED, KNOWN, SUPPORTED, OsRelease, packaging_of
+from airavata_runbook.distributions import ACCEPTED, KNOWN, SUPPORTED, OsRelease, by_distribution, packaging_of
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.facts import HOST_FACTS
 from airavata_runbook.hosts.node_settings import derive_node_settings
@@ -60,12 +62,20 @@ def test_to_add_a_distribution_is_to_add_a_file():
         (OsRelease("rocky", "9.5", ("rhel", "centos", "fedora")), "rpm"),
         (OsRelease("centos", "10", ("rhel", "fedora")), "rpm"),
         (OsRelease("almalinux", "9.5", ("rhel", "centos", "fedora")), "rpm"),
+        (OsRelease("rhel", "9.5", ("fedora",)), "rpm"),
         (OsRelease("nixos", "24.11"), "deb"),
         (None, "deb"),
     ],
 )
-def test_a_host_s_packages_are_managed_as_those_of_the_distribution_that_it_has_or_is_like(system, packaging):
+def test_a_host_s_packages_are_managed_as_those_of_the_distribution_that_it_has_or_is_like(system, packaging, tmp_path):
     assert packaging_of(system).name == packaging
+    # A host whose distribution is not known yet decides the same by itself.
+    if system:
+        (tmp_path / "os-release").write_text(f"ID='{system.id}'\nID_LIKE=\"{' '.join(system.like)}\"\n")
+    script = by_distribution(lambda one: f"echo {one.name}").replace("/etc/os-release", f"{tmp_path}/os-release")
+    script = script.replace("/usr/lib/os-release", f"{tmp_path}/none")
+    done = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, env={"PATH": os.environ["PATH"], "ID": "rocky"})
+    assert (done.stdout, done.stderr) == (f"{packaging}\n", "")
 
 
 # --- each distribution's facts, where they differ ------------------------------------------------------------------

@@ -2,14 +2,17 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from airavata_runbook.checks.facts import ForeignPackages
+from airavata_runbook import Site
+from airavata_runbook.checks.facts import ForeignPackages, PackageIndexError
 from airavata_runbook.distributions import installed_at, rpm
 from airavata_runbook.distributions.rpm import RPM, Rpm
 from airavata_runbook.errors import StepFailed
@@ -168,6 +171,16 @@ def test_packages_of_another_maker_are_found_before_the_distribution_is_known(ho
     assert list(host.root.glob("**/rpmdb.sqlite")) == [], "to ask makes no database"
     host.sh("dnf -y -q --refresh install --enablerepo=ours containerd etcd")
     assert host.sh(ForeignPackages.command) == f"{before}containerd\n"
+
+
+def test_why_there_is_no_index_is_said_without_the_address(host):
+    fact = PackageIndexError(Site.load("lab"))
+    assert fact.parse(host.sh(RPM.find_index(f"file://{host.root}/ours"))) == ""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/rpms?token=canary"
+    said = fact.parse(host.sh(RPM.find_index(url)))
+    assert "Cannot download repomd.xml" in said and "canary" not in said
+    assert not list((host.root / "tmp").glob("tmp.*")) and not list(host.root.glob("var/cache/dnf/*look*"))
 
 
 def test_a_service_sees_when_its_package_was_installed(host):
