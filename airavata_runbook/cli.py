@@ -120,7 +120,10 @@ def _parser() -> argparse.ArgumentParser:
     schema = commands.add_parser("schema", help="print the JSON Schema of site files")
     schema.add_argument("--fields", action="store_true", help="print the table of fields and when they may change instead")
     schema.set_defaults(command=_schema)
-    commands.add_parser("mirror", help="build and pack all components and images").set_defaults(command=_mirror)
+    mirror = commands.add_parser("mirror", help="build and pack what a run needs, before it")
+    mirror.add_argument("site", nargs="?", help="only what this site needs, from where it says; default: what most sites need")
+    mirror.set_defaults(command=_mirror)
+    commands.add_parser("lock", help="read upstream's digests of official releases anew").set_defaults(command=_lock)
     return parser
 
 
@@ -298,9 +301,24 @@ def _schema(options: argparse.Namespace) -> None:
 
 
 def _mirror(options: argparse.Namespace) -> None:
-    from airavata_runbook.mirror.everything import build_everything
+    from airavata_runbook.mirror import everything
 
-    build_everything()
+    if not options.site:
+        return everything.build_everything()
+    from airavata_runbook.chapters.site_stack import site_images
+
+    site = _site(options)
+    everything.build_for(site, {image.mirrored for image in site_images(site).values()} - {""})
+
+
+def _lock(options: argparse.Namespace) -> int:
+    from airavata_runbook.mirror import releases
+
+    failed = releases.refresh()
+    print(releases.table())
+    for line in failed:
+        print(f"airavata-runbook: kept as it was: {line}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

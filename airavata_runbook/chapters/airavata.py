@@ -106,8 +106,13 @@ def servers(target: Target) -> Iterator[Resource]:
 
 @step("API server and portal of an earlier release", on=master)
 def earlier_servers(target: Target) -> Iterator[Resource]:
-    """For a rollback, which must not depend on a dump."""
-    yield from _deploy(target, stack_of(target.site, references(target.session)), airavata=True)
+    """For a rollback, which must not depend on a dump. With their Secrets: pods would be stamped with what is not there yet."""
+    stack = stack_of(target.site, references(target.session))
+    used = {name for one in stack.components if one.airavata for manifest in one.objects for name in secrets_of(manifest)}
+    for name, data in _secret_data(target, stack).items():
+        if name in used:
+            yield KubeObject(secret_manifest(name, stack.namespace, data))
+    yield from _deploy(target, stack, airavata=True)
 
 
 def _deploy(target: Target, stack: Stack, airavata: bool) -> Iterator[Resource]:

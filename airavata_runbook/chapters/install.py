@@ -40,19 +40,22 @@ def repository(target: Target) -> Iterator[Resource]:
     site, packaging = target.site, target.packaging
     yield SameSite(site)
     if folder := site.repository.folder:
-        names = catalogue.of_host(site, target.node)
+        catalogue.check_releases(site)
+        names, releases = catalogue.of_host(site, target.node), site.sources.releases
         shared = catalogue.of_host(site, site.registry_node)  # as images, packages go there once, and from there to the others
 
         def sha256(name: str) -> str:
-            return mirror.built(name).sha256
+            return mirror.built(name, releases).sha256
 
         def index(file: str) -> str:
-            return mirror.index(map(mirror.built, names))[file]
+            return mirror.index(mirror.built(name, releases) for name in names)[file]
 
-        if mirror.pending(names):
-            yield Build("packages", lambda planning: mirror.pending(names), lambda: mirror.make(names))
+        if mirror.pending(names, releases):
+            yield Build(
+                "packages", lambda planning: mirror.pending(names, releases), lambda: mirror.make(names, releases=releases)
+            )
         for name in names:
-            package = catalogue.PACKAGE[name]
+            package = catalogue.package_of(name, releases)
             path = f"{folder}/{mirror.file_name(package)}"
             yield Upload(path, mirror.path(package), partial(sha256, name), target.fan_out if name in shared else None)
         for file in catalogue.INDEX:

@@ -129,8 +129,13 @@ def images(target: Target) -> Iterator[Resource]:
             lacking = list(made.values())
         return sorted({one.mirrored for one in lacking})
 
-    if mirror.pending({one.mirrored for one in made.values()}):
-        yield Build("images", lambda planning: mirror.pending(absent(planning)), lambda: mirror.build(absent(planning=False)))
+    releases = session.site.sources.releases
+    if mirror.pending({one.mirrored for one in made.values()}, releases):
+        yield Build(
+            "images",
+            lambda planning: mirror.pending(absent(planning), releases),
+            lambda: mirror.build(absent(planning=False), releases),
+        )
     for image in found.values():
         recorded_digest = known.get(image.name, "")
         yield Image(image.repository, image.tag, image.layout, pulls, registry, recorded_digest, image.here, digests)

@@ -15,7 +15,7 @@ from airavata_runbook.errors import HostUnreachable
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.resources import Absent, Cleared, Removed, Resource, Stopped
 from airavata_runbook.site.life import LOOK, RECORD, RESTORING, kept_folders, parse_look
-from airavata_runbook.site.storage import STORED, folders
+from airavata_runbook.site.storage import STORED, STORED_FOLDERS, folders
 from airavata_runbook.wellknown import IMAGES, PULL_SERVICE, SECRETS
 
 SERVICES = (
@@ -164,7 +164,9 @@ def images(target: Target) -> Iterator[Resource]:
 def databases(target: Target) -> Iterator[Resource]:
     here = target.node == target.site.storage_node
     places = [releases.folder(target.site), *folders(target.site)] if here else []
-    for path in [*places, *_moved_from(target)]:
+    # Also those of a database that the site's stack has no more.
+    stored = target.host.run(STORED_FOLDERS).text.splitlines()
+    for path in dict.fromkeys([*places, *stored, *_moved_from(target)]):
         yield Absent(path, parents=(path.rpartition("/")[0],))
     yield Absent(STORED, parents=("/etc/airavata-runbook",))
 
@@ -173,8 +175,7 @@ def _moved_from(target: Target) -> list[str]:
     """The folders that databases were moved from, on this host."""
     with suppress(HostUnreachable):  # the master's own report says so
         _, recorded = parse_look(target.session.master.run(LOOK).text)
-        old = [path for one in kept_folders(recorded) if one.host == str(target.node.address) for path in one.folders]
-        return [*dict.fromkeys(f"{path.rpartition('/')[0]}/{releases.FOLDER}" for path in old), *old]
+        return [path for one in kept_folders(recorded) if one.host == str(target.node.address) for path in one.folders]
     return []
 
 

@@ -56,7 +56,7 @@ class SiteImage:
     def layout(self) -> Layout:
         """The image, fetched to this machine or built when it is not here. Raises BadImage, RegistryError, CannotBuild."""
         if not self.source:
-            return open_archive(mirror.build([self.repository])[self.repository])
+            return open_archive(mirror.build([self.repository], self.site.sources.releases)[self.repository])
         if self.kept:
             raise BadImage(
                 "the private registry has no such image",
@@ -71,12 +71,12 @@ class SiteImage:
         """What `layout` would build for it, each with the seconds that it takes; pulling one counts as nothing."""
         if self.source:
             return jar.pending(self.repository) if self.source.jar else {f"image {self.repository}": 0}
-        return mirror.pending([self.repository])
+        return mirror.pending([self.repository], self.site.sources.releases)
 
     def here(self) -> str:
         """The digest of the image on this machine; "" where it has yet to be built or pulled."""
         if not self.source:
-            return mirror.built(self.repository) or ""
+            return mirror.built(self.repository, self.site.sources.releases) or ""
         if self.kept:
             return self.kept.digest or ""
         layout = jar.built(self.source) if self.source.jar else images.on_this_machine(self.source)
@@ -87,7 +87,7 @@ def site_image(site: Site, name: str) -> SiteImage:
     """The site's own image where it names one, else the mirror's. It is neither fetched nor built; its tag is known before."""
     source = site.airavata.sources.get(name)
     if not source:
-        return SiteImage(site, name, mirror.tag(name), None)
+        return SiteImage(site, name, mirror.tag(name, site.sources.releases), None)
     if kept := images.in_registry(source, site.registry_address):
         if kept.repository != name:
             raise SiteError(

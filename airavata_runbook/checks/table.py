@@ -57,7 +57,7 @@ from airavata_runbook.errors import HostKeyRefused, NotRoot, SiteError
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.node_settings import derive_node_settings
 from airavata_runbook.hosts.snapshot import HostSnapshot
-from airavata_runbook.mirror.catalogue import PACKAGE, check_versions, of_host
+from airavata_runbook.mirror.catalogue import PACKAGE, check_releases, check_versions, of_host
 from airavata_runbook.mirror.recipes import BY_NAME
 from airavata_runbook.site import Site, storage
 from airavata_runbook.site.fields import without_login
@@ -159,6 +159,10 @@ def _versions(site: Site, query: bool) -> Iterator[Problem]:
             check_versions(site.versions)
         except SiteError as error:
             yield Problem(error.found, "versions that the mirror builds", error.remedy)
+    try:
+        check_releases(site)
+    except SiteError as error:
+        yield Problem(error.found, f"a known sha256 of the files of a release: {error.needed}", error.remedy)
 
 
 def _sources(site: Site, query: bool) -> Iterator[Problem]:

@@ -1,5 +1,6 @@
 """What is shown of a pod that is not ready: its events, the logs of its containers, and what their exits mean."""
 
+import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from airavata_runbook.cluster.kube import ApiError, Kube
 
 LOG_LINES, EVENTS = 15, 6  # shown
+READ_LINES = 400  # of a log, of which the last are shown: a Java exception has some hundred frames
+FRAME = re.compile(r"\s+(at [\w.$/<>@-]+\(.*\)|\.\.\. \d+ (more|common frames omitted))")  # of a Java exception
 REMOVED = "unable to retrieve container logs"  # how the kubelet begins what it sends in the place of a log that it has removed
 # Exit status or reason of a container → what that means, as a shell and the container runtime use them.
 MEANINGS: dict[str | int, str] = {
@@ -64,10 +67,17 @@ def _logs(client: Kube, pod: Any, box: Any) -> Iterator[str]:
 def _log(client: Kube, pod: Any, container: str, previous: bool) -> str:
     read = client.core.read_namespaced_pod_log
     try:
-        text = read(pod.metadata.name, pod.metadata.namespace, container=container, previous=previous, tail_lines=LOG_LINES)
+        text = read(pod.metadata.name, pod.metadata.namespace, container=container, previous=previous, tail_lines=READ_LINES)
     except ApiError as error:  # the container is gone by now
         return f"(could not be read: {error.found})"
-    return text.rstrip() or "(nothing)"
+    return _end(text) or "(nothing)"
+
+
+def _end(log: str) -> str:
+    """The last lines of a log; of a Java exception its messages, and the first frame of each."""
+    lines = log.rstrip().splitlines()
+    kept = [line for before, line in zip(["", *lines], lines, strict=False) if not (FRAME.match(line) and FRAME.match(before))]
+    return "\n".join(kept[-LOG_LINES:])
 
 
 def memory_limit(pod: Any, container: str) -> str:

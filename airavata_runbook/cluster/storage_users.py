@@ -1,15 +1,10 @@
 """The workloads whose pods use folders of a host, and their end: for data that moves."""
 
-import time
 from collections.abc import Collection
 from typing import Any
 
+from airavata_runbook.cluster.scaling import SCALED, has_ended, scale, wait_until_ended
 from airavata_runbook.cluster.session import Session
-from airavata_runbook.errors import StepFailed
-
-DEADLINE = 180  # seconds for pods to end; the databases' grace period is 60
-PAUSE = 0.5
-ENDED = ("Succeeded", "Failed")  # phases of pods without a process; an evicted one stays listed
 
 
 def stop(session: Session, namespace: str, folders: Collection[str]) -> list[str]:
@@ -17,22 +12,14 @@ def stop(session: Session, namespace: str, folders: Collection[str]) -> list[str
 
     Returns their names. Raises ApiError, and StepFailed when a pod does not end.
     """
-    apps = session.kube().apps
     names, claims = [], _claims(session, folders)
-    for kind in ("deployment", "stateful_set"):
-        for one in getattr(apps, f"list_namespaced_{kind}")(namespace).items:
+    for kind, listed in SCALED.items():
+        for one in getattr(session.kube().apps, f"list_namespaced_{listed}")(namespace).items:
             if _uses(one.spec.template.spec, namespace, folders, claims):
                 names.append(one.metadata.name)
-                getattr(apps, f"patch_namespaced_{kind}_scale")(one.metadata.name, namespace, {"spec": {"replicas": 0}})
-    end = time.monotonic() + DEADLINE
-    while left := _pods(session, folders, claims):
-        if time.monotonic() > end:
-            raise StepFailed(
-                f"pods that use the databases' folders did not end within {DEADLINE} s",
-                found=", ".join(left),
-                remedy="see why: kubectl describe pod; then run the command again",
-            )
-        session.master.pause(PAUSE)
+                scale(session, kind, namespace, one.metadata.name, 0)
+    pods = "pods that use the databases' folders"
+    wait_until_ended(session, lambda: _pods(session, folders, claims), pods, "then run the command again")
     return sorted(names)
 
 
@@ -48,7 +35,7 @@ def _pods(session: Session, folders: Collection[str], claims: Collection[tuple[s
     return [
         f"{pod.metadata.namespace}/{pod.metadata.name}"
         for pod in pods
-        if pod.status.phase not in ENDED and _uses(pod.spec, pod.metadata.namespace, folders, claims)
+        if not has_ended(pod) and _uses(pod.spec, pod.metadata.namespace, folders, claims)
     ]
 
 

@@ -47,8 +47,7 @@ def _build(component: Component, part: Path) -> None:
     source = Path(_go(component, "list", "-m", "-f", "{{.Dir}}", component.module))
     for name in component.keep:
         shutil.copyfile(source / name, part / Path(name).name)
-    digests = {path.name: digest(path) for path in sorted(part.iterdir())}
-    (part / "digests.json").write_text(json.dumps(digests, indent=1) + "\n")
+    record_digests(part)
 
 
 def binary(component: str, name: str) -> Path:
@@ -62,6 +61,12 @@ def folder(component: Component) -> Path:
     for path in sorted(component.folder.iterdir()):
         recipe.update(path.name.encode() + path.read_bytes())
     return paths.cache_dir() / "components" / f"{component.name}-{component.version}-{recipe.hexdigest()[:12]}"
+
+
+def record_digests(folder: Path) -> None:
+    """Write the sha256 of every file in a component's folder beside them, for `is_whole`."""
+    digests = {path.name: digest(path) for path in sorted(folder.iterdir())}
+    (folder / "digests.json").write_text(json.dumps(digests, indent=1) + "\n")
 
 
 def is_whole(target: Path) -> bool:

@@ -6,12 +6,15 @@ CentOS had in the POC (row 4); nothing is started when a package is installed.
 
 import hashlib
 import platform
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild, SiteError
+from airavata_runbook.mirror import released
 from airavata_runbook.mirror.build import folder
 from airavata_runbook.mirror.components import BY_NAME
+from airavata_runbook.mirror.releases import locked
 from airavata_runbook.site import Site
 from airavata_runbook.site.node import Node
 from airavata_runbook.site.parts import Versions
@@ -28,7 +31,8 @@ CNI = "/opt/cni/bin"
 @dataclass(frozen=True)
 class Package:
     """component: whose version it has. programs: (component, binary) → folder on the host. needs: other packages,
-    by name; those of the same component at exactly the same version."""
+    by name; those of the same component at exactly the same version. released: those of its components whose official release
+    it has, instead of a build; a package of builds is the same as when there was nothing else."""
 
     name: str
     component: str
@@ -37,6 +41,7 @@ class Package:
     units: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
+    released: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def version(self) -> str:
@@ -134,6 +139,13 @@ ON_THE_MASTER = ["etcd", "kubernetes"]
 ON_THE_REGISTRYS_HOST = ["docker-distribution"]
 
 
+def package_of(name: str, released: Collection[str] = ()) -> Package:
+    """The package of that name, with the official releases of these components where it has them."""
+    package = PACKAGE[name]
+    own = {package.component, *package.components}.intersection(released)
+    return replace(package, released=tuple(sorted(own)))
+
+
 def of_host(site: Site, node: Node) -> list[str]:
     """The names of the packages that a host gets, sorted: a worker gets no control plane."""
     return with_needs(
@@ -157,7 +169,8 @@ def versions_of(site: Site, node: Node) -> dict[str, str]:
     names = of_host(site, node)
     if site.repository.folder:
         check_versions(site.versions)
-        return {name: PACKAGE[name].whole_version for name in names}
+        check_releases(site)
+        return {name: package_of(name, site.sources.releases).whole_version for name in names}
     return {name: getattr(site.versions, PACKAGE[name].component.replace("-", "_")) for name in names}
 
 
@@ -177,6 +190,24 @@ def check_versions(versions: Versions) -> None:
         )
 
 
+def check_releases(site: Site) -> None:
+    """Raises SiteError when the site asks for official releases whose digests are not known."""
+    missing = []
+    for name in site.sources.releases:
+        try:
+            locked(BY_NAME[name])
+        except CannotBuild as error:
+            missing.append((name.replace("-", "_"), error))
+    if missing:
+        raise SiteError(
+            "no sha256 of these releases is known, so that they are not downloaded",
+            where=", ".join(f"site.sources.{field}" for field, _ in missing),
+            found="; ".join(f"{BY_NAME[field.replace('_', '-')].version} of {field}: {error.found}" for field, error in missing),
+            needed="\n".join(error.needed for _, error in missing),
+            remedy=f"airavata-runbook lock, where the release hosts are reached; or {{{missing[0][0]}: build}}",
+        )
+
+
 def recipe(package: Package) -> str:
     """What identifies a package's content on any machine: its description, its units and what its binaries are built from."""
     described = description(package, Path("/"), Path("/"), release="")
@@ -184,7 +215,8 @@ def recipe(package: Package) -> str:
     for unit in package.units:
         recipe.update((UNITS / f"{unit}.service").read_bytes())
     for component in package.components:
-        recipe.update(folder(BY_NAME[component]).name.encode())
+        kept = released.folder if component in package.released else folder
+        recipe.update(kept(BY_NAME[component]).name.encode())
     return recipe.hexdigest()[:12]
 
 
@@ -215,7 +247,9 @@ def description(package: Package, binaries: Path, units: Path = UNITS, release: 
         "license": "Apache-2.0",
         "maintainer": MAINTAINER,
         "description": package.summary,
-        "depends": [f"{name} (= {PACKAGE[name].whole_version})" if name in exact else name for name in package.needs],
+        "depends": [
+            f"{name} (= {package_of(name, package.released).whole_version})" if name in exact else name for name in package.needs
+        ],
         "conflicts": list(package.conflicts),
         "contents": contents,
         "mtime": "2026-01-01T00:00:00Z",

@@ -2,7 +2,8 @@
 
 Each component has a folder go/NAME whose go.mod and go.sum pin every module that goes into it; a unit test
 holds the versions here and there together. Raising a version means: change it here, in that go.mod, and run
-`go build -mod=mod` once there so that go.sum follows.
+`go build -mod=mod` once there so that go.sum follows; then `airavata-runbook lock` for the digests of its release, or, where the
+release hosts cannot be reached, remove its entry from releases.lock.yaml.
 """
 
 from dataclasses import dataclass

@@ -8,8 +8,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable
-from dataclasses import astuple
+from collections.abc import Collection, Iterable
+from dataclasses import astuple, replace
 from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild
@@ -20,7 +20,7 @@ from airavata_runbook.local.files import digest
 from airavata_runbook.local.once import build_once
 from airavata_runbook.local.terminal import progress
 from airavata_runbook.mirror import build as component_builds
-from airavata_runbook.mirror import image_steps, jar_steps, java_steps, oci_writer
+from airavata_runbook.mirror import image_steps, jar_steps, java_steps, oci_writer, released
 from airavata_runbook.mirror.components import BY_NAME as COMPONENTS
 from airavata_runbook.mirror.oci_writer import Layer
 from airavata_runbook.mirror.recipes import BY_NAME, DEBIAN, RECIPES, SUITE, Recipe
@@ -33,12 +33,13 @@ LABEL = "org.opencontainers.image"
 BuiltLayer = tuple[Layer, str]  # a recipe's own layer, and the version of what is in it
 
 
-def build(names: Iterable[str] | None = None) -> dict[str, Path]:
+def build(names: Iterable[str] | None = None, releases: Collection[str] = ()) -> dict[str, Path]:
     """Build the named images (default: all): name → OCI layout, for `open_archive`.
 
-    What the cache has is used again. Needs root for what is not there. Raises CannotBuild.
+    What the cache has is used again. Needs root for what is not there. releases: the components whose official release is in
+    them, and not a build. Raises CannotBuild, DownloadFailed.
     """
-    wanted = [_recipe(name) for name in (NAMES if names is None else names)]
+    wanted = [_recipe(name, releases) for name in (NAMES if names is None else names)]
     layers = _layers(wanted)
     return {recipe.name: _image(recipe, layers) for recipe in wanted}
 
@@ -56,16 +57,17 @@ def recorded_chain(name: str) -> list[tuple[Layer, Path]] | None:
     return _chain(recipe, layers) if len(layers) == len(lineage(recipe)) else None
 
 
-def pending(names: Iterable[str]) -> dict[str, int]:
+def pending(names: Iterable[str], releases: Collection[str] = ()) -> dict[str, int]:
     """What `build` would build for these images: components and layers, each with the seconds that it takes on 2 cores."""
-    recipes = [recipe for recipe in _with_parents(map(_recipe, names)) if not _recorded(recipe)]
-    components = component_builds.pending(component for recipe in recipes for _, component, _ in recipe.programs)
+    recipes = [recipe for recipe in _with_parents([_recipe(name, releases) for name in names]) if not _recorded(recipe)]
+    wanted = {component for recipe in recipes for _, component, _ in recipe.programs}
+    components = component_builds.pending(wanted.difference(releases)) | released.pending(wanted.intersection(releases))
     return components | {f"image {recipe.name}": recipe.seconds for recipe in recipes}
 
 
-def built(name: str) -> str | None:
+def built(name: str, releases: Collection[str] = ()) -> str | None:
     """The digest of the manifest of an image that the cache has; None when it has still to be built."""
-    recipe = _recipe(name)
+    recipe = _recipe(name, releases)
     layers = {one.name: layer for one in lineage(recipe) if (layer := _recorded(one))}
     if len(layers) < len(lineage(recipe)):
         return None
@@ -75,13 +77,13 @@ def built(name: str) -> str | None:
         return None
 
 
-def tag(name: str) -> str:
+def tag(name: str, releases: Collection[str] = ()) -> str:
     """The tag of an image in a registry: `recipe-` and 16 digits, known before the image is built, on any machine.
 
     It changes when the recipe, one of its files or components, or the code that builds it changes. Two builds of one recipe
     may differ in the versions of Debian packages and have the same tag: where that matters, compare `built`.
     """
-    recipe = _recipe(name)
+    recipe = _recipe(name, releases)
     parts = [key(recipe), settings(recipe, recipe.version or "")]
     return f"recipe-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
 
@@ -107,7 +109,7 @@ def key(recipe: Recipe) -> str:
         recipe.version,
         key(BY_NAME[recipe.parent]) if recipe.parent else "",
     ]
-    parts += [component_builds.folder(COMPONENTS[component]).name for _, component, _ in recipe.programs]
+    parts += [_folder(component, recipe).name for _, component, _ in recipe.programs]
     for path, source, mode in recipe.files:
         parts += [path, mode, _content(source)]
     parts.append(_content(recipe.requirements) if recipe.requirements else "")
@@ -138,16 +140,34 @@ def settings(recipe: Recipe, version: str) -> tuple[dict, dict[str, str]]:
     )
 
 
-def _recipe(name: str) -> Recipe:
+def _recipe(name: str, releases: Collection[str] = ()) -> Recipe:
     if name not in NAMES:
         raise CannotBuild(f"there is no image {name}", needed="one of " + ", ".join(NAMES))
-    return BY_NAME[name]
+    recipe = BY_NAME[name]
+    own = {component for _, component, _ in recipe.programs}.intersection(releases)
+    return replace(recipe, released=tuple(sorted(own))) if own else recipe
+
+
+def _folder(component: str, recipe: Recipe) -> Path:
+    """Where the cache keeps a component of an image, built or released."""
+    return (released if component in recipe.released else component_builds).folder(COMPONENTS[component])
+
+
+def _with_releases(recipe: Recipe) -> Recipe:
+    """The recipe with the programs of releases as files, which are downloaded now; for image_steps a program is a build."""
+    builds = tuple(one for one in recipe.programs if one[1] not in recipe.released)
+    files = [
+        (path, released.obtain(COMPONENTS[component]) / name, 0o755)
+        for path, component, name in recipe.programs
+        if component in recipe.released
+    ]
+    return replace(recipe, programs=builds, files=(*recipe.files, *files))
 
 
 def _with_parents(recipes: Iterable[Recipe]) -> list[Recipe]:
     """The recipes and all their parents, each once, parents first."""
-    needed = {one.name for recipe in recipes for one in lineage(recipe)}
-    return [recipe for recipe in RECIPES if recipe.name in needed]
+    needed = {one.name: one for recipe in recipes for one in lineage(recipe)}
+    return [needed[recipe.name] for recipe in RECIPES if recipe.name in needed]
 
 
 def _content(source: Path) -> str:
@@ -221,7 +241,7 @@ def _build_layer(recipe: Recipe, layers: dict[str, BuiltLayer], part: Path) -> N
             oci_writer.unpack(layers[parent.name][0], _home(parent) / "layer.tar.gz", root)
         before = oci_writer.snapshot(root)
         java_steps.prepare(recipe, root)
-        image_steps.apply(recipe, root)
+        image_steps.apply(_with_releases(recipe), root)
         jar_steps.apply(recipe, root)
         java_steps.finish(recipe, root)
         version = recipe.version or image_steps.package_version(root, recipe.versioned_by)

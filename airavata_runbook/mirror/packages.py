@@ -6,7 +6,7 @@ import json
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -22,7 +22,8 @@ from airavata_runbook.local.files import digest
 from airavata_runbook.local.once import build_once
 from airavata_runbook.local.process import run
 from airavata_runbook.mirror import build as component_builds
-from airavata_runbook.mirror.catalogue import EPOCH, INDEX, PACKAGE, RELEASE, Package, architecture, description, recipe
+from airavata_runbook.mirror import released
+from airavata_runbook.mirror.catalogue import EPOCH, INDEX, RELEASE, Package, architecture, description, package_of, recipe
 from airavata_runbook.mirror.components import BY_NAME
 
 SECONDS = 2  # to pack one package, measured
@@ -39,24 +40,26 @@ class Built:
     control: str
 
 
-def make(names: Iterable[str], kind: str = "deb") -> list[Built]:
-    """The package files, built when the cache has none. kind: deb or rpm. Raises CannotBuild."""
-    return [_make(PACKAGE[name], kind) for name in names]
+def make(names: Iterable[str], kind: str = "deb", releases: Collection[str] = ()) -> list[Built]:
+    """The package files, built when the cache has none. kind: deb or rpm. releases: the components whose official release is
+    packed, and not a build. Raises CannotBuild, DownloadFailed."""
+    return [_make(package_of(name, releases), kind) for name in names]
 
 
-def built(name: str) -> Built:
+def built(name: str, releases: Collection[str] = ()) -> Built:
     """A deb that the cache has. Raises NotYet when it still has to be built."""
-    package = PACKAGE[name]
+    package = package_of(name, releases)
     if not _is_whole(file := path(package)):
         raise NotYet(f"the package {name} is built")
     return _built(package, file)
 
 
-def pending(names: Iterable[str]) -> dict[str, int]:
+def pending(names: Iterable[str], releases: Collection[str] = ()) -> dict[str, int]:
     """What `make` would build for these debs: components and packages, each with the seconds that it takes on 2 cores."""
-    packages = [PACKAGE[name] for name in names if not _is_whole(path(PACKAGE[name]))]
-    components = [component for package in packages for component in ("nfpm", *package.components)]
-    return component_builds.pending(components) | {f"package {package.name}": SECONDS for package in packages}
+    packages = [package for name in names if not _is_whole(path(package := package_of(name, releases)))]
+    wanted = {component for package in packages for component in package.components}
+    builds = component_builds.pending([*wanted.difference(releases), *["nfpm"] * bool(packages)])
+    return builds | released.pending(wanted.intersection(releases)) | {f"package {package.name}": SECONDS for package in packages}
 
 
 def path(package: Package, kind: str = "deb") -> Path:
@@ -107,7 +110,8 @@ def _pack(package: Package, kind: str, target: Path) -> None:
         binaries = Path(work) / "binaries"
         binaries.mkdir()
         for component in package.components:
-            (binaries / component).symlink_to(component_builds.build(BY_NAME[component]))
+            bring = released.obtain if component in package.released else component_builds.build
+            (binaries / component).symlink_to(bring(BY_NAME[component]))
         config = Path(work) / "nfpm.yaml"
         config.write_text(yaml.safe_dump(description(package, binaries), sort_keys=False))
         run(

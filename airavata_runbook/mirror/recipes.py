@@ -46,7 +46,7 @@ class Recipe:
     path in the image → (file or folder on this machine, mode of files). programs: path in the image → (component, binary) of the
     mirror. requirements: a pip file with hashes, installed in `python_path`. folders: made in the image for user 10001, mode
     700: where volumes are mounted. seconds: a cold build without its parents, measured on 2 cores. version: what the table
-    shows; None: the version of the package `versioned_by`.
+    shows; None: the version of the package `versioned_by`. released: the components whose official release it has, not a build.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Recipe:
     labels: tuple[tuple[str, str], ...] = ()
     version: str | None = None
     versioned_by: str = ""
+    released: tuple[str, ...] = ()
 
 
 RECIPES = (

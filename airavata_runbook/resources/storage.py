@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from airavata_runbook.engine.resource import ApiResource, Change, Context, Found, quote
+from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts.frame import Result
 from airavata_runbook.resources.file import File, text_diff
 from airavata_runbook.resources.left_out import CLAIM, DEPLOYMENT, STATEFUL_SET, VOLUME, deletion, our_objects
 from airavata_runbook.site import Site
-from airavata_runbook.site.storage import STORED, folders, look, parse, problems, stored_text
+from airavata_runbook.site.storage import STORED, STORED_FOLDERS, folders, look, parse, problems, stored_text
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,10 @@ class StorageUsable:
 
 @dataclass(frozen=True)
 class StorageRecord(ApiResource):
-    """STORED on the storage node, written by a step of the master once the databases run."""
+    """STORED on the storage node, written by a step of the master once the databases run.
+
+    The folder of a database that left the site's stack stays in it as long as it exists: it has data.
+    """
 
     site: Site
 
@@ -43,12 +46,15 @@ class StorageRecord(ApiResource):
     def label(self) -> str:
         return f"file {STORED} on {self.site.storage_node.name}"
 
-    def ask(self, context: Context) -> bytes:
+    def ask(self, context: Context) -> tuple[bytes, list[str]]:
+        """The content of STORED, and those of its folders that exist."""
         host = context.session.hosts[self.site.storage_node.name]
-        return host.run(f"cat {quote(STORED)} 2>/dev/null; true").stdout
+        content, _, there = host.run(f"cat {STORED} 2>/dev/null; printf '\\0'; {STORED_FOLDERS}").stdout.rpartition(b"\0")
+        return content, there.decode(errors="replace").splitlines()
 
     def change(self, found: Found, context: Context) -> Change | None:
-        old, wanted = found.answered(), stored_text(self.site)
+        old, there = found.answered()
+        wanted = stored_text([*folders(self.site), *there])
         if old == wanted.encode():
             return None
         host = context.session.hosts[self.site.storage_node.name]

@@ -1,14 +1,15 @@
 """`airavata-runbook move-storage SITE`: bring the databases to where the changed site file has them, without losing anything.
 
 The databases stop, their folders are copied and compared byte by byte, the record of the site is changed, and the databases
-start in the new place. Until the record is changed, everything is as before but for the stopped databases; whatever ends the
+start in the new place. What was kept before upgrades of Airavata goes with them, and so does the folder of a database that the
+site's stack has no more. Until the record is changed, everything is as before but for the stopped databases; whatever ends the
 command by then, the next call begins the copy anew. The folders in the old place are kept until the admin deletes them.
 """
 
 from dataclasses import dataclass
 
 from airavata_runbook.chapters import steps_of
-from airavata_runbook.cluster import storage_users
+from airavata_runbook.cluster import releases, storage_users
 from airavata_runbook.cluster.readiness import node_exists
 from airavata_runbook.cluster.session import Session, session_of
 from airavata_runbook.errors import HostUnreachable, SiteError, StepFailed
@@ -136,10 +137,19 @@ def _planned(session: Session) -> _Move | None:
             found=recorded_value(recorded, NODE),
             remedy="put it back, until the databases are moved",
         )
-    names = tuple(path.rpartition("/")[2] for path in storage.folders(site))
-    source = Place(hosts[recorded_value(recorded, NODE)], recorded_value(recorded, PATH), names)
+    host, parent = hosts[recorded_value(recorded, NODE)], recorded_value(recorded, PATH)
+    names = tuple(dict.fromkeys([path.rpartition("/")[2] for path in storage.folders(site)] + _also(host, parent)))
+    source = Place(host, parent, names)
     target = Place(session.hosts[site.storage_node.name], site.airavata.storage_path, names)
     return _Move(session, source, target, state != "not", tuple(kept_folders(recorded)))
+
+
+def _also(host: Host, parent: str) -> list[str]:
+    """What else there is beside the databases: folders of those that the site's stack has no more, and kept releases."""
+    kept = f"{parent}/{releases.FOLDER}"
+    printed = _run(host, f'{storage.STORED_FOLDERS}\ntest -z "$(ls -A {kept} 2>/dev/null)" || echo {kept}')
+    paths = [path.rpartition("/") for path in printed.splitlines()]
+    return [name for above, _, name in paths if above == parent]
 
 
 def _check(move: _Move) -> int:
@@ -152,7 +162,8 @@ def _check(move: _Move) -> int:
             where=str(source),
             found=", ".join(f"{folder} is {seen.state[folder]}" for folder in missing),
             needed="the folders of the databases with their data",
-            remedy="mount their disk, or restore them; then run the command again",
+            remedy="mount their disk, or restore them (one that the stack has no database for any more: delete it); then run the "
+            "command again",
         )
     if source.host is target.host and f"{target.parent}/".startswith(f"{source.parent}/"):
         raise _unusable(move, f"{target.parent} is inside {source.parent}", "a folder outside of the old one")
@@ -228,6 +239,9 @@ def _way_back(move: _Move) -> str:
 
 def _finish(move: _Move) -> None:
     """Change the record: from here on, the databases are in the new place."""
+    there = _run(move.target.host, storage.STORED_FOLDERS).splitlines()
+    moved = [path for path in move.target.folders if path != f"{move.target.parent}/{releases.FOLDER}"]
+    _run(move.target.host, File(storage.STORED, storage.stored_text([*there, *moved])).write_script())
     old = Kept(str(move.source.host.node.address), tuple(move.source.folders))
     text = record(move.session.site, kept=(*move.kept, old))
     _run(move.session.master, File(RECORD, text).write_script())

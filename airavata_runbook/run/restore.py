@@ -26,7 +26,7 @@ from pathlib import Path
 from airavata_runbook.chapters import airavata, etcd_flannel, registry
 from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster import mariadb, readiness, storage_users
-from airavata_runbook.cluster.database_users import SCALED
+from airavata_runbook.cluster.scaling import has_ended, scale
 from airavata_runbook.cluster.session import Session, session_of
 from airavata_runbook.engine.resource import quote
 from airavata_runbook.errors import RunbookError, StepFailed
@@ -178,7 +178,7 @@ class _Restore:
         _run(master, File(RESTORING, f"{self.backup.id}\n").write_script())
         self._feed(MASTER, master, f"tar -C / -x --numeric-owner {MASTER_FOLDERS}")
         # Whatever ends this restore, no database starts empty by a run.
-        _run(there, File(storage.STORED, storage.stored_text(self.site)).write_script())
+        _run(there, File(storage.STORED, storage.stored_text(storage.folders(self.site))).write_script())
 
     def _etcd(self) -> None:
         self._feed(ETCD, self.session.master, RESTORE_ETCD)
@@ -199,7 +199,7 @@ class _Restore:
             if not job.status.completion_time:  # it would work on an empty database; 05 makes it anew
                 kube.batch.delete_namespaced_job(job.metadata.name, namespace, propagation_policy="Background")
         for pod in kube.core.list_namespaced_pod(namespace).items:
-            if pod.status.phase not in storage_users.ENDED:  # its host is gone, and nobody else would say that it has ended
+            if not has_ended(pod):  # its host is gone, and nobody else would say that it has ended
                 kube.core.delete_namespaced_pod(pod.metadata.name, namespace, grace_period_seconds=0)
 
     def _databases(self) -> None:
@@ -218,7 +218,7 @@ class _Restore:
         """Have its one pod, and wait until it answers."""
         namespace = self.site.airavata.namespace
         kind, name = next(one.waits_for[0] for one in stack_of(self.site).components if one.name == mariadb.COMPONENT)
-        getattr(self.session.kube().apps, f"patch_namespaced_{SCALED[kind]}_scale")(name, namespace, {"spec": {"replicas": 1}})
+        scale(self.session, kind, namespace, name, 1)
         Condition(
             f"{kind} {name}",
             deadline=300,

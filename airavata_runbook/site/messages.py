@@ -5,7 +5,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from types import UnionType
-from typing import Any, get_args
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -110,7 +110,7 @@ def _type_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> Any:
     kind: Any = model
     for part in loc:
         kind = kind.model_fields[part].annotation if hasattr(kind, "model_fields") else get_args(kind)[-1]
-        kind = get_args(kind)[0] if isinstance(kind, UnionType) else kind
+        kind = get_args(kind)[0] if get_origin(kind) in (Union, UnionType) else kind  # Literal | None is a Union
     return kind
 
 

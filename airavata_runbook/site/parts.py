@@ -39,6 +39,7 @@ from airavata_runbook.site.fields import (
 )
 from airavata_runbook.site.marks import Fixed, Free, Moved, Outside, Procedure
 from airavata_runbook.site.node import Node, Ssh
+from airavata_runbook.site.sources import Sources
 
 APT = Free("the next run writes apt's entry again; delete the folder of an earlier file:// address yourself")
 VERSION = Free("the next run installs it, and the services that use it restart")
@@ -270,6 +271,7 @@ class Sections(Model):
     network: Network = Network()
     repository: Repository = Repository()
     versions: Versions = Versions()
+    sources: Sources = Sources()
     registry: Registry = Registry()
     airavata: Airavata = Airavata()
     verify: Verify = Verify()

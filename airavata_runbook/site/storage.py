@@ -5,7 +5,7 @@ A database whose folder is empty begins anew without a word, and two servers on 
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from airavata_runbook.kernel_env import RESTORE
@@ -13,6 +13,8 @@ from airavata_runbook.site.site import Site
 from airavata_runbook.site.stack_file import parts_of, runs, storage_folders
 
 STORED = "/etc/airavata-runbook/storage"  # on the storage node: the folders that databases have run with
+# Shell that prints those of them that exist, also of a database that the site's stack has no more.
+STORED_FOLDERS = f'grep -s ^/ {STORED} | while read -r path; do test ! -d "$path" || echo "$path"; done'
 
 
 class Problem(NamedTuple):
@@ -39,12 +41,12 @@ def folders(site: Site) -> dict[str, int]:
     return storage_folders([part for part in parts_of(site.airavata) if runs(part, site.airavata)], site.airavata)
 
 
-def stored_text(site: Site) -> str:
-    """The content of STORED."""
+def stored_text(paths: Iterable[str]) -> str:
+    """The content of STORED with these folders."""
     lines = [
         "# Databases have run with these folders. If one is lost, the runbook does not start its database with an empty one."
     ]
-    return "\n".join([*lines, *sorted(folders(site))]) + "\n"
+    return "\n".join([*lines, *sorted(set(paths))]) + "\n"
 
 
 def look(paths: Sequence[str]) -> str:

@@ -41,6 +41,7 @@ def validate(site: Sections) -> list[str]:
         *_pull_password(site),
         *_folders(site),
         *_repository(site.repository),
+        *_sources(site),
         *_images(site.airavata),
         *_stack(site),
     ]
@@ -171,6 +172,15 @@ def _repository(repository: Repository) -> Iterator[str]:
         )
     elif not repository.folder and not repository.gpgkey:
         yield "repository.gpgcheck: true needs gpgkey: the path of the repository's public key on the hosts"
+
+
+def _sources(site: Sections) -> Iterator[str]:
+    repository = site.repository
+    for name, source in site.sources:
+        if source == "repository" and repository.folder:
+            yield f"sources.{name}: repository needs one of your own in repository.baseurl; the runbook fills {repository.folder}"
+        elif source in ("build", "release") and not repository.folder and name != "coredns":
+            yield f"sources.{name}: {source} needs a file:// repository.baseurl; yours has packages of its own"
 
 
 def _images(airavata: Airavata) -> Iterator[str]:

@@ -16,11 +16,15 @@ import pytest
 import yaml
 
 from airavata_runbook.chapters.verify_unified import Server
+from airavata_runbook.cluster import releases
 from airavata_runbook.cluster.session import session_of
+from airavata_runbook.mirror.recipes import UNIFIED_STAND_IN
 from airavata_runbook.site import Site
-from airavata_runbook.wellknown import SERVICES_CA
+from airavata_runbook.wellknown import DATABASE_BACKUP, SERVICES_CA
+from tests.full_picture import kubectl, over_ssh
 from tests.labs import PROJECT, lab_hosts
 from tests.site.conftest import actions, in_database, report, runbook
+from tests.site.test_upgrade import build
 
 SEED = "INSERT INTO stand_in_gateway VALUES ('seeded', 'seeded', '{\"gatewayId\": \"seeded\"}');\n"
 
@@ -192,3 +196,40 @@ def test_the_stand_in_says_so_on_each_of_its_objects(first, site):
     folder = PROJECT / "outputs" / site.name / "latest/manifests/airavata-server"
     objects = [one for path in folder.glob("*.yaml") for one in yaml.safe_load_all(path.read_text()) if one]
     assert objects and all("STAND-IN" in str(one["metadata"]["annotations"]) for one in objects)
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """The archive of another build of the STAND-IN, which lists no users."""
+    text, works = (UNIFIED_STAND_IN / "api.py").read_text(), "        if not token:\n"
+    assert text.count(works) == 1
+    fault = '        if path.endswith("/iam/users"):\n            raise Answer(500, "a build with a fault")\n'
+    return build(tmp_path, "broken", "/opt/unified-stand-in/api.py", text.replace(works, fault + works), "unified-stand-in")
+
+
+def server_image(site):
+    """The reference of the one server's image, while its one pod is ready."""
+    path = "{.status.readyReplicas} {.spec.template.spec.containers[0].image}"
+    ready, image = kubectl(site, f"-n {site.airavata.namespace} get deployment airavata-server -o jsonpath='{path}'").split()
+    assert ready == "1"
+    return image
+
+
+def test_an_upgrade_that_fails_is_rolled_back_by_the_command_that_it_names(first, site_file, site, broken):
+    """The databases are kept before; of one replica it is said that it ends first; rows and the printed pin hold."""
+    before, using = server_image(site), ("--set", f"airavata.images.unified-stand-in.archive={broken}")
+    done = runbook("run", site_file, "--from", "04", *using)
+    assert done.returncode == 1 and "a build with a fault" in done.stderr, done.stdout + done.stderr
+    assert f"airavata-runbook rollback {site.name}" in done.stderr and server_image(site) != before
+    steps = [step for chapter in report(site)["chapters"] for step in chapter["steps"] if step["step"] == "servers"]
+    (backup,) = [item for item in steps[0]["hosts"]["master"] if item["label"] == DATABASE_BACKUP]
+    assert backup["summary"].startswith("back up before airavata-server") and "ends before the new one starts" in backup["detail"]
+    done = runbook("rollback", site_file, "--yes", *using)
+    assert done.returncode == 0 and "and verified" in done.stdout, done.stdout + done.stderr
+    assert server_image(site) == before and f"airavata.images.unified-stand-in: {{pull: {before}}}" in done.stdout
+    assert in_database(site, "SELECT COUNT(*) FROM airavata.stand_in_gateway WHERE id = 'seeded'") == "1"
+    kept = over_ssh(site, site.storage_node.name, f"cd {releases.folder(site)}/2* && zcat {releases.DUMP} && cat release.json")
+    assert "'seeded'" in kept and "realm" in kept.lower() and before in kept, "Keycloak's data, too"
+    done = runbook("run", site_file, "--from", "04", "--to", "05", "--set", f"airavata.images.unified-stand-in.pull={before}")
+    changed = actions(report(site), "changed")
+    assert done.returncode == 0 and {key[:2] for key in changed} <= {("04-registry", "images")}, (changed, done.stderr)

@@ -29,14 +29,14 @@ ROWS = "SELECT GROUP_CONCAT(a ORDER BY a) FROM app_catalog.upgraded"
 BACKUP = ("05-deploy-airavata", "servers")
 
 
-def build(folder: Path, name: str, file: str, text: str) -> Path:
-    """The STAND-IN's image with one more layer, which has this file."""
+def build(folder: Path, name: str, file: str, text: str, of: str = "stand-in") -> Path:
+    """The image of a STAND-IN with one more layer, which has this file."""
     root = folder / name / "root"
     (root / file.lstrip("/")).parent.mkdir(parents=True)
     (root / file.lstrip("/")).write_text(text)
     layer = oci_writer.write_layer(root, folder / name / "layer.tar.gz")
-    config, labels = images.settings(BY_NAME["stand-in"], name)
-    chain = [*images.chain("stand-in"), (layer, folder / name / "layer.tar.gz")]
+    config, labels = images.settings(BY_NAME[of], name)
+    chain = [*images.chain(of), (layer, folder / name / "layer.tar.gz")]
     oci_writer.write_layout(folder / name / "image", chain, config, labels)
     shutil.rmtree(root)
     return folder / name / "image"

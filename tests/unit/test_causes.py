@@ -130,6 +130,30 @@ def test_old_pods_that_are_still_ready_do_not_make_a_new_revision_ready(status, 
     assert bool(readiness.workload_missing(session, "Deployment", "airavata", "x")) == bool(missing)
 
 
+JAVA = """Exception in thread "main" org.springframework.beans.factory.BeanCreationException: no entityManagerFactory
+\tat org.springframework.beans.factory.support.AbstractBeanFactory.lambda$doGetBean$0(AbstractBeanFactory.java) ~[beans.jar!/:6]
+%s
+Caused by: org.hibernate.tool.schema.spi.SchemaManagementException: missing table [APP_IO_PARAM]
+\tat org.hibernate.Validator.<init>(Validator.java:132)
+%s
+\t... 24 more
+the end
+"""
+
+
+def test_of_a_java_exception_the_messages_are_shown_and_not_only_its_frames():
+    frames = "\n".join(f"\tat java.base@17.0/java.net.URLClassLoader${one}.run(URLClassLoader.java:421)" for one in range(60))
+    session = recorded_session(RECORDED["pods"], RECORDED["events"])
+    log = "earlier\n" * 300 + JAVA % (frames, frames)
+    session.kube().core.read_namespaced_pod_log = lambda *where, tail_lines, **which: "\n".join(log.splitlines()[-tail_lines:])
+    live = typed("V1Deployment", next(one for one in RECORDED["deployments"] if one["metadata"]["name"] == "crash"))
+    (cause,) = pod_causes.workload_causes(session, "Deployment", live)
+    shown = cause.details().partition("its log:\n")[2].splitlines()
+    caused = "Caused by: org.hibernate.tool.schema.spi.SchemaManagementException: missing table [APP_IO_PARAM]"
+    assert shown[-5:] == [*JAVA.splitlines()[:2], caused, "\tat org.hibernate.Validator.<init>(Validator.java:132)", "the end"]
+    assert len(shown) == 15, shown
+
+
 def test_a_log_that_the_kubelet_has_removed_is_not_shown():
     logs = {True: "unable to retrieve container logs for containerd://0e80", False: "connecting\n"}
     session = recorded_session(RECORDED["pods"], RECORDED["events"])

@@ -6,13 +6,19 @@ from pathlib import Path
 import pytest
 
 from airavata_runbook import kernel_env
+from airavata_runbook.chapters import reset
+from airavata_runbook.cluster.session import session_of
+from airavata_runbook.engine.resource import Context, Found
+from airavata_runbook.engine.step import Target
 from airavata_runbook.errors import SiteError, StepFailed
+from airavata_runbook.resources import StorageRecord
 from airavata_runbook.run import move_storage
 from airavata_runbook.run.move_storage import MARK, delete_old
 from airavata_runbook.site import Site
 from airavata_runbook.site.life import RECORD, kept_folders, record
+from airavata_runbook.site.storage import STORED, folders
 from tests.unit.sessions import open_session
-from tests.unit.test_engine import ThisMachine
+from tests.unit.test_engine import ThisMachine, work
 
 NAMES = ("mariadb", "rabbitmq", "zookeeper")
 
@@ -37,6 +43,11 @@ class Machine(ThisMachine):
     def record(self) -> Path:
         return Path(RECORD.replace("/etc/", f"{self.etc}/"))
 
+    @property
+    def stored(self) -> list[str]:
+        """The folders that databases have run with."""
+        return [line for line in Path(STORED.replace("/etc/", f"{self.etc}/")).read_text().splitlines() if line[0] == "/"]
+
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
@@ -54,7 +65,7 @@ def place(tmp_path, monkeypatch):
         (tmp_path / "old" / name / "data").write_text(f"data of {name}")
     hosts["master"].record.parent.mkdir()
     hosts["master"].record.write_text(record(at("old")))
-    at.master = hosts["master"]
+    at.master, at.worker = hosts["master"], hosts["worker"]
     return at
 
 
@@ -154,3 +165,62 @@ def test_it_asks_first(place, monkeypatch, tmp_path, capsys):
     move_storage.move_storage(place("new"))
     assert "nothing was changed" in capsys.readouterr().out and not (tmp_path / "new").exists()
     assert json.loads(place.master.record.read_text())["fixed"]["airavata.storage_path"] == f"{tmp_path}/old"
+
+
+def keep_record(site: Site) -> bool:
+    """Whether chapter 05, once the databases run, changes the record of their folders."""
+    resource, context = StorageRecord(site), Context(session_of(site).master, session_of(site))
+    change = resource.change(Found(answer=resource.ask(context)), context)
+    if change:
+        change.call()
+    return bool(change)
+
+
+@pytest.fixture
+def left(place, tmp_path):
+    """A site of whose databases one left the stack; what was kept before upgrades is beside them."""
+    site = place("old")
+    assert keep_record(site) and set(place.worker.stored) == set(folders(site))
+    for name in ("search", "before-upgrades/20261130T080000Z"):
+        (tmp_path / "old" / name).mkdir(parents=True)
+        (tmp_path / "old" / name / "data").write_text(f"data of {name}")
+    file = Path(STORED.replace("/etc/", f"{place.worker.etc}/"))
+    file.write_text(file.read_text() + f"{tmp_path}/old/search\n{tmp_path}/old/gone\n")
+    return site
+
+
+def test_the_folder_of_a_database_that_left_stays_recorded_as_long_as_it_exists(left, place, tmp_path):
+    assert keep_record(left) and not keep_record(left)
+    assert place.worker.stored == sorted([*folders(left), f"{tmp_path}/old/search"])
+    (tmp_path / "old" / "search" / "data").unlink()  # its disk is lost
+    assert not keep_record(left)
+
+
+def test_a_move_takes_the_database_that_left_and_the_kept_releases_along(left, place, tmp_path):
+    before = contents(tmp_path / "old")
+    move_storage.move_storage(place("new"), yes=True)
+    assert contents(tmp_path / "new") == before and len(before) == 5
+    assert place.worker.stored == sorted(
+        str(one) for at in ("old", "new") for one in (tmp_path / at).iterdir() if one.name != "before-upgrades"
+    )
+    delete_old(place("new"), yes=True)
+    assert not (tmp_path / "old").exists() and contents(tmp_path / "new") == before
+    assert keep_record(place("new")) and f"{tmp_path}/new/search" in place.worker.stored and len(place.worker.stored) == 4
+
+
+def test_a_database_that_left_and_has_lost_its_data_is_not_moved_as_an_empty_one(left, place, tmp_path):
+    (tmp_path / "old" / "search" / "data").unlink()
+    with pytest.raises(StepFailed, match="(?s)no data to move.*old/search is empty"):
+        move_storage.move_storage(place("new"), yes=True)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_reset_with_data_removes_the_folder_of_a_database_that_left_and_the_kept_releases(left, place, tmp_path, moved):
+    site = place("new") if moved else left
+    if moved:
+        move_storage.move_storage(site, yes=True)
+    for host in (place.master, place.worker):
+        outcome = work(host, *reset.databases.resources(Target(session_of(site), host)))
+        assert not outcome.error, outcome.error
+    assert not (tmp_path / "old").exists() and not (tmp_path / "new").exists()
+    assert [path.name for path in place.worker.etc.iterdir()] == []

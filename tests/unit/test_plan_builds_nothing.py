@@ -11,18 +11,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from airavata_runbook import Site, stacks
+from airavata_runbook import Site, cli, stacks
 from airavata_runbook.chapters import install, registry, site_stack
 from airavata_runbook.checks.preflight import offline
 from airavata_runbook.distributions.deb import DEB
 from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.resource import Context, Found
-from airavata_runbook.errors import NotYet, StepFailed
+from airavata_runbook.errors import NotYet, SiteError, StepFailed
 from airavata_runbook.hosts.node_settings import derive_node_settings
 from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.images.http import RegistryError
 from airavata_runbook.mirror import build as component_builds
-from airavata_runbook.mirror import catalogue, image_steps, images, packages
+from airavata_runbook.mirror import catalogue, image_steps, images, packages, released, releases
+from airavata_runbook.mirror.components import BY_NAME as COMPONENTS
 from airavata_runbook.mirror.recipes import BY_NAME
 from airavata_runbook.pki.openpgp import new_key
 from airavata_runbook.resources import KubeObject
@@ -84,7 +85,7 @@ def cache(tmp_path, monkeypatch) -> Path:
     def build(*_):
         raise AssertionError("something is built")
 
-    for module, name in ((component_builds, "_build"), (packages, "_pack"), (image_steps, "apply")):
+    for module, name in ((component_builds, "_build"), (released, "_bring"), (packages, "_pack"), (image_steps, "apply")):
         monkeypatch.setattr(module, name, build)
     return folder
 
@@ -168,6 +169,48 @@ def test_a_run_builds_the_packages_and_uploads_them_and_another_changes_nothing(
     assert "Package: etcd\n" in (folder / "Packages").read_text()
 
 
+def test_packages_of_releases_are_planned_packed_and_listed_instead_of_builds(cache, tmp_path, monkeypatch):
+    site = Site.load("lab", {"repository.baseurl": f"file://{tmp_path}/repository", "sources": {"kubernetes": "release"}})
+    detail = done(install.repository, site, planning=True)["packages on this machine"].detail
+    assert "kubernetes 1.36.3, its release, about 5 s\n" in detail and "kubernetes 1.36.3, about" not in detail
+    assert "etcd 3.6.16, about" in detail and list(cache.iterdir()) == []
+    monkeypatch.setattr(packages, "_pack", small_package)
+    done(install.repository, site, planning=False)
+    listed = (tmp_path / "repository" / "Packages").read_text()
+    wanted = catalogue.versions_of(site, site.master)
+    assert all(f"Package: {name}\nVersion: {version}\n" in listed for name, version in wanted.items())
+    builds = {name: catalogue.PACKAGE[name].whole_version for name in wanted}
+    assert {name for name in wanted if wanted[name] != builds[name]} == {name for name in wanted if name.startswith("kubernetes")}
+    again = done(install.repository, site, planning=False)
+    assert {item.status for item in again.values()} == {"ok"}
+
+
+def test_a_release_without_a_digest_is_refused_before_anything_is_built(cache, tmp_path, monkeypatch):
+    (tmp_path / "lock.yaml").write_text("")
+    monkeypatch.setattr(releases, "LOCK", tmp_path / "lock.yaml")
+    site = Site.load("lab", {"repository.baseurl": f"file://{tmp_path}/repository", "sources": {"etcd": "release"}})
+    for planning in (True, False):
+        with pytest.raises(SiteError, match="no sha256 of these releases is known") as failed:
+            done(install.repository, site, planning)
+    assert failed.value.where == "site.sources.etcd" and "etcd: build" in failed.value.remedy
+    assert list(cache.iterdir()) == [] and not (tmp_path / "repository").exists()
+
+
+def test_the_mirror_of_a_site_makes_what_its_hosts_and_images_need_from_where_it_says(cache, tmp_path, monkeypatch, capsys):
+    made = {}
+    monkeypatch.setattr(packages, "make", lambda names, kind="deb", releases=(): made.update(packages=(names, releases)))
+    monkeypatch.setattr(images, "build", lambda names, releases=(): made.update(images=(names, releases)))
+    path = tmp_path / "site.yaml"
+    path.write_text(
+        json.dumps({"site": Site.load("lab", {"sources": {"runc": "release"}}).model_dump(mode="json", exclude_unset=True)})
+    )
+    assert cli.main(["mirror", str(path)]) == 0
+    assert made["packages"] == (sorted(catalogue.PACKAGE), ("runc",))
+    assert {"coredns", "pause", "mariadb"} < set(made["images"][0]) and "keycloak" not in made["images"][0]
+    said = capsys.readouterr().err
+    assert said.startswith("mirror: ") and "about" in said and list(cache.iterdir()) == []
+
+
 def test_a_damaged_package_in_the_cache_is_built_again(cache, site, monkeypatch):
     monkeypatch.setattr(packages, "_pack", small_package)
     packages.make(["etcd"])
@@ -189,6 +232,29 @@ def test_a_plan_of_the_images_names_what_would_be_built(cache, site, client):
     assert {(item.status, item.summary) for item in items.values()} == {("would change", "push")}
     assert last.summary == "known after the image coredns is in the registry"
     assert list(cache.iterdir()) == []
+
+
+def test_the_image_of_a_release_is_planned_and_named_otherwise_than_that_of_a_build(cache, tmp_path, client, monkeypatch):
+    url = releases.urls(COMPONENTS["coredns"])["coredns"]
+    entry = {"version": COMPONENTS["coredns"].version, "files": {url: "ab" * 32}}
+    (tmp_path / "lock.yaml").write_text(json.dumps({"coredns": entry}))
+    monkeypatch.setattr(releases, "LOCK", tmp_path / "lock.yaml")
+    site = Site.load("lab", {"sources": {"coredns": "release"}})
+    detail = done(registry.images, site, planning=True)["images on this machine"].detail
+    assert "coredns 1.15.0, its release, about" in detail and "coredns 1.15.0, about" not in detail
+    tags = {name: image.tag for name, image in registry.site_images(site).items()}
+    builds = {name: image.tag for name, image in registry.site_images(Site.load("lab")).items()}
+    assert {name for name in tags if tags[name] != builds[name]} == {"coredns"} and list(cache.iterdir()) == []
+
+
+def test_the_image_of_a_release_has_its_program_where_that_of_a_build_is(cache, tmp_path, monkeypatch):
+    (tmp_path / "coredns").write_bytes(b"of the release")
+    monkeypatch.setattr(released, "obtain", lambda component: tmp_path)
+    recipe = images._with_releases(replace(BY_NAME["coredns"], released=("coredns",)))
+    monkeypatch.undo()  # of `apply`
+    image_steps.apply(recipe, tmp_path / "root")
+    program = tmp_path / "root" / "coredns"
+    assert program.read_bytes() == b"of the release" and program.stat().st_mode & 0o777 == 0o755
 
 
 @pytest.mark.parametrize("error", [NotYet("the registry's password is made"), RegistryError("refused", retryable=True)])

@@ -30,6 +30,7 @@ from airavata_runbook.hosts import facts, known_hosts
 from airavata_runbook.hosts import host as host_module
 from airavata_runbook.hosts.host import Host, Result
 from airavata_runbook.hosts.snapshot import Fact, HostSnapshot
+from airavata_runbook.mirror import releases
 from airavata_runbook.mirror.catalogue import MAINTAINER
 from airavata_runbook.site.node import Node
 from airavata_runbook.site.parts import Repository
@@ -658,6 +659,14 @@ def test_versions_that_the_mirror_does_not_build_are_found_unless_a_repository_h
     old = {"versions.etcd": "3.4.1"}
     assert "3.4.1 (the mirror has" in of_file("versions", **old)["etcd"]
     assert of_file("versions", **old, **SIGNED, **{"repository.baseurl": "https://packages.example.org/debian"}) == {}
+
+
+def test_releases_without_a_known_digest_are_found(monkeypatch, tmp_path):
+    assert of_file("versions", **{"sources.kubernetes": "release"}) == {}
+    (tmp_path / "lock.yaml").write_text("")
+    monkeypatch.setattr(releases, "LOCK", tmp_path / "lock.yaml")
+    (found,) = of_file("versions", **{"sources.runc": "release", "sources.cri_tools": "release"}).values()
+    assert "of cri_tools: no entry" in found and "of runc: no entry" in found
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import yaml
 from airavata_runbook import Site
 from airavata_runbook.errors import SiteError
 from airavata_runbook.site.schema import FILE, schema_text
+from airavata_runbook.site.sources import Sources
 
 PROJECT = Path(__file__).parents[2]
 FULL = {  # every key that a site file can have
@@ -54,6 +55,7 @@ FULL = {  # every key that a site file can have
         "gpgcheck": True,
         "gpgkey": "/etc/apt/keyrings/site.gpg",
     },
+    "sources": dict.fromkeys(Sources.model_fields, "repository") | {"coredns": "build"},
     "versions": {
         "kubernetes": "1.36.3",
         "etcd": "3.6.16",
@@ -293,6 +295,9 @@ VALUES = [
     ("repository.baseurl", "file://opt/x", "absolute path"),
     ("repository.baseurl", "http:///debian", "and a host"),
     ("versions.etcd", "١.٣", "a version such as"),
+    ("sources.etcd", "release", "sources.etcd: release needs a file:// repository.baseurl"),
+    ("sources.etcd", "download", "'build', 'release' or 'repository'"),
+    ("sources.coredns", "repository", "'build' or 'release'"),
     ("registry.name", "head", "head is the name of a node that does not run the registry"),
     ("registry.name", "a..b", "a domain name"),
     ("registry.name", "a-.b", "a domain name"),

@@ -3,6 +3,7 @@
 import copy
 import gzip
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -95,6 +96,16 @@ def test_every_server_of_the_classic_stack_is_replaced_without_a_gap():
         assert manifest["spec"]["strategy"] == {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}, manifest["metadata"]
         for box in manifest["spec"]["template"]["spec"]["containers"]:
             assert box["readinessProbe"] and box["lifecycle"]["preStop"]["sleep"]["seconds"] >= 5
+
+
+def test_the_unified_server_ends_by_itself_within_its_grace_period_while_requests_keep_coming():
+    """What is in its jar, 40 s, is longer than that: it was killed in the middle of them (seen with the real server)."""
+    of = stack(Site.load("lab-unified"))
+    (server,) = (manifest["spec"]["template"]["spec"] for _, manifest in releases.servers(of))
+    settings = of.settings["airavata-server"]["site.properties"].text(lambda secret, key: "password")
+    (longest,) = re.findall(r"^armeria\.graceful-shutdown-timeout-millis=(\d+)$", settings, re.MULTILINE)
+    before = server["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert before + int(longest) / 1000 + 10 <= server["terminationGracePeriodSeconds"], "10 s: its connections are closed"
 
 
 @pytest.mark.parametrize("reason", ["ReplicaSetUpdated", "ProgressDeadlineExceeded"])

@@ -107,6 +107,15 @@ def test_a_keystore_of_any_content_is_in_a_secret_of_its_own(monkeypatch, tmp_pa
     assert base64.b64decode(sent["credential-store"]["data"]["keystore"]) == (tmp_path / "keystore").read_bytes()
 
 
+def give(master: Master, stack, pair: Pair, password: str) -> None:
+    """Have all secrets and certificates of a stack on the master."""
+    names = [one.partition(":")[2] for keys in stack.secrets.values() for one in keys.values()]
+    files = {f"{wellknown.SECRETS}/{name}": f"{name}-{password}".encode() for name in names}
+    for stem in (f"{wellknown.PKI}/{wellknown.SERVICES_CA}", *(f"{airavata.SERVICES}/{name}" for name in stack.certificates)):
+        files |= {f"{stem}.crt": pair.cert, f"{stem}.key": pair.key}
+    master.files = {shlex.quote(path): content for path, content in files.items()}
+
+
 def test_settings_have_the_passwords_of_their_moment_and_their_pods_are_replaced_with_them(monkeypatch, site, master):
     lab = Site.load("lab")
     vaulted = open_session(monkeypatch, lab, {node.name: master for node in lab.nodes})
@@ -117,11 +126,7 @@ def test_settings_have_the_passwords_of_their_moment_and_their_pods_are_replaced
 
     def sent(password: str) -> tuple[str, dict[str, dict]]:
         """The file of settings, and the workloads as they are sent."""
-        names = [one.partition(":")[2] for keys in stack.secrets.values() for one in keys.values()]
-        files = {f"{wellknown.SECRETS}/{name}": f"{name}-{password}".encode() for name in names}
-        for stem in (f"{wellknown.PKI}/{wellknown.SERVICES_CA}", *(f"{airavata.SERVICES}/{name}" for name in stack.certificates)):
-            files |= {f"{stem}.crt": pair.cert, f"{stem}.key": pair.key}
-        master.files = {shlex.quote(path): content for path, content in files.items()}
+        give(master, stack, pair, password)
         vaulted.vault.forget()
         data = airavata._secret_data(target, stack)
         made = {name: airavata._stamped(one, data, vaulted.vault) for name, one in workloads.items()}
@@ -133,6 +138,21 @@ def test_settings_have_the_passwords_of_their_moment_and_their_pods_are_replaced
     assert "credential.store.jdbc.password=mariadb-airavata-two" in second and "-one" not in second
     replaced = {name for name in workloads if before[name] != after[name]}
     assert {"gfac", "orchestrator", "registry-server", "api-server", "mariadb"} <= replaced and before == sent("one")[1]
+
+
+def test_a_rollback_sends_the_secrets_that_the_pods_of_the_servers_are_stamped_with_and_no_others(monkeypatch, site, master):
+    """Else a Secret that changed since the last run would be sent by the next one, to pods that have its stamp already."""
+    lab = Site.load("lab")
+    vaulted = open_session(monkeypatch, lab, {node.name: master for node in lab.nodes})
+    monkeypatch.setattr(airavata, "references", lambda session: None)
+    give(master, stack_of(lab), pki.new_ca("services"), "one")
+    target, there = step.Target(vaulted, master), set()
+    stamped = set(airavata._secret_data(target, stack_of(lab)))
+    for one in airavata.earlier_servers.resources(target):
+        manifest = one.manifest if isinstance(one, KubeObject) else {"kind": "", "metadata": {"name": ""}}
+        there |= {manifest["metadata"]["name"]} if manifest["kind"] == "Secret" else set()
+        assert secrets_of(manifest) & stamped <= there, manifest["metadata"]["name"]
+    assert "airavata-server" in there and not {"mariadb", "rabbitmq", "zookeeper-tls"} & there
 
 
 def test_a_step_finds_what_a_reset_and_a_run_from_elsewhere_have_made_anew(site, master):

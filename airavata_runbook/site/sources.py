@@ -1,0 +1,34 @@
+"""Where the programs of each component come from."""
+
+from typing import Annotated, Literal
+
+from airavata_runbook.site.fields import Model
+from airavata_runbook.site.marks import Free
+
+SOURCE = Free("the next run installs that package where it is another one, and the services that use it restart")
+DNS = Free("the next run brings the image to the registry, and replaces the pods of DNS")
+Source = Literal["build", "release", "repository"]
+
+
+class Sources(Model):
+    """Where each component comes from.
+
+    build: compiled on this machine from its Go modules. release: the official files of its project, whose sha256 are in the lock
+    file of the runbook (`airavata-runbook lock`). repository: the site's own, whose packages have all of them but
+    coredns, which is an image. The default is repository where repository.baseurl is not file://, else build.
+    """
+
+    kubernetes: Annotated[Source | None, SOURCE] = None
+    etcd: Annotated[Source | None, SOURCE] = None
+    flannel: Annotated[Source | None, SOURCE] = None
+    containerd: Annotated[Source | None, SOURCE] = None
+    runc: Annotated[Source | None, SOURCE] = None
+    cni: Annotated[Source | None, SOURCE] = None
+    registry: Annotated[Source | None, SOURCE] = None
+    cri_tools: Annotated[Source | None, SOURCE] = None
+    coredns: Annotated[Literal["build", "release"] | None, DNS] = None
+
+    @property
+    def releases(self) -> tuple[str, ...]:
+        """The components whose official release is packed, sorted, by the names that the mirror has for them."""
+        return tuple(sorted(name.replace("_", "-") for name, source in self if source == "release"))
