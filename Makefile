@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 PACKAGES := python3-venv busybox mmdebstrap systemd-container iproute2 iptables openssh-client \
             gcc libc6-dev libseccomp-dev pkg-config chromium-headless-shell
+# Tests call dnf with repositories of their own.
+RPM := dnf rpm createrepo-c gpg gpg-agent
 # Airavata's own Java client, which tests call with, comes from Maven Central.
 JAVA := openjdk-17-jdk-headless maven
 VENV := .venv
@@ -82,7 +84,7 @@ setup: $(VENV)/.ready ## Install the Debian packages and the virtual environment
 # without a wheel are built with the setuptools that is installed first, because pip's build isolation would fetch one by itself.
 $(VENV)/.ready: pyproject.toml requirements.lock
 	@echo "== setup"
-	$(call install,$(PACKAGES))
+	$(call install,$(PACKAGES) $(RPM))
 	python3 -m venv $(VENV)
 	sed -n '/^setuptools==/,/#/p' requirements.lock | $(BIN)/pip install --quiet --require-hashes --requirement /dev/stdin
 	$(BIN)/pip install --quiet --require-hashes --no-build-isolation --use-pep517 --requirement requirements.lock

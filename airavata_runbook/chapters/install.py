@@ -5,7 +5,6 @@ from functools import partial
 
 from airavata_runbook.chapters.site_stack import recorded, reference, site_image
 from airavata_runbook.configs import control_plane, node
-from airavata_runbook.configs.repository import apt_source
 from airavata_runbook.engine.step import Target, master, step
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.mirror import packages as mirror
@@ -26,7 +25,7 @@ from airavata_runbook.resources import (
     Sysctls,
     Upload,
 )
-from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, KEYRING, PKI, SERVICES_CA
+from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI, SERVICES_CA
 
 
 @step("Key of the package repository", on=master)
@@ -38,7 +37,7 @@ def repository_key(target: Target) -> Iterator[Resource]:
 
 @step("Package repository")
 def repository(target: Target) -> Iterator[Resource]:
-    site = target.site
+    site, packaging = target.site, target.packaging
     yield SameSite(site)
     if folder := site.repository.folder:
         catalogue.check_releases(site)
@@ -61,14 +60,16 @@ def repository(target: Target) -> Iterator[Resource]:
             yield Upload(path, mirror.path(package), partial(sha256, name), target.fan_out if name in shared else None)
         for file in catalogue.INDEX:
             yield File(f"{folder}/{file}", partial(index, file))
-        yield File(KEYRING, lambda: openpgp.public_key(target.vault.repository_key(), f"airavata-runbook, site {site.name}"))
+        yield File(
+            packaging.keyring, lambda: openpgp.public_key(target.vault.repository_key(), f"airavata-runbook, site {site.name}")
+        )
         yield File(f"{folder}/{catalogue.SIGNED}", lambda: openpgp.clear_sign(target.vault.repository_key(), index("Release")))
-    yield File(f"/etc/apt/sources.list.d/{site.repository.id}.list", apt_source(site.repository))
+    yield File(packaging.entry_path(site.repository), packaging.entry(site.repository))
 
 
 @step("Packages: Kubernetes, etcd and flannel")
 def packages(target: Target) -> Iterator[Resource]:
-    yield Packages(catalogue.versions_of(target.site, target.node), target.site.repository.id)
+    yield Packages(catalogue.versions_of(target.site, target.node), target.site.repository.id, target.packaging)
 
 
 @step("Host names and kernel settings")

@@ -10,14 +10,13 @@ from contextlib import suppress
 
 from airavata_runbook.chapters.registry import CERTS
 from airavata_runbook.cluster import releases
-from airavata_runbook.configs.repository import apt_lists
 from airavata_runbook.engine.step import Target, registry_node, step
 from airavata_runbook.errors import HostUnreachable
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.resources import Absent, Cleared, Removed, Resource, Stopped
 from airavata_runbook.site.life import LOOK, RECORD, RESTORING, kept_folders, parse_look
 from airavata_runbook.site.storage import STORED, STORED_FOLDERS, folders
-from airavata_runbook.wellknown import IMAGES, KEYRING, PULL_SERVICE, SECRETS
+from airavata_runbook.wellknown import IMAGES, PULL_SERVICE, SECRETS
 
 SERVICES = (
     "kubelet",
@@ -132,11 +131,11 @@ def state(target: Target) -> Iterator[Resource]:
 
 @step("Packages and package repository")
 def packages(target: Target) -> Iterator[Resource]:
-    repository = target.site.repository
-    yield Removed(catalogue.of_host(target.site, target.node))
-    yield Absent(f"/etc/apt/sources.list.d/{repository.id}.list")
-    yield Absent(apt_lists(repository))
-    yield Absent(KEYRING)
+    repository, packaging = target.site.repository, target.packaging
+    yield Removed(catalogue.of_host(target.site, target.node), packaging)
+    yield Absent(packaging.entry_path(repository))
+    yield Absent(packaging.index_copies(repository))
+    yield Absent(packaging.keyring)
     if repository.folder:
         yield _packages_in(repository.folder)
 

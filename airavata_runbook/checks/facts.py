@@ -5,6 +5,7 @@ import shlex
 from ipaddress import IPv4Network
 from typing import Any, NamedTuple
 
+from airavata_runbook import distributions
 from airavata_runbook.checks.firewall import FilterRules
 from airavata_runbook.checks.leftovers import ClusterRemains, Membership
 from airavata_runbook.checks.owners import PortOwners, UnitFiles
@@ -69,14 +70,12 @@ class CgroupControllers(WordSet):
 class ForeignPackages(WordSet):
     """Installed packages of other maintainers that conflict with one of the runbook's or have the same name.
 
-    The second letter of a package's status: n is not installed, of c only the configuration is left. A package that dpkg
-    is unpacking, or was interrupted at, has no maintainer yet: after a lost connection it is the runbook's.
+    A package that dpkg is unpacking, or was interrupted at, has no maintainer yet: after a lost connection it is the runbook's.
     """
 
     command = (
-        "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\t${Maintainer}\\n' "
-        + " ".join(sorted({other for package in PACKAGES for other in (package.name, *package.conflicts)}))
-        + f" 2>/dev/null | awk -F'\\t' '$1 !~ /^.[nc]/ && $3 != \"\" && $3 != \"{MAINTAINER}\" {{print $2}}'"
+        distributions.makers(sorted({other for package in PACKAGES for other in (package.name, *package.conflicts)}))
+        + f" | awk -F'\\t' '$2 != \"\" && $2 != \"{MAINTAINER}\" {{print $1}}'"
     )
 
 
@@ -215,26 +214,17 @@ class FreeSpace(Fact[dict[str, FileSystem]]):
 
 
 class PackageIndexError(Fact[str]):
-    """Why the host cannot download a package index from the site's repository; "" when it can.
-
-    It uses apt's own downloader, which is installed before curl is and connects the way that apt will.
-    """
+    """Why the host cannot download a package index from the site's repository; "" when it can."""
 
     def __init__(self, site: Site):
-        self.command = f"""url={shlex.quote(site.repository.baseurl.rstrip("/"))} dir=$(mktemp -d)
-for file in Release InRelease Packages Packages.gz; do
-    output=$(timeout 10 /usr/lib/apt/apt-helper -qq -o Acquire::Retries=0 download-file "$url/$file" $dir/index 2>&1) &&
-        output=found && break
-    case $? in 124) output="no answer within 10 s" ;; esac
-    # Only a file that does not exist may exist by another name.
-    case $output in *40[34]*) ;; *) break ;; esac
-done
-echo "$output" | grep -v '^W:' | head -n 1; rm -rf $dir"""
+        url = site.repository.baseurl.rstrip("/")
+        self.command = distributions.by_distribution(lambda packaging: packaging.find_index(url))
 
     def parse(self, text: str) -> str:
         if text.strip() == "found":
             return ""
-        return re.sub(r"^E: (Failed to fetch \S+ +)?", "", text.strip())[:200] or "no output"
+        # The address may hold a token.
+        return re.sub(r"^E: (Failed to fetch \S+ +)?| (for )?https?://\S+", "", text.strip())[:200] or "no output"
 
 
 def filled_folders(site: Site, node: Node) -> list[str]:

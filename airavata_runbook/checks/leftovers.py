@@ -15,6 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from airavata_runbook.checks.firewall import FilterRules
 from airavata_runbook.checks.types import Problem
+from airavata_runbook.distributions import makers
 from airavata_runbook.hosts.snapshot import Fact, HostSnapshot
 from airavata_runbook.mirror.catalogue import MAINTAINER
 from airavata_runbook.site import Site
@@ -38,10 +39,10 @@ class Membership(Fact["Member"]):
 
     def __init__(self, site: Site):
         begin = shlex.quote(f"# BEGIN airavata-runbook {site.name}")
-        package = shlex.quote(f"^{MAINTAINER}$")
+        ours = shlex.quote(f"\t{MAINTAINER}")
         self.command = (
             f"grep -qxF {begin} /etc/hosts && echo site\n"
-            f"dpkg-query -W -f='${{Maintainer}}\\n' flannel containerd 2>/dev/null | grep -q {package} && echo runbook\n"
+            f"{makers(['flannel', 'containerd'])} | grep -qF {ours} && echo runbook\n"
             f"cat {PKI}/{CLUSTER_CA}.crt 2>/dev/null; true"
         )
 

@@ -1,17 +1,15 @@
 """What a host is: its system, kernel, processors, memory and disks."""
 
-import re
 from collections.abc import Iterator
 
 from airavata_runbook.checks.facts import CONTAINERS, CgroupControllers, FreeSpace, KernelFeatures, Listening
 from airavata_runbook.checks.types import Problem
+from airavata_runbook.distributions import ACCEPTED, SUPPORTED
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.snapshot import HostSnapshot
 from airavata_runbook.site import Site
 from airavata_runbook.wellknown import KUBELET_PORT
 
-SYSTEMS = {"debian": (12,), "ubuntu": (24, 4)}  # os-release's id → the oldest supported version
-SUPPORTED = "Debian 12, Ubuntu 24.04, or later"
 CPUS = 2  # on the master; kubeadm's minimum for a control plane too
 # Bytes. A host of the idle cluster was measured at 0.7 GB; the kernel of a nominal 1 GiB machine shows about 960 MiB of it.
 MEMORY = 900 << 20
@@ -25,22 +23,17 @@ CONTROLLERS = ("cpu", "cpuset", "memory", "pids")  # by which the kubelet limits
 
 def find_os(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     system = host[facts.Os]
-    if system.id in SYSTEMS:
+    if known := ACCEPTED.get(system.id):
         if not system.version:
             yield Problem(f"{system.id} without a version", SUPPORTED, "none: a testing release was not tried", note=True)
-        elif _comparable(system.version) < SYSTEMS[system.id]:
+        elif known.is_too_old(system.version):
             yield Problem(str(system), SUPPORTED, "use another host, or upgrade it")
-    elif like := [name for name in system.like if name in SYSTEMS]:
+    elif like := [name for name in system.like if name in ACCEPTED]:
         yield Problem(f"{system}, like {like[0]}", SUPPORTED, "none: a derivative was not tried", note=True)
     else:
         yield Problem(str(system), SUPPORTED, "use another host: only apt's packages are supported")
     if not host[facts.Systemd]:
         yield Problem("PID 1 is not systemd", "systemd", "use a host that boots with systemd")
-
-
-def _comparable(version: str) -> tuple[int, ...]:
-    """Empty, so before all others, for text that is no version."""
-    return tuple(map(int, version.split("."))) if re.fullmatch(r"\d+(\.\d+)*", version) else ()
 
 
 def find_architecture(site: Site, host: HostSnapshot) -> Iterator[Problem]:

@@ -25,7 +25,6 @@ from airavata_runbook.checks.machine import (
     DISK_ELSEWHERE,
     FEATURES,
     MEMORY,
-    SUPPORTED,
     find_architecture,
     find_cgroup,
     find_cpu,
@@ -53,6 +52,7 @@ from airavata_runbook.checks.references import check_references
 from airavata_runbook.checks.ssh import check_algorithms, check_known_hosts
 from airavata_runbook.checks.types import Check, ConnectionCheck, HostCheck, PeerCheck, Problem, SessionCheck, SiteCheck
 from airavata_runbook.cluster.session import session_of
+from airavata_runbook.distributions import SUPPORTED, packaging_of
 from airavata_runbook.errors import HostKeyRefused, NotRoot, SiteError
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.node_settings import derive_node_settings
@@ -91,19 +91,19 @@ def _ports(site: Site, host: HostSnapshot) -> Iterator[Problem]:
 
 
 def _packages(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    foreign = host[ForeignPackages]
+    foreign, by_hand = host[ForeignPackages], packaging_of(host.get(facts.Os)).remove_by_hand
     for name in of_host(site, host.node):
         for other in sorted(foreign.intersection(PACKAGE[name].conflicts)):
             yield Problem(
                 f"{other} is installed, which conflicts with {name}",
                 "only one of them",
-                f"apt-get remove {other}, if the host does not need it",
+                f"{by_hand([other])}, if the host does not need it",
             )
         if site.repository.folder and name in foreign:  # else the site's own repository may have provided it
             yield Problem(
                 f"{name} from another maintainer is installed; the runbook's would replace it, and a reset remove it",
                 "none, or the runbook's own",
-                f"apt-get remove {name}, if the host does not need it",
+                f"{by_hand([name])}, if the host does not need it",
             )
 
 

@@ -13,11 +13,12 @@ from threading import Lock
 from typing import Generic, Literal, TypeVar
 
 from airavata_runbook.cluster.session import Session, session_of
+from airavata_runbook.distributions import Packaging, packaging_of
 from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.report import Failure, Picture, Report
 from airavata_runbook.engine.resource import Resource
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed, StoppedByUser
-from airavata_runbook.hosts.facts import HOST_FACTS
+from airavata_runbook.hosts.facts import HOST_FACTS, Os
 from airavata_runbook.hosts.fan_out import FanOut
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.hosts.node_settings import NodeSettings, derive_node_settings
@@ -65,6 +66,11 @@ class Target:
     def settings(self) -> NodeSettings:
         """What follows from the facts for this host's components, with the reasons."""
         return derive_node_settings(self.facts)
+
+    @property
+    def packaging(self) -> Packaging:
+        """How the host's packages are managed, by its os-release."""
+        return packaging_of(self.facts.get(Os))
 
 
 def everywhere(site: Site) -> list[Node]:

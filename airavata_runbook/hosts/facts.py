@@ -9,23 +9,13 @@ import shlex
 from ipaddress import IPv4Interface
 from typing import Any, NamedTuple
 
+from airavata_runbook.distributions import OsRelease
 from airavata_runbook.hosts.snapshot import Fact, HostSnapshot
 
 CAP_SYS_RESOURCE = 24  # bit, from linux/capability.h
 RESOLV_CONF, RESOLVED_CONF = "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"
 # The others name the servers behind a resolver on the host's own loopback: systemd-resolved(8), NetworkManager(8), resolvconf(8).
 RESOLV_CONFS = (RESOLV_CONF, RESOLVED_CONF, "/run/NetworkManager/no-stub-resolv.conf", "/run/dnsmasq/resolv.conf")
-
-
-class OsRelease(NamedTuple):
-    """ID, VERSION_ID and ID_LIKE of os-release; version "" where there is none, as in Debian testing."""
-
-    id: str
-    version: str
-    like: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.id} {self.version}".strip()
 
 
 class Os(Fact[OsRelease]):

@@ -3,15 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from airavata_runbook.distributions.deb import DEB
+from airavata_runbook.distributions.packaging import Packaging
 from airavata_runbook.engine.resource import Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.resources import service
-from airavata_runbook.resources.package import APT_GET, RECOVERY, parse_installed, with_apt_recovery
-
-PURGE = (
-    f"{RECOVERY}# When it fails half-way, what is left is noted as to be purged: dpkg --set-selections\n"
-    f"{APT_GET} --allow-change-held-packages purge"
-)
 
 
 @dataclass(frozen=True)
@@ -45,78 +41,37 @@ class Removed:
     """
 
     names: Sequence[str]
+    packaging: Packaging = DEB
 
     @property
     def label(self) -> str:
         return "packages " + " ".join(sorted(self.names))
 
     def probe(self) -> str:
-        names = quote(*sorted(self.names))
-        return f"""if command -v apt-get >/dev/null; then echo deb
-{_debs(names)}
-else echo rpm; rpm -q --qf 'ii %{{NAME}} package\\n' {names} 2>/dev/null | grep '^ii'; true; fi"""
+        return self.packaging.list_removed(sorted(self.names))
 
     def change(self, found: Found, context: Context) -> Change | None:
         if found.status:
             raise ValueError("the packages could not be listed")
-        manager, here = parse_installed(found.text)
+        here = self.packaging.parse_installed(found.text)
         if theirs := [name for name, how in here.items() if how == "theirs"]:
             raise StepFailed(
                 "other packages of the host depend on the packages that a reset removes",
                 found=", ".join(theirs),
                 needed="no manually installed package that depends on them",
-                remedy=f"apt-get remove {quote(*theirs)}, or, if they may go with the "
-                f"others, apt-mark auto {quote(*theirs)}; then reset again",
+                remedy=f"{self.packaging.remove_by_hand(theirs)}, or, if they may go with the "
+                f"others, {self.packaging.mark_as_dependency(theirs)}; then reset again",
             )
         if not here:
             return None
-        names = quote(*here)
-        remove, note = f"dnf -y -q remove {names}", ""
-        if manager == "deb":
-            remove = f"{PURGE} {names}"
-            # When dpkg fails, apt-get resets the selections, but does not mark automatically installed packages again.
-            note = (
-                f"note() {{ test $? = 0 || dpkg -s {names} > /dev/null 2>&1 || printf '%s purge\\n' {names} "
-                "| dpkg --set-selections; }\ntrap note EXIT\n"
-            )
+        command = self.packaging.remove(list(here))
         detail = "".join(f"{name}{' (came along)' * (how != 'package')}\n" for name, how in here.items())
         return Change(
             f"remove {len(here)}",
             detail,
-            shown=remove,
-            script=f"{note}{with_apt_recovery(remove)}systemctl daemon-reload\nsystemctl reset-failed\n",
+            shown=command.shown,
+            script=f"{command.script}systemctl daemon-reload\nsystemctl reset-failed\n",
         )
-
-
-def _debs(names: str) -> str:
-    """Shell that prints "ii NAME package" for each of the packages, and "came-along" or "theirs" for others to be removed.
-
-    These depend on the packages, or become unused without them. What a killed purge left is known by its state: apt-get
-    lets dpkg select packages for purging (the first letter, p) before it begins. It also drops their marks as automatically
-    installed, so apt is run with a copy of its marks in which they are restored.
-    """
-    return f"""list=$(dpkg-query -W -f='${{db:Status-Abbrev}} ${{Package}}\\n') && test -n "$list" || exit 1
-among() {{ case " $(echo $2) " in *" $1 "*) ;; *) false ;; esac; }}
-here=$(for name in {names}; do echo "$list" | awk -v name="$name" '$2 == name && $1 !~ /^.n/ {{print name}}'; done)
-left=$(for name in $(echo "$list" | awk '$1 ~ /^p[^nc]/ {{print $2}}'); do among "$name" "$here" || echo "$name"; done)
-test -n "$here$left" || exit 0
-marks=
-if test -n "$left"; then
-    copy=$(mktemp) && eval "$(apt-config shell own Dir::State::extended_states/f)" || exit 1
-    trap 'rm -f "$copy"' EXIT
-    test ! -e "$own" || cat "$own" > "$copy" || exit 1
-    marks="-o Dir::State::extended_states=$copy"
-    apt-mark $marks auto $left > /dev/null || exit 1
-fi
-removed() {{ said=$(apt-get -s --fix-broken $marks "$@") && echo "$said" | awk '$1 == "Purg" || $1 == "Remv" {{print $2}}'; }}
-auto=$(apt-mark $marks showauto) && unused=$(removed autoremove) || exit 1
-depend=$(removed purge $here) && gone=$(removed --auto-remove purge $here) || exit 1
-for name in $here; do echo "ii $name package"; done
-for name in $(echo "$gone" | sort -u); do
-    if among "$name" "$here"; then continue; fi
-    if among "$name" "$unused" && ! among "$name" "$depend $left"; then continue; fi
-    if among "$name" "$auto"; then echo "ii $name came-along"; else echo "ii $name theirs"; fi
-done"""
 
 
 @dataclass(frozen=True)

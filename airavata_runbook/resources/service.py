@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from airavata_runbook.cluster.causes import Cause
 from airavata_runbook.cluster.host_causes import last_errors, service_causes
+from airavata_runbook.distributions import installed_at
 from airavata_runbook.engine.resource import Change, Context, Found, quote
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.hosts.batch import Answer
@@ -37,13 +38,9 @@ class Service:
 
     def probe(self) -> str:
         files = quote(*self.reads) if self.reads else ""
-        # dpkg writes its file list at installation; the program files keep the times of the build.
         times = f"stat -L -c '%.6Y %n' {files} 2>/dev/null; " if files else ""
         if self.package:
-            times += (
-                f"stat -c '%.6Y package' /var/lib/dpkg/info/{self.package}.list 2>/dev/null || "
-                f"rpm -q --qf '%{{INSTALLTIME}} package\\n' {self.package} 2>/dev/null; "
-            )
+            times += f"{installed_at(self.package)}; "
         return f"systemctl show --timestamp=us+utc -p {PROPERTIES} {quote(self.name)}.service; {times}true"
 
     def change(self, found: Found, context: Context) -> Change | None:

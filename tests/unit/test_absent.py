@@ -8,6 +8,7 @@ import pytest
 
 from airavata_runbook import Site
 from airavata_runbook.chapters import reset
+from airavata_runbook.distributions.deb import DEB
 from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.resource import Found
 from airavata_runbook.errors import SiteError, StepFailed
@@ -132,7 +133,7 @@ def test_packages_go_with_what_came_along_and_nothing_else():
 def repository(folder: Path):
     """What a reset takes back of a site's repository in this folder."""
     site = Site.load("lab", {"repository.baseurl": f"file://{folder}"})
-    resources = reset.packages.resources(SimpleNamespace(site=site, node=site.master))
+    resources = reset.packages.resources(SimpleNamespace(site=site, node=site.master, packaging=DEB))
     return next(one for one in resources if one.label.endswith(f" in {folder}"))
 
 

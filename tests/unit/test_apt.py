@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from airavata_runbook.distributions import deb
 from airavata_runbook.engine.host_run import converge
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.mirror import packages as mirror
 from airavata_runbook.resources import Packages, Removed
-from airavata_runbook.resources import package as package_module
 from tests.unit.apt_host import AptHost
 from tests.unit.test_engine import ThisMachine
 
@@ -95,7 +95,7 @@ def test_a_lock_of_another_apt_is_waited_for(host, name):
 
 
 def test_a_lock_that_stays_is_waited_for_so_long_and_then_named(host, monkeypatch):
-    monkeypatch.setattr(package_module, "WAIT", 2)
+    monkeypatch.setattr(deb, "WAIT", 2)
     with lock(host.root / "var/lib/apt/lists/lock"), pytest.raises(StepFailed) as raised:
         done(TOOL)
     assert "Could not get lock" in raised.value.found and "held by process" in raised.value.found
@@ -225,7 +225,7 @@ def test_a_run_after_half_a_purge_leaves_a_host_that_can_be_reset(half):
 
 
 def test_a_purge_that_does_not_begin_leaves_no_note(installed, monkeypatch):
-    monkeypatch.setattr(package_module, "WAIT", 1)
+    monkeypatch.setattr(deb, "WAIT", 1)
     with lock(installed.root / "var/cache/apt/archives/lock"), pytest.raises(StepFailed, match="Could not get lock"):
         done(NO_TOOL)
     assert installed.state() == {"tool": "ii 1.0-1", "parts": "ii 1.0-1"}

@@ -13,7 +13,7 @@ import yaml
 
 from airavata_runbook import Site
 from airavata_runbook.configs import control_plane, node, registry
-from airavata_runbook.configs.repository import apt_lists, apt_source
+from airavata_runbook.distributions.deb import DEB
 from airavata_runbook.hosts.node_settings import derive_node_settings
 from airavata_runbook.site.parts import Repository
 from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI
@@ -171,7 +171,7 @@ def test_a_kubelets_certificate_names_its_host_by_address(site):
 )
 def test_apts_copies_of_the_repositorys_index_are_named_as_apt_names_them(tmp_path, baseurl):
     (tmp_path / "lists" / "partial").mkdir(parents=True)
-    (tmp_path / "one.list").write_text(apt_source(Repository(baseurl=baseurl, gpgkey="/etc/apt/keyrings/site.gpg")))
+    (tmp_path / "one.list").write_text(DEB.entry(Repository(baseurl=baseurl, gpgkey="/etc/apt/keyrings/site.gpg")))
     settings = {
         "Dir::Etc::sourcelist": tmp_path / "one.list",
         "Dir::Etc::sourceparts": "-",
@@ -184,7 +184,7 @@ def test_apts_copies_of_the_repositorys_index_are_named_as_apt_names_them(tmp_pa
         check=True,
     )
     names = [line.split()[1] for line in done.stdout.splitlines()]
-    ours = apt_lists(Repository(baseurl=baseurl)).removeprefix("/var/lib/apt/lists/")
+    ours = DEB.index_copies(Repository(baseurl=baseurl)).removeprefix("/var/lib/apt/lists/")
     assert len(names) > 1 and all(fnmatch(name, ours) for name in names), (ours, names)
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from configparser import RawConfigParser
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -19,14 +20,15 @@ from pydantic import TypeAdapter, ValidationError
 from airavata_runbook import Site
 from airavata_runbook.cluster.kubeconfig import kubeconfig
 from airavata_runbook.configs import control_plane, node, registry
-from airavata_runbook.configs.repository import apt_source
 from airavata_runbook.configs.template import FOLDER as TEMPLATES
+from airavata_runbook.distributions.deb import DEB
+from airavata_runbook.distributions.rpm import RPM
 from airavata_runbook.errors import SiteError
 from airavata_runbook.hosts.node_settings import derive_node_settings
 from airavata_runbook.mirror.build import folder
 from airavata_runbook.mirror.components import BY_NAME
 from airavata_runbook.pki.types import Pair
-from airavata_runbook.serialise import environment_value, json_value, quoted, shell_value, yaml_text, yaml_value
+from airavata_runbook.serialise import environment_value, json_value, one_line, quoted, shell_value, yaml_text, yaml_value
 from airavata_runbook.site import fields
 from airavata_runbook.site.stack_file import FOLDER as STACKS
 from airavata_runbook.stacks.render import render
@@ -208,11 +210,43 @@ def the_hosts_files_hold_names_and_addresses(site: Site) -> None:
     assert from_yaml(node.kube_proxy(site, worker, HOST))["hostnameOverride"] == "10.1.0.12"
     before = shlex.split(node.pod_network_script(worker).partition(";;")[0], comments=True)
     assert before[before.index("dev") :][:4] == ["dev", worker.interface, "local", "10.1.0.12"]
-    (source,) = [line for line in apt_source(site.repository).split("\n") if line and not line.startswith("#")]
+    (source,) = [line for line in DEB.entry(site.repository).split("\n") if line and not line.startswith("#")]
     key, address = site.repository.gpgkey, site.repository.baseurl
     if site.repository.folder:
         key, address = "/etc/apt/keyrings/airavata-runbook.asc", f"copy:{site.repository.folder}"
     assert source.split(" ") == ["deb", f"[signed-by={key}]", address, "./"]
+
+
+@BOUNDED
+@given(site=sites())
+def test_a_repository_s_entry_for_dnf_holds_what_the_site_has_and_nothing_else(site):
+    repository = site.repository
+    text = RPM.entry(repository)
+    read = RawConfigParser(default_section="")  # as dnf's reader, which has none
+    read.read_string(text)
+    assert read.sections() == [repository.id] and RPM.entry_path(repository) == f"/etc/yum.repos.d/{repository.id}.repo"
+    name, baseurl, gpgkey = (read[repository.id].pop(key) for key in ("name", "baseurl", "gpgkey"))
+    assert baseurl == repository.baseurl and name == (one_line(repository.name) or repository.id)
+    assert gpgkey == f"file://{RPM.keyring if repository.folder else repository.gpgkey}"
+    assert dict(read[repository.id]) == {
+        "enabled": "0",
+        "gpgcheck": "1",
+        "repo_gpgcheck": "1" if repository.folder else "0",
+        "metadata_expire": "1",
+        "module_hotfixes": "1",
+    }
+    # Each line is one setting: nothing is continued, so a value cannot add a line for readers that know no continuation.
+    assert [line.partition("=")[0] for line in text.splitlines()[2:]] == [
+        *("name", "baseurl", "enabled", "gpgcheck", "repo_gpgcheck", "gpgkey", "metadata_expire", "module_hotfixes")
+    ]
+
+
+@pytest.mark.parametrize("name", ["main", "MAIN", "DEFAULT", "default"])
+def test_an_id_that_dnf_reads_as_something_else_is_refused_there(name):
+    repository = Site.load("lab", {"repository.id": name}).repository
+    with pytest.raises(SiteError, match="site.repository.id"):
+        RPM.entry(repository)
+    assert name in DEB.entry(repository), "for apt it is one like any other"
 
 
 @settings(BOUNDED, max_examples=25)

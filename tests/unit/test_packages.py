@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from airavata_runbook import Site
-from airavata_runbook.configs.repository import apt_source
+from airavata_runbook.distributions.deb import DEB
 from airavata_runbook.errors import CannotBuild, SiteError
 from airavata_runbook.mirror import catalogue, packages
 from airavata_runbook.mirror.catalogue import PACKAGE, PACKAGES, check_versions, with_needs
@@ -178,7 +178,7 @@ def test_what_a_package_says_of_itself_is_read_from_the_package(tmp_path, compre
 
 @pytest.mark.parametrize("gpgcheck", [True, False])
 def test_the_runbooks_own_repository_is_verified_whatever_the_site_file_says(gpgcheck):
-    text = apt_source(Site.load("lab", {"repository.gpgcheck": gpgcheck}).repository)
+    text = DEB.entry(Site.load("lab", {"repository.gpgcheck": gpgcheck}).repository)
     assert "deb [signed-by=/etc/apt/keyrings/airavata-runbook.asc] copy:/opt/airavata-runbook/repository ./\n" in text
     assert "gpgcheck=1" in text and ("gpgcheck is false in the site file" in text) != gpgcheck
 
@@ -186,7 +186,7 @@ def test_the_runbooks_own_repository_is_verified_whatever_the_site_file_says(gpg
 def test_another_repository_is_verified_with_the_key_that_the_site_names():
     assert (
         "deb [signed-by=/etc/apt/keyrings/site.gpg] https://packages.example.org/debian ./"
-        in apt_source(Site.load("lab", SIGNED).repository).splitlines()
+        in DEB.entry(Site.load("lab", SIGNED).repository).splitlines()
     )
 
 
@@ -197,4 +197,4 @@ def test_an_unsigned_repository_on_the_network_is_refused_and_never_trusted(sche
         Site.load("lab", {"repository.baseurl": url, "repository.gpgcheck": False})
     with pytest.raises(SiteError, match="repository.gpgcheck: true needs gpgkey"):
         Site.load("lab", {"repository.baseurl": url})
-    assert "trusted" not in apt_source(Repository(baseurl=url))
+    assert "trusted" not in DEB.entry(Repository(baseurl=url))

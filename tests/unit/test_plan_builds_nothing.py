@@ -14,6 +14,7 @@ import pytest
 from airavata_runbook import Site, cli, stacks
 from airavata_runbook.chapters import install, registry, site_stack
 from airavata_runbook.checks.preflight import offline
+from airavata_runbook.distributions.deb import DEB
 from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.resource import Context, Found
 from airavata_runbook.errors import NotYet, SiteError, StepFailed
@@ -123,7 +124,9 @@ def done(step, site: Site, planning: bool):
     host = Host()
     host.session = session(site, host)
     vault = SimpleNamespace(repository_key=lambda: KEY)
-    target = SimpleNamespace(site=site, session=host.session, vault=vault, node=site.master, fan_out=None, settings=SETTINGS)
+    target = SimpleNamespace(
+        site=site, session=host.session, vault=vault, node=site.master, fan_out=None, settings=SETTINGS, packaging=DEB
+    )
     wanted = [one for one in step.resources(target) if one.label != SAME and not getattr(one, "path", "").startswith("/etc/")]
     outcome = converge(host.session, host, lambda: wanted, planning, lambda *_: None)
     if outcome.error:

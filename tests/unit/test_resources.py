@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from airavata_runbook.cluster.session import session_of
+from airavata_runbook.distributions.packaging import same_version
 from airavata_runbook.engine.host_run import Outcome, converge
 from airavata_runbook.engine.probe import probe
 from airavata_runbook.engine.resource import Found
@@ -38,7 +39,6 @@ from airavata_runbook.resources import (
 from airavata_runbook.resources import certificate as certificate_module
 from airavata_runbook.resources.file import with_block
 from airavata_runbook.resources.image import Stored
-from airavata_runbook.resources.package import install_command, parse_installed, same_version
 from airavata_runbook.site import Site
 from tests.unit.sessions import open_session
 from tests.unit.test_engine import ThisMachine
@@ -188,11 +188,9 @@ def test_only_missing_packages_are_installed_at_their_versions():
     assert Packages({"etcd": "3.6.16"}, "ours").change(found, Context(None, None)) is None
 
 
-def test_package_managers_are_told_apart():
-    assert parse_installed("rpm\nii  etcd 3.6.16-1\n") == ("rpm", {"etcd": "3.6.16-1"})
-    assert "dnf -y -q install --enablerepo=ours etcd-3.6.16" in install_command("rpm", "ours", {"etcd": "3.6.16"})
+def test_a_host_without_the_package_manager_of_its_distribution_says_so():
     with pytest.raises(StepFailed, match="no supported package manager"):
-        parse_installed("")
+        Packages({"etcd": "3.6.16"}, "ours").change(Found(b""), Context(None, None))
 
 
 def test_versions_compare_whole():

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from airavata_runbook.configs import repository as configs
+from airavata_runbook.distributions.deb import DEB
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.mirror.packages import Built, index
 from airavata_runbook.pki import openpgp
@@ -26,14 +26,14 @@ class SignedHost(AptHost):
     def __init__(self, root, monkeypatch):
         super().__init__(root, monkeypatch)
         self.folder, self.keyring = root / "ours", root / "ours.asc"
-        monkeypatch.setattr(configs, "KEYRING", str(self.keyring))
+        monkeypatch.setattr(DEB, "keyring", str(self.keyring), raising=False)
         (root / "etc/apt/sources.list.d/debian.list").unlink()
         self.publish("ours", "tool")
         self.sign()
         self.source_of_ours()
 
     def source_of_ours(self) -> None:
-        text = configs.apt_source(Repository(baseurl=f"file://{self.folder}"))
+        text = DEB.entry(Repository(baseurl=f"file://{self.folder}"))
         (self.root / "etc/apt/sources.list.d/ours.list").write_text(text)
 
     def index(self) -> dict[str, str]:

@@ -1,0 +1,71 @@
+"""The distributions that hosts may have: a module with a DISTRIBUTION for each, and nothing else names one.
+
+To add one is to add its file here; whatever differs between distributions is a field of it.
+"""
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pkgutil import iter_modules
+
+from airavata_runbook.distributions.deb import DEB
+from airavata_runbook.distributions.distribution import Distribution, OsRelease
+from airavata_runbook.distributions.packaging import Packaging
+from airavata_runbook.distributions.rpm import RPM
+
+_MODULES = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
+KNOWN: dict[str, Distribution] = {  # by os-release's ID
+    module.DISTRIBUTION.id: module.DISTRIBUTION for module in _MODULES if hasattr(module, "DISTRIBUTION")
+}
+PACKAGINGS: tuple[Packaging, ...] = (DEB, RPM)
+ACCEPTED = {name: one for name, one in KNOWN.items() if one.oldest}
+SUPPORTED = ", ".join(f"{one.name} {one.oldest}" for one in ACCEPTED.values()) + ", or later"
+
+
+def packaging_of(system: OsRelease | None) -> Packaging:
+    """How the packages of a host with this os-release are managed: as those of its distribution, or of the first that it is
+    like. Debian's way for one that is like none; the check `os` refuses it.
+    """
+    names = (system.id, *system.like) if system else ()
+    return next((KNOWN[name].packaging for name in names if name in KNOWN), DEB)
+
+
+def by_distribution(script: Callable[[Packaging], str]) -> str:
+    """Shell that runs, on a host whose os-release is not known yet, the script for what `packaging_of` says of it."""
+    words = "".join(
+        f"    {'|'.join(name for name, one in KNOWN.items() if one.packaging is packaging)}) echo {packaging.name}; exit ;;\n"
+        for packaging in PACKAGINGS
+    )
+    scripts = "".join(f"{packaging.name})\n{script(packaging)}\n;;\n" for packaging in PACKAGINGS)
+    return f"""case $(
+    ID= ID_LIKE=
+    eval "$(cat /etc/os-release 2>/dev/null || cat /usr/lib/os-release 2>/dev/null)"
+    for word in $ID $ID_LIKE; do case $word in
+{words}    esac; done
+    echo {DEB.name}
+) in
+{scripts}esac"""
+
+
+def makers(names: Sequence[str]) -> str:
+    """Shell that prints name, tab and maintainer of each of these packages that is installed, whatever the distribution."""
+    return "{ " + "; ".join(one.list_makers(names) for one in PACKAGINGS) + "; }"
+
+
+def installed_at(name: str) -> str:
+    """A command that prints when a package was installed, in seconds since the epoch, and "package", whatever the
+    distribution."""
+    return " || ".join(one.installed_at(name) for one in PACKAGINGS)
+
+
+__all__ = [
+    "ACCEPTED",
+    "KNOWN",
+    "SUPPORTED",
+    "Distribution",
+    "OsRelease",
+    "Packaging",
+    "by_distribution",
+    "installed_at",
+    "makers",
+    "packaging_of",
+]

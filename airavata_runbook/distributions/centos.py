@@ -1,0 +1,6 @@
+"""CentOS Stream, which says its os-release's ID is centos. As of Rocky Linux, no version is accepted yet."""
+
+from airavata_runbook.distributions.distribution import Distribution
+from airavata_runbook.distributions.rpm import RPM
+
+DISTRIBUTION = Distribution("centos", "CentOS Stream", oldest="", packaging=RPM)
