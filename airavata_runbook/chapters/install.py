@@ -54,7 +54,10 @@ def repository(target: Target) -> Iterator[Resource]:
 
         if mirror.pending(names, releases):
             yield Build(
-                "packages", lambda planning: mirror.pending(names, releases), lambda: mirror.make(names, releases=releases)
+                "packages",
+                lambda planning: mirror.pending(names, releases),
+                lambda: mirror.make(names, releases=releases),
+                target.session.why_built,
             )
         for name in names:
             package = catalogue.package_of(name, releases)

@@ -28,7 +28,8 @@ def releases_of(session: Session) -> tuple[str, ...]:
         with _choosing:
             if session.releases is None:
                 state, _ = parse_look(session.master.run(LOOK).text)
-                session.releases = choice.choose(site).releases if state == "not" else choice.keep(site, ())
+                chosen = choice.choose(site) if state == "not" else choice.Choice(choice.keep(site, ()))
+                session.releases, session.why_built = chosen.releases, chosen.notes
             return session.releases
     except ValueError:
         raise StepFailed(
@@ -42,5 +43,5 @@ def choice_for(site: Site) -> choice.Choice:
         with suppress(RunbookError):
             session = session_of(site)
             releases = releases_of(session)
-            return choice.choose(site) if session.releases == releases else choice.Choice(releases)
+            return choice.Choice(releases, session.why_built)
     return choice.choose(site)

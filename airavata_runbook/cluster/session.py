@@ -47,6 +47,7 @@ class Session:
         self.facts: dict[str, HostSnapshot] = {}
         self.planned: dict[str, set[str]] = {}
         self.releases: tuple[str, ...] | None = None
+        self.why_built: tuple[str, ...] = ()
         self._kube: Kube | None = None
         self._stacks: dict[tuple[str | None, frozenset[tuple[str, str]]], stacks.Stack] = {}
         self._making = threading.Lock()

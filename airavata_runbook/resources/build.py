@@ -10,12 +10,14 @@ from airavata_runbook.local.terminal import about
 @dataclass(frozen=True)
 class Build:
     """kind: "packages" or "images". pending: what has to be built now, by name, each with the seconds that it takes on 2 cores;
-    it is asked (with: are we planning?) before and after. build: builds all of it; it may raise CannotBuild.
+    it is asked (with: are we planning?) before and after. build: builds all of it; it may raise CannotBuild. notes: lines for a
+    person, why something is built.
     """
 
     kind: str
     pending: Callable[[bool], Mapping[str, float]]
     build: Callable[[], object]
+    notes: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -30,7 +32,7 @@ class Build:
             return None
         return Change(
             f"build, {about(sum(pending.values()))}",
-            detail="".join(f"{name}, {about(seconds)}\n" for name, seconds in pending.items()),
+            detail="".join(f"{line}\n" for line in (*(f"{name}, {about(one)}" for name, one in pending.items()), *self.notes)),
             call=self.build,
             shown="airavata-runbook mirror   # on this machine; the times are for 2 cores, without downloads",
         )

@@ -76,7 +76,7 @@ def session(site, recorded="", state="not"):
         return recorded.encode()
 
     master = SimpleNamespace(name="one", run=lambda script: Result(f"{state}\n{recorded}".encode()))
-    return SimpleNamespace(site=site, releases=None, master=master, vault=SimpleNamespace(read=read))
+    return SimpleNamespace(site=site, releases=None, why_built=(), master=master, vault=SimpleNamespace(read=read))
 
 
 # --- a new site ------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def test_the_choice_is_recorded_and_stays_whether_release_hosts_answer_or_not(mi
     site = Site.load("lab")
     first = session(site)
     chosen = releases_of(first)
-    assert list(chosen) == KNOWN
+    assert list(chosen) == KNOWN and first.why_built[0].startswith("no sha256 of their releases is known")
     context = Context(SimpleNamespace(name="master"), first, False, set())
     written = SiteRecord(site, chosen).change(Found(b"not\n"), context).detail
     assert json.loads(written)["releases"] == KNOWN

@@ -117,7 +117,9 @@ def session(site: Site, host: Host) -> SimpleNamespace:
     """One whose hosts are all this machine; what the site file leaves open is built."""
     hosts = {"master": host, "registry_host": host}
     chosen = site.sources.releases
-    return SimpleNamespace(site=site, planned={}, releases=chosen, vault=Vault(host), stack=partial(stacks.load, site), **hosts)
+    own = SimpleNamespace(site=site, planned={}, releases=chosen, why_built=("because",), vault=Vault(host), **hosts)
+    own.stack = partial(stacks.load, site)
+    return own
 
 
 def done(step, site: Site, planning: bool):
@@ -151,6 +153,7 @@ def test_a_plan_of_the_repository_names_what_would_be_built_and_how_long_it_take
     assert (first.status, first.summary) == ("would change", "build, about 9 min")
     assert "kubernetes 1.36.3, about 4 min\n" in first.detail and "package kubernetes-node, " in first.detail
     assert "coredns" not in first.detail, "it is in no package"
+    assert first.detail.endswith("\nbecause\n")
     others = [item for item in items.values() if item is not first]
     assert {item.status for item in others} == {"would change"}
     assert items[f"file {site.repository.folder}/Packages"].summary.startswith("known after the package ")
