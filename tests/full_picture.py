@@ -78,7 +78,7 @@ section cgroups
 find /sys/fs/cgroup -type d -path '*kubepods*' 2>/dev/null | sed 's/$/\tgroup/'
 """
 
-# What a reset with data leaves: README, "Reset" (logs, apt's and dpkg's caches, the lock's file, a mount point's mode).
+# What a reset with data leaves: docs/reset.md (logs, apt's and dpkg's caches, the lock's file, a mount point's mode).
 STAYS = re.compile(
     r"""(contents|files):\ (/var/log/(apt/.*|dpkg\.log|alternatives\.log)
                    |/var/cache/apt/.*|/var/lib/apt/(lists/(auxfiles|lock|partial)|extended_states|periodic.*)|/var/lib/dpkg/.*-old
