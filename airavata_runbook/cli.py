@@ -78,8 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     check = command("check", _check, "run the preflight checks on a site; change nothing")
     command("runs", _runs, "list a site's runs, plans and resets that are kept on this machine")
     manifests = command("manifests", _manifests, "write a site's manifests as files; connect to no host")
+    touches = command("touches", _touches, "print all that a site touches on its hosts, as Markdown; connect to no host")
     kubeconfig = command("kubeconfig", _kubeconfig, "print the path of a kubeconfig that works from this machine")
-    for added in (run, plan, reset, remove, move, backup, restore, back, check, manifests):
+    for added in (run, plan, reset, remove, move, backup, restore, back, check, manifests, touches):
         added.add_argument(
             "--set",
             action="append",
@@ -273,6 +274,12 @@ def _manifests(options: argparse.Namespace) -> None:
     manifests = [one for stack in stacks for component in stack.components for one in component.objects]
     if unknown := sorted({image for one in manifests for image in images_of(one) if "@" not in image}):
         print(f"by tag, as this machine does not know their digests: {', '.join(unknown)}")
+
+
+def _touches(options: argparse.Namespace) -> None:
+    from airavata_runbook.run.touches_text import text
+
+    print(text(_site(options)), end="")
 
 
 def _runs(options: argparse.Namespace) -> None:

@@ -28,6 +28,7 @@ class Deb:
     """As Packaging."""
 
     name, keyring = "deb", KEYRING
+    records: tuple[str, ...] = ("/var/lib/dpkg", "/var/lib/apt", "/var/cache/apt", "/var/log/apt", "/var/log/dpkg.log")
 
     def entry_path(self, repository: Repository) -> str:
         return f"/etc/apt/sources.list.d/{repository.id}.list"

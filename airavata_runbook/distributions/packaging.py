@@ -18,6 +18,7 @@ class Packaging(Protocol):
     """A package manager with its paths. All shell is POSIX, and is run as root on the host."""
 
     name: str  # "deb" or "rpm", as the mirror names the kinds of its packages
+    records: tuple[str, ...]  # where the package manager itself writes beside the packages: its database, lists, caches and logs
     keyring: str  # the public key of the runbook's own repository, on every host
 
     def entry_path(self, repository: Repository) -> str:

@@ -29,6 +29,14 @@ class Rpm:
     """As Packaging."""
 
     name, keyring = "rpm", "/etc/pki/rpm-gpg/RPM-GPG-KEY-airavata-runbook"
+    records: tuple[str, ...] = (
+        "/var/lib/rpm",
+        "/usr/lib/sysimage/rpm",
+        "/var/lib/dnf",
+        "/var/cache/dnf",
+        "/var/log/dnf*",
+        "/var/log/hawkey.log",
+    )
 
     def entry_path(self, repository: Repository) -> str:
         return f"/etc/yum.repos.d/{repository.id}.repo"

@@ -161,6 +161,11 @@ def with_needs(names: list[str]) -> list[str]:
     return sorted(wanted)
 
 
+def files_of(name: str) -> list[str]:
+    """The paths of a package's files on a host, sorted."""
+    return sorted(one["dst"] for one in description(PACKAGE[name], Path("/"))["contents"])
+
+
 def versions_of(site: Site, node: Node) -> dict[str, str]:
     """Package name → the version that a host gets. Raises SiteError.
 
