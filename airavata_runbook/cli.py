@@ -312,10 +312,14 @@ def _mirror(options: argparse.Namespace) -> None:
 
     if not options.site:
         return everything.build_everything()
+    from airavata_runbook.chapters.site_sources import choice_for
     from airavata_runbook.chapters.site_stack import site_images
 
     site = _site(options)
-    everything.build_for(site, {image.mirrored for image in site_images(site).values()} - {""})
+    chosen = choice_for(site)
+    for note in chosen.notes:
+        print(f"mirror: {note}", file=sys.stderr)
+    everything.build_for(site, {image.mirrored for image in site_images(site).values()} - {""}, chosen.releases)
 
 
 def _lock(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
+from airavata_runbook.chapters.site_sources import releases_of
 from airavata_runbook.chapters.site_stack import recorded, reference, site_image
 from airavata_runbook.configs import control_plane, node
 from airavata_runbook.engine.step import Target, master, step
@@ -41,7 +42,7 @@ def repository(target: Target) -> Iterator[Resource]:
     yield SameSite(site)
     if folder := site.repository.folder:
         catalogue.check_releases(site)
-        names, releases = catalogue.of_host(site, target.node), site.sources.releases
+        names, releases = catalogue.of_host(site, target.node), releases_of(target.session)
         shared = catalogue.of_host(site, site.registry_node)  # as images, packages go there once, and from there to the others
 
         def sha256(name: str) -> str:
@@ -69,7 +70,8 @@ def repository(target: Target) -> Iterator[Resource]:
 
 @step("Packages: Kubernetes, etcd and flannel")
 def packages(target: Target) -> Iterator[Resource]:
-    yield Packages(catalogue.versions_of(target.site, target.node), target.site.repository.id, target.packaging)
+    versions = catalogue.versions_of(target.site, target.node, releases_of(target.session))
+    yield Packages(versions, target.site.repository.id, target.packaging)
 
 
 @step("Host names and kernel settings")
@@ -83,7 +85,7 @@ def host_settings(target: Target) -> Iterator[Resource]:
 @step("Certificate authorities, and the record of the site", on=master)
 def authorities(target: Target) -> Iterator[Resource]:
     name = target.site.name
-    yield SiteRecord(target.site)
+    yield SiteRecord(target.site, releases_of(target.session))
     yield Authority(CLUSTER_CA, f"{name} authority")
     yield Authority(ETCD_CA, f"{name} etcd authority")
     yield Authority(FRONT_PROXY_CA, f"{name} front proxy authority")

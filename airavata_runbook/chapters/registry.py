@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cache, partial
 
 from airavata_runbook.chapters.deployment import deploy
+from airavata_runbook.chapters.site_sources import releases_of
 from airavata_runbook.chapters.site_stack import recorded, references, site_images
 from airavata_runbook.checks.references import registry_certificate, trusted_certificates
 from airavata_runbook.cluster.host_causes import service_causes
@@ -117,7 +118,8 @@ def images(target: Target) -> Iterator[Resource]:
     session = target.session
     pulls = cache(lambda: registry_client(session, pull_password(session), PULL_USER, session.site.registry_pull_port))
     registry = cache(lambda: registry_client(session, site_password(session)))
-    found, known = site_images(session.site), recorded(session)
+    releases = releases_of(session)
+    found, known = site_images(session.site, releases), recorded(session)
     made = {name: one for name, one in found.items() if one.mirrored}
     digests: dict[str, str] = {}
 
@@ -131,7 +133,6 @@ def images(target: Target) -> Iterator[Resource]:
             lacking = list(made.values())
         return sorted({one.mirrored for one in lacking})
 
-    releases = session.site.sources.releases
     if mirror.pending({one.mirrored for one in made.values()}, releases):
         yield Build(
             "images",

@@ -166,8 +166,8 @@ def files_of(name: str) -> list[str]:
     return sorted(one["dst"] for one in description(PACKAGE[name], Path("/"))["contents"])
 
 
-def versions_of(site: Site, node: Node) -> dict[str, str]:
-    """Package name → the version that a host gets. Raises SiteError.
+def versions_of(site: Site, node: Node, releases: Collection[str]) -> dict[str, str]:
+    """Package name → the version that a host gets. releases: the components whose official release it is. Raises SiteError.
 
     From the folder that this mirror fills it is the full Debian version, from a repository of the site's own the upstream one.
     """
@@ -175,7 +175,7 @@ def versions_of(site: Site, node: Node) -> dict[str, str]:
     if site.repository.folder:
         check_versions(site.versions)
         check_releases(site)
-        return {name: package_of(name, site.sources.releases).whole_version for name in names}
+        return {name: package_of(name, releases).whole_version for name in names}
     return {name: getattr(site.versions, PACKAGE[name].component.replace("-", "_")) for name in names}
 
 

@@ -1,7 +1,7 @@
 """`airavata-runbook mirror`: what the cache lacks, before a run. Without a site everything that most sites need."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from airavata_runbook.local.terminal import about
 from airavata_runbook.mirror import images, packages
@@ -22,13 +22,15 @@ def build_everything() -> None:
     images.build(names)
 
 
-def build_for(site: Site, names: Iterable[str]) -> None:
-    """Build or download what the cache lacks of the packages of a site and of these images, from its `sources`.
+def build_for(site: Site, names: Iterable[str], releases: Collection[str]) -> None:
+    """Build or download what the cache lacks of the packages of a site and of these images.
+
+    releases: the components whose official release it has.
 
     Raises SiteError, CannotBuild, DownloadFailed.
     """
     check_releases(site)
-    releases, wanted = site.sources.releases, sorted(names)
+    wanted = sorted(names)
     hosts: list[str] = []
     if site.repository.folder:
         check_versions(site.versions)

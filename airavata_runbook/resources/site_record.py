@@ -15,15 +15,20 @@ from airavata_runbook.site.life import (
     kept_folders,
     parse_look,
     record,
+    recorded_releases,
     unfinished_restore,
 )
 
 
 @dataclass(frozen=True)
 class SiteRecord:
-    """Written once and extended by new hosts; a site file that departs from it is refused before anything is changed."""
+    """Written once and extended by new hosts; a site file that departs from it is refused before anything is changed.
+
+    releases: the components whose official release the site has; None keeps those that are recorded.
+    """
 
     site: Site
+    releases: tuple[str, ...] | None = None
 
     @property
     def label(self) -> str:
@@ -37,7 +42,8 @@ class SiteRecord:
 
     def change(self, found: Found, context: Context) -> Change | None:
         recorded = _accepted(found.text, self.site)
-        wanted = record(self.site, kept=kept_folders(recorded))
+        releases = recorded_releases(recorded) if self.releases is None else self.releases
+        wanted = record(self.site, kept=kept_folders(recorded), releases=releases)
         if recorded == wanted:
             return None
         file = File(RECORD, wanted)
