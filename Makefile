@@ -20,7 +20,9 @@ install = @missing=$$(for name in $(1); do dpkg-query -W -f='$${db:Status-Abbrev
 .NOTPARALLEL:
 .PHONY: run test lint unit lab-tests faults notebooks-test chaos notebooks bench mirror lab down java setup lock help
 
-run: mirror ## Bring a site up on lab hosts of this machine, with all notebooks, and leave it up
+run: setup ## Bring a site up on lab hosts of this machine, with all notebooks, and leave it up
+	@echo "== mirror"
+	$(BIN)/airavata-runbook mirror lab
 	@echo "== run"
 	$(BIN)/airavata-runbook lab up --site lab
 	$(BIN)/airavata-runbook run lab

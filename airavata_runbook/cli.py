@@ -308,7 +308,7 @@ def _mirror(options: argparse.Namespace) -> None:
     from airavata_runbook.chapters.site_stack import site_images
 
     site = _site(options)
-    everything.build_for(site, {image.mirrored for image in site_images(site).values()} - {""})
+    everything.build_for(site, {image.mirrored for image in site_images(site).values()} - {""}, site.sources.releases)
 
 
 def _lock(options: argparse.Namespace) -> int:
