@@ -118,6 +118,8 @@ def _lab(site: Sections, lab: Lab) -> Iterator[str]:
             yield f"nodes: {node.name}'s address {node.address} is {reserved[node.address]} in lab.network {lab.network}"
     if others := [node for node in site.nodes if not re.fullmatch(USER, node.ssh.user)]:
         yield f"ssh.user: {_listed(others)}: a lab creates its users, and needs {PATTERNS[f'^{USER}$']}"
+    if unknown := sorted(lab.hosts.keys() - {node.name for node in site.nodes}):
+        yield f"lab.hosts: no node {', '.join(unknown)}; {nearest(unknown[0], [node.name for node in site.nodes])}"
     for field in ("pods", "services"):
         if lab.network.overlaps(getattr(site.network, field)):
             yield f"network: {field} {getattr(site.network, field)} and lab.network {lab.network} overlap"
