@@ -22,6 +22,11 @@ RECOVERY = (
     "# packages are fetched and it is run once more.\n"
 )
 NO_IDS = ("main", "default")  # sections that have another meaning for dnf and for readers of the format
+# Of Enterprise Linux in all its distributions, and of EPEL (the Fedora project's documentation), which adds to each of them.
+EL_REPOSITORIES = (
+    *("baseos", "appstream", "crb", "powertools", "extras", "highavailability", "resilientstorage", "nfv", "rt"),
+    *("epel", "epel-next", "epel-testing", "epel-cisco-openh264"),
+)
 AND = " and "  # between versions that are installed at once: a killed update leaves both
 
 
