@@ -71,6 +71,14 @@ class Rpm:
         """dnf adds a digest of the address to the id."""
         return f"/var/cache/dnf/{repository.id}-*"
 
+    def list_keys(self, owner: str) -> str:
+        """dnf imports the gpgkey of a repository into rpm's database, as a package whose packager is the key's user."""
+        listed = "rpm -qa gpg-pubkey --qf '%{NAME}-%{VERSION}-%{RELEASE} %{PACKAGER}\\n'"
+        return f"{listed} | awk -v owner={shlex.quote(owner)} '{{whose = $0; sub(/^[^ ]* /, \"\", whose)}} whose == owner'"
+
+    def remove_keys(self, owner: str) -> str:
+        return f"{self.list_keys(owner)} | cut -d' ' -f1 | xargs -r rpm -e --allmatches"
+
     def find_index(self, url: str) -> str:
         """By dnf, with the host's own settings of proxies; no repository and no cache of the host is touched."""
         return f"""dir=$(mktemp -d)

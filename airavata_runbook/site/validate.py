@@ -24,7 +24,7 @@ from airavata_runbook.site.stack_file import (
     stack_names,
     unknown_names,
 )
-from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, KEYRING, NODE_PORTS, PULL_PASSWORD
+from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, NODE_PORTS, PULL_PASSWORD
 
 OWN_STACK = "a folder of your own has a / in its path, such as ./stacks/gateway"
 
@@ -165,7 +165,7 @@ def _repository(repository: Repository) -> Iterator[str]:
     if repository.folder and repository.gpgkey:
         yield (
             f"repository.gpgkey: needs none with a file:// baseurl: the runbook signs the packages in {repository.folder} with a "
-            f"key of the site, and puts its public half in {KEYRING} on each host"
+            "key of the site, and puts its public half on each host"
         )
     elif not repository.folder and not repository.gpgcheck:
         yield (

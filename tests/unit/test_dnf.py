@@ -17,7 +17,8 @@ from airavata_runbook.distributions import installed_at, rpm
 from airavata_runbook.distributions.rpm import RPM, Rpm
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.mirror.catalogue import MAINTAINER
-from airavata_runbook.resources import Packages, Removed
+from airavata_runbook.pki import openpgp
+from airavata_runbook.resources import Cleared, Packages, Removed
 from airavata_runbook.site.parts import Repository
 from tests.unit.rpm_host import RpmHost
 from tests.unit.test_apt import done
@@ -259,3 +260,15 @@ def test_an_index_that_its_signature_is_not_of_is_refused(signed, how):
     with pytest.raises(StepFailed):
         done(tool())
     assert not any(row.startswith("tool") for row in signed.state())
+
+
+def test_of_the_keys_that_dnf_imported_the_site_s_own_is_removed_and_no_other(host, tmp_path):
+    owner = "airavata-runbook, site lab"
+    for number, name in enumerate((owner, f"{owner}-three", "somebody")):
+        (tmp_path / "key").write_bytes(openpgp.public_key(openpgp.new_key(), name))
+        host.sh(f"rpm --import {tmp_path}/key")
+        assert len(host.state()) == number + 1
+    resource = Cleared("key", RPM.list_keys(owner), RPM.remove_keys(owner))
+    assert done(resource, planning=True).detail.endswith(f" {owner}\n")
+    assert done(resource).status == "changed" and done(resource).status == "ok"
+    assert sorted(host.sh("rpm -qa --qf '%{PACKAGER}\\n'").splitlines()) == [f"{owner}-three", "somebody"]
