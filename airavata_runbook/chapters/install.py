@@ -6,7 +6,9 @@ from functools import partial
 from airavata_runbook.chapters.site_sources import releases_of
 from airavata_runbook.chapters.site_stack import recorded, reference, site_image
 from airavata_runbook.configs import control_plane, node
+from airavata_runbook.distributions import check_repository_id
 from airavata_runbook.engine.step import Target, master, step
+from airavata_runbook.hosts.facts import Os
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.mirror import packages as mirror
 from airavata_runbook.pki import openpgp
@@ -39,6 +41,7 @@ def repository_key(target: Target) -> Iterator[Resource]:
 @step("Package repository")
 def repository(target: Target) -> Iterator[Resource]:
     site, packaging = target.site, target.packaging
+    check_repository_id(target.facts.get(Os), site.repository)
     yield SameSite(site)
     if folder := site.repository.folder:
         catalogue.check_releases(site)

@@ -1,6 +1,6 @@
 """Remove what the runbook made on the hosts, in reverse order. Not a notebook: `airavata-runbook reset SITE`.
 
-What stays on a host: logs (the journal, /var/log/apt, /var/log/dpkg.log), the caches and backups of apt and dpkg, kernel
+What stays on a host: logs (the journal and those of apt, dpkg and dnf), the caches and backups of the package manager, kernel
 modules and kernel settings that are in force until the next boot, and the lock's file under /run. Without `data` also
 the registry's images, the databases' folders, and the secrets that the databases were created with.
 """
@@ -140,6 +140,8 @@ def packages(target: Target) -> Iterator[Resource]:
     yield Absent(packaging.entry_path(repository))
     yield Absent(packaging.index_copies(repository))
     yield Absent(packaging.keyring)
+    if keys := packaging.list_keys(owner := f"airavata-runbook, site {target.site.name}"):
+        yield Cleared("key of the site in the package manager's database", keys, packaging.remove_keys(owner))
     if repository.folder:
         yield _packages_in(repository.folder)
 

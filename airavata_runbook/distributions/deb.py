@@ -55,6 +55,12 @@ class Deb:
         place = repository.baseurl.partition("://")[2].rstrip("/") + "/./"
         return f"{LISTS}/" + QUOTED.sub(lambda letter: f"%{ord(letter[0]):02x}", place).replace("/", "_") + "*"
 
+    def list_keys(self, owner: str) -> str:
+        return ""
+
+    def remove_keys(self, owner: str) -> str:
+        return ""
+
     def find_index(self, url: str) -> str:
         """By apt's own downloader, which is installed before curl is and connects the way that apt will."""
         return f"""url={shlex.quote(url)} dir=$(mktemp -d)

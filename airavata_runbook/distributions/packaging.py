@@ -30,6 +30,12 @@ class Packaging(Protocol):
     def index_copies(self, repository: Repository) -> str:
         """A glob of the package manager's copies of the repository's index."""
 
+    def list_keys(self, owner: str) -> str:
+        """Shell that prints the package manager's own copies of public keys of that owner; "" where it makes none."""
+
+    def remove_keys(self, owner: str) -> str:
+        """Shell that removes these."""
+
     def find_index(self, url: str) -> str:
         """Shell that looks for a repository's index at the URL as the package manager will, within 10 s, and prints "found" or
         why there is none.
