@@ -2,7 +2,7 @@
 # Every target installs what it needs, once. `make help` lists the targets.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-PACKAGES := python3-venv busybox mmdebstrap systemd-container iproute2 iptables openssh-client \
+PACKAGES := python3-venv busybox mmdebstrap systemd-container iproute2 iptables openssh-client curl \
             gcc libc6-dev libseccomp-dev pkg-config chromium-headless-shell
 # Tests call dnf with repositories of their own.
 RPM := dnf rpm createrepo-c gpg gpg-agent
