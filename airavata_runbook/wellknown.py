@@ -9,6 +9,7 @@ SERVICES_CA = "services-ca"  # the registry and Airavata's servers
 SECRETS = "/etc/airavata-runbook/secrets"
 REPOSITORY_KEY = f"{SECRETS}/repository.key"  # on the master: signs the package repository; with a dot, as no generated secret
 KEYRING = "/etc/apt/keyrings/airavata-runbook.asc"  # its public half, on every host
+PROXY = "/etc/airavata-runbook/package-proxy.sh"  # on every host: the environment of its package manager
 IMAGES = "/etc/airavata-runbook/images.json"  # on the master: the digest of every image that the site runs
 API_PORT = 6443
 ETCD_PORT = 2379

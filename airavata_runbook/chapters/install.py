@@ -28,7 +28,8 @@ from airavata_runbook.resources import (
     Sysctls,
     Upload,
 )
-from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI, SERVICES_CA
+from airavata_runbook.site.host_parts import drop_in_of
+from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI, PROXY, SERVICES_CA
 
 
 @step("Key of the package repository", on=master)
@@ -69,12 +70,19 @@ def repository(target: Target) -> Iterator[Resource]:
         )
         yield File(f"{folder}/{catalogue.SIGNED}", lambda: openpgp.clear_sign(target.vault.repository_key(), index("Release")))
     yield File(packaging.entry_path(site.repository), packaging.entry(site.repository))
+    if site.proxy:
+        yield File(PROXY, partial(_package_proxy, target), "0600", secret=bool(site.proxy.auth))
+
+
+def _package_proxy(target: Target) -> str:
+    auth = target.site.proxy.auth if target.site.proxy else None
+    return node.package_proxy(target.site, target.vault.secret(auth) if auth else "")
 
 
 @step("Packages: Kubernetes, etcd and flannel")
 def packages(target: Target) -> Iterator[Resource]:
     versions = catalogue.versions_of(target.site, target.node, releases_of(target.session))
-    yield Packages(versions, target.site.repository.id, target.packaging)
+    yield Packages(versions, target.site.repository.id, target.packaging, PROXY if target.site.proxy else "")
 
 
 @step("Host names and kernel settings")
@@ -119,6 +127,8 @@ def host_certificates(target: Target) -> Iterator[Resource]:
 def control_plane_files(target: Target) -> Iterator[Resource]:
     site = target.site
     yield File("/etc/etcd/etcd.conf", control_plane.etcd(site))
+    if drop_in := drop_in_of(site, "etcd"):
+        yield File(drop_in, control_plane.etcd_drop_in(site))
     yield File("/etc/kubernetes/apiserver", control_plane.apiserver(site))
     yield File("/etc/kubernetes/controller-manager", control_plane.controller_manager(site))
     yield File("/etc/kubernetes/scheduler", control_plane.scheduler(site))
@@ -142,7 +152,9 @@ def host_files(target: Target) -> Iterator[Resource]:
     pause = site_image(site, "pause")
     if pause.name not in recorded(target.session) and not pause.here():  # containerd names it before there is a registry
         yield Build("images", lambda planning: {} if pause.here() else pause.pending(), pause.layout)
-    yield File("/etc/containerd/config.toml", lambda: node.containerd(site, settings, reference(target.session, pause)))
+    yield File(node.containerd_file(site), lambda: node.containerd(site, settings, reference(target.session, pause)))
+    if drop_in := drop_in_of(site, "containerd"):
+        yield File(drop_in, node.containerd_drop_in(site))
 
 
 STEPS = [

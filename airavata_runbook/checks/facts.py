@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 from airavata_runbook import distributions
 from airavata_runbook.checks.firewall import FilterRules
+from airavata_runbook.checks.host_parts import HostParts
 from airavata_runbook.checks.leftovers import ClusterRemains, Membership
 from airavata_runbook.checks.owners import PortOwners, UnitFiles
+from airavata_runbook.configs.node import package_proxy
 from airavata_runbook.hosts.facts import HOST_FACTS
 from airavata_runbook.hosts.snapshot import Fact
 from airavata_runbook.mirror.catalogue import MAINTAINER, PACKAGES
@@ -218,13 +220,19 @@ class PackageIndexError(Fact[str]):
 
     def __init__(self, site: Site):
         url = site.repository.baseurl.rstrip("/")
-        self.command = distributions.by_distribution(lambda packaging: packaging.find_index(url))
+        look = distributions.by_distribution(lambda packaging: packaging.find_index(url))
+        self.command = f"{package_proxy(site, '')}{look}" if site.proxy else look
 
     def parse(self, text: str) -> str:
         if text.strip() == "found":
             return ""
         # The address may hold a token.
         return re.sub(r"^E: (Failed to fetch \S+ +)?| (for )?https?://\S+", "", text.strip())[:200] or "no output"
+
+
+def asks_for_index(site: Site) -> bool:
+    """Whether a host looks for the package index. The login at a proxy is not on the hosts yet, and is given to no check."""
+    return not site.repository.folder and not (site.proxy and site.proxy.auth)
 
 
 def filled_folders(site: Site, node: Node) -> list[str]:
@@ -265,4 +273,5 @@ def preflight_facts(site: Site, node: Node) -> list[Fact[Any]]:
         ClusterRemains(),
         FreeSpace(filled_folders(site, node)),
     ]
-    return facts if site.repository.folder else [*facts, PackageIndexError(site)]
+    facts += [HostParts(site, node)] if site.sources.hosted else []
+    return [*facts, PackageIndexError(site)] if asks_for_index(site) else facts

@@ -15,8 +15,10 @@ from airavata_runbook.checks.facts import (
     ProductUuid,
     SiteRecord,
     StorageFolders,
+    asks_for_index,
 )
 from airavata_runbook.checks.firewall import find_firewall
+from airavata_runbook.checks.host_parts import find_host_parts
 from airavata_runbook.checks.leftovers import find_leftovers
 from airavata_runbook.checks.machine import (
     CONTROLLERS,
@@ -58,6 +60,7 @@ from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.node_settings import derive_node_settings
 from airavata_runbook.hosts.snapshot import HostSnapshot
 from airavata_runbook.mirror.catalogue import PACKAGE, check_releases, check_versions, of_host
+from airavata_runbook.mirror.choice import choose
 from airavata_runbook.mirror.recipes import BY_NAME
 from airavata_runbook.site import Site, storage
 from airavata_runbook.site.fields import without_login
@@ -144,12 +147,20 @@ def _settings(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     yield from ()
 
 
+def _components(site: Site, host: HostSnapshot) -> Iterator[Problem]:
+    yield from find_host_parts(site, host)
+    state, recorded = host[SiteRecord]
+    if host.node == site.master and state == "not" and not recorded and not site.lab:  # a lab says so when it is chosen
+        for note in choose(site).notes:
+            yield Problem(note, "a sha256 in the lock file", "none; airavata-runbook lock reads them", note=True)
+
+
 def _repository(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     try:
         check_repository_id(host.get(facts.Os), site.repository)
     except SiteError as error:
         yield Problem(error.summary, error.needed, error.remedy)
-    if not site.repository.folder and (reason := host[PackageIndexError]):
+    if asks_for_index(site) and (reason := host[PackageIndexError]):
         yield Problem(
             without_login(f"no package index at {site.repository.baseurl}: {reason}"),
             "the site's package repository is reachable from the host",
@@ -235,6 +246,7 @@ CHECKS: tuple[Check, ...] = (
     HostCheck("firewalld", "not active", find_firewalld),
     HostCheck("firewall", "ufw, nftables and iptables let hosts and pods reach each other", find_firewall),
     HostCheck("packages", "none from others that conflict with the runbook's or have the same name", _packages),
+    HostCheck("components", "those of the host's own are new enough for the others; what is built is reported", _components),
     HostCheck("leftovers", "nothing of an earlier cluster", find_leftovers),
     HostCheck("clock", f"within {CLOCK_SKEW:.0f} s of this machine's", _clock),
     HostCheck("networks", "of pods and services do not overlap a host's address or route", find_networks),

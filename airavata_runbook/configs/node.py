@@ -1,5 +1,7 @@
 """What runs on every host: containerd, kubelet, kube-proxy, flannel and the pod network's configuration."""
 
+from urllib.parse import quote
+
 from airavata_runbook.configs.arguments import Argument, argument_file
 from airavata_runbook.configs.control_plane import FLANNEL_IN_ETCD
 from airavata_runbook.configs.template import render
@@ -7,6 +9,7 @@ from airavata_runbook.hosts.node_settings import NodeSettings
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.serialise import shell_value
 from airavata_runbook.site import Site
+from airavata_runbook.site.host_parts import cni_folders
 from airavata_runbook.site.node import Node
 from airavata_runbook.site.parts import MAX_PODS
 from airavata_runbook.wellknown import ETCD_CA, ETCD_PORT, FLANNEL_PORT, PKI
@@ -27,6 +30,19 @@ def certificates(site: Site, node: Node) -> dict[str, Subject]:
 def etcd_certificates() -> dict[str, Subject]:
     """A host's certificate signed by etcd's CA: flannel's, which may read and write below flannel's prefix only."""
     return {"etcd/flannel": Subject(FLANNEL_IN_ETCD, usages=("client",))}
+
+
+def package_proxy(site: Site, login: str) -> str:
+    """The environment of package managers, of a site that has a proxy. login: `user:password` or ""; a secret where given."""
+    proxy, network = site.proxy, site.network
+    assert proxy
+    own = ["localhost", "127.0.0.1", *(str(node.address) for node in site.nodes), *(node.name for node in site.nodes)]
+    own += [site.registry.name, str(network.pods), str(network.services), ".svc", f".{network.domain}"]
+    user, _, password = login.partition(":")
+    before = f"{quote(user, safe='')}:{quote(password, safe='')}@" if login else ""
+    urls = {"http_proxy": proxy.http, "https_proxy": proxy.https}
+    variables = {name: url.replace("//", f"//{before}", 1) for name, url in urls.items() if url}
+    return render("package-proxy.sh", site=site, variables=variables | {"no_proxy": ",".join(dict.fromkeys([*own, *proxy.no]))})
 
 
 def hosts(site: Site) -> tuple[str, ...]:
@@ -140,10 +156,22 @@ def pod_network_script(node: Node) -> str:
 
 
 def containerd(site: Site, settings: NodeSettings, pause: str) -> str:
-    """/etc/containerd/config.toml. pause: the image of the sandbox container, REGISTRY/NAME:TAG@DIGEST."""
+    """containerd's configuration. pause: the image of the sandbox container, REGISTRY/NAME:TAG@DIGEST."""
     tagged, _, digest = pause.partition("@")
     name, _, tag = tagged.rpartition(":")
-    return render("containerd.toml", site=site, settings=settings, pause=f"{name}@{digest}", tag=tag)
+    runc = "runc" if "runc" in site.sources.hosted else "/usr/bin/runc"  # by its name it is looked up in PATH
+    image = {"pause": f"{name}@{digest}", "tag": tag}
+    return render("containerd.toml", site=site, settings=settings, cni=cni_folders(site), runc=runc, **image)
+
+
+def containerd_file(site: Site) -> str:
+    """The path of containerd's configuration on the hosts. Where containerd is the host's own, so stays its own configuration."""
+    return "/etc/airavata-runbook/containerd.toml" if "containerd" in site.sources.hosted else "/etc/containerd/config.toml"
+
+
+def containerd_drop_in(site: Site) -> str:
+    """A drop-in for the unit of the host's own containerd."""
+    return render("containerd-host.conf", site=site, path=containerd_file(site))
 
 
 def registry_hosts(site: Site, authorization: str) -> str:
