@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from airavata_runbook.checks.facts import CONTAINERS, CgroupControllers, FreeSpace, KernelFeatures, Listening
 from airavata_runbook.checks.types import Problem
-from airavata_runbook.distributions import ACCEPTED, SUPPORTED
+from airavata_runbook.distributions import ACCEPTED, SUPPORTED, platform_of
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.snapshot import HostSnapshot
 from airavata_runbook.site import Site
@@ -76,7 +76,7 @@ def find_swap(site: Site, host: HostSnapshot) -> Iterator[Problem]:
 
 def find_kernel(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     if missing := [name for name in FEATURES if name not in host[KernelFeatures]]:
-        yield Problem(f"no {', '.join(missing)}", ", ".join(FEATURES), "use a kernel that has them (Debian's and Ubuntu's do)")
+        yield Problem(f"no {', '.join(missing)}", ", ".join(FEATURES), platform_of(host.get(facts.Os)).missing_modules)
 
 
 def find_cgroup(site: Site, host: HostSnapshot) -> Iterator[Problem]:
@@ -91,8 +91,3 @@ def find_cgroup(site: Site, host: HostSnapshot) -> Iterator[Problem]:
 def find_selinux(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     if host[facts.Selinux] == "enforcing":
         yield Problem("SELinux is enforcing", "not enforcing", "setenforce 0, and SELINUX=permissive in /etc/selinux/config")
-
-
-def find_firewalld(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    if host[facts.Firewalld]:
-        yield Problem("firewalld is active", "not active", "systemctl disable --now firewalld, or trust the private network")

@@ -10,9 +10,10 @@ from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.node_settings import pods_resolv_conf
 from airavata_runbook.hosts.snapshot import Fact, HostSnapshot
 from airavata_runbook.site import Site
+from airavata_runbook.wellknown import BRIDGE, TUNNEL
 
 MTU = 1330  # bytes; IPv4 needs 1280 in practice, and vxlan takes 50 of each packet (RFC 7348)
-OWN_INTERFACES = ("cni0", "flannel.1")  # of an earlier run; their addresses and routes are the pods'
+OWN_INTERFACES = (BRIDGE, TUNNEL)  # of an earlier run; their addresses and routes are the pods'
 CLOUD_CONFIG = "/etc/cloud/cloud.cfg.d/99-hosts.cfg"
 
 

@@ -16,7 +16,7 @@ from airavata_runbook.checks.facts import (
     SiteRecord,
     StorageFolders,
 )
-from airavata_runbook.checks.firewall import find_firewall
+from airavata_runbook.checks.firewall import find_firewall, find_firewalld
 from airavata_runbook.checks.leftovers import find_leftovers
 from airavata_runbook.checks.machine import (
     CONTROLLERS,
@@ -29,7 +29,6 @@ from airavata_runbook.checks.machine import (
     find_cgroup,
     find_cpu,
     find_disk,
-    find_firewalld,
     find_kernel,
     find_memory,
     find_os,
@@ -228,7 +227,7 @@ CHECKS: tuple[Check, ...] = (
     HostCheck("kernel", f"has {', '.join(FEATURES)}", find_kernel),
     HostCheck("cgroup", f"controllers {', '.join(CONTROLLERS)} are enabled", find_cgroup),
     HostCheck("selinux", "not enforcing", find_selinux),
-    HostCheck("firewalld", "not active", find_firewalld),
+    HostCheck("firewalld", "lets hosts and pods reach each other, where it is active", find_firewalld),
     HostCheck("firewall", "ufw, nftables and iptables let hosts and pods reach each other", find_firewall),
     HostCheck("packages", "none from others that conflict with the runbook's or have the same name", _packages),
     HostCheck("leftovers", "nothing of an earlier cluster", find_leftovers),

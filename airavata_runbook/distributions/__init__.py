@@ -10,6 +10,7 @@ from pkgutil import iter_modules
 from airavata_runbook.distributions.deb import DEB
 from airavata_runbook.distributions.distribution import Distribution, OsRelease
 from airavata_runbook.distributions.packaging import Packaging
+from airavata_runbook.distributions.platform import DEBIAN_LIKE, Platform
 from airavata_runbook.distributions.rpm import RPM
 
 _MODULES = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
@@ -25,8 +26,19 @@ def packaging_of(system: OsRelease | None) -> Packaging:
     """How the packages of a host with this os-release are managed: as those of its distribution, or of the first that it is
     like. Debian's way for one that is like none; the check `os` refuses it.
     """
+    known = _nearest(system)
+    return known.packaging if known else DEB
+
+
+def platform_of(system: OsRelease | None) -> Platform:
+    """What else differs between families of distributions; chosen as the packaging is."""
+    known = _nearest(system)
+    return known.platform if known else DEBIAN_LIKE
+
+
+def _nearest(system: OsRelease | None) -> Distribution | None:
     names = (system.id, *system.like) if system else ()
-    return next((KNOWN[name].packaging for name in names if name in KNOWN), DEB)
+    return next((KNOWN[name] for name in names if name in KNOWN), None)
 
 
 def by_distribution(script: Callable[[Packaging], str]) -> str:
@@ -64,8 +76,10 @@ __all__ = [
     "Distribution",
     "OsRelease",
     "Packaging",
+    "Platform",
     "by_distribution",
     "installed_at",
     "makers",
     "packaging_of",
+    "platform_of",
 ]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from airavata_runbook import Site, distributions
-from airavata_runbook.checks.machine import find_firewalld, find_os, find_selinux
+from airavata_runbook.checks.machine import find_os, find_selinux
 from airavata_runbook.distributions import ACCEPTED, KNOWN, SUPPORTED, OsRelease, by_distribution, packaging_of
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.facts import HOST_FACTS
@@ -133,4 +133,3 @@ def test_what_differs_between_distributions_follows_from_their_facts(name):
     assert settings.cgroup_driver == {1: "cgroupfs", 2: "systemd"}[expected.cgroup]
     assert settings.fail_cgroup_v1 == (expected.cgroup == 2) and settings.resolv_conf == expected.resolv_conf
     assert bool(list(find_selinux(site, host))) == expected.enforcing
-    assert bool(list(find_firewalld(site, host))) == expected.firewalld

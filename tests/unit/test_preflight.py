@@ -208,7 +208,7 @@ ETCD, NGINX = 'users:(("etcd",pid=1,fd=8))', 'users:(("nginx",pid=7,fd=3))'
         ("cloud-init", {"CloudInitHosts": "/etc/cloud/cloud.cfg:manage_etc_hosts: true\n"}, "cloud-init writes /etc/hosts"),
         ("nameservers", {"Nameservers": "file /etc/resolv.conf\nnameserver 127.0.0.53\n"}, "/etc/resolv.conf has 127.0.0.53"),
         ("selinux", {"Selinux": "1\n"}, "SELinux is enforcing"),
-        ("firewalld", {"Firewalld": "active\n"}, "firewalld is active"),
+        ("firewalld", {"Firewalld": "active\n"}, "firewalld is active, and its rules could not be read"),
         (
             "networks",
             {"Addresses": ADDRESSES + "3: tun0    inet 10.254.3.1/30 scope global tun0\n"},
