@@ -5,7 +5,9 @@ from functools import partial
 
 from airavata_runbook.chapters.site_stack import recorded, reference, site_image
 from airavata_runbook.configs import control_plane, node
+from airavata_runbook.configs.unmanaged import MANAGERS
 from airavata_runbook.engine.step import Target, master, step
+from airavata_runbook.hosts.links import LinkManagers
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.mirror import packages as mirror
 from airavata_runbook.pki import openpgp
@@ -16,6 +18,7 @@ from airavata_runbook.resources import (
     Build,
     Certificate,
     File,
+    Modules,
     Packages,
     RepositoryKey,
     Resource,
@@ -23,6 +26,7 @@ from airavata_runbook.resources import (
     SigningKey,
     SiteRecord,
     Sysctls,
+    Unmanaged,
     Upload,
 )
 from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI, SERVICES_CA
@@ -75,9 +79,15 @@ def packages(target: Target) -> Iterator[Resource]:
 @step("Host names and kernel settings")
 def host_settings(target: Target) -> Iterator[Resource]:
     yield Block("/etc/hosts", f"airavata-runbook {target.site.name}", node.hosts(target.site))
-    yield File("/etc/modules-load.d/airavata-runbook.conf", node.modules())
+    yield File("/etc/modules-load.d/airavata-runbook.conf", node.modules(target.platform.modules))
+    if target.platform.modules:
+        yield Modules(target.platform.modules)
     yield File("/etc/sysctl.d/90-airavata-runbook.conf", node.sysctls())
     yield Sysctls(node.SYSCTLS, modules=node.MODULES)
+    managers: frozenset[str] = target.facts[LinkManagers]
+    for name in sorted(managers):
+        yield File(MANAGERS[name].path, MANAGERS[name].text)
+        yield Unmanaged(name)
 
 
 @step("Certificate authorities, and the record of the site", on=master)

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from airavata_runbook.chapters.registry import CERTS
 from airavata_runbook.cluster import releases
+from airavata_runbook.configs.unmanaged import MANAGERS
 from airavata_runbook.engine.step import Target, registry_node, step
 from airavata_runbook.errors import HostUnreachable
 from airavata_runbook.mirror import catalogue
@@ -98,6 +99,12 @@ def files(target: Target) -> Iterator[Resource]:
     yield Absent("/etc/cni/net.d/10-airavata.conflist", parents=("/etc/cni/net.d", "/etc/cni"))
     yield Absent("/etc/sysconfig/flanneld", parents=("/etc/sysconfig",))
     yield Absent("/etc/airavata-runbook/pod-network.sh", parents=("/etc/airavata-runbook",))
+    for name, manager in MANAGERS.items():
+        yield Cleared(
+            f"file of {name} for pods' interfaces",
+            f"test ! -e {manager.path} || echo {manager.path}",
+            f"rm {manager.path}\n! systemctl -q is-active {name} || {manager.reload}",
+        )
     block = f"/^# BEGIN airavata-runbook {site.name}$/,/^# END airavata-runbook {site.name}$/"
     # Written in place: /etc/hosts may be a bind mount, which cannot be replaced by a rename.
     yield Cleared(

@@ -12,7 +12,7 @@ from airavata_runbook.resources.etcd_key import EtcdKey
 from airavata_runbook.resources.etcd_store import EtcdStore
 from airavata_runbook.resources.file import Block, File, Folder, Upload
 from airavata_runbook.resources.image import Image
-from airavata_runbook.resources.kernel import Sysctls
+from airavata_runbook.resources.kernel import Modules, Sysctls
 from airavata_runbook.resources.kube_object import KubeObject
 from airavata_runbook.resources.left_out import Obsolete
 from airavata_runbook.resources.node_labels import NodeLabels
@@ -25,6 +25,7 @@ from airavata_runbook.resources.secret import Generated, Htpasswd
 from airavata_runbook.resources.service import Service
 from airavata_runbook.resources.site_record import SameSite, SiteRecord
 from airavata_runbook.resources.storage import EarlierStorage, StorageRecord, StorageUsable
+from airavata_runbook.resources.unmanaged import Unmanaged
 
 __all__ = [
     "Absent",
@@ -47,6 +48,7 @@ __all__ = [
     "Htpasswd",
     "Image",
     "KubeObject",
+    "Modules",
     "NodeLabels",
     "NodeObject",
     "NotYet",
@@ -65,5 +67,6 @@ __all__ = [
     "StorageRecord",
     "StorageUsable",
     "Sysctls",
+    "Unmanaged",
     "Upload",
 ]
