@@ -17,6 +17,8 @@ from airavata_runbook.resources import (
     Block,
     Build,
     Certificate,
+    ContainerPolicy,
+    Contexts,
     File,
     Modules,
     Packages,
@@ -30,6 +32,8 @@ from airavata_runbook.resources import (
     Upload,
 )
 from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI, SERVICES_CA
+
+SELINUX_FOLDERS = ["/etc/kubernetes", "/etc/containerd", "/etc/sysconfig/flanneld", "/etc/systemd/system/flanneld.service.d"]
 
 
 @step("Key of the package repository", on=master)
@@ -73,7 +77,12 @@ def repository(target: Target) -> Iterator[Resource]:
 
 @step("Packages: Kubernetes, etcd and flannel")
 def packages(target: Target) -> Iterator[Resource]:
-    yield Packages(catalogue.versions_of(target.site, target.node), target.site.repository.id, target.packaging)
+    versions = catalogue.versions_of(target.site, target.node)
+    if target.settings.selinux:  # before the packages, whose files get its contexts
+        yield ContainerPolicy(target.platform.selinux_policy)
+    yield Packages(versions, target.site.repository.id, target.packaging)
+    if target.settings.selinux:
+        yield Contexts("packages' files", catalogue.paths(versions), after=[f"package {name}" for name in versions])
 
 
 @step("Host names and kernel settings")
@@ -148,6 +157,8 @@ def host_files(target: Target) -> Iterator[Resource]:
     if pause.name not in recorded(target.session) and not pause.here():  # containerd names it before there is a registry
         yield Build("images", lambda planning: {} if pause.here() else pause.pending(), pause.layout)
     yield File("/etc/containerd/config.toml", lambda: node.containerd(site, settings, reference(target.session, pause)))
+    if settings.selinux:
+        yield Contexts("configuration files", SELINUX_FOLDERS)
 
 
 STEPS = [

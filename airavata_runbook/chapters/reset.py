@@ -15,6 +15,7 @@ from airavata_runbook.engine.step import Target, registry_node, step
 from airavata_runbook.errors import HostUnreachable
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.resources import Absent, Cleared, Removed, Resource, Stopped
+from airavata_runbook.resources.selinux import without_rule
 from airavata_runbook.site.life import LOOK, RECORD, RESTORING, kept_folders, parse_look
 from airavata_runbook.site.storage import STORED, STORED_FOLDERS, folders
 from airavata_runbook.wellknown import IMAGES, PULL_SERVICE, SECRETS
@@ -174,6 +175,8 @@ def databases(target: Target) -> Iterator[Resource]:
     # Also those of a database that the site's stack has no more.
     stored = target.host.run(STORED_FOLDERS).text.splitlines()
     for path in dict.fromkeys([*places, *stored, *_moved_from(target)]):
+        if target.settings.selinux:
+            yield Cleared(f"rule of SELinux for {path}", *without_rule(path))
         yield Absent(path, parents=(path.rpartition("/")[0],))
     yield Absent(STORED, parents=("/etc/airavata-runbook",))
 

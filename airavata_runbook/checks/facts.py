@@ -9,6 +9,7 @@ from airavata_runbook import distributions
 from airavata_runbook.checks.firewall import FilterRules
 from airavata_runbook.checks.leftovers import ClusterRemains, Membership
 from airavata_runbook.checks.owners import PortOwners, UnitFiles
+from airavata_runbook.hosts import selinux
 from airavata_runbook.hosts.facts import HOST_FACTS
 from airavata_runbook.hosts.snapshot import Fact
 from airavata_runbook.mirror.catalogue import MAINTAINER, PACKAGES
@@ -50,14 +51,45 @@ class WordSet(Fact[frozenset[str]]):
         return frozenset(text.split())
 
 
-class KernelFeatures(WordSet):
-    """What the running kernel has or can load as a module. vxlan is tried in a network namespace that is gone at once."""
+# Of rules of kube-proxy, flannel and the CNI plugins. With iptables' older variant nft_compat is not needed.
+RULE_MODULES = ("nft_compat", "xt_comment", "xt_addrtype", "xt_MASQUERADE")
 
-    command = """loadable() { modprobe -nq $1 2>/dev/null && echo $1; true; }
+
+class KernelFeatures(WordSet):
+    """What the running kernel has or can load as a module. vxlan is tried in a network namespace that is gone at once.
+
+    Modules of rules are not looked for where the host has no folder of modules, as a container has none.
+    """
+
+    command = f"""loadable() {{ modprobe -nq $1 2>/dev/null && echo $1; true; }}
 if grep -qw overlay /proc/filesystems; then echo overlay; else loadable overlay; fi
 if test -d /proc/sys/net/bridge; then echo br_netfilter; else loadable br_netfilter; fi
 if test -e /proc/sys/net/netfilter/nf_conntrack_max; then echo nf_conntrack; else loadable nf_conntrack; fi
-if unshare -n ip link add v0 type vxlan id 1 dstport 8472 local 127.0.0.1 2>/dev/null; then echo vxlan; else loadable vxlan; fi"""
+if unshare -n ip link add v0 type vxlan id 1 dstport 8472 local 127.0.0.1 2>/dev/null; then echo vxlan; else loadable vxlan; fi
+for name in {" ".join(RULE_MODULES)}; do
+    if test -d /lib/modules/$(uname -r)/kernel; then loadable $name; else echo $name; fi
+done
+if modprobe -nq ip_tables 2>/dev/null; then echo nft_compat; fi"""
+
+
+class ContainersInPolicy(Fact[bool]):
+    """Whether SELinux's policy knows containers."""
+
+    command = selinux.LOOK
+
+    def parse(self, text: str) -> bool:
+        return selinux.knows_containers(text)
+
+
+class CloudSetup(Fact[bool]):
+    """NetworkManager's service that takes a cloud's addresses for the host's own (nm-cloud-setup(8))."""
+
+    command = "systemctl is-enabled nm-cloud-setup.timer 2>/dev/null || true"
+
+    def parse(self, text: str) -> bool:
+        if len(text.split()) > 1:
+            raise ValueError("not the state of a unit")
+        return text.strip() == "enabled"
 
 
 class CgroupControllers(WordSet):
@@ -249,6 +281,8 @@ def preflight_facts(site: Site, node: Node) -> list[Fact[Any]]:
         *HOST_FACTS,
         Listening(),
         KernelFeatures(),
+        ContainersInPolicy(),
+        CloudSetup(),
         CgroupControllers(),
         ForeignPackages(),
         RegistryAddresses(site),

@@ -2,7 +2,15 @@
 
 from collections.abc import Iterator
 
-from airavata_runbook.checks.facts import CONTAINERS, CgroupControllers, FreeSpace, KernelFeatures, Listening
+from airavata_runbook.checks.facts import (
+    CONTAINERS,
+    RULE_MODULES,
+    CgroupControllers,
+    ContainersInPolicy,
+    FreeSpace,
+    KernelFeatures,
+    Listening,
+)
 from airavata_runbook.checks.types import Problem
 from airavata_runbook.distributions import ACCEPTED, SUPPORTED, platform_of
 from airavata_runbook.hosts import facts
@@ -17,7 +25,7 @@ DISK = 8 << 30  # bytes where images are unpacked; packages, images and their la
 # Bytes in every other folder that the runbook fills, and everywhere on a host that is a node already: its packages and
 # images are there, and this is for those of another version beside them.
 DISK_ELSEWHERE = 2 << 30
-FEATURES = ("overlay", "br_netfilter", "vxlan", "nf_conntrack")
+FEATURES = ("overlay", "br_netfilter", "vxlan", "nf_conntrack", *RULE_MODULES)
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids")  # by which the kubelet limits pods
 
 
@@ -76,7 +84,8 @@ def find_swap(site: Site, host: HostSnapshot) -> Iterator[Problem]:
 
 def find_kernel(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     if missing := [name for name in FEATURES if name not in host[KernelFeatures]]:
-        yield Problem(f"no {', '.join(missing)}", ", ".join(FEATURES), platform_of(host.get(facts.Os)).missing_modules)
+        remedy = platform_of(host.get(facts.Os)).missing_modules
+        yield Problem(f"no {', '.join(missing)}", ", ".join(FEATURES), remedy)
 
 
 def find_cgroup(site: Site, host: HostSnapshot) -> Iterator[Problem]:
@@ -89,5 +98,14 @@ def find_cgroup(site: Site, host: HostSnapshot) -> Iterator[Problem]:
 
 
 def find_selinux(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    if host[facts.Selinux] == "enforcing":
+    """SELinux that has no policy for containers. Whether it enforces is the host's own matter."""
+    state, policy = host[facts.Selinux], platform_of(host.get(facts.Os)).selinux_policy
+    if state == "enforcing" and not policy:
         yield Problem("SELinux is enforcing", "not enforcing", "setenforce 0, and SELINUX=permissive in /etc/selinux/config")
+    if state != "absent" and policy and not host[ContainersInPolicy]:
+        yield Problem(
+            f"SELinux is {state}, and its policy has no containers",
+            "the policy of container-selinux",
+            f"none: 02-install does it, by the host's own repositories ({policy})",
+            note=True,
+        )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Interface
 
-from airavata_runbook.checks.facts import CloudInitHosts, MacAddresses, RegistryAddresses, Route, Routes
+from airavata_runbook.checks.facts import CloudInitHosts, CloudSetup, MacAddresses, RegistryAddresses, Route, Routes
 from airavata_runbook.checks.leftovers import Membership
 from airavata_runbook.checks.types import Problem
 from airavata_runbook.hosts import facts
@@ -139,4 +139,14 @@ def find_cloud_init(site: Site, host: HostSnapshot) -> Iterator[Problem]:
             f"cloud-init writes /etc/hosts at each boot (manage_etc_hosts: {value} in {path})",
             f"{site.registry.name} stays in /etc/hosts",
             f"{remedy}, or add {site.registry_node.address} {site.registry.name} to /etc/cloud/templates/hosts.*.tmpl",
+        )
+
+
+def find_cloud_setup(site: Site, host: HostSnapshot) -> Iterator[Problem]:
+    """A service of NetworkManager whose routing rules lead pods' packets astray (k3s' requirements; rancher/rke2#1053)."""
+    if host[CloudSetup]:
+        yield Problem(
+            "nm-cloud-setup is enabled, whose routing rules lead packets of pods astray",
+            "not enabled",
+            "systemctl disable --now nm-cloud-setup.service nm-cloud-setup.timer, and reboot",
         )

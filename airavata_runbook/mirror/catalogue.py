@@ -6,7 +6,7 @@ CentOS had in the POC (row 4); nothing is started when a package is installed.
 
 import hashlib
 import platform
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -151,6 +151,13 @@ def of_host(site: Site, node: Node) -> list[str]:
     return with_needs(
         ON_EVERY_HOST + ON_THE_MASTER * (node == site.master) + ON_THE_REGISTRYS_HOST * (node == site.registry_node)
     )
+
+
+def paths(names: Iterable[str]) -> list[str]:
+    """The programs and units of these packages on a host."""
+    packages = [PACKAGE[name] for name in names]
+    programs = [f"{into}/{name}" for package in packages for _, name, into in package.programs]
+    return programs + [f"/usr/lib/systemd/system/{unit}.service" for package in packages for unit in package.units]
 
 
 def with_needs(names: list[str]) -> list[str]:

@@ -22,6 +22,7 @@ from airavata_runbook.resources.pod_network import PodNetwork
 from airavata_runbook.resources.repository_key import RepositoryKey
 from airavata_runbook.resources.role_binding import RoleBinding
 from airavata_runbook.resources.secret import Generated, Htpasswd
+from airavata_runbook.resources.selinux import ContainerPolicy, Contexts, FileContext
 from airavata_runbook.resources.service import Service
 from airavata_runbook.resources.site_record import SameSite, SiteRecord
 from airavata_runbook.resources.storage import EarlierStorage, StorageRecord, StorageUsable
@@ -36,13 +37,16 @@ __all__ = [
     "Change",
     "Cleared",
     "Condition",
+    "ContainerPolicy",
     "Context",
+    "Contexts",
     "DatabaseBackup",
     "EarlierStorage",
     "EtcdAccess",
     "EtcdKey",
     "EtcdStore",
     "File",
+    "FileContext",
     "Folder",
     "Generated",
     "Htpasswd",

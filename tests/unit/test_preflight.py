@@ -104,6 +104,8 @@ def answers(site: Site, name: str = "master", **changes: str) -> dict[str, str]:
             "3: cni0    inet 10.244.7.1/24 scope global cni0\n",
             "Listening": LISTENING,
             "KernelFeatures": "\n".join(FEATURES),
+            "ContainersInPolicy": "",
+            "CloudSetup": "",
             "CgroupControllers": " ".join(CONTROLLERS),
             "RegistryAddresses": "",
             "Routes": ROUTES.format(node=node, network=IPv4Interface(f"{node.address}/24").network),
@@ -208,6 +210,7 @@ ETCD, NGINX = 'users:(("etcd",pid=1,fd=8))', 'users:(("nginx",pid=7,fd=3))'
         ("cloud-init", {"CloudInitHosts": "/etc/cloud/cloud.cfg:manage_etc_hosts: true\n"}, "cloud-init writes /etc/hosts"),
         ("nameservers", {"Nameservers": "file /etc/resolv.conf\nnameserver 127.0.0.53\n"}, "/etc/resolv.conf has 127.0.0.53"),
         ("selinux", {"Selinux": "1\n"}, "SELinux is enforcing"),
+        ("nm-cloud-setup", {"CloudSetup": "enabled\n"}, "nm-cloud-setup is enabled"),
         ("firewalld", {"Firewalld": "active\n"}, "firewalld is active, and its rules could not be read"),
         (
             "networks",
