@@ -22,12 +22,14 @@ class LinkManagers(Fact[frozenset[str]]):
     of Debian, Ubuntu and netplan do not; one for all interfaces (Name=*) is an admin's.
     """
 
-    command = f"""test "$(systemctl is-active {NETWORK_MANAGER} 2>/dev/null)" != active || echo active
-test "$(systemctl is-active {NETWORKD} 2>/dev/null)" != active ||
-    for file in /etc/systemd/network/*.network /run/systemd/network/*.network /usr/lib/systemd/network/*.network; do
-        test ! -f "$file" || awk -v file="$file" '
-            /^\\[/ {{inside = /^\\[Match\\]/; if (inside) print "file " file}} inside && /^[A-Z][A-Za-z]* *=/' "$file"
-    done"""
+    command = f"""states=$(systemctl is-active {NETWORK_MANAGER} {NETWORKD} 2>/dev/null | tr '\\n' ' ')
+case $states in 'active '*) echo active ;; esac
+case $states in *' active ')
+    find /etc/systemd/network /run/systemd/network /usr/lib/systemd/network -name '*.network' 2>/dev/null | xargs -r awk '
+        FNR == 1 {{inside = 0}}
+        /^\\[/ {{inside = /^\\[Match\\]/; if (inside) print "file " FILENAME}}
+        inside && /^[A-Z][A-Za-z]* *=/' ;;
+esac"""
 
     def parse(self, text: str) -> frozenset[str]:
         found, files = set(), []
