@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from airavata_runbook import distributions
 from airavata_runbook.checks.firewall import FilterRules
+from airavata_runbook.checks.kernel import CgroupControllers, ContainersInPolicy, KernelFeatures, SysctlsAtBoot, WordSet
 from airavata_runbook.checks.leftovers import ClusterRemains, Membership
 from airavata_runbook.checks.owners import PortOwners, UnitFiles
-from airavata_runbook.hosts import selinux
 from airavata_runbook.hosts.facts import HOST_FACTS
 from airavata_runbook.hosts.snapshot import Fact
 from airavata_runbook.mirror.catalogue import MAINTAINER, PACKAGES
@@ -44,43 +44,6 @@ class Listening(Fact[dict[tuple[str, int], frozenset[str]]]):
         return found
 
 
-class WordSet(Fact[frozenset[str]]):
-    """The words that a command prints."""
-
-    def parse(self, text: str) -> frozenset[str]:
-        return frozenset(text.split())
-
-
-# Of rules of kube-proxy, flannel and the CNI plugins. With iptables' older variant nft_compat is not needed.
-RULE_MODULES = ("nft_compat", "xt_comment", "xt_addrtype", "xt_MASQUERADE")
-
-
-class KernelFeatures(WordSet):
-    """What the running kernel has or can load as a module. vxlan is tried in a network namespace that is gone at once.
-
-    Modules of rules are not looked for where the host has no folder of modules, as a container has none.
-    """
-
-    command = f"""loadable() {{ modprobe -nq $1 2>/dev/null && echo $1; true; }}
-if grep -qw overlay /proc/filesystems; then echo overlay; else loadable overlay; fi
-if test -d /proc/sys/net/bridge; then echo br_netfilter; else loadable br_netfilter; fi
-if test -e /proc/sys/net/netfilter/nf_conntrack_max; then echo nf_conntrack; else loadable nf_conntrack; fi
-if unshare -n ip link add v0 type vxlan id 1 dstport 8472 local 127.0.0.1 2>/dev/null; then echo vxlan; else loadable vxlan; fi
-for name in {" ".join(RULE_MODULES)}; do
-    if test -d /lib/modules/$(uname -r)/kernel; then loadable $name; else echo $name; fi
-done
-if modprobe -nq ip_tables 2>/dev/null; then echo nft_compat; fi"""
-
-
-class ContainersInPolicy(Fact[bool]):
-    """Whether SELinux's policy knows containers."""
-
-    command = selinux.LOOK
-
-    def parse(self, text: str) -> bool:
-        return selinux.knows_containers(text)
-
-
 class CloudSetup(Fact[bool]):
     """NetworkManager's service that takes a cloud's addresses for the host's own (nm-cloud-setup(8))."""
 
@@ -90,13 +53,6 @@ class CloudSetup(Fact[bool]):
         if len(text.split()) > 1:
             raise ValueError("not the state of a unit")
         return text.strip() == "enabled"
-
-
-class CgroupControllers(WordSet):
-    """The enabled controllers. Version 2 lists them in the first file; version 1 in the second: name, hierarchy, number of
-    cgroups, enabled."""
-
-    command = "cat /sys/fs/cgroup/cgroup.controllers 2>/dev/null || awk '$4 == 1 {print $1}' /proc/cgroups"
 
 
 class ForeignPackages(WordSet):
@@ -283,6 +239,7 @@ def preflight_facts(site: Site, node: Node) -> list[Fact[Any]]:
         KernelFeatures(),
         ContainersInPolicy(),
         CloudSetup(),
+        SysctlsAtBoot(),
         CgroupControllers(),
         ForeignPackages(),
         RegistryAddresses(site),

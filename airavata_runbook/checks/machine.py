@@ -2,16 +2,10 @@
 
 from collections.abc import Iterator
 
-from airavata_runbook.checks.facts import (
-    CONTAINERS,
-    RULE_MODULES,
-    CgroupControllers,
-    ContainersInPolicy,
-    FreeSpace,
-    KernelFeatures,
-    Listening,
-)
+from airavata_runbook.checks.facts import CONTAINERS, FreeSpace, Listening
+from airavata_runbook.checks.kernel import RULE_MODULES, CgroupControllers, ContainersInPolicy, KernelFeatures, SysctlsAtBoot
 from airavata_runbook.checks.types import Problem
+from airavata_runbook.configs.node import SYSCTLS
 from airavata_runbook.distributions import ACCEPTED, SUPPORTED, platform_of
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.snapshot import HostSnapshot
@@ -86,6 +80,17 @@ def find_kernel(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     if missing := [name for name in FEATURES if name not in host[KernelFeatures]]:
         remedy = platform_of(host.get(facts.Os)).missing_modules
         yield Problem(f"no {', '.join(missing)}", ", ".join(FEATURES), remedy)
+
+
+def find_sysctls(site: Site, host: HostSnapshot) -> Iterator[Problem]:
+    """Kernel settings of ours that another file takes back at the next boot."""
+    for name, (path, value) in sorted(host[SysctlsAtBoot].items()):
+        if value != str(SYSCTLS[name]):
+            yield Problem(
+                f"{path} sets {name} to {value} at boot, after the runbook's own file",
+                f"{name} = {SYSCTLS[name]}",
+                f"remove the line from {path}",
+            )
 
 
 def find_cgroup(site: Site, host: HostSnapshot) -> Iterator[Problem]:

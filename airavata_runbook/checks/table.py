@@ -34,6 +34,7 @@ from airavata_runbook.checks.machine import (
     find_os,
     find_selinux,
     find_swap,
+    find_sysctls,
 )
 from airavata_runbook.checks.network import (
     MTU,
@@ -226,6 +227,7 @@ CHECKS: tuple[Check, ...] = (
     HostCheck("units", "of these services are the runbook's, without drop-ins of others", find_units),
     HostCheck("swap", "none with cgroup version 1, now and after a boot", find_swap),
     HostCheck("kernel", f"has {', '.join(FEATURES)}", find_kernel),
+    HostCheck("sysctl", "no other file takes back the runbook's kernel settings at boot", find_sysctls),
     HostCheck("cgroup", f"controllers {', '.join(CONTROLLERS)} are enabled", find_cgroup),
     HostCheck("selinux", "has a policy for containers where it is on; it is not changed", find_selinux),
     HostCheck("firewalld", "lets hosts and pods reach each other, where it is active", find_firewalld),
