@@ -11,11 +11,13 @@ from contextlib import suppress
 from airavata_runbook.chapters.registry import CERTS
 from airavata_runbook.cluster import releases
 from airavata_runbook.configs.node import containerd_file
+from airavata_runbook.configs.unmanaged import MANAGERS
 from airavata_runbook.engine.step import Target, registry_node, step
 from airavata_runbook.errors import HostUnreachable
 from airavata_runbook.footprint import Touch
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.resources import Absent, Cleared, Removed, Resource, Stopped
+from airavata_runbook.resources.selinux import LOCAL_RULES, without_rule
 from airavata_runbook.site.host_parts import drop_in_of
 from airavata_runbook.site.life import LOOK, RECORD, RESTORING, kept_folders, parse_look
 from airavata_runbook.site.storage import STORED, STORED_FOLDERS, folders
@@ -121,6 +123,13 @@ def files(target: Target) -> Iterator[Resource]:
     yield Absent("/etc/sysconfig/flanneld", parents=("/etc/sysconfig",))
     yield Absent(PROXY)
     yield Absent("/etc/airavata-runbook/pod-network.sh", parents=("/etc/airavata-runbook",))
+    for name, manager in MANAGERS.items():
+        yield Cleared(
+            f"file of {name} for pods' interfaces",
+            f"test ! -e {manager.path} || echo {manager.path}",
+            f"rm {manager.path}\n! systemctl -q is-active {name} || {manager.reload}",
+            (Touch("file", manager.path),),
+        )
     block = f"/^# BEGIN airavata-runbook {site.name}$/,/^# END airavata-runbook {site.name}$/"
     # Written in place: /etc/hosts may be a bind mount, which cannot be replaced by a rename.
     yield Cleared(
@@ -203,6 +212,8 @@ def databases(target: Target) -> Iterator[Resource]:
     # Also those of a database that the site's stack has no more.
     stored = target.host.run(STORED_FOLDERS).text.splitlines()
     for path in dict.fromkeys([*places, *stored, *_moved_from(target)]):
+        if target.settings.selinux:
+            yield Cleared(f"rule of SELinux for {path}", *without_rule(path), (LOCAL_RULES,))
         yield Absent(path, parents=(path.rpartition("/")[0],))
     yield Absent(STORED, parents=("/etc/airavata-runbook",))
 

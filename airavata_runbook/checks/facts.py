@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from airavata_runbook import distributions
 from airavata_runbook.checks.firewall import FilterRules
 from airavata_runbook.checks.host_parts import HostParts
+from airavata_runbook.checks.kernel import CgroupControllers, ContainersInPolicy, KernelFeatures, SysctlsAtBoot, WordSet
 from airavata_runbook.checks.leftovers import ClusterRemains, Membership
 from airavata_runbook.checks.owners import PortOwners, UnitFiles
 from airavata_runbook.configs.node import package_proxy
@@ -45,28 +46,15 @@ class Listening(Fact[dict[tuple[str, int], frozenset[str]]]):
         return found
 
 
-class WordSet(Fact[frozenset[str]]):
-    """The words that a command prints."""
+class CloudSetup(Fact[bool]):
+    """NetworkManager's service that takes a cloud's addresses for the host's own (nm-cloud-setup(8))."""
 
-    def parse(self, text: str) -> frozenset[str]:
-        return frozenset(text.split())
+    command = "systemctl is-enabled nm-cloud-setup.timer 2>/dev/null || true"
 
-
-class KernelFeatures(WordSet):
-    """What the running kernel has or can load as a module. vxlan is tried in a network namespace that is gone at once."""
-
-    command = """loadable() { modprobe -nq $1 2>/dev/null && echo $1; true; }
-if grep -qw overlay /proc/filesystems; then echo overlay; else loadable overlay; fi
-if test -d /proc/sys/net/bridge; then echo br_netfilter; else loadable br_netfilter; fi
-if test -e /proc/sys/net/netfilter/nf_conntrack_max; then echo nf_conntrack; else loadable nf_conntrack; fi
-if unshare -n ip link add v0 type vxlan id 1 dstport 8472 local 127.0.0.1 2>/dev/null; then echo vxlan; else loadable vxlan; fi"""
-
-
-class CgroupControllers(WordSet):
-    """The enabled controllers. Version 2 lists them in the first file; version 1 in the second: name, hierarchy, number of
-    cgroups, enabled."""
-
-    command = "cat /sys/fs/cgroup/cgroup.controllers 2>/dev/null || awk '$4 == 1 {print $1}' /proc/cgroups"
+    def parse(self, text: str) -> bool:
+        if len(text.split()) > 1:
+            raise ValueError("not the state of a unit")
+        return text.strip() == "enabled"
 
 
 class ForeignPackages(WordSet):
@@ -257,6 +245,9 @@ def preflight_facts(site: Site, node: Node) -> list[Fact[Any]]:
         *HOST_FACTS,
         Listening(),
         KernelFeatures(),
+        ContainersInPolicy(),
+        CloudSetup(),
+        SysctlsAtBoot(),
         CgroupControllers(),
         ForeignPackages(),
         RegistryAddresses(site),

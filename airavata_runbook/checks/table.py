@@ -17,7 +17,7 @@ from airavata_runbook.checks.facts import (
     StorageFolders,
     asks_for_index,
 )
-from airavata_runbook.checks.firewall import find_firewall
+from airavata_runbook.checks.firewall import find_firewall, find_firewalld
 from airavata_runbook.checks.host_parts import find_host_parts
 from airavata_runbook.checks.leftovers import find_leftovers
 from airavata_runbook.checks.machine import (
@@ -31,17 +31,18 @@ from airavata_runbook.checks.machine import (
     find_cgroup,
     find_cpu,
     find_disk,
-    find_firewalld,
     find_kernel,
     find_memory,
     find_os,
     find_selinux,
     find_swap,
+    find_sysctls,
 )
 from airavata_runbook.checks.network import (
     MTU,
     find_address,
     find_cloud_init,
+    find_cloud_setup,
     find_equal,
     find_equal_mac,
     find_mtu,
@@ -241,9 +242,10 @@ CHECKS: tuple[Check, ...] = (
     HostCheck("units", "of these services are the runbook's, without drop-ins of others", find_units),
     HostCheck("swap", "none with cgroup version 1, now and after a boot", find_swap),
     HostCheck("kernel", f"has {', '.join(FEATURES)}", find_kernel),
+    HostCheck("sysctl", "no other file takes back the runbook's kernel settings at boot", find_sysctls),
     HostCheck("cgroup", f"controllers {', '.join(CONTROLLERS)} are enabled", find_cgroup),
-    HostCheck("selinux", "not enforcing", find_selinux),
-    HostCheck("firewalld", "not active", find_firewalld),
+    HostCheck("selinux", "has a policy for containers where it is on; it is not changed", find_selinux),
+    HostCheck("firewalld", "lets hosts and pods reach each other, where it is active", find_firewalld),
     HostCheck("firewall", "ufw, nftables and iptables let hosts and pods reach each other", find_firewall),
     HostCheck("packages", "none from others that conflict with the runbook's or have the same name", _packages),
     HostCheck("components", "those of the host's own are new enough for the others; what is built is reported", _components),
@@ -252,6 +254,7 @@ CHECKS: tuple[Check, ...] = (
     HostCheck("networks", "of pods and services do not overlap a host's address or route", find_networks),
     HostCheck("registry-name", "resolves to the registry's host, or not at all", find_registry_name),
     HostCheck("cloud-init", "leaves /etc/hosts, or has the registry's name in its template", find_cloud_init),
+    HostCheck("nm-cloud-setup", "not enabled", find_cloud_setup),
     HostCheck("nameservers", "pods can reach those of the host", find_nameservers),
     HostCheck("fixed-fields", "of the site file are as the site was made with, if it exists already", _fixed_fields),
     HostCheck("storage", "the databases' folders have their data, if they had any, and no other pods use them", _storage),
