@@ -75,6 +75,13 @@ def on_this_machine(source: ImageSource) -> Layout | None:
     return None
 
 
+def kept(source: ImageSource) -> list[Path]:
+    """What the cache has of the image of a source, once that is pulled or built; nothing for an archive."""
+    if source.archive:
+        return []
+    return [_built_archive(paths.resolve_path(source.build)) if source.build else _pulled_folder(_pinned(source)[1])]
+
+
 def check_pull(source: ImageSource, auth: str | None = None) -> None:
     """Look up an image that is pulled in its registry, unless this machine has it.
 
