@@ -76,10 +76,8 @@ def on_this_machine(source: ImageSource) -> Layout | None:
 
 
 def kept(source: ImageSource) -> list[Path]:
-    """What the cache has of the image of a source, once that is pulled or built; nothing for an archive."""
-    if source.archive:
-        return []
-    return [_built_archive(paths.resolve_path(source.build)) if source.build else _pulled_folder(_pinned(source)[1])]
+    """What the cache has of an image that is pulled, once it is; nothing of one that is a file of the admin's."""
+    return [_pulled_folder(_pinned(source)[1])] if source.pull else []
 
 
 def check_pull(source: ImageSource, auth: str | None = None) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from airavata_runbook.cli import main
 from airavata_runbook.errors import SiteError, StepFailed
+from airavata_runbook.run import bundle
 from airavata_runbook.run.bundle import archive, install, wheels
 from airavata_runbook.run.bundle.archive import MANIFEST, NAMESPACE, SIGNATURE, Bundle
 from airavata_runbook.run.bundle.inputs import inputs_of
@@ -216,7 +217,8 @@ def test_a_second_time_keeps_the_parameters_that_were_changed_there(installed):
 
 def test_a_full_disk_is_refused_before_anything_is_installed(installed, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 20))
-    with pytest.raises(install.Refused, match="too full\n  where:  .*cache\n  found:  1 MiB are free\n  needed: 6 MiB"):
+    monkeypatch.setenv("AIRAVATA_RUNBOOK_CACHE", "/dev/shm/airavata-runbook-none")  # another disk: nothing can be linked there
+    with pytest.raises(install.Refused, match="too full\n  where:  /dev/shm/.*\n  found:  1 MiB are free\n  needed: 3 MiB"):
         installed.call()
     assert not installed.into.exists()
 
@@ -235,12 +237,13 @@ def test_is_not_written_over_a_file_or_where_there_is_no_room(file, content, key
     with pytest.raises(SiteError, match="no folder for the bundle"):
         archive.write(tmp_path / "none" / "site.tar", made, keys["admin"][0])
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 20))
-    with pytest.raises(SiteError, match=r"too full(.|\n)*1\.0 MiB are free(.|\n)*6\.0 MiB"):
+    with pytest.raises(SiteError, match=r"too full(.|\n)*1\.0 MiB are free(.|\n)*3\.0 MiB"):
         archive.write(tmp_path / "another.tar", made, keys["admin"][0])
 
 
 def test_a_file_that_changes_meanwhile_ends_it_and_leaves_nothing(content, keys, tmp_path):
     made = Bundle("bundle", "README", content)
+    assert len(made.digests) == len(content)
     content["cache/images/layer.tar.gz"].write_bytes(bytes(3 << 20))
     with pytest.raises(StepFailed, match="a file changed while it was packed"):
         archive.write(tmp_path / "site.tar", made, keys["admin"][0])
@@ -351,6 +354,47 @@ def test_the_command_refuses_a_file_that_is_there_before_anything_is_built(proje
     (project / "site.tar").write_bytes(b"")
     assert main(["bundle", "small", "-o", "site.tar"]) == 1
     assert capsys.readouterr().err.startswith("airavata-runbook: there is a file of this name")
+
+
+@pytest.fixture
+def nothing_built(monkeypatch, tmp_path):
+    """A cache with one package and one image, in the place of what the site needs."""
+    monkeypatch.setenv("AIRAVATA_RUNBOOK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("AIRAVATA_RUNBOOK_STATE", str(tmp_path / "state"))
+    wheel, image = tmp_path / "one-1.0-py3-none-any.whl", tmp_path / "cache/images/pulled/one"
+    package = tmp_path / "cache/packages/one.deb"
+    image.mkdir(parents=True)
+    package.parent.mkdir()
+    for file in (wheel, package, package.with_name("one.deb.json"), image / "index.json", image / ".lock"):
+        file.write_text(file.name)
+    made = SimpleNamespace(kept=None, mirrored="", layout=lambda: None, files=lambda: [image])
+    monkeypatch.setattr(bundle, "site_images", lambda site: {"one": made})
+    monkeypatch.setattr(bundle, "collect_wheels", lambda work: [wheel])
+    monkeypatch.setattr(bundle.everything, "build_for", lambda site, names: None)
+    monkeypatch.setattr(bundle.packages, "make", lambda names, kind, releases: [SimpleNamespace(path=package)])
+    monkeypatch.setattr(bundle, "own_kubectl", lambda: None)
+
+
+def test_the_command_writes_it_and_prints_what_to_type(project, nothing_built, tmp_path, capsys):
+    (project / "notebooks/01-one.ipynb").write_text("{}")
+    (project / "notebooks/notes.ipynb").write_text("{}")
+    assert main(["bundle", "small", "-o", "site.tar"]) == 0
+    printed = capsys.readouterr().out
+    folder = unpack(project / "site.tar", tmp_path / "unpacked").with_name("airavata-runbook-small")
+    assert files_below(folder) == {
+        *("README", MANIFEST, SIGNATURE, "about.json", "install.py", "requirements.txt", "wheels/one-1.0-py3-none-any.whl"),
+        *("cache/images/pulled/one/index.json", "cache/packages/one.deb", "cache/packages/one.deb.json"),
+        *("project/notebooks/01-one.ipynb", "project/parameters/small.yaml"),
+    }
+    assert (folder / "project/parameters/small.yaml").read_bytes() == (project / "parameters/small.yaml").read_bytes()
+    assert re.fullmatch("one==1.0 --hash=sha256:[0-9a-f]{64}\n", (folder / "requirements.txt").read_text())
+    signer = re.search("^ *echo '(bundle ssh-ed25519 .*)' > signers", printed, re.MULTILINE)[1]
+    assert signer not in (folder / "README").read_text()  # whoever exchanges the bundle would exchange it
+    (tmp_path / "signers").write_text(f"{signer}\n")
+    assert verified_by_hand(folder, tmp_path / "signers").returncode == 0
+    for text in (printed, (folder / "README").read_text()):
+        assert "airavata.secrets.mariadb-root: env:CANARY" in text
+        assert "canary-value" not in text
 
 
 def test_padding_is_all_that_no_digest_covers(file, tmp_path, keys):

@@ -53,13 +53,14 @@ def bundle(name: str, output: Path, key: Path | None = None, kinds: Collection[s
     if findings := [one for one in preflight.offline(site) if one.failed]:
         print(f"a run of this site would fail:\n{preflight.format_findings(findings)}", flush=True)
     with tempfile.TemporaryDirectory() as work:
+        packed = collect_wheels(Path(work))
         everything.build_for(site, {image.mirrored for image in site_images(site).values()} - {""})
         cached = [*_packages(site, kinds), *_images(site)]
-        files = _files(site_path.stem, found, cached, Path(work))
-        files[README] = _readme(site, output, found).encode()
+        files = _files(site_path.stem, found, cached, packed)
+        files[README] = _readme(site, found).encode()
         archive.write(output, Bundle(_folder(site), README, files), private)
     print(f"{output}: {size_text(output.stat().st_size)}, {len(files)} files, signed by\n  {SIGNER} {public}")
-    print(_commands(site, output, f"echo '{SIGNER} {public}' > {SIGNERS}   # from here, never from the bundle"))
+    print(_commands(site, output.name, f"echo '{SIGNER} {public}' > {SIGNERS}   # from here, never from the bundle"))
     print(_to_bring(found))
 
 
@@ -79,9 +80,9 @@ def _images(site: Site) -> Iterator[Path]:
         yield from (file for path in image.files() for file in _regular(path))
 
 
-def _files(site_name: str, found: Inputs, cached: list[Path], work: Path) -> dict[str, Content]:
-    """Name → content of all but README. site_name: by which commands know the site."""
-    project, packed = paths.project_dir(), collect_wheels(work)
+def _files(site_name: str, found: Inputs, cached: list[Path], packed: list[Path]) -> dict[str, Content]:
+    """Name → content of all but README. site_name: by which commands know the site. packed: the wheels."""
+    project = paths.project_dir()
     named = {"README.md", "parameters/site.schema.json", *(f"notebooks/{path.name}" for path in notebooks(project))}
     files: dict[str, Content] = {f"project/{name}": project / name for name in sorted(named) if (project / name).is_file()}
     files |= {f"project/{name}": path for name, path in found.files.items()}
@@ -111,11 +112,11 @@ def _about(site_name: str, packed: list[Path]) -> dict[str, object]:
     return {"format": FORMAT, "site": site_name, "runbook": version("airavata-runbook"), **machine, "next": following}
 
 
-def _commands(site: Site, output: Path, signers: str) -> str:
+def _commands(site: Site, file: str, signers: str) -> str:
     """By which the bundle is verified and installed; the first three by what every machine has that logs in by SSH."""
     verify = f"ssh-keygen -Y verify -f {SIGNERS} -I {SIGNER} -n {NAMESPACE} -s {SIGNATURE} < {MANIFEST}"
     return f"""on the other machine, in an empty folder:
-  tar -xf {output.name}
+  tar -xf {file}
   cd {_folder(site)}
   {signers}
   {verify} &&
@@ -137,12 +138,12 @@ def _to_bring(found: Inputs) -> str:
     return "\n  ".join(["not in the bundle:", *lines])
 
 
-def _readme(site: Site, output: Path, found: Inputs) -> str:
+def _readme(site: Site, found: Inputs) -> str:
     """With a place for the key: one that comes in the bundle says nothing."""
     signers = f"echo '{SIGNER} ssh-…' > {SIGNERS}   # the line that was printed when the bundle was made"
     return f"""The site {site.name} of airavata-runbook, for a machine without a network.
 
-{_commands(site, output, signers)}
+{_commands(site, "FILE", signers)}
 
 ssh-keygen says who signed, sha256sum names each file that is not as it was, and {INSTALL} verifies both again before it installs
 anything: the project into ~/airavata-runbook (--into), packages and images into ~/.cache/airavata-runbook

@@ -20,7 +20,8 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from airavata_runbook.errors import SiteError, StepFailed
@@ -39,29 +40,29 @@ LARGE = 10 << 20  # bytes; a digest of less is read anew sooner than looked up
 Content = bytes | Path
 
 
-@dataclass(frozen=True)
+@dataclass
 class Bundle:
     """folder: that tar makes of it. first: the file that a person reads. files: name → content, of all but the manifest's two."""
 
     folder: str
     first: str
     files: Mapping[str, Content]
-    digests: dict[str, str] = field(init=False)
 
-    def __post_init__(self) -> None:
-        digests = {}
-        with progress("bundle", total=self.size) as update:
-            done = 0
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Name → sha256."""
+        found, done = {}, 0
+        with progress("bundle", total=sum(map(_size, self.files.values()))) as update:
             for name, content in sorted(self.files.items()):
                 update(f"read {name}", done=done)
-                digests[name] = _digest(content)
+                found[name] = _digest(content)
                 done += _size(content)
-        object.__setattr__(self, "digests", digests)
+        return found
 
     @property
     def size(self) -> int:
-        """In bytes, without what tar adds; files of the same content count each."""
-        return sum(map(_size, self.files.values()))
+        """In bytes, without what tar adds."""
+        return sum({sha256: _size(self.files[name]) for name, sha256 in self.digests.items()}.values())
 
     @property
     def manifest(self) -> bytes:
@@ -144,7 +145,7 @@ def _write(file: io.BufferedIOBase, bundle: Bundle, signature: bytes, update: Ca
     done = 0
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, content in (own | others).items():
-            update(name, done=done)
+            update(f"write {name}", done=done)
             member = tarfile.TarInfo(f"{bundle.folder}/{name}")
             member.mtime, member.mode, member.uname, member.gname = int(EPOCH), 0o644, "root", "root"
             sha256 = bundle.digests.get(name, "")
@@ -158,7 +159,7 @@ def _write(file: io.BufferedIOBase, bundle: Bundle, signature: bytes, update: Ca
                 if sha256 and reader.sha256 != sha256:
                     raise StepFailed("a file changed while it was packed", where=str(content), remedy="run it again")
                 written[sha256] = name
-            done += _size(content)
+                done += _size(content)
 
 
 class _Reader:

@@ -64,10 +64,14 @@ def install(signers, into):
     cache = Path(os.environ.get("AIRAVATA_RUNBOOK_CACHE") or "~/.cache/airavata-runbook").expanduser().absolute()
     cached = [name for name in digests if name.startswith(CACHE)]
     check_space(into, sum(UNPACKED * (HERE / name).stat().st_size for name in digests if name.startswith(WHEELS)))
-    check_space(cache, sum((HERE / name).stat().st_size for name in cached))
+    sizes = {digests[name]: (HERE / name).stat().st_size for name in cached}
+    check_space(cache, sum(sizes.values()), linked=True)
     kept = place_project([name for name in digests if name.startswith(PROJECT)], into)
+    placed: dict = {}  # sha256 → where it is by now
     for name in cached:
-        place(HERE / name, cache / name[len(CACHE) :])
+        target = cache / name[len(CACHE) :]
+        place(placed.setdefault(digests[name], HERE / name), target)
+        placed[digests[name]] = target
     print(f"packages and images: {cache}")
     make_environment(into / ".venv", KUBECTL in digests)
     print(f"project: {into}")
@@ -157,11 +161,13 @@ def numbers(version):
     return [int(number) for number in version.split(".") if number]
 
 
-def check_space(folder, needed):
-    """Raises Refused when the disk of a folder, which need not exist, has less free bytes."""
+def check_space(folder, needed, linked=False):
+    """Raises Refused when the disk of a folder, which need not exist, has less free bytes. linked: from a bundle on that disk."""
     there = folder
     while not there.exists():
         there = there.parent
+    if linked and there.stat().st_dev == HERE.stat().st_dev:
+        return
     free = shutil.disk_usage(str(there)).free
     if free < needed:
         sizes = {"found": f"{free >> 20} MiB are free", "needed": f"{needed >> 20} MiB"}
