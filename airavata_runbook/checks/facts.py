@@ -14,7 +14,7 @@ from airavata_runbook.checks.owners import PortOwners, UnitFiles
 from airavata_runbook.configs.node import package_proxy
 from airavata_runbook.hosts.facts import HOST_FACTS
 from airavata_runbook.hosts.snapshot import Fact
-from airavata_runbook.mirror.catalogue import MAINTAINER, PACKAGES
+from airavata_runbook.mirror.catalogue import MAINTAINER, PACKAGES, of_distribution
 from airavata_runbook.site import Site, storage
 from airavata_runbook.site.life import LOOK, parse_look
 from airavata_runbook.site.node import Node
@@ -67,6 +67,12 @@ class ForeignPackages(WordSet):
         distributions.makers(sorted({other for package in PACKAGES for other in (package.name, *package.conflicts)}))
         + f" | awk -F'\\t' '$2 != \"\" && $2 != \"{MAINTAINER}\" {{print $1}}'"
     )
+
+
+class MissingPackages(WordSet):
+    """What a host needs of its distribution's packages, and has neither installed nor in a repository that it knows."""
+
+    command = distributions.by_distribution(lambda packaging: packaging.list_missing(of_distribution(packaging.name)))
 
 
 class RegistryAddresses(Fact[list[str]]):
@@ -250,6 +256,7 @@ def preflight_facts(site: Site, node: Node) -> list[Fact[Any]]:
         SysctlsAtBoot(),
         CgroupControllers(),
         ForeignPackages(),
+        MissingPackages(),
         RegistryAddresses(site),
         SiteRecord(),
         StorageFolders(site, node),

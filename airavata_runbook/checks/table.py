@@ -11,6 +11,7 @@ from airavata_runbook import stacks
 from airavata_runbook.checks.facts import (
     ForeignPackages,
     Listening,
+    MissingPackages,
     PackageIndexError,
     ProductUuid,
     SiteRecord,
@@ -109,6 +110,17 @@ def _packages(site: Site, host: HostSnapshot) -> Iterator[Problem]:
                 "none, or the runbook's own",
                 f"{by_hand([name])}, if the host does not need it",
             )
+
+
+def _dependencies(site: Site, host: HostSnapshot) -> Iterator[Problem]:
+    missing = host[MissingPackages]
+    if missing:
+        yield Problem(
+            f"{', '.join(sorted(missing))}: neither installed nor in a repository whose index the host has",
+            "02-install can install them",
+            "read the index of the distribution's repository; without a network install them from its medium",
+            note=True,  # an index that was never read is read by the installation
+        )
 
 
 def _clock(site: Site, host: HostSnapshot) -> Iterator[Problem]:
@@ -249,6 +261,7 @@ CHECKS: tuple[Check, ...] = (
     HostCheck("firewall", "ufw, nftables and iptables let hosts and pods reach each other", find_firewall),
     HostCheck("packages", "none from others that conflict with the runbook's or have the same name", _packages),
     HostCheck("components", "those of the host's own are new enough for the others; what is built is reported", _components),
+    HostCheck("dependencies", "of the runbook's packages are installed, or in a known repository (reported)", _dependencies),
     HostCheck("leftovers", "nothing of an earlier cluster", find_leftovers),
     HostCheck("clock", f"within {CLOCK_SKEW:.0f} s of this machine's", _clock),
     HostCheck("networks", "of pods and services do not overlap a host's address or route", find_networks),

@@ -146,6 +146,12 @@ ON_THE_MASTER = ["etcd", "kubernetes"]
 ON_THE_REGISTRYS_HOST = ["docker-distribution"]
 
 
+def of_distribution(kind: str = "deb") -> list[str]:
+    """The packages of its distribution that a host needs. kind: deb or rpm, whose names they are."""
+    names = {name for package in PACKAGES for name in package.needs if name not in PACKAGE}
+    return sorted(_for_rpm(name) if kind == "rpm" else name for name in names)
+
+
 def package_of(name: str, released: Collection[str] = ()) -> Package:
     """The package of that name, with the official releases of these components where it has them."""
     package = PACKAGE[name]

@@ -126,6 +126,7 @@ def answers(site: Site, name: str = "master", **changes: str) -> dict[str, str]:
             "Membership": "site\n",
             "ClusterRemains": "interface lo\ninterface host0\n",
             "ForeignPackages": "",
+            "MissingPackages": "",
             "SiteRecord": "not\n",
             "StorageFolders": "",
             "FreeSpace": room(site, node),
@@ -401,6 +402,11 @@ def test_a_system_that_was_not_tried_is_told_and_not_refused(site, monkeypatch, 
     assert (one.check, one.found, one.failed) == ("os", said, False) and f"{said}  (note)" in format_findings(findings)
     of_site(monkeypatch, site, master=seen(site, Os=text))
     assert ["os", one.needed + ", with systemd", f"note: master: {said}"] in network.preflight.look(session_of(site))
+
+
+def test_packages_of_the_distribution_that_are_nowhere_are_a_note(site):
+    (problem,) = problems(site, "dependencies", seen(site, MissingPackages="socat\nconntrack\n"))
+    assert problem.note and problem.found.startswith("conntrack, socat: neither installed nor in a repository")
 
 
 def test_a_note_beside_a_failure_is_not_counted(site, monkeypatch):
