@@ -57,7 +57,7 @@ def bundle(name: str, output: Path, key: Path | None = None, kinds: Collection[s
         packed = collect_wheels(Path(work))
         releases = choose(site).releases  # as the other machine chooses for a site that does not exist yet
         everything.build_for(site, {image.mirrored for image in site_images(site).values()} - {""}, releases)
-        cached = [*_packages(site, kinds, releases), *_images(site)]
+        cached = [*_packages(site, kinds, releases), *_images(site, releases)]
         files = _files(site_path.stem, found, cached, packed)
         files[README] = _readme(site, found).encode()
         archive.write(output, Bundle(_folder(site), README, files), private)
@@ -74,9 +74,9 @@ def _packages(site: Site, kinds: Collection[str], releases: Collection[str]) -> 
             yield from (package.path, package.path.with_name(f"{package.path.name}.json"))
 
 
-def _images(site: Site) -> Iterator[Path]:
+def _images(site: Site, releases: tuple[str, ...]) -> Iterator[Path]:
     """The files of the cache that images are pushed from."""
-    for image in site_images(site).values():
+    for image in site_images(site, releases).values():
         if not image.kept:
             image.layout()
         yield from (file for path in image.files() for file in _regular(path))
