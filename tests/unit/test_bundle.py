@@ -368,9 +368,9 @@ def nothing_built(monkeypatch, tmp_path):
     for file in (wheel, package, package.with_name("one.deb.json"), image / "index.json", image / ".lock"):
         file.write_text(file.name)
     made = SimpleNamespace(kept=None, mirrored="", layout=lambda: None, files=lambda: [image])
-    monkeypatch.setattr(bundle, "site_images", lambda site: {"one": made})
+    monkeypatch.setattr(bundle, "site_images", lambda site, releases=(): {"one": made})
     monkeypatch.setattr(bundle, "collect_wheels", lambda work: [wheel])
-    monkeypatch.setattr(bundle.everything, "build_for", lambda site, names: None)
+    monkeypatch.setattr(bundle.everything, "build_for", lambda site, names, releases: None)
     monkeypatch.setattr(bundle.packages, "make", lambda names, kind, releases: [SimpleNamespace(path=package)])
     monkeypatch.setattr(bundle, "own_kubectl", lambda: None)
 

@@ -56,7 +56,7 @@ def bundle(name: str, output: Path, key: Path | None = None, kinds: Collection[s
     with tempfile.TemporaryDirectory() as work:
         packed = collect_wheels(Path(work))
         releases = choose(site).releases  # as the other machine chooses for a site that does not exist yet
-        everything.build_for(site, {image.mirrored for image in site_images(site).values()} - {""}, releases)
+        everything.build_for(site, {image.mirrored for image in site_images(site, releases).values()} - {""}, releases)
         cached = [*_packages(site, kinds, releases), *_images(site, releases)]
         files = _files(site_path.stem, found, cached, packed)
         files[README] = _readme(site, found).encode()
