@@ -273,6 +273,9 @@ def test_enforcing_stays_enforcing_and_only_hosts_with_selinux_get_its_contexts(
         is_there = {label for label in labels if label.startswith("SELinux")}
         policy = {"SELinux policy for containers", "SELinux contexts of packages' files"}
         assert is_there == (policy if wanted and EXPECTED[name].selinux else set())
+        if is_there:
+            labelled = set(resources(install.packages, name, Selinux=mode)["SELinux contexts of packages' files"].paths)
+            assert {"/usr/bin/containerd", "/usr/bin/runc", "/usr/bin/kubelet", "/opt/cni/bin/bridge"} <= labelled
     assert found(name, "selinux", ContainersInPolicy="system_u:object_r:container_var_lib_t:s0\n") == []
 
 
