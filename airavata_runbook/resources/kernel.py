@@ -55,7 +55,10 @@ class Modules:
         return [Touch("module", name, stays=UNTIL_RESTART) for name in self.names]
 
     def probe(self) -> str:
-        return "".join(f"test -d /sys/module/{name} || echo {name}\n" for name in self.names) + "true"
+        # Some that are built in are only in the list of those.
+        built_in = "/lib/modules/$(uname -r)/modules.builtin"
+        looks = (f"test -d /sys/module/{name} || grep -qs '/{name}[.]ko' {built_in} || echo {name}\n" for name in self.names)
+        return "".join(looks)
 
     def change(self, found: Found, context: Context) -> Change | None:
         missing = found.text.split()
