@@ -54,7 +54,6 @@ hosts, and with what a reset left there. `*` stands for any name; a folder is me
     )
     yield "## Kernel\n"
     yield _table(touches, ("setting", "module"), "setting (sysctl) or module", _each)
-    yield "Where `net.ipv4.ip_forward` was 0, the kernel sets `forwarding` of all interfaces with it.\n"
     yield "## While pods run\n"
     yield _table(touches, ("mount", "cgroup"), "mount or cgroup", _each)
     yield "## In the cluster, in etcd and in the registry\n"
