@@ -55,6 +55,12 @@ FULL = {  # every key that a site file can have
         "gpgcheck": True,
         "gpgkey": "/etc/apt/keyrings/site.gpg",
     },
+    "proxy": {
+        "http": "http://proxy:3128",
+        "https": "http://[fd00::1]:3128",
+        "no": [".example.org", "10.0.0.0/8"],
+        "auth": "env:PROXY",
+    },
     "sources": dict.fromkeys(Sources.model_fields, "repository") | {"coredns": "build"},
     "versions": {
         "kubernetes": "1.36.3",
@@ -106,7 +112,13 @@ FULL = {  # every key that a site file can have
     },
     "ignore_checks": ["swap", "machine-id"],
     "verify": {"disruptive": True},
-    "lab": {"bridge": "lab4", "network": "10.94.0.0/24", "firewall": "closed", "memory": 2048},
+    "lab": {
+        "bridge": "lab4",
+        "network": "10.94.0.0/24",
+        "firewall": "closed",
+        "memory": 2048,
+        "hosts": {"two": {"packages": "rpm"}},
+    },
 }
 FREE = {
     ("airavata", "images"),
@@ -114,6 +126,7 @@ FREE = {
     ("airavata", "components"),
     ("airavata", "components", "portal", "env"),
     ("airavata", "components", "portal", "ports"),
+    ("lab", "hosts"),
 }  # their keys are names that a site chooses
 
 
@@ -223,6 +236,8 @@ VALUES = [
     ("lab.bridge", "br-lab4", "at most nine"),
     ("lab.network", "10.93.0.0/24", "is not in lab.network"),
     ("lab.memory", 512, "at least 1024"),
+    ("lab.hosts", {"twoo": {"packages": "rpm"}}, "lab.hosts: no node twoo; did you mean 'two'?"),
+    ("lab.hosts.two.packages", "dnf", "'deb' or 'rpm'"),
     ("lab.firewall", "shut", "'open' or 'closed'"),
     ("nodes.1.name", "head", "used by more than one node"),
     ("nodes.1.address", "10.94.0.21", "used by more than one node"),
@@ -296,7 +311,12 @@ VALUES = [
     ("repository.baseurl", "http:///debian", "and a host"),
     ("versions.etcd", "١.٣", "a version such as"),
     ("sources.etcd", "release", "sources.etcd: release needs a file:// repository.baseurl"),
-    ("sources.etcd", "download", "'build', 'release' or 'repository'"),
+    ("sources.etcd", "download", "'build', 'release', 'repository' or 'host'"),
+    ("proxy.http", "http://user:password@proxy:3128", "without a login, which belongs in auth"),
+    ("proxy.https", "https://proxy:3128", "http://HOST:PORT of a proxy"),
+    ("proxy.http", "http://proxy:3128/path", "http://HOST:PORT of a proxy"),
+    ("proxy.no", ["a b"], "a host, domain or network"),
+    ("proxy.auth", "user:password", "a reference to an existing secret"),
     ("sources.coredns", "repository", "'build' or 'release'"),
     ("registry.name", "head", "head is the name of a node that does not run the registry"),
     ("registry.name", "a..b", "a domain name"),
