@@ -2,7 +2,7 @@
 # Every target installs what it needs, once. `make help` lists the targets.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-PACKAGES := python3-venv busybox mmdebstrap systemd-container iproute2 iptables openssh-client \
+PACKAGES := python3-venv busybox mmdebstrap systemd-container iproute2 iptables openssh-client curl \
             gcc libc6-dev libseccomp-dev pkg-config chromium-headless-shell
 # Tests call dnf with repositories of their own.
 RPM := dnf rpm createrepo-c gpg gpg-agent
@@ -14,11 +14,11 @@ UV := uv==0.13.9
 SOURCES := airavata_runbook benchmarks tests
 
 # Debian packages, those that are missing.
-install = @missing=$$(for name in $(1); do dpkg-query -W -f='$${db:Status-Abbrev}' $$name 2>/dev/null | grep -q '^ii' || echo $$name; done); \
+install = missing=$$(for name in $(1); do dpkg-query -W -f='$${db:Status-Abbrev}' $$name 2>/dev/null | grep -q '^ii' || echo $$name; done); \
 	if [ -n "$$missing" ]; then apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends $$missing; fi
 
 .NOTPARALLEL:
-.PHONY: run test lint unit lab-tests faults notebooks-test chaos notebooks bench mirror lab down java setup lock help
+.PHONY: run test lint unit lab-tests faults poc notebooks-test air-gapped chaos notebooks bench mirror lab down java setup lock help
 
 run: setup ## Bring a site up on lab hosts of this machine, with all notebooks, and leave it up
 	@echo "== mirror"
@@ -27,7 +27,7 @@ run: setup ## Bring a site up on lab hosts of this machine, with all notebooks, 
 	$(BIN)/airavata-runbook lab up --site lab
 	$(BIN)/airavata-runbook run lab
 
-test: lint unit lab-tests faults notebooks-test ## Run all tests: these five parts, each of which can be run alone
+test: lint unit lab-tests faults poc notebooks-test ## Run all tests: these six parts, each of which can be run alone
 
 lint: setup ## Check style, imports between packages, and types
 	@echo "== lint"
@@ -42,16 +42,24 @@ unit: setup java ## Run the unit tests; they need no host
 
 lab-tests: mirror ## Run the tests of single functions on lab hosts
 	@echo "== tests on lab hosts"
-	$(call install,buildah)
+	@$(call install,buildah)
 	$(BIN)/pytest -q tests/lab
 
 faults: mirror ## Run all chapters with one fault in each, chosen by a printed seed
 	@echo "== one fault in each chapter"
 	$(BIN)/pytest -q -s tests/chaos
 
+poc: mirror ## Run parameters/poc-2017.yaml as it is on hosts with rpm and dnf, and reset it
+	@echo "== poc-2017"
+	$(BIN)/pytest -q tests/poc
+
 notebooks-test: mirror java ## Compare the notebooks' outputs with the committed ones, then test the running sites from outside
 	@echo "== notebooks and running sites"
 	tests/nbval/run.sh
+
+air-gapped: mirror ## Bring a site up from its bundle, in a network namespace that reaches the lab hosts and nothing else
+	@echo "== a site from its bundle, without a network"
+	$(BIN)/pytest -q tests/air_gapped
 
 chaos: mirror ## Run all chapters with every fault that fits each: about three quarters of an hour
 	@echo "== every fault in each chapter"
@@ -78,19 +86,22 @@ down: setup ## Remove the lab hosts of site lab, with all their data
 	$(BIN)/airavata-runbook lab down
 
 java: ## Install a JDK and Maven, for the tests with Airavata's Java client
-	$(call install,$(JAVA))
+	@$(call install,$(JAVA))
 
 setup: $(VENV)/.ready ## Install the Debian packages and the virtual environment
 
 # Tools only: the machine itself runs no part of the cluster. Each file from PyPI must have a hash in requirements.lock. Packages
 # without a wheel are built with the setuptools that is installed first, because pip's build isolation would fetch one by itself.
+# pip needs the first Debian package only, so that apt installs the others beside it.
 $(VENV)/.ready: pyproject.toml requirements.lock
 	@echo "== setup"
-	$(call install,$(PACKAGES) $(RPM))
+	@$(call install,python3-venv)
 	python3 -m venv $(VENV)
-	sed -n '/^setuptools==/,/#/p' requirements.lock | $(BIN)/pip install --quiet --require-hashes --requirement /dev/stdin
-	$(BIN)/pip install --quiet --require-hashes --no-build-isolation --use-pep517 --requirement requirements.lock
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@($(call install,$(PACKAGES) $(RPM))) & trap wait EXIT; set -x; \
+	sed -n '/^setuptools==/,/#/p' requirements.lock | $(BIN)/pip install --quiet --require-hashes --requirement /dev/stdin; \
+	$(BIN)/pip install --quiet --require-hashes --no-build-isolation --use-pep517 --requirement requirements.lock; \
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .; \
+	wait $$!
 	touch $@
 
 lock: ## Pin every Python package with its hashes in requirements.lock; with UPGRADE=--upgrade at the newest versions

@@ -33,3 +33,5 @@ PULL_USER = "pull"
 PULL_PASSWORD = "generated:registry-pull-password"
 # The resource of chapter 05 that is there where Airavata is upgraded; the runner looks for it in a report.
 DATABASE_BACKUP = "backup of the databases before an upgrade"
+# The interfaces of the pods' network on every host: the bridge, and vxlan's tunnel to the other hosts.
+BRIDGE, TUNNEL = "cni0", "flannel.1"

@@ -6,7 +6,11 @@ from functools import partial
 from airavata_runbook.chapters.site_sources import releases_of
 from airavata_runbook.chapters.site_stack import recorded, reference, site_image
 from airavata_runbook.configs import control_plane, node
+from airavata_runbook.configs.unmanaged import MANAGERS
+from airavata_runbook.distributions import check_repository_id
 from airavata_runbook.engine.step import Target, master, step
+from airavata_runbook.hosts.facts import Os
+from airavata_runbook.hosts.links import LinkManagers
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.mirror import packages as mirror
 from airavata_runbook.pki import openpgp
@@ -16,7 +20,10 @@ from airavata_runbook.resources import (
     Block,
     Build,
     Certificate,
+    ContainerPolicy,
+    Contexts,
     File,
+    Modules,
     Packages,
     RepositoryKey,
     Resource,
@@ -24,10 +31,13 @@ from airavata_runbook.resources import (
     SigningKey,
     SiteRecord,
     Sysctls,
+    Unmanaged,
     Upload,
 )
 from airavata_runbook.site.host_parts import drop_in_of
 from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI, PROXY, SERVICES_CA
+
+SELINUX_FOLDERS = ["/etc/kubernetes", "/etc/containerd", "/etc/sysconfig/flanneld", "/etc/systemd/system/flanneld.service.d"]
 
 
 @step("Key of the package repository", on=master)
@@ -40,6 +50,7 @@ def repository_key(target: Target) -> Iterator[Resource]:
 @step("Package repository")
 def repository(target: Target) -> Iterator[Resource]:
     site, packaging = target.site, target.packaging
+    check_repository_id(target.facts.get(Os), site.repository)
     yield SameSite(site)
     if folder := site.repository.folder:
         catalogue.check_releases(site)
@@ -82,15 +93,30 @@ def _package_proxy(target: Target) -> str:
 @step("Packages: Kubernetes, etcd and flannel")
 def packages(target: Target) -> Iterator[Resource]:
     versions = catalogue.versions_of(target.site, target.node, releases_of(target.session))
-    yield Packages(versions, target.site.repository.id, target.packaging, PROXY if target.site.proxy else "")
+    environment = PROXY if target.site.proxy else ""
+    if target.settings.selinux:  # before the packages, whose files get its contexts
+        yield ContainerPolicy(target.platform.selinux_policy, environment)
+    yield Packages(versions, target.site.repository.id, target.packaging, environment)
+    if target.settings.selinux:
+        yield Contexts(
+            "packages' files",
+            [path for name in versions for path in catalogue.files_of(name)],
+            after=[f"package {name}" for name in versions],
+        )
 
 
 @step("Host names and kernel settings")
 def host_settings(target: Target) -> Iterator[Resource]:
     yield Block("/etc/hosts", f"airavata-runbook {target.site.name}", node.hosts(target.site))
-    yield File("/etc/modules-load.d/airavata-runbook.conf", node.modules())
+    yield File("/etc/modules-load.d/airavata-runbook.conf", node.modules(target.platform.modules))
+    if target.platform.modules:
+        yield Modules(target.platform.modules)
     yield File("/etc/sysctl.d/90-airavata-runbook.conf", node.sysctls())
     yield Sysctls(node.SYSCTLS, modules=node.MODULES)
+    managers: frozenset[str] = target.facts[LinkManagers]
+    for name in sorted(managers):
+        yield File(MANAGERS[name].path, MANAGERS[name].text)
+        yield Unmanaged(name)
 
 
 @step("Certificate authorities, and the record of the site", on=master)
@@ -155,6 +181,8 @@ def host_files(target: Target) -> Iterator[Resource]:
     yield File(node.containerd_file(site), lambda: node.containerd(site, settings, reference(target.session, pause)))
     if drop_in := drop_in_of(site, "containerd"):
         yield File(drop_in, node.containerd_drop_in(site))
+    if settings.selinux:
+        yield Contexts("configuration files", SELINUX_FOLDERS)
 
 
 STEPS = [

@@ -69,6 +69,7 @@ def folders(target: Target) -> Iterator[Resource]:
 def service(target: Target) -> Iterator[Resource]:
     root = target.site.registry.root
     # The registry reads its htpasswd file only when it starts.
+    ports = {"docker-distribution": target.site.registry.port, PULL_SERVICE: target.site.registry_pull_port}
     for name, config, users in (
         ("docker-distribution", "config.yml", "htpasswd"),
         (PULL_SERVICE, "config-pull.yml", "htpasswd-pull"),
@@ -83,8 +84,9 @@ def service(target: Target) -> Iterator[Resource]:
                 f"/etc/sysconfig/{name}",
             ],
             package="docker-distribution",
+            listens=[ports[name]],
         )
-    for port, name in ((target.site.registry.port, "docker-distribution"), (target.site.registry_pull_port, PULL_SERVICE)):
+    for name, port in ports.items():
         yield Condition(
             f"the registry to require a password on port {port}",
             check=partial(_authentication_missing, target.session, port),

@@ -1,5 +1,6 @@
 """What runs on every host: containerd, kubelet, kube-proxy, flannel and the pod network's configuration."""
 
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from airavata_runbook.configs.arguments import Argument, argument_file
@@ -57,9 +58,12 @@ def sysctls() -> str:
     )
 
 
-def modules() -> str:
-    """/etc/modules-load.d file."""
-    return "# Bridged traffic is shown to the firewall by this module.\n" + "".join(f"{name}\n" for name in MODULES)
+def modules(others: Sequence[str] = ()) -> str:
+    """/etc/modules-load.d file. others: which some distributions do not load by themselves when kube-proxy needs them."""
+    text = "# Bridged traffic is shown to the firewall by this module.\n" + "".join(f"{name}\n" for name in MODULES)
+    if others:
+        text += "# kube-proxy sets the size of the kernel's table of connections when it starts.\n"
+    return text + "".join(f"{name}\n" for name in others)
 
 
 def kubelet(site: Site, node: Node, settings: NodeSettings) -> str:

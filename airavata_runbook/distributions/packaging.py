@@ -18,6 +18,7 @@ class Packaging(Protocol):
     """A package manager with its paths. All shell is POSIX, and is run as root on the host."""
 
     name: str  # "deb" or "rpm", as the mirror names the kinds of its packages
+    records: tuple[str, ...]  # where the package manager itself writes beside the packages: its database, lists, caches and logs
     keyring: str  # the public key of the runbook's own repository, on every host
 
     def entry_path(self, repository: Repository) -> str:
@@ -28,6 +29,12 @@ class Packaging(Protocol):
 
     def index_copies(self, repository: Repository) -> str:
         """A glob of the package manager's copies of the repository's index."""
+
+    def list_keys(self, owner: str) -> str:
+        """Shell that prints the package manager's own copies of public keys of that owner; "" where it makes none."""
+
+    def remove_keys(self, owner: str) -> str:
+        """Shell that removes these."""
 
     def find_index(self, url: str) -> str:
         """Shell that looks for a repository's index at the URL as the package manager will, within 10 s, and prints "found" or
@@ -46,6 +53,11 @@ class Packaging(Protocol):
     def list_makers(self, names: Sequence[str]) -> str:
         """Shell that prints name, tab and maintainer of each of these packages that is installed. It is run on any host, also
         where there is no such package manager: a preflight check asks before the distribution is known.
+        """
+
+    def list_missing(self, names: Sequence[str]) -> str:
+        """Shell that prints those of these packages that are neither installed nor in a repository whose index the host has. It
+        asks no repository, and changes nothing.
         """
 
     def installed_at(self, name: str) -> str:

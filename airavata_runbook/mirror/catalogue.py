@@ -146,6 +146,12 @@ ON_THE_MASTER = ["etcd", "kubernetes"]
 ON_THE_REGISTRYS_HOST = ["docker-distribution"]
 
 
+def of_distribution(kind: str = "deb") -> list[str]:
+    """The packages of its distribution that a host needs. kind: deb or rpm, whose names they are."""
+    names = {name for package in PACKAGES for name in package.needs if name not in PACKAGE}
+    return sorted(_for_rpm(name) if kind == "rpm" else name for name in names)
+
+
 def package_of(name: str, released: Collection[str] = ()) -> Package:
     """The package of that name, with the official releases of these components where it has them."""
     package = PACKAGE[name]
@@ -175,6 +181,11 @@ def with_needs(names: list[str]) -> list[str]:
     for name in names:
         wanted |= set(with_needs([need for need in PACKAGE[name].needs if need in PACKAGE]))
     return sorted(wanted)
+
+
+def files_of(name: str) -> list[str]:
+    """The paths of a package's files on a host, sorted."""
+    return sorted(one["dst"] for one in description(PACKAGE[name], Path("/"))["contents"])
 
 
 def versions_of(site: Site, node: Node, releases: Collection[str]) -> dict[str, str]:

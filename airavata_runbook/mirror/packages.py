@@ -56,10 +56,15 @@ def built(name: str, releases: Collection[str] = ()) -> Built:
 
 def pending(names: Iterable[str], releases: Collection[str] = ()) -> dict[str, int]:
     """What `make` would build for these debs: components and packages, each with the seconds that it takes on 2 cores."""
-    packages = [package for name in names if not _is_whole(path(package := package_of(name, releases)))]
+    packages = lacking(names, releases)
     wanted = {component for package in packages for component in package.components}
     builds = component_builds.pending([*wanted.difference(releases), *["nfpm"] * bool(packages)])
     return builds | released.pending(wanted.intersection(releases)) | {f"package {package.name}": SECONDS for package in packages}
+
+
+def lacking(names: Iterable[str], releases: Collection[str] = ()) -> list[Package]:
+    """Those of the named packages whose deb the cache lacks."""
+    return [package for name in names if not _is_whole(path(package := package_of(name, releases)))]
 
 
 def path(package: Package, kind: str = "deb") -> Path:

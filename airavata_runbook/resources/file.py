@@ -10,6 +10,7 @@ from pathlib import Path
 
 from airavata_runbook.engine.resource import ABSENT, Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.footprint import Footprint, Touch
 from airavata_runbook.hosts.fan_out import FanOut, Shared
 from airavata_runbook.hosts.host import Host
 
@@ -37,6 +38,9 @@ class File:
     @property
     def label(self) -> str:
         return f"file {self.path}"
+
+    def footprint(self) -> Footprint:
+        return (Touch("file", self.path),)
 
     def probe(self) -> str:
         path = quote(self.path)
@@ -119,6 +123,9 @@ class Folder:
     def label(self) -> str:
         return f"folder {self.path}"
 
+    def footprint(self) -> Footprint:
+        return (Touch("folder", self.path),)
+
     def probe(self) -> str:
         return f"test -e {quote(self.path)} || exit {ABSENT}; stat -L -c '%a %u:%g %F' {quote(self.path)}"
 
@@ -150,6 +157,9 @@ class Block:
     @property
     def label(self) -> str:
         return f"block {self.name} in {self.path}"
+
+    def footprint(self) -> Footprint:
+        return (Touch("lines", self.path),)
 
     def probe(self) -> str:
         return f"test -e {quote(self.path)} || exit {ABSENT}; base64 -w0 < {quote(self.path)}"
@@ -196,6 +206,9 @@ class Upload:
     @property
     def label(self) -> str:
         return f"file {self.path}"
+
+    def footprint(self) -> Footprint:
+        return (Touch("file", self.path),)
 
     def probe(self) -> str:
         return f"{DIGEST} < {quote(self.path)}"

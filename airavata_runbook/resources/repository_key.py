@@ -4,6 +4,7 @@ import base64
 
 from airavata_runbook.engine.resource import ABSENT, Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.footprint import Footprint, Touch
 from airavata_runbook.resources.certificate import GUARD, guard_key
 from airavata_runbook.resources.file import File
 from airavata_runbook.wellknown import REPOSITORY_KEY, SECRETS
@@ -14,6 +15,9 @@ class RepositoryKey:
 
     label = "key of the package repository"
     secret = True  # the probe's output is never shown
+
+    def footprint(self) -> Footprint:
+        return (Touch("file", REPOSITORY_KEY),)
 
     def probe(self) -> str:
         path = quote(REPOSITORY_KEY)

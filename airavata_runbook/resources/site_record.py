@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.footprint import Footprint, Touch
 from airavata_runbook.resources.file import File
 from airavata_runbook.site import Site
 from airavata_runbook.site.life import (
@@ -33,6 +34,9 @@ class SiteRecord:
     def label(self) -> str:
         return f"record of the site {RECORD}"
 
+    def footprint(self) -> Footprint:
+        return (Touch("file", RECORD),)
+
     def probe(self) -> str:
         return LOOK
 
@@ -56,6 +60,9 @@ class SameSite(ApiResource):
     @property
     def label(self) -> str:
         return "fixed fields of the site file"
+
+    def footprint(self) -> Footprint:
+        return ()
 
     def ask(self, context: Context) -> str:
         return context.session.master.run(LOOK).text

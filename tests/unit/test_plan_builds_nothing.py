@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from airavata_runbook import Site, cli, stacks
+from airavata_runbook import Site, stacks
 from airavata_runbook.chapters import install, registry, site_stack
 from airavata_runbook.checks.preflight import offline
 from airavata_runbook.distributions.deb import DEB
@@ -198,21 +198,6 @@ def test_a_release_without_a_digest_is_refused_before_anything_is_built(cache, t
             done(install.repository, site, planning)
     assert failed.value.where == "site.sources.etcd" and "etcd: build" in failed.value.remedy
     assert list(cache.iterdir()) == [] and not (tmp_path / "repository").exists()
-
-
-def test_the_mirror_of_a_site_makes_what_its_hosts_and_images_need_from_where_it_says(cache, tmp_path, monkeypatch, capsys):
-    made = {}
-    monkeypatch.setattr(packages, "make", lambda names, kind="deb", releases=(): made.update(packages=(names, releases)))
-    monkeypatch.setattr(images, "build", lambda names, releases=(): made.update(images=(names, releases)))
-    path = tmp_path / "site.yaml"
-    path.write_text(
-        json.dumps({"site": Site.load("lab", {"sources": {"runc": "release"}}).model_dump(mode="json", exclude_unset=True)})
-    )
-    assert cli.main(["mirror", str(path)]) == 0
-    assert made["packages"] == (sorted(set(catalogue.PACKAGE) - {"cni-plugins"}), ("runc",))
-    assert {"coredns", "pause", "mariadb"} < set(made["images"][0]) and "keycloak" not in made["images"][0]
-    said = capsys.readouterr().err
-    assert said.startswith("mirror: ") and "about" in said and list(cache.iterdir()) == []
 
 
 def test_a_damaged_package_in_the_cache_is_built_again(cache, site, monkeypatch):

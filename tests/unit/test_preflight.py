@@ -17,7 +17,14 @@ from airavata_runbook import Site
 from airavata_runbook.chapters import network
 from airavata_runbook.checks import facts as check_facts
 from airavata_runbook.checks import preflight
-from airavata_runbook.checks.facts import ForeignPackages, FreeSpace, PackageIndexError, filled_folders, preflight_facts
+from airavata_runbook.checks.facts import (
+    ForeignPackages,
+    FreeSpace,
+    PackageIndexError,
+    filled_folders,
+    preflight_facts,
+)
+from airavata_runbook.checks.kernel import SysctlsAtBoot
 from airavata_runbook.checks.machine import CONTROLLERS, FEATURES
 from airavata_runbook.checks.preflight import format_findings, offline
 from airavata_runbook.checks.table import CHECKS
@@ -104,6 +111,9 @@ def answers(site: Site, name: str = "master", **changes: str) -> dict[str, str]:
             "3: cni0    inet 10.244.7.1/24 scope global cni0\n",
             "Listening": LISTENING,
             "KernelFeatures": "\n".join(FEATURES),
+            "ContainersInPolicy": "",
+            "CloudSetup": "",
+            "SysctlsAtBoot": "",
             "CgroupControllers": " ".join(CONTROLLERS),
             "RegistryAddresses": "",
             "Routes": ROUTES.format(node=node, network=IPv4Interface(f"{node.address}/24").network),
@@ -116,6 +126,7 @@ def answers(site: Site, name: str = "master", **changes: str) -> dict[str, str]:
             "Membership": "site\n",
             "ClusterRemains": "interface lo\ninterface host0\n",
             "ForeignPackages": "",
+            "MissingPackages": "",
             "SiteRecord": "not\n",
             "StorageFolders": "",
             "FreeSpace": room(site, node),
@@ -175,9 +186,10 @@ ETCD, NGINX = 'users:(("etcd",pid=1,fd=8))', 'users:(("nginx",pid=7,fd=3))'
 @pytest.mark.parametrize(
     ("check", "changes", "said"),
     [
-        ("os", {"Os": OS.format("rocky", "9.5")}, "rocky 9.5"),
+        ("os", {"Os": OS.format("rhel", "9.5")}, "rhel 9.5"),
+        ("os", {"Os": OS.format("rocky", "8.10")}, "rocky 8.10"),
         ("os", {"Os": OS.format("debian", "11")}, "debian 11"),
-        ("os", {"Os": OS.format("ubuntu", "22.04")}, "ubuntu 22.04"),
+        ("os", {"Os": OS.format("ubuntu", "20.04")}, "ubuntu 20.04"),
         ("os", {"Os": "ID=debian\n"}, "debian without a version"),
         ("os", {"Os": "ID='alpine'\nVERSION_ID=3.20\n"}, "alpine 3.20"),
         ("os", {"Os": 'ID=rhel\nVERSION_ID="9.5"\nID_LIKE="fedora"\n'}, "rhel 9.5"),
@@ -208,7 +220,13 @@ ETCD, NGINX = 'users:(("etcd",pid=1,fd=8))', 'users:(("nginx",pid=7,fd=3))'
         ("cloud-init", {"CloudInitHosts": "/etc/cloud/cloud.cfg:manage_etc_hosts: true\n"}, "cloud-init writes /etc/hosts"),
         ("nameservers", {"Nameservers": "file /etc/resolv.conf\nnameserver 127.0.0.53\n"}, "/etc/resolv.conf has 127.0.0.53"),
         ("selinux", {"Selinux": "1\n"}, "SELinux is enforcing"),
-        ("firewalld", {"Firewalld": "active\n"}, "firewalld is active"),
+        (
+            "sysctl",
+            {"SysctlsAtBoot": "/etc/sysctl.d/99-sysctl.conf:net.ipv4.ip_forward=0\n"},
+            "/etc/sysctl.d/99-sysctl.conf sets net.ipv4.ip_forward to 0 at boot",
+        ),
+        ("nm-cloud-setup", {"CloudSetup": "enabled\n"}, "nm-cloud-setup is enabled"),
+        ("firewalld", {"Firewalld": "active\n"}, "firewalld is active, and its rules could not be read"),
         (
             "networks",
             {"Addresses": ADDRESSES + "3: tun0    inet 10.254.3.1/30 scope global tun0\n"},
@@ -267,6 +285,27 @@ def test_one_thing_that_is_wrong_is_found_by_its_check_alone(site, monkeypatch, 
     assert finding.check == check and said in finding.found and finding.needed and finding.remedy
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("/etc/sysctl.d/10-cis.conf:net.ipv4.ip_forward = 0\n", {}),  # ours comes later
+        ("/etc/sysctl.d/90-airavata-runbook.conf:net.ipv4.ip_forward = 1\n", {}),
+        (
+            "/etc/sysctl.d/95-on.conf:net.ipv4.ip_forward = 1\n/usr/lib/sysctl.d/99-off.conf:-net/ipv4/ip_forward=0 \n"
+            "/usr/lib/sysctl.d/95-on.conf:net.ipv4.ip_forward = 2\n",  # another of its name is read instead
+            {"net.ipv4.ip_forward": ("/usr/lib/sysctl.d/99-off.conf", "0")},
+        ),
+        (
+            "/etc/sysctl.d/99-x.conf:net.bridge.bridge-nf-call-iptables = 0\n/etc/sysctl.d/99-x.conf:"
+            "net.bridge.bridge-nf-call-iptables = 1\n",
+            {"net.bridge.bridge-nf-call-iptables": ("/etc/sysctl.d/99-x.conf", "1")},
+        ),
+    ],
+)
+def test_the_kernel_settings_at_boot_are_those_of_the_last_file(text, found):
+    assert SysctlsAtBoot().parse(text) == found
+
+
 @pytest.mark.parametrize(("ahead", "said"), [(-3600, "3600 s behind"), (90, "90 s ahead of")])
 def test_a_clock_that_is_wrong_is_found(site, ahead, said):
     texts = answers(site, Clock=f"{1_800_000_000 + ahead}\n")
@@ -280,6 +319,8 @@ def test_a_clock_that_is_wrong_is_found(site, ahead, said):
         {"Os": OS.format("debian", "13")},
         {"Os": OS.format("ubuntu", "24.04")},
         {"Os": OS.format("ubuntu", "25.10")},
+        {"Os": OS.format("ubuntu", "22.04")},
+        {"Os": OS.format("rocky", "9.6")},
         {"Memory": "MemTotal: 983040 kB\n"},  # what the kernel of a machine of 1 GiB shows
         {"Addresses": "2: host0    inet 203.0.113.9/24 scope global host0\n2: host0    inet 10.98.0.11/24 secondary host0\n"},
     ],
@@ -361,6 +402,11 @@ def test_a_system_that_was_not_tried_is_told_and_not_refused(site, monkeypatch, 
     assert (one.check, one.found, one.failed) == ("os", said, False) and f"{said}  (note)" in format_findings(findings)
     of_site(monkeypatch, site, master=seen(site, Os=text))
     assert ["os", one.needed + ", with systemd", f"note: master: {said}"] in network.preflight.look(session_of(site))
+
+
+def test_packages_of_the_distribution_that_are_nowhere_are_a_note(site):
+    (problem,) = problems(site, "dependencies", seen(site, MissingPackages="socat\nconntrack\n"))
+    assert problem.note and problem.found.startswith("conntrack, socat: neither installed nor in a repository")
 
 
 def test_a_note_beside_a_failure_is_not_counted(site, monkeypatch):
