@@ -18,14 +18,16 @@ install = @missing=$$(for name in $(1); do dpkg-query -W -f='$${db:Status-Abbrev
 	if [ -n "$$missing" ]; then apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends $$missing; fi
 
 .NOTPARALLEL:
-.PHONY: run test lint unit lab-tests faults notebooks-test chaos notebooks bench mirror lab down java setup lock help
+.PHONY: run test lint unit lab-tests faults poc notebooks-test chaos notebooks bench mirror lab down java setup lock help
 
-run: mirror ## Bring a site up on lab hosts of this machine, with all notebooks, and leave it up
+run: setup ## Bring a site up on lab hosts of this machine, with all notebooks, and leave it up
+	@echo "== mirror"
+	$(BIN)/airavata-runbook mirror lab
 	@echo "== run"
 	$(BIN)/airavata-runbook lab up --site lab
 	$(BIN)/airavata-runbook run lab
 
-test: lint unit lab-tests faults notebooks-test ## Run all tests: these five parts, each of which can be run alone
+test: lint unit lab-tests faults poc notebooks-test ## Run all tests: these six parts, each of which can be run alone
 
 lint: setup ## Check style, imports between packages, and types
 	@echo "== lint"
@@ -46,6 +48,10 @@ lab-tests: mirror ## Run the tests of single functions on lab hosts
 faults: mirror ## Run all chapters with one fault in each, chosen by a printed seed
 	@echo "== one fault in each chapter"
 	$(BIN)/pytest -q -s tests/chaos
+
+poc: mirror ## Run parameters/poc-2017.yaml as it is on hosts with rpm and dnf, and reset it
+	@echo "== poc-2017"
+	$(BIN)/pytest -q tests/poc
 
 notebooks-test: mirror java ## Compare the notebooks' outputs with the committed ones, then test the running sites from outside
 	@echo "== notebooks and running sites"

@@ -78,8 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     check = command("check", _check, "run the preflight checks on a site; change nothing")
     command("runs", _runs, "list a site's runs, plans and resets that are kept on this machine")
     manifests = command("manifests", _manifests, "write a site's manifests as files; connect to no host")
+    touches = command("touches", _touches, "print all that a site touches on its hosts, as Markdown; connect to no host")
     kubeconfig = command("kubeconfig", _kubeconfig, "print the path of a kubeconfig that works from this machine")
-    for added in (run, plan, reset, remove, move, backup, restore, back, check, manifests):
+    for added in (run, plan, reset, remove, move, backup, restore, back, check, manifests, touches):
         added.add_argument(
             "--set",
             action="append",
@@ -275,6 +276,12 @@ def _manifests(options: argparse.Namespace) -> None:
         print(f"by tag, as this machine does not know their digests: {', '.join(unknown)}")
 
 
+def _touches(options: argparse.Namespace) -> None:
+    from airavata_runbook.run.touches_text import text
+
+    print(text(_site(options)), end="")
+
+
 def _runs(options: argparse.Namespace) -> None:
     from airavata_runbook.run import history
 
@@ -305,10 +312,14 @@ def _mirror(options: argparse.Namespace) -> None:
 
     if not options.site:
         return everything.build_everything()
+    from airavata_runbook.chapters.site_sources import choice_for
     from airavata_runbook.chapters.site_stack import site_images
 
     site = _site(options)
-    everything.build_for(site, {image.mirrored for image in site_images(site).values()} - {""})
+    chosen = choice_for(site)
+    for note in chosen.notes:
+        print(f"mirror: {note}", file=sys.stderr)
+    everything.build_for(site, {image.mirrored for image in site_images(site).values()} - {""}, chosen.releases)
 
 
 def _lock(options: argparse.Namespace) -> int:

@@ -99,7 +99,7 @@ def backing(target: Target) -> Iterator[Resource]:
 @step("API server and portal", on=master)
 def servers(target: Target) -> Iterator[Resource]:
     stack = stack_of(target.site, references(target.session))
-    yield DatabaseBackup(stack)  # of databases that run, as they are after the step before
+    yield DatabaseBackup(target.site, stack)  # of databases that run, as they are after the step before
     yield from _deploy(target, stack, airavata=True)
     yield Obsolete(stack.namespace, stack.objects, USED)
 

@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from functools import partial
 
+from airavata_runbook.chapters.site_sources import releases_of
 from airavata_runbook.chapters.site_stack import recorded, reference, site_image
 from airavata_runbook.configs import control_plane, node
+from airavata_runbook.distributions import check_repository_id
 from airavata_runbook.engine.step import Target, master, step
+from airavata_runbook.hosts.facts import Os
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.mirror.repository import HostRepository
 from airavata_runbook.pki.types import Subject
@@ -37,13 +40,14 @@ def repository_key(target: Target) -> Iterator[Resource]:
 @step("Package repository")
 def repository(target: Target) -> Iterator[Resource]:
     site, packaging, format = target.site, target.packaging, target.packaging.format
+    check_repository_id(target.facts.get(Os), site.repository)
     yield SameSite(site)
     if folder := site.repository.folder:
         catalogue.check_releases(site)
         names, key = catalogue.of_host(site, target.node), partial(target.vault.repository_key, format.key)
-        ours = HostRepository(names, site.sources.releases, format, key)
+        ours = HostRepository(names, releases_of(target.session), format, key)
         # Packages go once to the first host of their format (the registry's, as images, if it is), and from there to the others.
-        fan_out = target.package_fan_out
+        fan_out = target.fan_out
         shared = catalogue.of_host(site, fan_out.source.node) if fan_out else []
         if ours.pending():
             yield Build("packages", ours.pending, ours.make)
@@ -60,7 +64,7 @@ def repository(target: Target) -> Iterator[Resource]:
 @step("Packages: Kubernetes, etcd and flannel")
 def packages(target: Target) -> Iterator[Resource]:
     packaging = target.packaging
-    versions = catalogue.versions_of(target.site, target.node, packaging.format)
+    versions = catalogue.versions_of(target.site, target.node, releases_of(target.session), packaging.format)
     yield Packages(versions, target.site.repository.id, packaging)
 
 
@@ -75,7 +79,7 @@ def host_settings(target: Target) -> Iterator[Resource]:
 @step("Certificate authorities, and the record of the site", on=master)
 def authorities(target: Target) -> Iterator[Resource]:
     name = target.site.name
-    yield SiteRecord(target.site)
+    yield SiteRecord(target.site, releases_of(target.session))
     yield Authority(CLUSTER_CA, f"{name} authority")
     yield Authority(ETCD_CA, f"{name} etcd authority")
     yield Authority(FRONT_PROXY_CA, f"{name} front proxy authority")

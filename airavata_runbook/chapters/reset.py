@@ -1,6 +1,6 @@
 """Remove what the runbook made on the hosts, in reverse order. Not a notebook: `airavata-runbook reset SITE`.
 
-What stays on a host: logs (the journal, /var/log/apt, /var/log/dpkg.log), the caches and backups of apt and dpkg, kernel
+What stays on a host: logs (the journal and those of apt, dpkg and dnf), the caches and backups of the package manager, kernel
 modules and kernel settings that are in force until the next boot, and the lock's file under /run. Without `data` also
 the registry's images, the databases' folders, and the secrets that the databases were created with.
 """
@@ -13,6 +13,7 @@ from airavata_runbook.cluster import releases
 from airavata_runbook.distributions.package_format import PackageFormat
 from airavata_runbook.engine.step import Target, registry_node, step
 from airavata_runbook.errors import HostUnreachable
+from airavata_runbook.footprint import Touch
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.resources import Absent, Cleared, Removed, Resource, Stopped
 from airavata_runbook.site.life import LOOK, RECORD, RESTORING, kept_folders, parse_look
@@ -32,11 +33,10 @@ SERVICES = (
     "containerd",
 )
 # Chains of kube-proxy and the kubelet, of flannel, and of the CNI plugins; only rules of the cluster name them.
-CHAINS = "KUBE-|FLANNEL-|CNI-"
+CHAINS = ("KUBE-", "FLANNEL-", "CNI-")
 PROCESSES = "grep -lE 'kubepods|containerd\\.service' /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3"
-MOUNTS = (
-    "awk '$2 ~ \"^(/var/lib/kubelet/|/var/lib/containerd/|/run/containerd/|/run/netns/cni-)\" {print $2}' /proc/mounts | sort -ru"
-)
+MOUNTED = ("/var/lib/kubelet/", "/var/lib/containerd/", "/run/containerd/", "/run/netns/cni-")
+MOUNTS = f"awk '$2 ~ \"^({'|'.join(MOUNTED)})\" {{print $2}}' /proc/mounts | sort -ru"
 OWN_FOLDER = "/opt/airavata-runbook"  # above the repository, where a site names no other folder for it
 VETHS = "for one in /sys/class/net/cni0/brif/*; do test ! -e $one || basename $one; done"
 GROUPS = "find /sys/fs/cgroup -ignore_readdir_race -depth -type d -path '*kubepods*'"
@@ -58,24 +58,27 @@ def pods(target: Target) -> Iterator[Resource]:
         f"{PROCESSES} | xargs -r kill -TERM 2>/dev/null || true\n"
         f"ended 5 || {{ {PROCESSES} | xargs -r kill -KILL 2>/dev/null || true; ended 20; }}",
     )
-    yield Cleared("pod mount", MOUNTS, f'{MOUNTS} | while read -r path; do umount "$path" || umount --lazy "$path"; done')
+    mounts = tuple(Touch("mount", f"{path}*") for path in MOUNTED)
+    unmount = f'{MOUNTS} | while read -r path; do umount "$path" || umount --lazy "$path"; done'
+    yield Cleared("pod mount", MOUNTS, unmount, mounts)
     yield Absent("/run/netns/cni-*", parents=("/run/netns",))
-    yield Cleared("pod cgroup", GROUPS, f"{GROUPS} | xargs -r rmdir")
+    yield Cleared("pod cgroup", GROUPS, f"{GROUPS} | xargs -r rmdir", (Touch("cgroup", "kubepods"),))
 
 
 @step("Pod network")
 def network(target: Target) -> Iterator[Resource]:
     # They go with the pods' network namespaces, which the kernel removes some time after their last process has ended.
-    yield Cleared(
-        "interface of a pod", VETHS, f"for name in $({VETHS}); do ip link delete $name || test ! -e /sys/class/net/$name; done"
-    )
+    delete = f"for name in $({VETHS}); do ip link delete $name || test ! -e /sys/class/net/$name; done"
+    yield Cleared("interface of a pod", VETHS, delete, (Touch("interface", "veth*"),))
     for name in ("cni0", "flannel.1"):
-        yield Cleared(f"interface {name}", f"test ! -e /sys/class/net/{name} || echo {name}", f"ip link delete {name}")
+        look = f"test ! -e /sys/class/net/{name} || echo {name}"
+        yield Cleared(f"interface {name}", look, f"ip link delete {name}", (Touch("interface", name),))
+    chains, ours = tuple(Touch("chain", f"{name}*") for name in CHAINS), "|".join(CHAINS)
     for tool in ("iptables", "ip6tables"):
         # Where the tool is not installed there are no rules: an earlier reset removed them before the packages.
         look = f"! command -v {tool}-save > /dev/null || {tool}-save"
-        remove = f"rules=$({tool}-save -c)\nprintf '%s\\n' \"$rules\" | grep -vE '{CHAINS}' | {tool}-restore -c"
-        yield Cleared(f"cluster rule in {tool}", look, remove, only=CHAINS)
+        remove = f"rules=$({tool}-save -c)\nprintf '%s\\n' \"$rules\" | grep -vE '{ours}' | {tool}-restore -c"
+        yield Cleared(f"cluster rule in {tool}", look, remove, chains, only=ours)
 
 
 @step("Configuration files")
@@ -105,6 +108,7 @@ def files(target: Target) -> Iterator[Resource]:
         "entry of the site in /etc/hosts",
         f"sed -n '{block}p' /etc/hosts",
         f"rest=$(sed '{block}d' /etc/hosts; echo .)\nprintf %s \"${{rest%.}}\" > /etc/hosts",
+        (Touch("lines", "/etc/hosts"),),
     )
 
 
@@ -137,6 +141,8 @@ def packages(target: Target) -> Iterator[Resource]:
     yield Absent(packaging.entry_path(repository))
     yield Absent(packaging.index_copies(repository))
     yield Absent(packaging.keyring)
+    if keys := packaging.list_keys(owner := f"airavata-runbook, site {target.site.name}"):
+        yield Cleared("key of the site in the package manager's database", keys, packaging.remove_keys(owner))
     if repository.folder:
         yield _packages_in(repository.folder, packaging.format)
 
@@ -154,7 +160,7 @@ def _packages_in(folder: str, format: PackageFormat) -> Resource:
         kept = f"test ! -d {path} || test -L {path} || mountpoint -q {path} ||"
         look += f"{kept} test -n \"$(ls -A {path})\" || echo '{path} (empty)'\n"
         remove += f"{kept} rmdir --ignore-fail-on-non-empty {path}\n"
-    return Cleared(f"runbook package in {folder}", look, remove)
+    return Cleared(f"runbook package in {folder}", look, remove, (Touch("folder", folder),))
 
 
 @step("Registry images", on=registry_node)

@@ -31,7 +31,7 @@ def find_os(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     elif like := [name for name in system.like if name in ACCEPTED]:
         yield Problem(f"{system}, like {like[0]}", SUPPORTED, "none: a derivative was not tried", note=True)
     else:
-        yield Problem(str(system), SUPPORTED, "use another host: only apt's packages are supported")
+        yield Problem(str(system), SUPPORTED, "use another host")
     if not host[facts.Systemd]:
         yield Problem("PID 1 is not systemd", "systemd", "use a host that boots with systemd")
 

@@ -52,7 +52,7 @@ from airavata_runbook.checks.references import check_references
 from airavata_runbook.checks.ssh import check_algorithms, check_known_hosts
 from airavata_runbook.checks.types import Check, ConnectionCheck, HostCheck, PeerCheck, Problem, SessionCheck, SiteCheck
 from airavata_runbook.cluster.session import session_of
-from airavata_runbook.distributions import SUPPORTED, packaging_of
+from airavata_runbook.distributions import SUPPORTED, check_repository_id, packaging_of
 from airavata_runbook.errors import HostKeyRefused, NotRoot, SiteError
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.node_settings import derive_node_settings
@@ -145,9 +145,13 @@ def _settings(site: Site, host: HostSnapshot) -> Iterator[Problem]:
 
 
 def _repository(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    if not site.repository.folder and (error := host[PackageIndexError]):
+    try:
+        check_repository_id(host.get(facts.Os), site.repository)
+    except SiteError as error:
+        yield Problem(error.summary, error.needed, error.remedy)
+    if not site.repository.folder and (reason := host[PackageIndexError]):
         yield Problem(
-            without_login(f"no package index at {site.repository.baseurl}: {error}"),
+            without_login(f"no package index at {site.repository.baseurl}: {reason}"),
             "the site's package repository is reachable from the host",
             "correct repository.baseurl, or allow the host to connect to it",
         )

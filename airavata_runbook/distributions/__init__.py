@@ -11,6 +11,8 @@ from airavata_runbook.distributions.deb import DEB
 from airavata_runbook.distributions.distribution import Distribution, OsRelease
 from airavata_runbook.distributions.packaging import Packaging
 from airavata_runbook.distributions.rpm import RPM
+from airavata_runbook.errors import SiteError
+from airavata_runbook.site.parts import Repository
 
 _MODULES = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
 KNOWN: dict[str, Distribution] = {  # by os-release's ID
@@ -21,12 +23,31 @@ ACCEPTED = {name: one for name, one in KNOWN.items() if one.oldest}
 SUPPORTED = ", ".join(f"{one.name} {one.oldest}" for one in ACCEPTED.values()) + ", or later"
 
 
-def packaging_of(system: OsRelease | None) -> Packaging:
-    """How the packages of a host with this os-release are managed: as those of its distribution, or of the first that it is
-    like. Debian's way for one that is like none; the check `os` refuses it.
-    """
+def distribution_of(system: OsRelease | None) -> Distribution | None:
+    """The distribution of a host with this os-release, or the first that it is like; None for one that is like none."""
     names = (system.id, *system.like) if system else ()
-    return next((KNOWN[name].packaging for name in names if name in KNOWN), DEB)
+    return next((KNOWN[name] for name in names if name in KNOWN), None)
+
+
+def packaging_of(system: OsRelease | None) -> Packaging:
+    """How the packages of a host with this os-release are managed: as those of `distribution_of`. Debian's way for one that is
+    like none; the check `os` refuses it.
+    """
+    known = distribution_of(system)
+    return known.packaging if known else DEB
+
+
+def check_repository_id(system: OsRelease | None, repository: Repository) -> None:
+    """Raises SiteError when the distribution of a host with this os-release has a repository, or its file, of that id itself."""
+    known = distribution_of(system)
+    if known and repository.id.lower() in known.repositories:
+        raise SiteError(
+            f"{repository.id} is the id of a repository of {known.name} itself",
+            where="site.repository.id",
+            found=repository.id,
+            needed=f"an id that {known.name} does not have: the runbook writes the repository's file, and a reset removes it",
+            remedy="choose another repository.id, such as airavata-runbook, before the first run",
+        )
 
 
 def by_distribution(script: Callable[[Packaging], str]) -> str:
@@ -65,6 +86,8 @@ __all__ = [
     "OsRelease",
     "Packaging",
     "by_distribution",
+    "check_repository_id",
+    "distribution_of",
     "installed_at",
     "makers",
     "packaging_of",

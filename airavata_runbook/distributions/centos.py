@@ -1,6 +1,12 @@
-"""CentOS Stream, which says its os-release's ID is centos. As of Rocky Linux, no version is accepted yet."""
+"""CentOS Stream, which says its os-release's ID is centos. Of Rocky Linux's family, which was tried on a STAND-IN only."""
 
 from airavata_runbook.distributions.distribution import Distribution
-from airavata_runbook.distributions.rpm import RPM
+from airavata_runbook.distributions.rpm import EL_REPOSITORIES, RPM
 
-DISTRIBUTION = Distribution("centos", "CentOS Stream", oldest="", packaging=RPM)
+DISTRIBUTION = Distribution(
+    "centos",
+    "CentOS Stream",
+    oldest="9",
+    packaging=RPM,
+    repositories=(*EL_REPOSITORIES, "extras-common", "centos", "centos-addons"),
+)

@@ -31,6 +31,7 @@ class Deb:
 
     name, keyring = "deb", KEYRING
     format: PackageFormat = DEB_FORMAT
+    records: tuple[str, ...] = ("/var/lib/dpkg", "/var/lib/apt", "/var/cache/apt", "/var/log/apt", "/var/log/dpkg.log")
 
     def entry_path(self, repository: Repository) -> str:
         return f"/etc/apt/sources.list.d/{repository.id}.list"
@@ -56,6 +57,12 @@ class Deb:
         """The address without the scheme, escaped as apt does."""
         place = repository.baseurl.partition("://")[2].rstrip("/") + "/./"
         return f"{LISTS}/" + QUOTED.sub(lambda letter: f"%{ord(letter[0]):02x}", place).replace("/", "_") + "*"
+
+    def list_keys(self, owner: str) -> str:
+        return ""
+
+    def remove_keys(self, owner: str) -> str:
+        return ""
 
     def find_index(self, url: str) -> str:
         """By apt's own downloader, which is installed before curl is and connects the way that apt will."""

@@ -21,13 +21,15 @@ class OsRelease(NamedTuple):
 @dataclass(frozen=True)
 class Distribution:
     """id: os-release's. name: as people write it. oldest: the oldest version that is accepted, "" while none is. packaging: of
-    its packages.
+    its packages. repositories: the ids of its own repositories, and the names of the files that they are in; the site's cannot
+    have such an id.
     """
 
     id: str
     name: str
     oldest: str
     packaging: Packaging
+    repositories: tuple[str, ...] = ()
 
     def is_too_old(self, version: str) -> bool:
         return _comparable(version) < _comparable(self.oldest)

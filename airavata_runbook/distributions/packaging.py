@@ -20,6 +20,7 @@ class Packaging(Protocol):
 
     name: str  # "deb" or "rpm"
     format: PackageFormat  # in which the mirror makes its packages
+    records: tuple[str, ...]  # where the package manager itself writes beside the packages: its database, lists, caches and logs
     keyring: str  # the public key of the runbook's own repository, on every host
 
     def entry_path(self, repository: Repository) -> str:
@@ -30,6 +31,12 @@ class Packaging(Protocol):
 
     def index_copies(self, repository: Repository) -> str:
         """A glob of the package manager's copies of the repository's index."""
+
+    def list_keys(self, owner: str) -> str:
+        """Shell that prints the package manager's own copies of public keys of that owner; "" where it makes none."""
+
+    def remove_keys(self, owner: str) -> str:
+        """Shell that removes these."""
 
     def find_index(self, url: str) -> str:
         """Shell that looks for a repository's index at the URL as the package manager will, within 10 s, and prints "found" or

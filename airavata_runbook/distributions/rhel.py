@@ -1,6 +1,8 @@
-"""Red Hat Enterprise Linux, which others say that they are like. As of Rocky Linux, no version is accepted yet."""
+"""Red Hat Enterprise Linux, which others say that they are like. No version is accepted: nothing that is it was tried."""
 
 from airavata_runbook.distributions.distribution import Distribution
-from airavata_runbook.distributions.rpm import RPM
+from airavata_runbook.distributions.rpm import EL_REPOSITORIES, RPM
 
-DISTRIBUTION = Distribution("rhel", "Red Hat Enterprise Linux", oldest="", packaging=RPM)
+DISTRIBUTION = Distribution(
+    "rhel", "Red Hat Enterprise Linux", oldest="", packaging=RPM, repositories=(*EL_REPOSITORIES, "redhat")
+)

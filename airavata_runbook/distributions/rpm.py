@@ -24,6 +24,11 @@ RECOVERY = (
     "# packages are fetched and it is run once more.\n"
 )
 NO_IDS = ("main", "default")  # sections that have another meaning for dnf and for readers of the format
+# Of Enterprise Linux in all its distributions, and of EPEL (the Fedora project's documentation), which adds to each of them.
+EL_REPOSITORIES = (
+    *("baseos", "appstream", "crb", "powertools", "extras", "highavailability", "resilientstorage", "nfv", "rt"),
+    *("epel", "epel-next", "epel-testing", "epel-cisco-openh264"),
+)
 AND = " and "  # between versions that are installed at once: a killed update leaves both
 
 
@@ -32,6 +37,14 @@ class Rpm:
 
     name, keyring = "rpm", "/etc/pki/rpm-gpg/RPM-GPG-KEY-airavata-runbook"
     format: PackageFormat = RPM_FORMAT
+    records: tuple[str, ...] = (
+        "/var/lib/rpm",
+        "/usr/lib/sysimage/rpm",
+        "/var/lib/dnf",
+        "/var/cache/dnf",
+        "/var/log/dnf*",
+        "/var/log/hawkey.log",
+    )
 
     def entry_path(self, repository: Repository) -> str:
         return f"/etc/yum.repos.d/{repository.id}.repo"
@@ -70,6 +83,14 @@ class Rpm:
     def index_copies(self, repository: Repository) -> str:
         """dnf adds a digest of the address to the id."""
         return f"/var/cache/dnf/{repository.id}-*"
+
+    def list_keys(self, owner: str) -> str:
+        """dnf imports the gpgkey of a repository into rpm's database, as a package whose packager is the key's user."""
+        listed = "rpm -qa gpg-pubkey --qf '%{NAME}-%{VERSION}-%{RELEASE} %{PACKAGER}\\n'"
+        return f"{listed} | awk -v owner={shlex.quote(owner)} '{{whose = $0; sub(/^[^ ]* /, \"\", whose)}} whose == owner'"
+
+    def remove_keys(self, owner: str) -> str:
+        return f"{self.list_keys(owner)} | cut -d' ' -f1 | xargs -r rpm -e --allmatches"
 
     def find_index(self, url: str) -> str:
         """By dnf, with the host's own settings of proxies; no repository and no cache of the host is touched."""
@@ -125,13 +146,19 @@ done; fi"""
         return f"{{ rpm -q {name} >/dev/null 2>&1 && rpm -q --qf '%{{INSTALLTIME}} package\\n' {name}; }}"
 
     def list_removed(self, names: Sequence[str]) -> str:
+        """Who needs them directly: rpm refuses to remove them if what came along with them is needed in its turn."""
         return f"""if command -v rpm >/dev/null; then echo rpm
 rpm -qa >/dev/null || exit 1
+command -v dnf >/dev/null || dnf() {{ yum "$@"; }}
+whose() {{
+    case $(dnf -q -C --disablerepo='*' repoquery --installed --qf '%{{reason}}' "$1") in
+    dependency | weak-dependency) echo came-along ;; *) echo theirs ;; esac
+}}
 here=$(for name in {shlex.join(names)}; do ! rpm -q "$name" >/dev/null 2>&1 || echo "$name"; done)
 for name in $here; do
     echo "$name package"
     ! rpm -q --whatrequires "$name" >/dev/null 2>&1 || rpm -q --whatrequires --qf '%{{NAME}}\\n' "$name" | sort -u |
-        while read -r other; do case " $(echo $here) " in *" $other "*) ;; *) echo "$other theirs" ;; esac; done
+        while read -r other; do case " $(echo $here) " in *" $other "*) ;; *) echo "$other $(whose "$other")" ;; esac; done
 done
 fi; true"""
 

@@ -3,4 +3,4 @@
 from airavata_runbook.distributions.deb import DEB
 from airavata_runbook.distributions.distribution import Distribution
 
-DISTRIBUTION = Distribution("ubuntu", "Ubuntu", oldest="24.04", packaging=DEB)
+DISTRIBUTION = Distribution("ubuntu", "Ubuntu", oldest="22.04", packaging=DEB)

@@ -82,7 +82,7 @@ class Target:
         return sorted({one for one in found if one and not isinstance(one, Exception)}, key=lambda one: one.name)
 
     @property
-    def package_fan_out(self) -> FanOut | None:
+    def fan_out(self) -> FanOut | None:
         """From the first host of the step that has packages of this one's format; it may be this one."""
         same = (one for one in self.fan_outs.values() if self.format_of(one.source) is self.packaging.format)
         return next(same, None)

@@ -75,7 +75,7 @@ def _negotiate(hop: Hop, dial: Dial, key_types: Sequence[str]) -> Transport:
     except (OSError, EOFError, paramiko.SSHException) as error:
         if transport:
             transport.close()
-            if transport.not_common:
+            if isinstance(error, paramiko.ssh_exception.IncompatiblePeer) and transport.not_common:
                 raise _no_common_algorithm(hop, transport) from None
             if time.monotonic() - started >= LOGIN_TIMEOUT:
                 raise _slow(hop, "no greeting of sshd" if not transport.remote_version else "no key exchange") from None
@@ -151,7 +151,7 @@ def _no_session(hop: Hop, transport: Transport, error: Exception) -> HostUnreach
         found=str(error)[:LONGEST] or "the connection was closed",
         needed="sshd, which accepts connections from this machine",
         remedy="check that ssh.port is sshd's and that its MaxStartups, its penalties, a firewall or /etc/hosts.deny keep nobody "
-        "out; the reason is in the host's log (journalctl -u ssh)",
+        "out; the reason is in the host's log (journalctl -u ssh -u sshd)",
     )
 
 
@@ -191,7 +191,7 @@ def _closed(hop: Hop, refused: Sequence[paramiko.PKey], error: Exception) -> Hos
         where=hop.where,
         found=f"after {_named(refused)}: {error}",
         needed="a login before its limit of attempts (MaxAuthTries)",
-        remedy="set ssh.key, so that no other key is tried; the reason is in the host's log (journalctl -u ssh)",
+        remedy="set ssh.key, so that no other key is tried; the reason is in the host's log (journalctl -u ssh -u sshd)",
     )
 
 

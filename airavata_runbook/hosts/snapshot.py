@@ -98,5 +98,7 @@ def _value(fact: Fact[T], text: str) -> T | StepFailed:
             where=f"fact {fact.name}",
             found=text[:200],
             needed=f"the output of: {fact.command}",
-            remedy="apt-get install iproute2" if iproute else "run that command on the host as root and fix what it reports",
+            remedy="install ip and ss: package iproute2, or iproute where packages are rpm"
+            if iproute
+            else "run that command on the host as root and fix what it reports",
         )

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 from airavata_runbook.errors import CannotBuild, HostUnreachable
-from airavata_runbook.lab import image, keys, network, preflight
-from airavata_runbook.lab.host import LabHost, lab_folder, lab_host, lab_hosts, lab_settings
+from airavata_runbook.lab import keys, network, preflight
+from airavata_runbook.lab.host import SYSTEMS, LabHost, lab_folder, lab_host, lab_hosts, lab_settings
 from airavata_runbook.local.files import write_file
 from airavata_runbook.local.once import locked
 from airavata_runbook.local.terminal import text_table
@@ -18,7 +18,7 @@ from airavata_runbook.site import Site
 
 __all__ = ["LabHost", "down", "ssh", "status", "up"]
 
-HEADER = ["NAME", "STATE", "ADDRESS", "USER", "PID"]
+HEADER = ["NAME", "STATE", "ADDRESS", "USER", "PID", "SYSTEM"]
 
 
 def up(site: Site) -> list[LabHost]:
@@ -36,7 +36,8 @@ def up(site: Site) -> list[LabHost]:
             _in_parallel(hosts, LabHost.wait)
             return hosts
         preflight.check(site, len(starting))
-        image.ensure()
+        for host in {host.packages: host for host in starting}.values():
+            host.ensure_image()
         network.create_bridge(lab)
         key = _ensure_keys(site, hosts)
         _in_parallel(hosts, lambda host: host.start(key))
@@ -57,7 +58,10 @@ def down(site: Site) -> None:
 
 def status(site: Site) -> list[dict[str, str]]:
     """Print a table of the hosts; returns its rows: column → text."""
-    rows = [[host.name, host.state, host.address, host.node.ssh.user, str(host.pid or "-")] for host in lab_hosts(site)]
+    rows = [
+        [host.name, host.state, host.address, host.node.ssh.user, str(host.pid or "-"), SYSTEMS[host.packages]]
+        for host in lab_hosts(site)
+    ]
     print(text_table([HEADER, *rows]))
     return [dict(zip(HEADER, row, strict=True)) for row in rows]
 

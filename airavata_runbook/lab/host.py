@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild
-from airavata_runbook.lab import cgroups, image, keys, network, processes, rootfs
+from airavata_runbook.lab import cgroups, image, keys, network, processes, rootfs, rpm_image
 from airavata_runbook.lab.cgroups import Driver
 from airavata_runbook.local.once import remove
 from airavata_runbook.local.paths import state_dir
@@ -25,6 +25,8 @@ POWEROFF_TIMEOUT = 60.0  # seconds; etcd alone may take 20
 KILL_TIMEOUT = 5.0  # seconds
 # Bound from this machine's file system: containerd's snapshots are overlays, which cannot be stacked on the root's overlay.
 BIND_FOLDERS = {"containerd": "/var/lib/containerd", "kubelet": "/var/lib/kubelet"}
+IMAGES = {"deb": image.ensure, "rpm": rpm_image.ensure}
+SYSTEMS = {"deb": "Debian 12", "rpm": f"{rpm_image.NAME} {rpm_image.VERSION}"}  # for people
 UNIT_PREFIX = "airavata-lab"
 # The shell joins the host's cgroups before it becomes systemd-nspawn: they are then the root of what the host sees.
 JOIN_CGROUPS = 'while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit 70; shift; done; shift; exec "$@"'
@@ -52,6 +54,7 @@ class LabHost:
     def __init__(self, site: Site, node: Node):
         self.site, self.node, self.name, self.address = site, node, node.name, str(node.address)
         self.lab = lab_settings(site)
+        self.packages = self.lab.host(node.name).packages
         self.folder = lab_folder(site) / node.name
         self.root = self.folder / "root"
         self.machine = f"{self.lab.bridge}-{node.name}"  # systemd-nspawn's name of the container
@@ -89,6 +92,10 @@ class LabHost:
     def ensure_key(self) -> str:
         """The public line of the host's SSH key, which is generated when missing."""
         return keys.ensure_key(self.folder / "ssh_host_ed25519_key", self.name)
+
+    def ensure_image(self) -> Path:
+        """The image below its disk, which is built when the cache has none. Raises CannotBuild."""
+        return IMAGES[self.packages]()
 
     def start(self, authorized_key: str) -> None:
         """Boot the host unless it runs, from its disk or a new one; returns once SSH answers.
@@ -161,7 +168,7 @@ class LabHost:
 
     def _create_disk(self, authorized_key: str) -> None:
         self._delete_disk()
-        base = image.ensure()
+        base = self.ensure_image()
         root = rootfs.mount(base, self.folder)
         rootfs.configure(root, self.node, self.lab, authorized_key, self.folder / "ssh_host_ed25519_key")
         for name in BIND_FOLDERS:

@@ -17,6 +17,7 @@ from airavata_runbook.local.process import run
 from airavata_runbook.local.terminal import progress
 
 SUITE = "bookworm"
+SECONDS = 60  # to build it on 2 cores
 PACKAGES = [
     "systemd",
     "systemd-sysv",
@@ -112,7 +113,12 @@ def _build(root: Path) -> None:
         debian.install(root, PACKAGES)
         update("settings", done=2)
         _configure(root)
-    for old in root.parent.glob("host-*"):
+    remove_old("host-*")
+
+
+def remove_old(pattern: str) -> None:
+    """Remove the images of earlier versions, but for those that hosts still use."""
+    for old in (cache_dir() / "lab").glob(pattern):
         if not _in_use(old):
             shutil.rmtree(old)
 

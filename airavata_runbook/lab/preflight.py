@@ -9,14 +9,14 @@ from pathlib import Path
 
 from airavata_runbook.errors import CannotBuild, counted
 from airavata_runbook.lab import cgroups, network
-from airavata_runbook.lab.host import lab_settings
+from airavata_runbook.lab.host import lab_hosts, lab_settings
 from airavata_runbook.local.paths import state_dir
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import Lab
 
 MEMORY = 1536  # MiB a host: an idle cluster of two was measured to take 1.4 GB, Airavata's services about as much
 DISK = 3072  # MiB a host, with images and databases
-IMAGE = 1024  # MiB, once
+IMAGE = 1024  # MiB, once for hosts of each kind
 INOTIFY = 20  # inotify instances a host: 16 were counted on a worker, 27 on a master; root's hosts share root's limit
 TOOLS = {  # program → Debian package
     "systemd-nspawn": "systemd-container",
@@ -47,7 +47,7 @@ def problems(site: Site, starting: int) -> list[Problem]:
             )
         ]
     missing = [program for program in TOOLS if not shutil.which(program)]
-    found = [*_system_problems(missing), *_capacity_problems(starting), *_interface_problems(site)]
+    found = [*_system_problems(missing), *_capacity_problems(site, starting)]
     return found if {"ip", "iptables"} & set(missing) else [*found, *_network_problems(lab_settings(site))]
 
 
@@ -80,12 +80,13 @@ def _system_problems(missing_tools: list[str]) -> Iterator[Problem]:
         )
 
 
-def _capacity_problems(starting: int) -> Iterator[Problem]:
+def _capacity_problems(site: Site, starting: int) -> Iterator[Problem]:
     room = "free some, or use fewer nodes"
     memory, disk, inotify = _available_memory(), shutil.disk_usage(state_dir()).free >> 20, _free_inotify_instances()
     if memory < (needed := starting * MEMORY):
         yield Problem(f"{starting} hosts need {needed} MiB of memory, {memory} MiB are available", room)
-    if disk < (needed := starting * DISK + IMAGE):
+    images = len({host.packages for host in lab_hosts(site)})
+    if disk < (needed := starting * DISK + images * IMAGE):
         yield Problem(
             f"{starting} hosts need {needed} MiB of disk space, {disk} MiB are available",
             f"{room}, or set AIRAVATA_RUNBOOK_STATE to a folder on a larger disk",
@@ -95,15 +96,6 @@ def _capacity_problems(starting: int) -> Iterator[Problem]:
             f"{starting} hosts need {needed} inotify instances, {inotify} are available",
             "sysctl -w fs.inotify.max_user_instances=1024, or take another lab down",
         )
-
-
-def _interface_problems(site: Site) -> Iterator[Problem]:
-    for node in site.nodes:
-        if node.interface != "host0":
-            yield Problem(
-                f"node {node.name} has interface {node.interface}; a lab host's is host0",
-                f"set interface: host0 for {node.name} in the site file",
-            )
 
 
 def _network_problems(lab: Lab) -> Iterator[Problem]:

@@ -9,6 +9,8 @@ from airavata_runbook.local.process import run
 from airavata_runbook.site.node import Node
 from airavata_runbook.site.parts import Lab
 
+NSPAWNS = "host0"  # the name that systemd-nspawn gives a host's interface
+
 
 def host_files(node: Node, lab: Lab, machine_id: str, authorized_key: str) -> dict[str, tuple[int, str]]:
     """The host's own files, path → (mode, content). authorized_key: the public key that may log in."""
@@ -19,13 +21,18 @@ def host_files(node: Node, lab: Lab, machine_id: str, authorized_key: str) -> di
         "etc/hosts": (0o644, f"127.0.0.1 localhost\n{node.address} {node.name}\n"),
         "etc/machine-id": (0o444, f"{machine_id}\n"),
         "etc/resolv.conf": (0o644, f"nameserver {lab.gateway}\n"),
-        "etc/systemd/network/10-host0.network": (0o644, network_file(node, lab)),
+        f"etc/systemd/network/10-{node.interface}.network": (0o644, network_file(node, lab)),
         f"{home}/.ssh/authorized_keys": (0o600, f"{authorized_key}\n"),
     }
     if user != "root":
         files[f"etc/sudoers.d/{user}"] = (0o440, f"{user} ALL=(ALL:ALL) NOPASSWD: ALL\n")
     if port != 22:
         files["etc/ssh/sshd_config.d/port.conf"] = (0o644, f"Port {port}\n")
+    if node.interface != NSPAWNS:
+        files["etc/systemd/system/airavata-lab-host.service.d/interface.conf"] = (
+            0o644,
+            f"[Service]\nExecStartPost=ip link set {NSPAWNS} name {node.interface}\n",
+        )
     if lab.firewall == "closed":
         files["etc/nftables.conf"] = (0o755, nftables_rules(node, lab))
     return files
@@ -34,7 +41,7 @@ def host_files(node: Node, lab: Lab, machine_id: str, authorized_key: str) -> di
 def network_file(node: Node, lab: Lab) -> str:
     """The systemd-networkd file of the host's one interface."""
     return (
-        f"[Match]\nName=host0\n\n[Network]\nAddress={node.address}/{lab.network.prefixlen}\n"
+        f"[Match]\nName={node.interface}\n\n[Network]\nAddress={node.address}/{lab.network.prefixlen}\n"
         f"Gateway={lab.gateway}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\nLLDP=no\nEmitLLDP=no\n"
     )
 
@@ -49,7 +56,7 @@ def nftables_rules(node: Node, lab: Lab) -> str:
 table inet lab_firewall {{
     chain from_outside {{
         type filter hook prerouting priority -150; policy accept;
-        iifname != "host0" accept
+        iifname != "{node.interface}" accept
         ct state established,related accept
         tcp dport {node.ssh.port} accept
         ip saddr {lab.gateway} drop

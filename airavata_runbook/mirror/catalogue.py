@@ -46,6 +46,10 @@ class Package:
     format: PackageFormat = field(default=DEB_FORMAT, repr=False)
 
     @property
+    def label(self) -> str:
+        return f"{self.format.label} {self.name}"
+
+    @property
     def version(self) -> str:
         return BY_NAME[self.component].version
 
@@ -163,8 +167,13 @@ def with_needs(names: list[str]) -> list[str]:
     return sorted(wanted)
 
 
-def versions_of(site: Site, node: Node, format: PackageFormat = DEB_FORMAT) -> dict[str, str]:
-    """Package name → the version that a host gets. Raises SiteError.
+def files_of(name: str) -> list[str]:
+    """The paths of a package's files on a host, sorted."""
+    return sorted(one["dst"] for one in description(PACKAGE[name], Path("/"))["contents"])
+
+
+def versions_of(site: Site, node: Node, releases: Collection[str], format: PackageFormat = DEB_FORMAT) -> dict[str, str]:
+    """Package name → the version that a host gets. releases: the components whose official release it is. Raises SiteError.
 
     From the folder that this mirror fills it is the full version, from a repository of the site's own the upstream one.
     """
@@ -172,7 +181,7 @@ def versions_of(site: Site, node: Node, format: PackageFormat = DEB_FORMAT) -> d
     if site.repository.folder:
         check_versions(site.versions)
         check_releases(site)
-        return {name: package_of(name, site.sources.releases, format).whole_version for name in names}
+        return {name: package_of(name, releases, format).whole_version for name in names}
     return {name: getattr(site.versions, PACKAGE[name].component.replace("-", "_")) for name in names}
 
 

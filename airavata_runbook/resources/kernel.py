@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from airavata_runbook.engine.resource import Change, Context, Found, quote
+from airavata_runbook.footprint import UNTIL_RESTART, Footprint, Touch
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,10 @@ class Sysctls:
     @property
     def label(self) -> str:
         return "kernel settings " + " ".join(sorted(self.values))
+
+    def footprint(self) -> Footprint:
+        settings = [Touch("setting", f"{name} = {value}", stays=UNTIL_RESTART) for name, value in self.values.items()]
+        return [*settings, *(Touch("module", name, stays=UNTIL_RESTART) for name in self.modules)]
 
     def probe(self) -> str:
         return "".join(f"echo {name}=$(cat /proc/sys/{name.replace('.', '/')} 2>/dev/null)\n" for name in sorted(self.values))

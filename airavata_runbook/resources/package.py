@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from airavata_runbook.distributions.deb import DEB
 from airavata_runbook.distributions.packaging import Packaging, same_version
 from airavata_runbook.engine.resource import Change, Context, Found
+from airavata_runbook.footprint import Footprint, Touch
+from airavata_runbook.mirror import catalogue
+
+NEEDED = "where it was there before"  # of a package that another one needs
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,16 @@ class Packages:
     @property
     def label(self) -> str:
         return "packages " + " ".join(sorted(self.versions))
+
+    def footprint(self) -> Footprint:
+        for name in self.versions:
+            yield Touch("package", name)
+            # Of the runbook's own packages; those of another repository have the same programs.
+            yield from (Touch("packaged", path, by=name) for path in catalogue.files_of(name))
+            outside = [need for need in catalogue.PACKAGE[name].needs if need not in catalogue.PACKAGE]
+            yield from (Touch("package", need, by=name, stays=NEEDED) for need in outside)
+        for path in self.packaging.records:
+            yield Touch("folder", path, by=self.packaging.name, stays="the package manager's own")
 
     def probe(self) -> str:
         return self.packaging.list_installed(sorted(self.versions))

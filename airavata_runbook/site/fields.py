@@ -49,7 +49,8 @@ RESERVED_NETWORKS = {
 RESERVED_FOLDERS = {
     "the system": (
         *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/run", "/sbin", "/sys", "/usr"),
-        *("/var/cache/apt", "/var/lib/apt", "/var/lib/dpkg", "/var/lib/systemd", "/var/log", "/var/run"),
+        *("/var/cache/apt", "/var/cache/dnf", "/var/cache/yum", "/var/lib/apt", "/var/lib/dnf", "/var/lib/dpkg", "/var/lib/rpm"),
+        *("/var/lib/systemd", "/var/log", "/var/run"),
     ),
     "the cluster": (
         *("/opt/cni", "/opt/containerd", "/var/lib/cni", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet"),
@@ -188,8 +189,8 @@ Url = Annotated[
     str,
     text(
         rf"^(file://(/{PART}){{2,}}|https?://({HOST}|\[{IPV6}\])(:{TCP_PORT})?(/{URL_PATH})?)$",
-        "an address that starts with https:// or http:// and a host, without a login (apt reads one from "
-        "/etc/apt/auth.conf.d on the hosts), or with file:// and the absolute path of a folder, two levels deep at "
+        "an address that starts with https:// or http:// and a host, without a login (where hosts have apt, "
+        "it reads one from /etc/apt/auth.conf.d), or with file:// and the absolute path of a folder, two levels deep at "
         "least (letters, digits, dots, underscores and hyphens)",
     ),
     AfterValidator(_dedicated_folder),

@@ -23,6 +23,7 @@ from airavata_runbook.site.fields import (
     Model,
     Name,
     Namespace,
+    NodeName,
     NodePort,
     Origin,
     PathOrUrl,
@@ -41,7 +42,7 @@ from airavata_runbook.site.marks import Fixed, Free, Moved, Outside, Procedure
 from airavata_runbook.site.node import Node, Ssh
 from airavata_runbook.site.sources import Sources
 
-APT = Free("the next run writes apt's entry again; delete the folder of an earlier file:// address yourself")
+ENTRY = Free("the next run writes the package manager's entry again; delete the folder of an earlier file:// address yourself")
 VERSION = Free("the next run installs it, and the services that use it restart")
 RUN = Free("the next run applies it")
 IMAGE = Free("the next run brings the image to the registry, and its pods are replaced")
@@ -50,7 +51,7 @@ SERVERS = Free("the next run replaces the pods of Airavata's servers")
 REGISTRY = Free("the next run restarts the registry, and hosts trust the certificate")
 PORT = Free("the next run serves at the new port, and no longer at the old one")
 PULL_PORT = Free("the next run serves pulls at the new port, and hosts pull there")
-LOGIN = Procedure("a run restarts the registry and gives the new login to hosts and pods; see README, Passwords")
+LOGIN = Procedure("a run restarts the registry and gives the new login to hosts and pods; see docs/passwords.md")
 LAB = Outside("read by `airavata-runbook lab`; take the lab down first")
 ONCE = Procedure("loaded once: change the database as the release notes of the server say")
 SERVER_IMAGE = "airavata-server"  # of the stack unified
@@ -92,11 +93,11 @@ class Repository(Model):
     on the hosts; it is not downloaded.
     """
 
-    id: Annotated[Word, Fixed("by which apt's entry on the hosts is named")] = "airavata-runbook"
-    name: Annotated[Line, APT] = "Airavata runbook packages"
-    baseurl: Annotated[Url, APT] = "file:///opt/airavata-runbook/repository"
-    gpgcheck: Annotated[YesNo, APT] = True
-    gpgkey: Annotated[KeyFile | None, APT] = None
+    id: Annotated[Word, Fixed("by which the package manager's entry on the hosts is named")] = "airavata-runbook"
+    name: Annotated[Line, ENTRY] = "Airavata runbook packages"
+    baseurl: Annotated[Url, ENTRY] = "file:///opt/airavata-runbook/repository"
+    gpgcheck: Annotated[YesNo, ENTRY] = True
+    gpgkey: Annotated[KeyFile | None, ENTRY] = None
 
     @property
     def folder(self) -> str | None:
@@ -239,8 +240,15 @@ class Verify(Model):
     disruptive: Annotated[YesNo, Free("what 06-verify does")] = False
 
 
+class LabHostSettings(Model):
+    """Of one lab host. packages: how its packages are managed; rpm: a STAND-IN for Rocky Linux, real rpm and dnf on Debian."""
+
+    packages: Annotated[Literal["deb", "rpm"], LAB] = "deb"
+
+
 class Lab(Model):
-    """Only for hosts that `airavata-runbook lab up` creates on this machine. memory: MiB a host, a soft limit.
+    """Only for hosts that `airavata-runbook lab up` creates on this machine. memory: MiB a host, a soft limit. hosts: what some
+    of them have otherwise, by the node's name.
 
     `lab: {}` takes all defaults; `lab:` with nothing below it is rejected.
     """
@@ -249,6 +257,11 @@ class Lab(Model):
     network: Annotated[HostNetwork, LAB] = IPv4Network("10.98.0.0/24")
     firewall: Annotated[Literal["open", "closed"], LAB] = "open"
     memory: Annotated[Annotated[int, whole(1024)] | None, LAB] = None
+    hosts: Annotated[dict[NodeName, LabHostSettings], LAB] = {}
+
+    def host(self, name: str) -> LabHostSettings:
+        """What that host has."""
+        return self.hosts.get(name, LabHostSettings())
 
     @property
     def gateway(self) -> IPv4Address:

@@ -15,7 +15,9 @@ class Sources(Model):
 
     build: compiled on this machine from its Go modules. release: the official files of its project, whose sha256 are in the lock
     file of the runbook (`airavata-runbook lock`). repository: the site's own, whose packages have all of them but
-    coredns, which is an image. The default is repository where repository.baseurl is not file://, else build.
+    coredns, which is an image. The default is repository where repository.baseurl is not file://, else release where its
+    sha256 is known, else build. In a lab release is the default only where the release hosts answer and the cache has no build.
+    The choice is made with the site and stays: it is in the record on the master.
     """
 
     kubernetes: Annotated[Source | None, SOURCE] = None
@@ -28,7 +30,11 @@ class Sources(Model):
     cri_tools: Annotated[Source | None, SOURCE] = None
     coredns: Annotated[Literal["build", "release"] | None, DNS] = None
 
+    def of(self, component: str) -> str | None:
+        """The source of a component, by the mirror's name; None where the file leaves it open."""
+        return getattr(self, component.replace("-", "_"))
+
     @property
     def releases(self) -> tuple[str, ...]:
-        """The components whose official release is packed, sorted, by the names that the mirror has for them."""
+        """The components whose official release the file asks for, sorted, by the names that the mirror has for them."""
         return tuple(sorted(name.replace("_", "-") for name, source in self if source == "release"))

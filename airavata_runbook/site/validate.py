@@ -24,7 +24,7 @@ from airavata_runbook.site.stack_file import (
     stack_names,
     unknown_names,
 )
-from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, KEYRING, NODE_PORTS, PULL_PASSWORD
+from airavata_runbook.wellknown import CONTROL_PLANE_PORTS, NODE_PORTS, PULL_PASSWORD
 
 OWN_STACK = "a folder of your own has a / in its path, such as ./stacks/gateway"
 
@@ -118,6 +118,8 @@ def _lab(site: Sections, lab: Lab) -> Iterator[str]:
             yield f"nodes: {node.name}'s address {node.address} is {reserved[node.address]} in lab.network {lab.network}"
     if others := [node for node in site.nodes if not re.fullmatch(USER, node.ssh.user)]:
         yield f"ssh.user: {_listed(others)}: a lab creates its users, and needs {PATTERNS[f'^{USER}$']}"
+    if unknown := sorted(lab.hosts.keys() - {node.name for node in site.nodes}):
+        yield f"lab.hosts: no node {', '.join(unknown)}; {nearest(unknown[0], [node.name for node in site.nodes])}"
     for field in ("pods", "services"):
         if lab.network.overlaps(getattr(site.network, field)):
             yield f"network: {field} {getattr(site.network, field)} and lab.network {lab.network} overlap"
@@ -163,7 +165,7 @@ def _repository(repository: Repository) -> Iterator[str]:
     if repository.folder and repository.gpgkey:
         yield (
             f"repository.gpgkey: needs none with a file:// baseurl: the runbook signs the packages in {repository.folder} with a "
-            f"key of the site, and puts its public half in {KEYRING} on each host"
+            "key of the site, and puts its public half on each host"
         )
     elif not repository.folder and not repository.gpgcheck:
         yield (

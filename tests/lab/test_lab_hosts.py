@@ -17,7 +17,7 @@ from airavata_runbook.site import Site
 BRIDGES = ("lab9", "lab8")
 
 
-def site(bridge: str, network: str, user: str = "root", firewall: str = "open") -> Site:
+def site(bridge: str, network: str, user: str = "root", firewall: str = "open", **lab_fields: object) -> Site:
     prefix = network.rpartition(".")[0]
     return Site.load(
         {
@@ -27,7 +27,7 @@ def site(bridge: str, network: str, user: str = "root", firewall: str = "open") 
                 {"name": "one", "address": f"{prefix}.11", "interface": "host0", "role": "master"},
                 {"name": "two", "address": f"{prefix}.12", "interface": "host0"},
             ],
-            "lab": {"bridge": bridge, "network": network, "firewall": firewall},
+            "lab": {"bridge": bridge, "network": network, "firewall": firewall, **lab_fields},
         }
     )
 
@@ -38,7 +38,7 @@ def labs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("state")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRAVATA_RUNBOOK_STATE", str(folder))
-        opened = site("lab9", "10.99.0.0/24")
+        opened = site("lab9", "10.99.0.0/24", hosts={"two": {"packages": "rpm"}})
         closed = site("lab8", "10.97.0.0/24", user="operator", firewall="closed")
         before = traces(folder)
         try:
@@ -137,6 +137,20 @@ def test_hosts_are_whole_machines(labs):
         assert output(opened, node.name, "command -v kubelet etcd flanneld containerd docker || echo none") == "none"
     ids = {output(opened, node.name, "cat /etc/machine-id") for node in opened.nodes}
     assert len(ids) == 2
+
+
+def test_a_host_with_rpm_is_a_stand_in_that_is_managed_by_dnf_alone(labs, tmp_path):
+    opened, _ = labs
+    said = output(opened, "two", ". /etc/os-release; echo $ID; echo $PRETTY_NAME; cat /etc/redhat-release")
+    assert said.splitlines() == ["rocky", *["STAND-IN for Rocky Linux 9.6 on a Debian 12 base"] * 2]
+    assert output(opened, "two", "command -v apt-get apt dpkg dpkg-query || echo none") == "none"
+    assert output(opened, "two", "rpm -qa --qf '%{NAME}'; rpm -q --whatprovides --qf ' %{NAME}' conntrack-tools") == (
+        "airavata-lab-base airavata-lab-base"
+    )
+    assert output(opened, "two", "dnf --version | head -n 1; yum --version | head -n 1").split() == ["4.14.0"] * 2
+    assert output(opened, "one", "command -v rpm dnf || echo none") == "none", "a host with dpkg is as before"
+    row = next(row for row in lab.status(opened) if row["NAME"] == "two")
+    assert row["SYSTEM"] == "STAND-IN for Rocky Linux 9.6"
 
 
 def test_hosts_can_run_kubernetes(labs):

@@ -11,7 +11,16 @@ import pytest
 
 from airavata_runbook import Site, distributions
 from airavata_runbook.checks.machine import find_firewalld, find_os, find_selinux
-from airavata_runbook.distributions import ACCEPTED, KNOWN, SUPPORTED, OsRelease, by_distribution, packaging_of
+from airavata_runbook.distributions import (
+    ACCEPTED,
+    KNOWN,
+    SUPPORTED,
+    OsRelease,
+    by_distribution,
+    check_repository_id,
+    packaging_of,
+)
+from airavata_runbook.errors import SiteError
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.facts import HOST_FACTS
 from airavata_runbook.hosts.node_settings import derive_node_settings
@@ -22,8 +31,8 @@ PACKAGE = Path(distributions.__file__).parent
 
 
 def test_the_accepted_distributions_are_those_of_the_documentation():
-    assert SUPPORTED == "Debian 12, Ubuntu 24.04, or later"
-    assert set(ACCEPTED) == {"debian", "ubuntu"}
+    assert SUPPORTED == "CentOS Stream 9, Debian 12, Rocky Linux 9, Ubuntu 22.04, or later"
+    assert set(ACCEPTED) == {"centos", "debian", "rocky", "ubuntu"}
 
 
 @pytest.mark.parametrize(
@@ -33,10 +42,16 @@ def test_the_accepted_distributions_are_those_of_the_documentation():
         ("debian", "12", False),
         ("debian", "12.11", False),
         ("debian", "13", False),
-        ("ubuntu", "22.04", True),
+        ("ubuntu", "20.04", True),
+        ("ubuntu", "22.04", False),
         ("ubuntu", "24.04", False),
         ("ubuntu", "24.10", False),
         ("ubuntu", "rolling", True),
+        ("rocky", "8.10", True),
+        ("rocky", "9.6", False),
+        ("rocky", "10.1", False),
+        ("centos", "7", True),
+        ("centos", "10", False),
     ],
 )
 def test_a_version_is_compared_as_numbers(name, version, too_old):
@@ -78,6 +93,29 @@ def test_a_host_s_packages_are_managed_as_those_of_the_distribution_that_it_has_
     assert (done.stdout, done.stderr) == (f"{packaging}\n", "")
 
 
+@pytest.mark.parametrize(
+    ("system", "id", "whose"),
+    [
+        (OsRelease("rocky", "9.6", ("rhel", "centos", "fedora")), "baseos", "Rocky Linux"),
+        (OsRelease("rocky", "9.6", ("rhel", "centos", "fedora")), "EPEL", "Rocky Linux"),
+        (OsRelease("rocky", "9.6", ("rhel", "centos", "fedora")), "rocky-extras", "Rocky Linux"),
+        (OsRelease("centos", "10", ("rhel", "fedora")), "extras-common", "CentOS Stream"),
+        (OsRelease("almalinux", "9.5", ("rhel", "centos", "fedora")), "appstream", "Red Hat Enterprise Linux"),
+        (OsRelease("rocky", "9.6", ("rhel", "centos", "fedora")), "virt7-docker-common-release", ""),
+        (OsRelease("debian", "12"), "baseos", ""),
+        (None, "baseos", ""),
+    ],
+)
+def test_the_site_s_repository_cannot_have_the_id_of_one_of_the_distribution(system, id, whose):
+    repository = Site.load("lab", {"repository.id": id}).repository
+    if not whose:
+        check_repository_id(system, repository)
+        return
+    with pytest.raises(SiteError, match=f"{id} is the id of a repository of {whose} itself") as raised:
+        check_repository_id(system, repository)
+    assert raised.value.where == "site.repository.id" and "choose another repository.id" in raised.value.remedy
+
+
 # --- each distribution's facts, where they differ ------------------------------------------------------------------
 
 # fixtures/distributions.json: of each distribution the facts that differ, each with how it is known: recorded (from a host of our
@@ -101,10 +139,10 @@ APT, YUM = ("deb", "/etc/apt/sources.list.d/airavata-runbook.list"), ("rpm", "/e
 STUB = "/run/systemd/resolve/resolv.conf"
 EXPECTED = {
     "rocky-8": Expected(False, *YUM, cgroup=1, enforcing=True, firewalld=True),
-    "rocky-9": Expected(False, *YUM, cgroup=2, enforcing=True, firewalld=True),
-    "rocky-10": Expected(False, *YUM, cgroup=2, enforcing=True, firewalld=True),
-    "centos-stream-10": Expected(False, *YUM, cgroup=2, enforcing=True, firewalld=True),
-    "ubuntu-22.04": Expected(False, *APT, cgroup=2, resolv_conf=STUB),
+    "rocky-9": Expected(True, *YUM, cgroup=2, enforcing=True, firewalld=True),
+    "rocky-10": Expected(True, *YUM, cgroup=2, enforcing=True, firewalld=True),
+    "centos-stream-10": Expected(True, *YUM, cgroup=2, enforcing=True, firewalld=True),
+    "ubuntu-22.04": Expected(True, *APT, cgroup=2, resolv_conf=STUB),
     "ubuntu-24.04": Expected(True, *APT, cgroup=2, resolv_conf=STUB),
     "debian-12": Expected(True, *APT, cgroup=2),
     "debian-13": Expected(True, *APT, cgroup=2),

@@ -16,7 +16,8 @@ from airavata_runbook.distributions import installed_at, rpm
 from airavata_runbook.distributions.rpm import RPM
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.mirror.catalogue import MAINTAINER
-from airavata_runbook.resources import Packages, Removed
+from airavata_runbook.pki import openpgp
+from airavata_runbook.resources import Cleared, Packages, Removed
 from tests.unit.rpm_host import RpmHost
 from tests.unit.test_apt import done
 
@@ -162,6 +163,15 @@ def test_a_package_of_the_admins_is_never_removed_with_ours(host):
         assert raised.value.found == "own" and "dnf remove own" in raised.value.remedy and host.state() == before
 
 
+def test_a_package_that_the_admin_lets_go_is_removed_with_ours(host):
+    host.publish("base", "own", requires="tool")
+    host.sh("dnf -y -q install --enablerepo=ours own")
+    host.sh(RPM.mark_as_dependency(["own"]))  # the remedy that the refusal names
+    removed = Removed(["tool"], RPM)
+    assert done(removed, planning=True).detail == "tool\nown (came along)\n"
+    assert done(removed).status == "changed" and host.state() == ["parts 1.0-1"]
+
+
 def test_packages_of_another_maker_are_found_before_the_distribution_is_known(host):
     for name, packager in (("containerd", "Somebody <x@example.org>"), ("etcd", MAINTAINER)):
         host.publish("ours", name, packager=packager)
@@ -187,3 +197,15 @@ def test_a_service_sees_when_its_package_was_installed(host):
     done(tool())
     seconds, word = host.sh(installed_at("tool")).split()
     assert before <= int(seconds) <= time.time() and word == "package"
+
+
+def test_of_the_keys_that_dnf_imported_the_site_s_own_is_removed_and_no_other(host, tmp_path):
+    owner = "airavata-runbook, site lab"
+    for number, name in enumerate((owner, f"{owner}-three", "somebody")):
+        (tmp_path / "key").write_bytes(openpgp.public_key(openpgp.new_key(), name))
+        host.sh(f"rpm --import {tmp_path}/key")
+        assert len(host.state()) == number + 1
+    resource = Cleared("key", RPM.list_keys(owner), RPM.remove_keys(owner))
+    assert done(resource, planning=True).detail.endswith(f" {owner}\n")
+    assert done(resource).status == "changed" and done(resource).status == "ok"
+    assert sorted(host.sh("rpm -qa --qf '%{PACKAGER}\\n'").splitlines()) == [f"{owner}-three", "somebody"]

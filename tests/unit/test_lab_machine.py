@@ -13,8 +13,9 @@ import pytest
 
 from airavata_runbook import lab
 from airavata_runbook.errors import CannotBuild, SiteError
-from airavata_runbook.lab import cgroups, host, image, keys, network, preflight, processes, rootfs
+from airavata_runbook.lab import cgroups, host, image, keys, network, preflight, processes, rootfs, rpm_image
 from airavata_runbook.local import files, process
+from airavata_runbook.mirror.catalogue import PACKAGES, description
 from airavata_runbook.site import Site
 
 
@@ -167,12 +168,11 @@ def test_each_problem_says_what_and_how_to_fix_it(machine, changes, lab_fields, 
     assert re.search(what, found[0].what) and remedy in found[0].remedy
 
 
-def test_a_node_on_another_interface_than_a_lab_host_s_is_refused(machine):
-    machine()
-    wrong = Site.load(
-        {"name": "lab", "nodes": [{"name": "master", "address": "10.98.0.11", "interface": "eth0", "role": "master"}], "lab": {}}
-    )
-    assert ["interface" in problem.what for problem in preflight.problems(wrong, 1)] == [True]
+def test_a_second_kind_of_hosts_needs_room_for_its_image(machine):
+    machine(disk=preflight.DISK + preflight.IMAGE)
+    assert preflight.problems(site(), 1) == []
+    (problem,) = preflight.problems(site(hosts={"worker": {"packages": "rpm"}}), 1)
+    assert "disk space" in problem.what
 
 
 def test_all_problems_are_reported_at_once(machine):
@@ -251,6 +251,16 @@ def test_files_of_a_closed_host_with_its_own_user_and_port():
     assert order == sorted(order)
 
 
+def test_the_interface_of_a_host_has_the_name_that_the_site_gives_it():
+    node = site().node("worker").model_copy(update={"interface": "eth0"})
+    files = rootfs.host_files(node, site(firewall="closed").lab, "0" * 32, "ssh-ed25519 AAAA lab")
+    assert "etc/systemd/network/10-host0.network" not in files
+    assert "Name=eth0" in files["etc/systemd/network/10-eth0.network"][1].splitlines()
+    renamed = files["etc/systemd/system/airavata-lab-host.service.d/interface.conf"][1]
+    assert renamed == "[Service]\nExecStartPost=ip link set host0 name eth0\n"
+    assert 'iifname != "eth0" accept' in files["etc/nftables.conf"][1]
+
+
 def test_known_hosts_come_from_the_generated_keys(tmp_path):
     line = keys.ensure_key(tmp_path / "key", "worker")
     assert keys.ensure_key(tmp_path / "key", "worker") == line  # made once
@@ -270,6 +280,30 @@ def test_the_image_holds_no_kubernetes_and_changes_name_with_its_recipe(monkeypa
     assert image.digest() != before
 
 
+def test_the_image_with_rpm_says_that_it_is_a_stand_in_and_changes_with_the_debian_one(monkeypatch):
+    before = rpm_image.digest()
+    assert rpm_image.path().name == f"rpm-host-{before}"
+    for name, text in rpm_image.FILES.items():
+        assert "STAND-IN" in text or name == "etc/rpm/macros.lab"
+    said = dict(line.split("=", 1) for line in rpm_image.FILES["usr/lib/os-release"].splitlines())
+    assert (said["ID"], said["ID_LIKE"], said["VERSION_ID"]) == ('"rocky"', '"rhel centos fedora"', '"9.6"')
+    assert all("STAND-IN" in said[name] for name in ("NAME", "VERSION", "PRETTY_NAME"))
+    monkeypatch.setattr(image, "PACKAGES", [*image.PACKAGES, "vim"])
+    assert rpm_image.digest() != before
+
+
+def test_the_rpm_database_says_what_the_debian_base_provides():
+    lines = rpm_image.spec({"conntrack": "1.4.7", "socat": "1.7.4.4", "systemd-sysv": "252"}).splitlines()
+    assert {"Provides: conntrack-tools = 1.4.7", "Provides: socat = 1.7.4.4", "Provides: system-release(releasever) = 9"} <= set(
+        lines
+    )
+    assert not any("systemd-sysv" in line for line in lines) and any("STAND-IN" in line for line in lines)
+    needs = {need for package in PACKAGES for need in description(package, Path("/"), Path("/"))["overrides"]["rpm"]["depends"]}
+    ours = {package.name for package in PACKAGES}
+    provided = rpm_image.spec(dict.fromkeys(image.PACKAGES, "1")).split()
+    assert [need for need in needs if need not in provided and need.split()[0] not in ours] == []
+
+
 def test_a_pid_file_does_not_name_another_process_with_the_same_id(tmp_path):
     file = tmp_path / "pid"
     processes.write_pid_file(file, os.getpid())
@@ -280,11 +314,11 @@ def test_a_pid_file_does_not_name_another_process_with_the_same_id(tmp_path):
 
 
 def test_status_of_an_absent_lab(capsys):
-    lab.status(site())
+    lab.status(site(hosts={"worker": {"packages": "rpm"}}))
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
-        ["NAME", "STATE", "ADDRESS", "USER", "PID"],
-        ["master", "absent", "10.98.0.11", "root", "-"],
-        ["worker", "absent", "10.98.0.12", "root", "-"],
+        ["NAME", "STATE", "ADDRESS", "USER", "PID", "SYSTEM"],
+        ["master", "absent", "10.98.0.11", "root", "-", "Debian", "12"],
+        ["worker", "absent", "10.98.0.12", "root", "-", "STAND-IN", "for", "Rocky", "Linux", "9.6"],
     ]
 
 

@@ -34,6 +34,7 @@ def test_make_test_announces_each_part_in_order():
         "mirror",
         "tests on lab hosts",
         "one fault in each chapter",
+        "poc-2017",
         "notebooks and running sites",
     ]
 

@@ -106,7 +106,13 @@ FULL = {  # every key that a site file can have
     },
     "ignore_checks": ["swap", "machine-id"],
     "verify": {"disruptive": True},
-    "lab": {"bridge": "lab4", "network": "10.94.0.0/24", "firewall": "closed", "memory": 2048},
+    "lab": {
+        "bridge": "lab4",
+        "network": "10.94.0.0/24",
+        "firewall": "closed",
+        "memory": 2048,
+        "hosts": {"two": {"packages": "rpm"}},
+    },
 }
 FREE = {
     ("airavata", "images"),
@@ -114,6 +120,7 @@ FREE = {
     ("airavata", "components"),
     ("airavata", "components", "portal", "env"),
     ("airavata", "components", "portal", "ports"),
+    ("lab", "hosts"),
 }  # their keys are names that a site chooses
 
 
@@ -223,6 +230,8 @@ VALUES = [
     ("lab.bridge", "br-lab4", "at most nine"),
     ("lab.network", "10.93.0.0/24", "is not in lab.network"),
     ("lab.memory", 512, "at least 1024"),
+    ("lab.hosts", {"twoo": {"packages": "rpm"}}, "lab.hosts: no node twoo; did you mean 'two'?"),
+    ("lab.hosts.two.packages", "dnf", "'deb' or 'rpm'"),
     ("lab.firewall", "shut", "'open' or 'closed'"),
     ("nodes.1.name", "head", "used by more than one node"),
     ("nodes.1.address", "10.94.0.21", "used by more than one node"),
