@@ -106,7 +106,7 @@ def not_there(touches: Touches, after: Mapping[str, Picture], packaging: str = "
     found = []
     for entry in touches.entries:
         touch = entry.touch
-        if touch.kind in section and entry.by not in SELDOM and entry.packaging in ("", packaging):
+        if touch.kind in section and entry.by not in SELDOM and entry.everywhere and entry.packaging in ("", packaging):
             here = after[entry.host][section[touch.kind]]
             is_it = _is_rule if touch.kind == "chain" else _named(touch.kind)
             if touch.name not in here and not any(is_it(touch, what) for what in here):

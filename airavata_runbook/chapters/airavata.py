@@ -20,6 +20,7 @@ from airavata_runbook.resources import (
     Certificate,
     DatabaseBackup,
     EarlierStorage,
+    FileContext,
     Folder,
     Generated,
     KubeObject,
@@ -75,6 +76,8 @@ def storage(target: Target) -> Iterator[Resource]:
     for path, user in stack_of(target.site).folders:
         # As the kubelet wants the root of a volume (fsGroup), so that it leaves the modes of the files to their server.
         yield Folder(path, "2770", f"{user}:{user}")
+        if target.settings.selinux:
+            yield FileContext(path)
 
 
 @step("Namespace with its Secrets", on=master)

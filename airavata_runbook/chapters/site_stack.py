@@ -73,6 +73,14 @@ class SiteImage:
         auth = session_of(self.site).vault.secret(self.source.auth) if self.source.auth else None
         return jar.pack(self.source, auth) if self.source.jar else images.resolve(self.source, auth)
 
+    def files(self) -> list[Path]:
+        """The files and folders of the cache that `layout` uses, after it was called; none for one that the registry has."""
+        if not self.source:
+            return mirror.kept(self.repository, self.site.sources.releases)
+        if self.kept:
+            return []
+        return jar.kept(self.source) if self.source.jar else images.kept(self.source)
+
     def pending(self) -> dict[str, int]:
         """What `layout` would build for it, each with the seconds that it takes; pulling one counts as nothing."""
         if self.source:

@@ -109,6 +109,12 @@ echo "$output" | grep -v '^W:' | head -n 1; rm -rf $dir"""
             "awk -F'\\t' '$1 !~ /^.[nc]/ {print $2 \"\\t\" $3}'"
         )
 
+    def list_missing(self, names: Sequence[str]) -> str:
+        return f"""for name in {shlex.join(names)}; do
+    case $(dpkg-query -W -f='${{db:Status-Abbrev}}' "$name" 2>/dev/null) in ?i*) continue ;; esac
+    LC_ALL=C apt-cache policy "$name" 2>/dev/null | grep -q 'Candidate: [^(]' || echo "$name"
+done"""
+
     def installed_at(self, name: str) -> str:
         """dpkg writes its file list at installation; the program files keep the times of the build."""
         return f"stat -c '%.6Y package' /var/lib/dpkg/info/{name}.list 2>/dev/null"

@@ -57,6 +57,11 @@ class Packaging(Protocol):
         where there is no such package manager: a preflight check asks before the distribution is known.
         """
 
+    def list_missing(self, names: Sequence[str]) -> str:
+        """Shell that prints those of these packages that are neither installed nor in a repository whose index the host has. It
+        asks no repository, and changes nothing.
+        """
+
     def installed_at(self, name: str) -> str:
         """A command that prints when the package was installed, in seconds since the epoch, and "package"; or it fails."""
 

@@ -142,6 +142,11 @@ done"""
     ! rpm -q "$name" >/dev/null 2>&1 || rpm -q --qf '%{{NAME}}\\t%{{PACKAGER}}\\n' "$name"
 done; fi"""
 
+    def list_missing(self, names: Sequence[str]) -> str:
+        return f"""for name in {shlex.join(names)}; do
+    rpm -q --whatprovides "$name" >/dev/null 2>&1 || dnf -C -q repoquery "$name" 2>/dev/null | grep -q . || echo "$name"
+done"""
+
     def installed_at(self, name: str) -> str:
         return f"{{ rpm -q {name} >/dev/null 2>&1 && rpm -q --qf '%{{INSTALLTIME}} package\\n' {name}; }}"
 

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Generic, Literal, TypeVar
 
 from airavata_runbook.cluster.session import Session, session_of
-from airavata_runbook.distributions import Packaging, packaging_of
+from airavata_runbook.distributions import Packaging, Platform, packaging_of, platform_of
 from airavata_runbook.distributions.package_format import PackageFormat
 from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.report import Failure, Picture, Report
@@ -74,6 +74,11 @@ class Target:
     def packaging(self) -> Packaging:
         """How the host's packages are managed, by its os-release."""
         return packaging_of(self.facts.get(Os))
+
+    @property
+    def platform(self) -> Platform:
+        """What else follows from the host's distribution."""
+        return platform_of(self.facts.get(Os))
 
     @property
     def formats(self) -> list[PackageFormat]:

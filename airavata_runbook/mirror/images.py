@@ -82,6 +82,13 @@ def built(name: str, releases: Collection[str] = ()) -> str | None:
         return None
 
 
+def kept(name: str, releases: Collection[str] = ()) -> list[Path]:
+    """The folders of the cache that an image is in, once it is built: those of its layers, and its own. Raises CannotBuild."""
+    recipe = _recipe(name, releases)
+    layers = _layers([recipe])
+    return [*(_home(one) for one in lineage(recipe)), _image(recipe, layers)]
+
+
 def tag(name: str, releases: Collection[str] = ()) -> str:
     """The tag of an image in a registry: `recipe-` and 16 digits, known before the image is built, on any machine.
 

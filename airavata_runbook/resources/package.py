@@ -15,12 +15,14 @@ NEEDED = "where it was there before"  # of a package that another one needs
 @dataclass(frozen=True)
 class Packages:
     """versions: package name → upstream version ("1.36.3"), or a full version ("1.36.3-1+721a3a5e") to distinguish builds of
-    the same version. repository: id of the repository that they are installed from.
+    the same version. repository: id of the repository that they are installed from. environment: a file of shell that is read
+    before, "" for none.
     """
 
     versions: Mapping[str, str]
     repository: str
     packaging: Packaging = DEB
+    environment: str = ""
 
     @property
     def label(self) -> str:
@@ -48,10 +50,11 @@ class Packages:
             return None
         detail = "".join(f"{name} {installed.get(name, 'not installed')} → {version}\n" for name, version in missing.items())
         command = self.packaging.install(self.repository, missing, installed)
+        before = f". {self.environment}\n" if self.environment else ""
         return Change(
             f"install {len(missing)} of {len(self.versions)}",
             detail,
-            script=command.script,
-            shown=command.shown,
+            script=before + command.script,
+            shown=before + command.shown,
             touches=frozenset(f"package {name}" for name in missing),
         )

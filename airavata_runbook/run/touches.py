@@ -13,6 +13,7 @@ from typing import Any
 
 from airavata_runbook.chapters import MODULES, reset, steps_of
 from airavata_runbook.cluster.session import Session
+from airavata_runbook.configs.unmanaged import MANAGERS
 from airavata_runbook.distributions import KNOWN, PACKAGINGS, OsRelease
 from airavata_runbook.engine.resource import ABSENT
 from airavata_runbook.engine.step import Step, Target
@@ -21,6 +22,7 @@ from airavata_runbook.hosts import facts, lock
 from airavata_runbook.hosts.batch import Answer
 from airavata_runbook.hosts.frame import Result
 from airavata_runbook.hosts.host import Host
+from airavata_runbook.hosts.links import LinkManagers
 from airavata_runbook.hosts.snapshot import Fact, HostSnapshot
 from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.pki.issue import new_ca
@@ -43,10 +45,9 @@ NEVER = {
     "users and groups, and who may use sudo": ("/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow", "/etc/sudoers*"),
     "the SSH server, its keys, and keys of users": ("/etc/ssh", "/root", "/home"),
     "disks and the boot": ("/etc/fstab", "/boot", "/etc/default", "/etc/crypttab"),
-    "the host's network, its name and its name servers": (
+    "the host's network, its name and its name servers; a network manager is told to leave the pods' interfaces alone": (
         "/etc/network",
         "/etc/netplan",
-        "/etc/systemd/network",
         "/etc/resolv.conf",
         "/etc/hostname",
     ),
@@ -93,8 +94,10 @@ class PaperVault(Vault):
         return b"on paper"
 
 
-def on_paper(site: Site, system: OsRelease) -> Session:
-    """A session with hosts of that distribution, which have all that a step may ask for: SELinux, firewalld, systemd-resolved."""
+def on_paper(site: Site, system: OsRelease, full: bool) -> Session:
+    """A session with hosts of that distribution. full: they have all that a step may ask for: SELinux, firewalld,
+    systemd-resolved, and services that manage network interfaces.
+    """
     session = Session(site)
     session.hosts = {node.name: PaperHost(node) for node in site.nodes}
     session.vault = PaperVault(session.master)
@@ -110,9 +113,10 @@ def on_paper(site: Site, system: OsRelease) -> Session:
         facts.OpenFiles: facts.FileLimits(1 << 20, 1 << 20),
         facts.Container: "",
         facts.ConntrackWritable: True,
-        facts.Selinux: "enforcing",
-        facts.Firewalld: True,
-        facts.Resolved: True,
+        facts.Selinux: "enforcing" if full else "disabled",
+        facts.Firewalld: full,
+        facts.Resolved: full,
+        LinkManagers: frozenset(MANAGERS) if full else frozenset(),
         facts.Nameservers: {facts.RESOLVED_CONF: ("192.0.2.1",)},
     }
     for node in site.nodes:
@@ -127,12 +131,13 @@ def on_paper(site: Site, system: OsRelease) -> Session:
 @dataclass(frozen=True)
 class Entry:
     """A touch on a host. by: the program that makes it, or the step. packaging: the name of the only kind of packages whose hosts
-    have it, "" for all."""
+    have it, "" for all. everywhere: whether a host has it also without SELinux and network managers."""
 
     host: str
     touch: Touch
     by: str
     packaging: str = ""
+    everywhere: bool = True
 
 
 def touched(steps: Iterable[tuple[str, Step]], session: Session) -> Iterator[Entry]:
@@ -155,27 +160,29 @@ class Touches:
     @cached_property
     def entries(self) -> list[Entry]:
         steps = [(name[:2], step) for name in MODULES for step in steps_of(name) if isinstance(step, Step)]
-        found: dict[tuple[str, str, str], list[tuple[str, Entry]]] = {}
-        for packaging, session in self._sessions().items():
+        found: dict[tuple[str, str, str], list[tuple[str, bool, Entry]]] = {}
+        for (packaging, full), session in self._sessions.items():
             locked = [Entry(self.site.master.name, one, "every run") for one in lock.FOOTPRINT]
             for entry in (*locked, *touched(steps, session)):
                 one = entry.touch
-                found.setdefault((entry.host, _group(one.kind), one.name), []).append((packaging, entry))
+                found.setdefault((entry.host, _group(one.kind), one.name), []).append((packaging, full, entry))
         return [self._merged(alike) for alike in found.values()]
 
-    def _merged(self, alike: list[tuple[str, Entry]]) -> Entry:
-        packagings, first = {packaging for packaging, _ in alike}, alike[0][1]
+    def _merged(self, alike: list[tuple[str, bool, Entry]]) -> Entry:
+        packagings, first = {packaging for packaging, _, _ in alike}, alike[0][2]
         only = packagings.pop() if len(packagings) < len(PACKAGINGS) else ""
-        return Entry(first.host, first.touch, ", ".join(dict.fromkeys(one.by for _, one in alike)), only)
+        everywhere = not all(full for _, full, _ in alike)
+        return Entry(first.host, first.touch, ", ".join(dict.fromkeys(one.by for _, _, one in alike)), only, everywhere)
 
-    def _sessions(self) -> dict[str, Session]:
-        examples = {one.packaging.name: one for one in KNOWN.values()}
-        return {name: on_paper(self.site, OsRelease(one.id, one.oldest)) for name, one in examples.items()}
+    @cached_property
+    def _sessions(self) -> dict[tuple[str, bool], Session]:
+        examples = {one.packaging.name: OsRelease(one.id, one.oldest) for one in KNOWN.values()}
+        return {(name, full): on_paper(self.site, one, full) for name, one in examples.items() for full in (False, True)}
 
     @cached_property
     def _removed(self) -> list[tuple[str, list[Entry]]]:
         """What a reset removes, and what only with --data."""
-        sessions = self._sessions().values()
+        sessions = self._sessions.values()
         return [
             (how, [entry for session in sessions for entry in touched((("", one) for one in steps), session)])
             for how, steps in ((REMOVED, reset.STEPS), (WITH_DATA, reset.DATA_STEPS))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from airavata_runbook.run.touches import NEVER, REMOVED, WITH_DATA, WITHIN, Touches
+from airavata_runbook.run.touches import NEVER, REMOVED, WITH_DATA, WITHIN, Entry, Touches
 from airavata_runbook.site import Site
 
 MOMENTS = """\
@@ -89,20 +89,25 @@ def _table(touches: Touches, kinds: Iterable[str], title: str, rows: Callable[[I
         one = entry.touch
         if one.kind in kinds:
             after = touches.after_reset(entry.host, one)
-            by = f"{entry.by}: lines between its marks" if one.kind == "lines" else entry.by
-            key = one.kind, one.name, by, after, entry.packaging
-            hosts.setdefault(key, []).append(entry.host)
+            by = f"{entry.by}: lines of its own" if one.kind == "lines" else entry.by
+            hosts.setdefault((one.kind, one.name, by, after, _only(entry)), []).append(entry.host)
     alike: dict[tuple[str, ...], list[str]] = {}
     for (kind, name, *how), places in hosts.items():
         alike.setdefault((kind, ", ".join(dict.fromkeys(places)), *how), []).append(name)
     everywhere = ", ".join(node.name for node in touches.site.nodes)
     lines = []
-    for (_, where, by, after, packaging), names in alike.items():
-        for cell in rows(names):
-            only = f" ({packaging} hosts)" if packaging else ""
-            lines.append(f"| {cell}{only} | {'every host' if where == everywhere else where} | {by} | {after} |\n")
+    for (_, where, by, after, only), names in alike.items():
+        on = "every host" if where == everywhere else where
+        lines += [f"| {cell}{only} | {on} | {by} | {after} |\n" for cell in rows(names)]
     head = f"| {title} | on | by | after a reset |\n|---|---|---|---|\n"
     return head + "".join(sorted(lines) if rows is _by_folder else lines)
+
+
+def _only(entry: Entry) -> str:
+    """Which hosts have it, in brackets; "" for all."""
+    which = [f"{entry.packaging} hosts"] if entry.packaging else []
+    which += [] if entry.everywhere else ["where the host has such"]
+    return f" ({', '.join(which)})" if which else ""
 
 
 def _each(names: Iterable[str]) -> Iterator[str]:

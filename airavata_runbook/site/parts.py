@@ -40,6 +40,7 @@ from airavata_runbook.site.fields import (
 )
 from airavata_runbook.site.marks import Fixed, Free, Moved, Outside, Procedure
 from airavata_runbook.site.node import Node, Ssh
+from airavata_runbook.site.proxy import Proxy
 from airavata_runbook.site.sources import Sources
 
 ENTRY = Free("the next run writes the package manager's entry again; delete the folder of an earlier file:// address yourself")
@@ -285,6 +286,7 @@ class Sections(Model):
     repository: Repository = Repository()
     versions: Versions = Versions()
     sources: Sources = Sources()
+    proxy: Proxy | None = None
     registry: Registry = Registry()
     airavata: Airavata = Airavata()
     verify: Verify = Verify()
