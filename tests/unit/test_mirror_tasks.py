@@ -14,6 +14,8 @@ from airavata_runbook.local import scheduler
 from airavata_runbook.mirror import build, catalogue, everything, images, packages, released, releases
 from airavata_runbook.mirror.components import BY_NAME, COMPONENTS
 
+PACKAGES = set(catalogue.PACKAGE) - {"cni-plugins"}  # these are for hosts with a containerd of their own
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
