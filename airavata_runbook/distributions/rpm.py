@@ -133,13 +133,19 @@ done; fi"""
         return f"{{ rpm -q {name} >/dev/null 2>&1 && rpm -q --qf '%{{INSTALLTIME}} package\\n' {name}; }}"
 
     def list_removed(self, names: Sequence[str]) -> str:
+        """Who needs them directly: rpm refuses to remove them if what came along with them is needed in its turn."""
         return f"""if command -v rpm >/dev/null; then echo rpm
 rpm -qa >/dev/null || exit 1
+command -v dnf >/dev/null || dnf() {{ yum "$@"; }}
+whose() {{
+    case $(dnf -q -C --disablerepo='*' repoquery --installed --qf '%{{reason}}' "$1") in
+    dependency | weak-dependency) echo came-along ;; *) echo theirs ;; esac
+}}
 here=$(for name in {shlex.join(names)}; do ! rpm -q "$name" >/dev/null 2>&1 || echo "$name"; done)
 for name in $here; do
     echo "$name package"
     ! rpm -q --whatrequires "$name" >/dev/null 2>&1 || rpm -q --whatrequires --qf '%{{NAME}}\\n' "$name" | sort -u |
-        while read -r other; do case " $(echo $here) " in *" $other "*) ;; *) echo "$other theirs" ;; esac; done
+        while read -r other; do case " $(echo $here) " in *" $other "*) ;; *) echo "$other $(whose "$other")" ;; esac; done
 done
 fi; true"""
 

@@ -165,6 +165,15 @@ def test_a_package_of_the_admins_is_never_removed_with_ours(host):
         assert raised.value.found == "own" and "dnf remove own" in raised.value.remedy and host.state() == before
 
 
+def test_a_package_that_the_admin_lets_go_is_removed_with_ours(host):
+    host.publish("base", "own", requires="tool")
+    host.sh("dnf -y -q install --enablerepo=ours own")
+    host.sh(RPM.mark_as_dependency(["own"]))  # the remedy that the refusal names
+    removed = Removed(["tool"], RPM)
+    assert done(removed, planning=True).detail == "tool\nown (came along)\n"
+    assert done(removed).status == "changed" and host.state() == ["parts 1.0-1"]
+
+
 def test_packages_of_another_maker_are_found_before_the_distribution_is_known(host):
     for name, packager in (("containerd", "Somebody <x@example.org>"), ("etcd", MAINTAINER)):
         host.publish("ours", name, packager=packager)
