@@ -14,10 +14,11 @@ from typing import Generic, Literal, TypeVar
 
 from airavata_runbook.cluster.session import Session, session_of
 from airavata_runbook.distributions import Packaging, packaging_of
+from airavata_runbook.distributions.package_format import PackageFormat
 from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.report import Failure, Picture, Report
 from airavata_runbook.engine.resource import Resource
-from airavata_runbook.errors import NotYet, RunbookError, StepFailed, StoppedByUser
+from airavata_runbook.errors import HostUnreachable, NotYet, RunbookError, StepFailed, StoppedByUser
 from airavata_runbook.hosts.facts import HOST_FACTS, Os
 from airavata_runbook.hosts.fan_out import FanOut
 from airavata_runbook.hosts.host import Host
@@ -71,6 +72,19 @@ class Target:
     def packaging(self) -> Packaging:
         """How the host's packages are managed, by its os-release."""
         return packaging_of(self.facts.get(Os))
+
+    @property
+    def formats(self) -> list[PackageFormat]:
+        """Those of the packages of the site's hosts, each once. A host that does not answer is told of by its own steps."""
+        found = run_parallel(self.session.hosts.values(), self.format_of).values()
+        return sorted({one for one in found if one and not isinstance(one, Exception)}, key=lambda one: one.name)
+
+    def format_of(self, host: Host) -> PackageFormat | None:
+        """That of another host's packages; None while it does not answer."""
+        try:
+            return Target(self.session, host).packaging.format
+        except HostUnreachable:
+            return None
 
 
 def everywhere(site: Site) -> list[Node]:

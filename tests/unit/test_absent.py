@@ -141,7 +141,7 @@ def filled(folder: Path, *others: str) -> list[str]:
     """A repository's folder as chapter 02 and an interrupted run of it leave it, with files of others; the runbook's names."""
     ours = [
         *map(mirror.file_name, catalogue.PACKAGES),
-        *mirror.index([]),
+        *DEB.format.index_files,
         "kubernetes-node_1.30.0-1_amd64.deb",
         "etcd_3.6.16-1_amd64.deb.part",
         "Packages.new",
