@@ -48,9 +48,11 @@ section contents
 find / \( %(skip)s \) -prune -o -type f -print0 2>/dev/null | xargs -0 -r sha256sum 2>/dev/null |
     sed 's/^\\*\([0-9a-f]*\)  \(.*\)/\2\t\1/'
 section packages
-dpkg-query -W -f '${Package}\t${Version} ${db:Status-Abbrev}\n'
-section marked
-apt-mark -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= showmanual | sed 's/$/\tmanual/'
+if command -v dpkg-query > /dev/null; then dpkg-query -W -f '${Package}\t${Version} ${db:Status-Abbrev}\n'
+else rpm -qa --qf '%%{NAME}\t%%{VERSION}-%%{RELEASE}\n'; fi
+section marked  # of dnf, a file that is a content
+if command -v apt-mark > /dev/null; then
+    apt-mark -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= showmanual | sed 's/$/\tmanual/'; fi
 section units
 systemctl list-unit-files --no-legend --no-pager | awk '{print $1 "\t" $2}'
 section running
@@ -78,10 +80,11 @@ section cgroups
 find /sys/fs/cgroup -type d -path '*kubepods*' 2>/dev/null | sed 's/$/\tgroup/'
 """
 
-# What a reset with data leaves: README, "Reset" (logs, apt's and dpkg's caches, the lock's file, a mount point's mode).
+# What a reset with data leaves: README, "Reset" (logs, caches of package managers, the lock's file, a mount point's mode).
 STAYS = re.compile(
     r"""(contents|files):\ (/var/log/(apt/.*|dpkg\.log|alternatives\.log)
                    |/var/cache/apt/.*|/var/lib/apt/(lists/(auxfiles|lock|partial)|extended_states|periodic.*)|/var/lib/dpkg/.*-old
+                   |/var/log/(dnf|hawkey)[a-z.-]*\.log|/var/cache/dnf(/.*)?|/var/lib/dnf(/.*)?|/var/lib/rpm/rpmdb\.sqlite(-shm|-wal)?
                    |/run/airavata-runbook\.lock
                    |/var/lib/containerd:\ d\ 755.*d\ 700.*)(:|$)|kernel:\ """,
     re.VERBOSE,

@@ -71,11 +71,15 @@ def curl(ca: Path, url: str, *words: str) -> tuple[int, str]:
     return int(status or 0), body + done.stderr
 
 
-def test_apt_has_no_warnings_or_upgrades_for_the_runbooks_packages(site, hosts):
-    repository = (
-        f"-o Dir::Etc::sourcelist=sources.list.d/{site.repository.id}.list -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0"
-    )
+def test_package_managers_have_no_warnings_or_upgrades_for_the_runbooks_packages(site, hosts):
+    id = site.repository.id
     for host in hosts.values():
+        if "dnf" in output(host, "command -v dnf || true"):
+            dnf = f"dnf -q --disablerepo='*' --enablerepo={id}"
+            assert output(host, f"{dnf} --refresh makecache 2>&1") == ""
+            assert output(host, f"{dnf} check-update 2>&1") == ""  # its status is 100 where there is an update
+            continue
+        repository = f"-o Dir::Etc::sourcelist=sources.list.d/{id}.list -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0"
         assert output(host, f"apt-get -qq update {repository} 2>&1") == ""
         upgradable = output(host, f"apt-get -s {repository} upgrade")
         assert "0 upgraded, 0 newly installed" in upgradable, upgradable
