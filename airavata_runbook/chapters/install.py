@@ -45,23 +45,19 @@ def repository(target: Target) -> Iterator[Resource]:
         catalogue.check_releases(site)
         names, key = catalogue.of_host(site, target.node), partial(target.vault.repository_key, format.key)
         ours = HostRepository(names, site.sources.releases, format, key)
-        shared = _on_the_registrys_host(target)  # as images, packages go there once, and from there to the others
+        # Packages go once to the first host of their format (the registry's, as images, if it is), and from there to the others.
+        fan_out = target.package_fan_out
+        shared = catalogue.of_host(site, fan_out.source.node) if fan_out else []
         if ours.pending():
             yield Build("packages", ours.pending, ours.make)
         for name in names:
-            path, fan_out = f"{folder}/{ours.file_name(name)}", target.fan_out if name in shared else None
-            yield Upload(path, ours.source(name), partial(ours.sha256, name), fan_out, partial(ours.head, name))
+            path, way = f"{folder}/{ours.file_name(name)}", fan_out if name in shared else None
+            yield Upload(path, ours.source(name), partial(ours.sha256, name), way, partial(ours.head, name))
         for file in format.index_files:
             yield File(f"{folder}/{file}", partial(ours.index, file))
         yield File(packaging.keyring, partial(ours.public_key, f"airavata-runbook, site {site.name}"))
         yield File(f"{folder}/{format.signature_file}", ours.signature)
     yield File(packaging.entry_path(site.repository), packaging.entry(site.repository))
-
-
-def _on_the_registrys_host(target: Target) -> list[str]:
-    """The packages that the registry's host has in the format of this one's."""
-    same = target.format_of(target.session.registry_host) is target.packaging.format
-    return catalogue.of_host(target.site, target.site.registry_node) if same else []
 
 
 @step("Packages: Kubernetes, etcd and flannel")

@@ -129,9 +129,14 @@ def done(step, site: Site, planning: bool, packaging: Packaging = DEB):
     host.session = session(site, host)
     vault = SimpleNamespace(repository_key=KEYS.__getitem__)
     target = SimpleNamespace(
-        site=site, session=host.session, vault=vault, node=site.master, fan_out=None, settings=SETTINGS, packaging=packaging
+        site=site,
+        session=host.session,
+        vault=vault,
+        node=site.master,
+        package_fan_out=None,
+        settings=SETTINGS,
+        packaging=packaging,
     )
-    target.format_of = lambda _: packaging.format
     wanted = [one for one in step.resources(target) if one.label != SAME and not getattr(one, "path", "").startswith("/etc/")]
     outcome = converge(host.session, host, lambda: wanted, planning, lambda *_: None)
     if outcome.error:
@@ -172,6 +177,22 @@ def test_a_run_builds_the_packages_and_uploads_them_and_another_changes_nothing(
     expected = {packages.file_name(catalogue.PACKAGE[name]) for name in catalogue.of_host(site, site.master)}
     assert {path.name for path in folder.iterdir()} == {*expected, *DEB.format.index_files, DEB.format.signature_file}
     assert "Package: etcd\n" in (folder / "Packages").read_text()
+
+
+def test_a_plan_for_an_rpm_host_names_the_same_and_builds_nothing_either(cache, site, monkeypatch):
+    def not_yet(path):
+        raise NotYet("the key of the package repository is made")
+
+    for keys in (KEYS, {}):
+        monkeypatch.setitem(globals(), "KEYS", SimpleNamespace(__getitem__=keys.__getitem__ if keys else not_yet))
+        items = done(install.repository, site, planning=True, packaging=RPM)
+        assert items["packages on this machine"].summary == "build, about 9 min"
+        assert {item.status for item in items.values()} == {"would change"}
+        folder = site.repository.folder
+        labels = [f"{folder}/{name}" for name in (*RPM.format.index_files, RPM.format.signature_file)]
+        assert all(f"file {path}" in items for path in labels) and f"file {folder}/Packages" not in items
+        assert f"file {folder}/etcd-{catalogue.PACKAGE['etcd'].version}-1.x86_64.rpm" in items
+    assert list(cache.iterdir()) == []
 
 
 def test_packages_of_releases_are_planned_packed_and_listed_instead_of_builds(cache, tmp_path, monkeypatch):
