@@ -8,6 +8,7 @@ FRONT_PROXY_CA = "front-proxy-ca"
 SERVICES_CA = "services-ca"  # the registry and Airavata's servers
 SECRETS = "/etc/airavata-runbook/secrets"
 REPOSITORY_KEY = f"{SECRETS}/repository.key"  # on the master: signs the package repository; with a dot, as no generated secret
+RPM_REPOSITORY_KEY = f"{SECRETS}/repository-rpm.key"  # likewise: signs rpm packages and their repository
 KEYRING = "/etc/apt/keyrings/airavata-runbook.asc"  # its public half, on every host
 PROXY = "/etc/airavata-runbook/package-proxy.sh"  # on every host: the environment of its package manager
 IMAGES = "/etc/airavata-runbook/images.json"  # on the master: the digest of every image that the site runs

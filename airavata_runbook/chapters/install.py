@@ -12,8 +12,7 @@ from airavata_runbook.engine.step import Target, master, step
 from airavata_runbook.hosts.facts import Os
 from airavata_runbook.hosts.links import LinkManagers
 from airavata_runbook.mirror import catalogue
-from airavata_runbook.mirror import packages as mirror
-from airavata_runbook.pki import openpgp
+from airavata_runbook.mirror.repository import HostRepository
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.resources import (
     Authority,
@@ -44,42 +43,30 @@ SELINUX_FOLDERS = ["/etc/kubernetes", "/etc/containerd", "/etc/sysconfig/flannel
 def repository_key(target: Target) -> Iterator[Resource]:
     yield SameSite(target.site)
     if target.site.repository.folder:
-        yield RepositoryKey()
+        yield from map(RepositoryKey, target.formats)
 
 
 @step("Package repository")
 def repository(target: Target) -> Iterator[Resource]:
-    site, packaging = target.site, target.packaging
+    site, packaging, format = target.site, target.packaging, target.packaging.format
     check_repository_id(target.facts.get(Os), site.repository)
     yield SameSite(site)
     if folder := site.repository.folder:
         catalogue.check_releases(site)
-        names, releases = catalogue.of_host(site, target.node), releases_of(target.session)
-        shared = catalogue.of_host(site, site.registry_node)  # as images, packages go there once, and from there to the others
-
-        def sha256(name: str) -> str:
-            return mirror.built(name, releases).sha256
-
-        def index(file: str) -> str:
-            return mirror.index(mirror.built(name, releases) for name in names)[file]
-
-        if mirror.pending(names, releases):
-            yield Build(
-                "packages",
-                lambda planning: mirror.pending(names, releases),
-                lambda: mirror.make(names, releases=releases),
-                target.session.why_built,
-            )
+        names, key = catalogue.of_host(site, target.node), partial(target.vault.repository_key, format.key)
+        ours = HostRepository(names, releases_of(target.session), format, key)
+        # Packages go once to the first host of their format (the registry's, as images, if it is), and from there to the others.
+        fan_out = target.fan_out
+        shared = catalogue.of_host(site, fan_out.source.node) if fan_out else []
+        if ours.pending():
+            yield Build("packages", ours.pending, ours.make, target.session.why_built)
         for name in names:
-            package = catalogue.package_of(name, releases)
-            path = f"{folder}/{mirror.file_name(package)}"
-            yield Upload(path, mirror.path(package), partial(sha256, name), target.fan_out if name in shared else None)
-        for file in catalogue.INDEX:
-            yield File(f"{folder}/{file}", partial(index, file))
-        yield File(
-            packaging.keyring, lambda: openpgp.public_key(target.vault.repository_key(), f"airavata-runbook, site {site.name}")
-        )
-        yield File(f"{folder}/{catalogue.SIGNED}", lambda: openpgp.clear_sign(target.vault.repository_key(), index("Release")))
+            path, way = f"{folder}/{ours.file_name(name)}", fan_out if name in shared else None
+            yield Upload(path, ours.source(name), partial(ours.sha256, name), way, partial(ours.head, name))
+        for file in format.index_files:
+            yield File(f"{folder}/{file}", partial(ours.index, file))
+        yield File(packaging.keyring, partial(ours.public_key, f"airavata-runbook, site {site.name}"))
+        yield File(f"{folder}/{format.signature_file}", ours.signature)
     yield File(packaging.entry_path(site.repository), packaging.entry(site.repository))
     if site.proxy:
         yield File(PROXY, partial(_package_proxy, target), "0600", secret=bool(site.proxy.auth))
@@ -92,11 +79,11 @@ def _package_proxy(target: Target) -> str:
 
 @step("Packages: Kubernetes, etcd and flannel")
 def packages(target: Target) -> Iterator[Resource]:
-    versions = catalogue.versions_of(target.site, target.node, releases_of(target.session))
-    environment = PROXY if target.site.proxy else ""
+    packaging, environment = target.packaging, PROXY if target.site.proxy else ""
+    versions = catalogue.versions_of(target.site, target.node, releases_of(target.session), packaging.format)
     if target.settings.selinux:  # before the packages, whose files get its contexts
         yield ContainerPolicy(target.platform.selinux_policy, environment)
-    yield Packages(versions, target.site.repository.id, target.packaging, environment)
+    yield Packages(versions, target.site.repository.id, packaging, environment)
     if target.settings.selinux:
         yield Contexts(
             "packages' files",

@@ -13,6 +13,7 @@ from airavata_runbook.chapters.registry import CERTS
 from airavata_runbook.cluster import releases
 from airavata_runbook.configs.node import containerd_file
 from airavata_runbook.configs.unmanaged import MANAGERS
+from airavata_runbook.distributions.package_format import PackageFormat
 from airavata_runbook.engine.step import Target, registry_node, step
 from airavata_runbook.errors import HostUnreachable
 from airavata_runbook.footprint import Touch
@@ -183,18 +184,19 @@ def packages(target: Target) -> Iterator[Resource]:
     if keys := packaging.list_keys(owner := f"airavata-runbook, site {target.site.name}"):
         yield Cleared("key of the site in the package manager's database", keys, packaging.remove_keys(owner))
     if repository.folder:
-        yield _packages_in(repository.folder)
+        yield _packages_in(repository.folder, packaging.format)
 
 
-def _packages_in(folder: str) -> Resource:
+def _packages_in(folder: str, format: PackageFormat) -> Resource:
     """The files that chapter 02 copies to a repository's folder: packages of any version and their index, also incomplete ones.
 
     The folder, and the runbook's own above it, are removed when they are empty then; a symbolic link or mount point stays.
     """
-    ours = f"(({'|'.join(catalogue.PACKAGE)})_[^/]*[.]deb|{'|'.join((*catalogue.INDEX, catalogue.SIGNED))})([.]part|[.]new)?"
-    files = f"test ! -d {folder} || find {folder}/ -maxdepth 1 ! -type d -regextype posix-extended -regex '.*/({ours})'"
-    look, remove = f"{files}\n", f"{files} -delete\n"
-    for path in (folder, *(above for above in (OWN_FOLDER,) if folder.startswith(f"{above}/"))):
+    ours = f"({format.files(catalogue.PACKAGE)})([.]part|[.]new)?"
+    files = f"test ! -d {folder} || (cd {folder} && find . -maxdepth 2 ! -type d -regextype posix-extended -regex '[.]/{ours}'"
+    look, remove = f"{files} -printf '{folder}/%P\\n')\n", f"{files} -delete)\n"
+    below = sorted({f"{folder}/{parent}" for name in format.index_files if (parent := name.rpartition("/")[0])})
+    for path in (*below, folder, *(above for above in (OWN_FOLDER,) if folder.startswith(f"{above}/"))):
         kept = f"test ! -d {path} || test -L {path} || mountpoint -q {path} ||"
         look += f"{kept} test -n \"$(ls -A {path})\" || echo '{path} (empty)'\n"
         remove += f"{kept} rmdir --ignore-fail-on-non-empty {path}\n"

@@ -72,7 +72,7 @@ class ForeignPackages(WordSet):
 class MissingPackages(WordSet):
     """What a host needs of its distribution's packages, and has neither installed nor in a repository that it knows."""
 
-    command = distributions.by_distribution(lambda packaging: packaging.list_missing(of_distribution(packaging.name)))
+    command = distributions.by_distribution(lambda packaging: packaging.list_missing(of_distribution(packaging.format)))
 
 
 class RegistryAddresses(Fact[list[str]]):

@@ -4,6 +4,8 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 
+from airavata_runbook.distributions.deb_format import DEB_FORMAT
+from airavata_runbook.distributions.package_format import PackageFormat
 from airavata_runbook.distributions.packaging import Command, numbers, upstream
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.serialise import one_line
@@ -28,6 +30,7 @@ class Deb:
     """As Packaging."""
 
     name, keyring = "deb", KEYRING
+    format: PackageFormat = DEB_FORMAT
     records: tuple[str, ...] = ("/var/lib/dpkg", "/var/lib/apt", "/var/cache/apt", "/var/log/apt", "/var/log/dpkg.log")
 
     def entry_path(self, repository: Repository) -> str:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from airavata_runbook.distributions.package_format import PackageFormat
 from airavata_runbook.site.parts import Repository
 
 
@@ -17,7 +18,8 @@ class Command(NamedTuple):
 class Packaging(Protocol):
     """A package manager with its paths. All shell is POSIX, and is run as root on the host."""
 
-    name: str  # "deb" or "rpm", as the mirror names the kinds of its packages
+    name: str  # "deb" or "rpm"
+    format: PackageFormat  # in which the mirror makes its packages
     records: tuple[str, ...]  # where the package manager itself writes beside the packages: its database, lists, caches and logs
     keyring: str  # the public key of the runbook's own repository, on every host
 

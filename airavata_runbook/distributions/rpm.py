@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from configparser import RawConfigParser
 from io import StringIO
 
+from airavata_runbook.distributions.package_format import PackageFormat
 from airavata_runbook.distributions.packaging import Command, numbers, upstream
+from airavata_runbook.distributions.rpm_format import RPM_FORMAT
 from airavata_runbook.errors import SiteError, StepFailed
 from airavata_runbook.serialise import one_line
 from airavata_runbook.site.parts import Repository
@@ -34,6 +36,7 @@ class Rpm:
     """As Packaging."""
 
     name, keyring = "rpm", "/etc/pki/rpm-gpg/RPM-GPG-KEY-airavata-runbook"
+    format: PackageFormat = RPM_FORMAT
     records: tuple[str, ...] = (
         "/var/lib/rpm",
         "/usr/lib/sysimage/rpm",
@@ -50,7 +53,8 @@ class Rpm:
         """One repository, which only the runbook's own commands enable: an upgrade of the host leaves its versions alone.
 
         Every package's signature is checked, whatever the site file says; in the runbook's own repository the index's too. Its
-        index is never taken from the cache, and modules of the distribution hide none of its packages.
+        index is never taken from the cache, modules of the distribution hide none of its packages, and an index that is not
+        there or is not verified is an error (dnf.conf of EL says otherwise for all repositories).
         """
         if repository.id.lower() in NO_IDS:
             raise SiteError(
@@ -70,6 +74,7 @@ class Rpm:
             "gpgkey": f"file://{self.keyring if repository.folder else repository.gpgkey}",
             "metadata_expire": "1",
             "module_hotfixes": "1",
+            "skip_if_unavailable": "0",
         }
         text = StringIO()
         parser.write(text, space_around_delimiters=False)

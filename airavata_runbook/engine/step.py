@@ -4,8 +4,8 @@ import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
 from functools import cached_property, partial, update_wrapper
 from itertools import chain
 from textwrap import indent
@@ -14,10 +14,11 @@ from typing import Generic, Literal, TypeVar
 
 from airavata_runbook.cluster.session import Session, session_of
 from airavata_runbook.distributions import Packaging, Platform, packaging_of, platform_of
+from airavata_runbook.distributions.package_format import PackageFormat
 from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.report import Failure, Picture, Report
 from airavata_runbook.engine.resource import Resource
-from airavata_runbook.errors import NotYet, RunbookError, StepFailed, StoppedByUser
+from airavata_runbook.errors import HostUnreachable, NotYet, RunbookError, StepFailed, StoppedByUser
 from airavata_runbook.hosts.facts import HOST_FACTS, Os
 from airavata_runbook.hosts.fan_out import FanOut
 from airavata_runbook.hosts.host import Host
@@ -36,11 +37,13 @@ Seen = TypeVar("Seen", bound=Rows | tuple[Rows, Picture])  # by a check
 
 @dataclass
 class Target:
-    """The argument of a step's function: the site's session and one host. fan_out: for files that several hosts need."""
+    """The argument of a step's function: the site's session and one host. fan_outs: for files that several hosts need, one from
+    each host of the step, by its name, in the order in which they begin.
+    """
 
     session: Session
     host: Host
-    fan_out: FanOut | None = None
+    fan_outs: Mapping[str, FanOut] = field(default_factory=dict)
 
     @property
     def site(self) -> Site:
@@ -76,6 +79,25 @@ class Target:
     def platform(self) -> Platform:
         """What else follows from the host's distribution."""
         return platform_of(self.facts.get(Os))
+
+    @property
+    def formats(self) -> list[PackageFormat]:
+        """Those of the packages of the site's hosts, each once. A host that does not answer is told of by its own steps."""
+        found = run_parallel(self.session.hosts.values(), self.format_of).values()
+        return sorted({one for one in found if one and not isinstance(one, Exception)}, key=lambda one: one.name)
+
+    @property
+    def fan_out(self) -> FanOut | None:
+        """From the first host of the step that has packages of this one's format; it may be this one."""
+        same = (one for one in self.fan_outs.values() if self.format_of(one.source) is self.packaging.format)
+        return next(same, None)
+
+    def format_of(self, host: Host) -> PackageFormat | None:
+        """That of another host's packages; None while it does not answer."""
+        try:
+            return Target(self.session, host).packaging.format
+        except HostUnreachable:
+            return None
 
 
 def everywhere(site: Site) -> list[Node]:
@@ -116,11 +138,11 @@ class Step:
 
     def _on_all_hosts(self, session: Session, hosts: list[Host], plan: bool) -> Report:
         report = Report(chapter=self.chapter, step=self.name, title=self.title, plan=plan, hosts={}, started=time.time())
-        notifying = Lock()
-        with (
-            step_progress(self.title, [host.name for host in hosts]) as progress,
-            FanOut(session.registry_host, hosts, session.site.registry_pull_port) as fan_out,
-        ):
+        notifying, port = Lock(), session.site.registry_pull_port
+        # The registry's host begins: the others may wait for it, and there may be more hosts than threads.
+        in_order = sorted(hosts, key=lambda host: host is not session.registry_host)
+        with step_progress(self.title, [host.name for host in hosts]) as progress, ExitStack() as ends:
+            fan_outs = {host.name: ends.enter_context(FanOut(host, hosts, port)) for host in in_order}
 
             def notify(host: Host, text: str) -> None:
                 with notifying:
@@ -129,12 +151,12 @@ class Step:
                     progress.say(f"{self.title}: {report.notices[-1]}")
 
             def work(host: Host):
-                target, tell = Target(session, host, fan_out), partial(notify, host)
-                return fan_out.watch(
+                target, tell = Target(session, host, fan_outs), partial(notify, host)
+                return fan_outs[host.name].watch(
                     host, lambda: converge(session, host, lambda: list(self.resources(target)), plan, progress, tell)
                 )
 
-            results = run_parallel(fan_out.first(hosts), work)
+            results = run_parallel(in_order, work)
         report.seconds = time.time() - report.started
         errors = {}
         for host in hosts:

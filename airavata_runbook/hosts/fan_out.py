@@ -135,10 +135,6 @@ class FanOut:
         if self._server:
             self._server.close()
 
-    def first(self, hosts: Iterable[Host]) -> list[Host]:
-        """The hosts, the source first: the others wait for it, and there may be more hosts than threads."""
-        return sorted(hosts, key=lambda host: host is not self.source)
-
     def watch(self, host: Host, work: Callable[[], T]) -> T:
         """Returns `work()`; when the source's work ends or fails, no host waits for it any more."""
         try:

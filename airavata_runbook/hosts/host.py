@@ -1,6 +1,5 @@
 """Host: run scripts as root on a node, send files and forward ports over one verified SSH connection."""
 
-import hashlib
 import secrets
 import shlex
 import threading
@@ -20,6 +19,7 @@ from airavata_runbook.hosts.forward import Forward, open_channel
 from airavata_runbook.hosts.frame import Result
 from airavata_runbook.hosts.no_shell import not_root
 from airavata_runbook.hosts.ssh_library import paramiko
+from airavata_runbook.local.files import AS_IT_IS, Head, digest
 from airavata_runbook.site.node import Node
 
 TIMEOUT = 600.0  # seconds without any output of a command
@@ -99,21 +99,21 @@ class Host:
             raise self._lost(error, connection) from None
         return channel
 
-    def send(self, source: Path, target: str) -> None:
-        """Copy a local file to `target` on the host, as root, mode 644.
+    def send(self, source: Path, target: str, head: Head = AS_IT_IS) -> None:
+        """Copy a local file to `target` on the host, as root, mode 644, with that head.
 
         Raises HostUnreachable when the connection fails or the file is not copied completely.
         """
+        sha256 = digest(source, head)
         with source.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            stream.seek(0)
+            stream.seek(head.instead)
             quoted, nonce = shlex.quote(target), _nonce()
             script = (
                 f"set -e; mkdir -p $(dirname {quoted}); cat > {quoted}.part; "
-                f"echo {digest} {quoted}.part | sha256sum -c --quiet; mv -f {quoted}.part {quoted}"
+                f"echo {sha256} {quoted}.part | sha256sum -c --quiet; mv -f {quoted}.part {quoted}"
             )
             framed = frame.framed(script, nonce, reads=True)
-            result = self._exchange(self._command(len(framed)), nonce, [BytesIO(framed), stream])
+            result = self._exchange(self._command(len(framed)), nonce, [BytesIO(framed), BytesIO(head.content), stream])
         if result.status:
             raise HostUnreachable(
                 "a file was not copied completely",

@@ -20,7 +20,7 @@ from airavata_runbook.hosts.host import Host
 from airavata_runbook.local.paths import resolve_path
 from airavata_runbook.local.terminal import in_live_notebook
 from airavata_runbook.pki.types import Pair
-from airavata_runbook.wellknown import PKI, REPOSITORY_KEY, SECRETS
+from airavata_runbook.wellknown import PKI, SECRETS
 
 VALUE = "correct the value that the reference names"  # the remedy for a secret that is not generated
 MASK_LENGTH = 6  # characters; a shorter value is not masked, because it is part of many words
@@ -52,9 +52,9 @@ class Vault:
         """The client certificate of the cluster's admin. Raises NotYet before it is issued."""
         return self.pair(f"{PKI}/admin", "the admin's certificate is issued")
 
-    def repository_key(self) -> bytes:
-        """The OpenPGP key that signs the package repository. Raises NotYet before it is created."""
-        return self.read(REPOSITORY_KEY, "the key of the package repository is made")
+    def repository_key(self, path: str) -> bytes:
+        """The OpenPGP key on the master that signs package repositories. Raises NotYet before it is created."""
+        return self.read(path, "the key of the package repository is made")
 
     def pair(self, stem: str, made: str = "") -> Pair:
         """The certificate and key STEM.crt and STEM.key on the master. Raises NotYet before they exist."""

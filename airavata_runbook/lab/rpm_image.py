@@ -10,6 +10,7 @@ import json
 import shutil
 from pathlib import Path
 
+from airavata_runbook.distributions.rpm_format import RPM_FORMAT
 from airavata_runbook.lab import image
 from airavata_runbook.local import debian
 from airavata_runbook.local.files import write_file
@@ -23,7 +24,8 @@ VERSION = "9.6"
 PRETTY_NAME = f"{NAME} {VERSION} on a Debian 12 base"
 PACKAGES = ["dnf", "rpm"]
 BASE = "airavata-lab-base"  # the package of the rpm database
-RENAMED = {"conntrack": "conntrack-tools", "iproute2": "iproute", "procps": "procps-ng"}  # Debian's name → Enterprise Linux's
+# Debian's name → Enterprise Linux's.
+RENAMED = {"conntrack": RPM_FORMAT.dependency("conntrack"), "iproute2": "iproute", "procps": "procps-ng"}
 DEBIAN_ONLY = ("systemd-sysv",)
 REMOVED = ("apt", "dpkg")
 REMOVED_FOLDERS = ("etc/apt", "etc/dpkg", "var/cache/apt", "var/lib/apt", "var/lib/dpkg", "var/log/apt")

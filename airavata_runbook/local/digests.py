@@ -1,5 +1,6 @@
 """Digests of large files, remembered for as long as the files do not change: reading them is most of the work of a plan."""
 
+import hashlib
 import json
 import os
 import re
@@ -8,31 +9,33 @@ from contextlib import suppress
 from pathlib import Path
 
 from airavata_runbook.local import paths
-from airavata_runbook.local.files import digest, write_file
+from airavata_runbook.local.files import AS_IT_IS, Head, digest, write_file
 from airavata_runbook.local.once import locked
 
 MOST = 500  # files
 SETTLED = 2  # seconds; a file may change twice in one tick of its file system's clock, and then looks as before
 
 
-def remembered_digest(path: Path) -> str:
-    """The sha256 of a file, hexadecimal; read again only when its inode, size or times are others than then.
+def remembered_digest(path: Path, head: Head = AS_IT_IS) -> str:
+    """The sha256 of a file, or of its copy with that head, hexadecimal; read again only when its inode, size or times are others
+    than then.
 
     The times include that of the inode's last change (st_ctime), which no program can set. Raises OSError.
     """
-    before = _state(path.stat())
+    before = _state(path.stat(), head)
     if found := _known().get(before):
         return found
-    sha256 = digest(path)
+    sha256 = digest(path, head)
     after = path.stat()
-    if _state(after) == before and time.time() - after.st_ctime > SETTLED:
+    if _state(after, head) == before and time.time() - after.st_ctime > SETTLED:
         with suppress(OSError):  # a cache that cannot be written only costs time
             _remember(before, sha256)
     return sha256
 
 
-def _state(file: os.stat_result) -> str:
-    return f"{file.st_dev} {file.st_ino} {file.st_size} {file.st_mtime_ns} {file.st_ctime_ns}"
+def _state(file: os.stat_result, head: Head) -> str:
+    replaced = f" {hashlib.sha256(head.content).hexdigest()} {head.instead}" if head.content else ""
+    return f"{file.st_dev} {file.st_ino} {file.st_size} {file.st_mtime_ns} {file.st_ctime_ns}{replaced}"
 
 
 def _file() -> Path:

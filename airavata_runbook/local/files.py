@@ -8,9 +8,19 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from airavata_runbook.errors import CannotBuild
+
+
+class Head(NamedTuple):
+    """What the copy of a file begins with, in place of the file's own first bytes. instead: how many of these."""
+
+    content: bytes
+    instead: int
+
+
+AS_IT_IS = Head(b"", 0)
 
 
 @contextmanager
@@ -75,7 +85,8 @@ def replace_link(link: Path, target: str | Path) -> None:
     part.replace(link)
 
 
-def digest(path: Path) -> str:
-    """The sha256 of a file, hexadecimal."""
+def digest(path: Path, head: Head = AS_IT_IS) -> str:
+    """The sha256 of a file, or of its copy with that head, hexadecimal."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(head.instead)
+        return hashlib.file_digest(file, lambda: hashlib.sha256(head.content)).hexdigest()

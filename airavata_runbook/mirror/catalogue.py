@@ -10,6 +10,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from airavata_runbook.distributions.deb_format import DEB_FORMAT
+from airavata_runbook.distributions.package_format import PackageFormat
+from airavata_runbook.distributions.rpm_format import RPM_FORMAT
 from airavata_runbook.errors import CannotBuild, SiteError
 from airavata_runbook.mirror import released
 from airavata_runbook.mirror.build import folder
@@ -21,18 +24,16 @@ from airavata_runbook.site.node import Node
 from airavata_runbook.site.parts import Versions
 
 UNITS = Path(__file__).parent / "units"
-INDEX = ("Packages", "Release")  # the files that make a folder of packages a repository
-SIGNED = "InRelease"  # Release with its signature
 EPOCH = "1767225600"  # 2026-01-01: every file's time, so that the same input gives the same package
-RELEASE = "1"  # the Debian release; each package's own has its recipe behind it
+RELEASE = "1"  # of the packages; each package's own has its recipe behind it
 MAINTAINER = "airavata-runbook <runbook@localhost>"
 
 
 @dataclass(frozen=True)
 class Package:
     """component: whose version it has. programs: (component, binary) → folder on the host. needs: other packages,
-    by name; those of the same component at exactly the same version. released: those of its components whose official release
-    it has, instead of a build; a package of builds is the same as when there was nothing else."""
+    by Debian's name; those of the same component at exactly the same version. released: those of its components whose official
+    release it has, instead of a build; a package of builds is the same as when there was nothing else. format: deb's or rpm's."""
 
     name: str
     component: str
@@ -42,6 +43,11 @@ class Package:
     needs: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
     released: tuple[str, ...] = field(default=(), repr=False)
+    format: PackageFormat = field(default=DEB_FORMAT, repr=False)
+
+    @property
+    def label(self) -> str:
+        return f"{self.format.label} {self.name}"
 
     @property
     def version(self) -> str:
@@ -49,12 +55,12 @@ class Package:
 
     @property
     def release(self) -> str:
-        """Includes the recipe, so that another build of the same upstream version is another version for apt."""
+        """Includes the recipe, so that another build of the same upstream version is another version for apt and dnf."""
         return f"{RELEASE}+{recipe(self)[:8]}"
 
     @property
     def whole_version(self) -> str:
-        """As dpkg and apt know it: "1.36.3-1+721a3a5e"."""
+        """As dpkg and rpm know it: "1.36.3-1+721a3a5e"."""
         return f"{self.version}-{self.release}"
 
     @property
@@ -146,17 +152,16 @@ ON_THE_MASTER = ["etcd", "kubernetes"]
 ON_THE_REGISTRYS_HOST = ["docker-distribution"]
 
 
-def of_distribution(kind: str = "deb") -> list[str]:
-    """The packages of its distribution that a host needs. kind: deb or rpm, whose names they are."""
-    names = {name for package in PACKAGES for name in package.needs if name not in PACKAGE}
-    return sorted(_for_rpm(name) if kind == "rpm" else name for name in names)
+def of_distribution(format: PackageFormat = DEB_FORMAT) -> list[str]:
+    """The packages of its distribution that a host needs, by their names there."""
+    return sorted({format.dependency(name) for package in PACKAGES for name in package.needs if name not in PACKAGE})
 
 
-def package_of(name: str, released: Collection[str] = ()) -> Package:
+def package_of(name: str, released: Collection[str] = (), format: PackageFormat = DEB_FORMAT) -> Package:
     """The package of that name, with the official releases of these components where it has them."""
     package = PACKAGE[name]
     own = {package.component, *package.components}.intersection(released)
-    return replace(package, released=tuple(sorted(own)))
+    return replace(package, released=tuple(sorted(own)), format=format)
 
 
 def of_host(site: Site, node: Node) -> list[str]:
@@ -188,16 +193,16 @@ def files_of(name: str) -> list[str]:
     return sorted(one["dst"] for one in description(PACKAGE[name], Path("/"))["contents"])
 
 
-def versions_of(site: Site, node: Node, releases: Collection[str]) -> dict[str, str]:
+def versions_of(site: Site, node: Node, releases: Collection[str], format: PackageFormat = DEB_FORMAT) -> dict[str, str]:
     """Package name → the version that a host gets. releases: the components whose official release it is. Raises SiteError.
 
-    From the folder that this mirror fills it is the full Debian version, from a repository of the site's own the upstream one.
+    From the folder that this mirror fills it is the full version, from a repository of the site's own the upstream one.
     """
     names = of_host(site, node)
     if site.repository.folder:
         check_versions(site.versions)
         check_releases(site)
-        return {name: package_of(name, releases).whole_version for name in names}
+        return {name: package_of(name, releases, format).whole_version for name in names}
     return {name: getattr(site.versions, PACKAGE[name].component.replace("-", "_")) for name in names}
 
 
@@ -238,6 +243,9 @@ def check_releases(site: Site) -> None:
 def recipe(package: Package) -> str:
     """What identifies a package's content on any machine: its description, its units and what its binaries are built from."""
     described = description(package, Path("/"), Path("/"), release="")
+    # Every deb said this once, and would be another version without it.
+    described.setdefault("rpm", {"compression": "zstd"})
+    described.setdefault("overrides", {"rpm": {"depends": [RPM_FORMAT.dependency(name) for name in package.needs]}})
     recipe = hashlib.sha256(repr((package, described, EPOCH)).encode())
     for unit in package.units:
         recipe.update((UNITS / f"{unit}.service").read_bytes())
@@ -248,7 +256,7 @@ def recipe(package: Package) -> str:
 
 
 def description(package: Package, binaries: Path, units: Path = UNITS, release: str | None = None) -> dict:
-    """nfpm's description of the package, the same for deb and rpm.
+    """nfpm's description of the package.
 
     binaries: folder with one folder a component. units: folder of the unit files. release: the package's own by default.
     """
@@ -275,14 +283,15 @@ def description(package: Package, binaries: Path, units: Path = UNITS, release: 
         "maintainer": MAINTAINER,
         "description": package.summary,
         "depends": [
-            f"{name} (= {package_of(name, package.released).whole_version})" if name in exact else name for name in package.needs
+            package.format.dependency(
+                name, package_of(name, package.released, package.format).whole_version if name in exact else ""
+            )
+            for name in package.needs
         ],
         "conflicts": list(package.conflicts),
         "contents": contents,
         "mtime": "2026-01-01T00:00:00Z",
-        "deb": {"compression": "zstd"},
-        "rpm": {"compression": "zstd"},
-        "overrides": {"rpm": {"depends": [_for_rpm(name) for name in package.needs]}},
+        **package.format.nfpm,
     }
 
 
@@ -290,13 +299,8 @@ def _content(source: Path, target: str, mode: int = 0o644) -> dict:
     return {"src": str(source), "dst": target, "file_info": {"mode": mode}}
 
 
-def _for_rpm(name: str) -> str:
-    # The one dependency whose name differs between the two families.
-    return "conntrack-tools" if name == "conntrack" else name
-
-
 def architecture() -> str:
-    """Debian's name of the one architecture that is built, for hosts of that architecture. Raises CannotBuild elsewhere."""
+    """nfpm's name of the one architecture that is built, for hosts of that architecture. Raises CannotBuild elsewhere."""
     if platform.machine() != "x86_64":
         raise CannotBuild("packages are not built for this architecture", found=platform.machine(), needed="x86_64")
     return "amd64"

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from itertools import chain
 
+from airavata_runbook.distributions import PACKAGINGS
+from airavata_runbook.distributions.package_format import PackageFormat
 from airavata_runbook.lab import image as host_image
 from airavata_runbook.local import scheduler
 from airavata_runbook.local.scheduler import Task
@@ -37,14 +39,31 @@ def build_for(site: Site, names: Iterable[str], releases: Collection[str]) -> No
     releases: the components whose official release is taken, and not a build. Raises SiteError, CannotBuild, DownloadFailed.
     """
     check_releases(site)
-    hosts: list[str] = []
     if site.repository.folder:
         check_versions(site.versions)
-        hosts = sorted({name for node in site.nodes for name in of_host(site, node)})
-    packs, wanted = packages.lacking(hosts, releases), sorted(names)
+    needs = packages_of(site)
+    packs = [pack for format, hosts in needs.items() for pack in packages.lacking(hosts, releases, format)]
+    wanted = sorted(names)
     _run([*tasks(packs, wanted, releases), *(_host_image() if site.lab else [])])
-    packages.make(hosts, releases=releases)
+    for format, hosts in needs.items():
+        packages.make(hosts, releases, format)
     images.build(wanted, releases)
+
+
+def packages_of(site: Site, kinds: Collection[str] = ("deb",)) -> dict[PackageFormat, list[str]]:
+    """The names of the packages that a site's hosts get from the mirror, by their format.
+
+    kinds: deb, rpm or both, for hosts of which the site file does not tell; it tells of lab hosts.
+    """
+    if not site.repository.folder:
+        return {}
+
+    found: dict[PackageFormat, list[str]] = {}
+    for packaging in PACKAGINGS:
+        nodes = [node for node in site.nodes if packaging.name in ((site.lab.host(node.name).packages,) if site.lab else kinds)]
+        if names := sorted({name for node in nodes for name in of_host(site, node)}):
+            found[packaging.format] = names
+    return found
 
 
 def tasks(
@@ -64,8 +83,8 @@ def tasks(
         return {bringing[name][-1].name for name in names if bringing[name]}
 
     def package(pack: Package) -> Task:
-        make = partial(packages.make, [pack.name], releases=releases)
-        return Task(f"package {pack.name}", packages.SECONDS, "build", make, frozenset(made_of([*pack.components, "nfpm"])))
+        make = partial(packages.make, [pack.name], releases, pack.format)
+        return Task(pack.label, packages.SECONDS, "build", make, frozenset(made_of([*pack.components, "nfpm"])))
 
     def image(recipe: Recipe) -> Task:
         make = partial(images.build, [recipe.name], releases)

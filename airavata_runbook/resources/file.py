@@ -13,6 +13,7 @@ from airavata_runbook.errors import StepFailed
 from airavata_runbook.footprint import Footprint, Touch
 from airavata_runbook.hosts.fan_out import FanOut, Shared
 from airavata_runbook.hosts.host import Host
+from airavata_runbook.local.files import AS_IT_IS, Head
 
 Content = str | bytes | Callable[[], str | bytes]
 END = "END-OF-FILE"
@@ -193,7 +194,7 @@ class Block:
 @dataclass(frozen=True)
 class Upload:
     """A large file that is copied from this machine. source: its local path. sha256: its digest (hexadecimal), or a function
-    that returns it (it may raise NotYet while there is no such file).
+    that returns it (it may raise NotYet while there is no such file). head: returns what the copy begins with instead.
 
     fan_out: given when several hosts want the file: the others then fetch it from the one that has it.
     """
@@ -202,6 +203,7 @@ class Upload:
     source: Path
     sha256: str | Callable[[], str]
     fan_out: FanOut | None = None
+    head: Callable[[], Head] = lambda: AS_IT_IS
 
     @property
     def label(self) -> str:
@@ -236,7 +238,7 @@ class Upload:
     def _copy(self, host: Host, sha256: str, fan_out: FanOut | None) -> str:
         failure = fan_out.fetch(host, Shared(self.path, sha256)) if fan_out else ""
         if failure or not fan_out:
-            host.send(self.source, self.path)
+            host.send(self.source, self.path, self.head())
         return failure and f"sent from this machine ({failure})"
 
 

@@ -1,5 +1,6 @@
 """What a reset takes away, tried with this machine's own shell below a temporary folder; nothing else may go with it."""
 
+import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +9,9 @@ import pytest
 
 from airavata_runbook import Site
 from airavata_runbook.chapters import reset
+from airavata_runbook.distributions import Packaging
 from airavata_runbook.distributions.deb import DEB
+from airavata_runbook.distributions.rpm import RPM
 from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.resource import Found
 from airavata_runbook.errors import SiteError, StepFailed
@@ -130,10 +133,10 @@ def test_packages_go_with_what_came_along_and_nothing_else():
     assert removed.change(Found(b"deb\n"), Context(None, None)) is None
 
 
-def repository(folder: Path):
+def repository(folder: Path, packaging: Packaging = DEB):
     """What a reset takes back of a site's repository in this folder."""
     site = Site.load("lab", {"repository.baseurl": f"file://{folder}"})
-    resources = reset.packages.resources(SimpleNamespace(site=site, node=site.master, packaging=DEB))
+    resources = reset.packages.resources(SimpleNamespace(site=site, node=site.master, packaging=packaging))
     return next(one for one in resources if one.label.endswith(f" in {folder}"))
 
 
@@ -141,7 +144,7 @@ def filled(folder: Path, *others: str) -> list[str]:
     """A repository's folder as chapter 02 and an interrupted run of it leave it, with files of others; the runbook's names."""
     ours = [
         *map(mirror.file_name, catalogue.PACKAGES),
-        *mirror.index([]),
+        *DEB.format.index_files,
         "kubernetes-node_1.30.0-1_amd64.deb",
         "etcd_3.6.16-1_amd64.deb.part",
         "Packages.new",
@@ -169,6 +172,27 @@ def test_what_others_have_in_a_repository_s_folder_stays_and_so_does_the_folder(
     take_away(repository(tmp_path / "shared" / "debs"))
     assert sorted(path.name for path in (tmp_path / "shared" / "debs").iterdir()) == sorted([*others, "etcd_folder.deb"])
     assert take_away(repository(tmp_path / "shared" / "debs")).items[0].status == "ok"
+
+
+def test_of_an_rpm_repository_all_goes_and_what_others_have_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(reset, "OWN_FOLDER", str(tmp_path / "own"))
+    folder = tmp_path / "own" / "repository"
+    version = catalogue.PACKAGE["etcd"].version
+    ours = [*RPM.format.index_files, RPM.format.signature_file, "repodata/repomd.xml.new", "etcd-1.0-1.x86_64.rpm.part"]
+    ours += [RPM.format.file_name(name, f"{version}-1") for name in catalogue.PACKAGE]
+    theirs = ["etcd-client-3.4-1.x86_64.rpm", "repodata/comps.xml", "deep/etcd-1.0-1.x86_64.rpm", "etcd_1.0-1_amd64.deb"]
+    for name in (*ours, *theirs):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    planned = take_away(repository(folder, RPM), planning=True).items[0]
+    assert set(planned.detail.split()) == {f"{folder}/{name}" for name in ours}
+    assert take_away(repository(folder, RPM)).items[0].status == "changed"
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == set(theirs)
+    shutil.rmtree(folder)
+    for name in ours:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    assert take_away(repository(folder, RPM)).items[0].status == "changed" and not list(tmp_path.iterdir())
 
 
 def test_empty_folders_of_an_interrupted_reset_are_swept_up(tmp_path, monkeypatch):

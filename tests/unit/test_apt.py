@@ -11,10 +11,12 @@ from types import SimpleNamespace
 import pytest
 
 from airavata_runbook.distributions import deb
+from airavata_runbook.distributions.deb_format import DEB_FORMAT
 from airavata_runbook.engine.host_run import converge
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.mirror import packages as mirror
+from airavata_runbook.mirror.repository import HostRepository
 from airavata_runbook.resources import Packages, Removed
 from tests.unit.apt_host import AptHost
 from tests.unit.test_engine import ThisMachine
@@ -61,7 +63,7 @@ def lock(path):
 def test_apt_has_nothing_to_warn_of_and_nothing_to_upgrade_in_the_mirrors_repository(host, monkeypatch, tmp_path):
     crictl = catalogue.PACKAGE["cri-tools"]
 
-    def pack(package, kind, target):
+    def pack(package, target):
         control = tmp_path / "deb" / "DEBIAN" / "control"
         control.parent.mkdir(parents=True)
         control.write_text(
@@ -72,10 +74,11 @@ def test_apt_has_nothing_to_warn_of_and_nothing_to_upgrade_in_the_mirrors_reposi
 
     monkeypatch.setattr(mirror, "_pack", pack)
     monkeypatch.setenv("AIRAVATA_RUNBOOK_CACHE", str(tmp_path / "cache"))
-    built = mirror.make([crictl.name])
-    shutil.copy(built[0].path, host.root / "ours" / mirror.file_name(crictl))
-    for name, content in mirror.index(built).items():
-        (host.root / "ours" / name).write_text(content)
+    repository = HostRepository([crictl.name], (), DEB_FORMAT, key=lambda: b"")
+    (built,) = repository.make()
+    shutil.copy(built.path, host.root / "ours" / repository.file_name(crictl.name))
+    for name in DEB_FORMAT.index_files:
+        (host.root / "ours" / name).write_text(repository.index(name))
     assert "W:" not in host.sh("apt-get update 2>&1")
     host.sh("apt-get -qq -y install cri-tools")
     assert host.state() == {"cri-tools": f"ii {crictl.whole_version}"}

@@ -26,7 +26,7 @@ def file(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def reads(monkeypatch) -> list[Path]:
     read: list[Path] = []
-    monkeypatch.setattr(digests, "digest", lambda path: read.append(path) or of(path.read_bytes()))
+    monkeypatch.setattr(digests, "digest", lambda path, head: read.append(path) or of(path.read_bytes()))
     return read
 
 
@@ -62,7 +62,7 @@ def test_what_may_still_change_unseen_is_not_remembered(file, reads, monkeypatch
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_remembered(file, monkeypatch):
-    def read(path: Path) -> str:
+    def read(path: Path, head) -> str:
         content = path.read_bytes()
         path.write_bytes(b"changed")
         return of(content)

@@ -7,24 +7,22 @@ import subprocess
 import threading
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
 from airavata_runbook import Site
 from airavata_runbook.checks.facts import ForeignPackages, PackageIndexError
 from airavata_runbook.distributions import installed_at, rpm
-from airavata_runbook.distributions.rpm import RPM, Rpm
+from airavata_runbook.distributions.rpm import RPM
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.mirror.catalogue import MAINTAINER
 from airavata_runbook.pki import openpgp
 from airavata_runbook.resources import Cleared, Packages, Removed
-from airavata_runbook.site.parts import Repository
 from tests.unit.rpm_host import RpmHost
 from tests.unit.test_apt import done
 
-TOOLS = ("dnf", "rpmbuild", "createrepo_c", "gpg")
-pytestmark = pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason="apt-get install dnf rpm createrepo-c gpg gpg-agent")
+TOOLS = ("dnf", "rpmbuild", "createrepo_c")
+pytestmark = pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason="apt-get install dnf rpm createrepo-c")
 # Kills the dnf that runs it, once.
 KILL = """%post -p <lua>
 if os.remove("/tmp/kill") then posix.kill(posix.getprocessid("pid"), 9) end
@@ -208,76 +206,6 @@ def test_a_service_sees_when_its_package_was_installed(host):
     done(tool())
     seconds, word = host.sh(installed_at("tool")).split()
     assert before <= int(seconds) <= time.time() and word == "package"
-
-
-# --- the repository's entry ----------------------------------------------------------------------------------
-
-
-class SignedHost(RpmHost):
-    """A host whose repository "ours" is known by the runbook's entry. Its key is RSA: rpm of EL 8 and 9 knows no ed25519."""
-
-    def __init__(self, root: Path, monkeypatch):
-        super().__init__(root, monkeypatch)
-        monkeypatch.setattr(Rpm, "keyring", str(root / "key.asc"))
-        monkeypatch.setenv("GNUPGHOME", str(root / "gnupg"))
-        (root / "gnupg").mkdir(mode=0o700)
-        self.gpg("--passphrase", "", "--quick-gen-key", "site", "rsa3072", "sign", "never")
-        (root / "key.asc").write_bytes(self.gpg("--export", "--armor", "site"))
-        self.repository = Repository(id="ours", baseurl=f"file://{root}/ours")
-        (root / "etc/yum.repos.d/ours.repo").write_text(RPM.entry(self.repository))
-
-    def gpg(self, *arguments: str) -> bytes:
-        return subprocess.run(["gpg", "--batch", "--yes", *arguments], check=True, capture_output=True).stdout
-
-    def sign(self, package: Path, who: str = "site") -> None:
-        self.sh(f"rpmsign --define '__gpg /usr/bin/gpg' --define '_gpg_name {who}' --addsign {package} >/dev/null")
-        self.index("ours")
-
-    def index(self, repository: str) -> None:
-        super().index(repository)
-        if repository == "ours" and (self.root / "key.asc").exists():
-            self.gpg("--local-user", "site", "--detach-sign", "--armor", str(self.root / "ours/repodata/repomd.xml"))
-
-
-@pytest.fixture
-def signed(tmp_path, monkeypatch):
-    host = SignedHost(tmp_path / "host", monkeypatch)
-    yield host
-    subprocess.run(["gpgconf", "--kill", "all"], check=False)
-
-
-def test_a_signed_package_of_a_signed_index_is_installed_by_the_runbooks_entry(signed):
-    signed.sign(signed.publish("ours", "tool"))
-    assert done(tool()).status == "changed" and "tool 1.0-1" in signed.state()
-    assert "tool" not in signed.sh("dnf -q repoquery tool"), "no other command enables it"
-
-
-def test_an_unsigned_package_is_refused(signed):
-    signed.publish("ours", "tool")
-    with pytest.raises(StepFailed, match="not signed"):
-        done(tool())
-    assert signed.state() == []
-
-
-def test_a_package_that_was_signed_with_another_key_is_refused(signed):
-    signed.gpg("--passphrase", "", "--quick-gen-key", "other", "rsa3072", "sign", "never")
-    signed.sign(signed.publish("ours", "tool"), "other")
-    with pytest.raises(StepFailed):
-        done(tool())
-    assert not any(row.startswith("tool") for row in signed.state())
-
-
-@pytest.mark.parametrize("how", ["exchanged", "without a signature"])
-def test_an_index_that_its_signature_is_not_of_is_refused(signed, how):
-    signed.sign(signed.publish("ours", "tool"))
-    index = signed.root / "ours/repodata/repomd.xml"
-    if how == "exchanged":
-        index.write_text(index.read_text().replace("<revision>", "<revision>1"))
-    else:
-        index.with_name("repomd.xml.asc").unlink()
-    with pytest.raises(StepFailed):
-        done(tool())
-    assert not any(row.startswith("tool") for row in signed.state())
 
 
 def test_of_the_keys_that_dnf_imported_the_site_s_own_is_removed_and_no_other(host, tmp_path):

@@ -33,7 +33,7 @@ class Remembers:
         self.ran.append(script)
         return self.answer
 
-    def send(self, source, target: str) -> None:
+    def send(self, source, target: str, head) -> None:
         self.sent.append(target)
 
     def start(self, script: str, data: bytes):
@@ -122,10 +122,6 @@ def test_a_source_that_cannot_be_reached_any_more_is_a_reason_and_no_error(hosts
     hosts.source.start = lost
     way.note(hosts.source, FIRST, True), way.note(hosts.one, FIRST, False)
     assert way.fetch(hosts.one, FIRST) == f"source does not serve it: {message}"
-
-
-def test_the_source_goes_to_work_before_those_who_wait_for_it(hosts, way):
-    assert way.first([hosts.one, hosts.source, hosts.two]) == [hosts.source, hosts.one, hosts.two]
 
 
 def test_the_keys_show_only_in_what_goes_to_standard_input(hosts, way):

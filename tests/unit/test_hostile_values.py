@@ -234,10 +234,12 @@ def test_a_repository_s_entry_for_dnf_holds_what_the_site_has_and_nothing_else(s
         "repo_gpgcheck": "1" if repository.folder else "0",
         "metadata_expire": "1",
         "module_hotfixes": "1",
+        "skip_if_unavailable": "0",
     }
     # Each line is one setting: nothing is continued, so a value cannot add a line for readers that know no continuation.
     assert [line.partition("=")[0] for line in text.splitlines()[2:]] == [
-        *("name", "baseurl", "enabled", "gpgcheck", "repo_gpgcheck", "gpgkey", "metadata_expire", "module_hotfixes")
+        *("name", "baseurl", "enabled", "gpgcheck", "repo_gpgcheck", "gpgkey"),
+        *("metadata_expire", "module_hotfixes", "skip_if_unavailable"),
     ]
 
 

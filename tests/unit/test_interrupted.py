@@ -17,6 +17,7 @@ import pytest
 from airavata_runbook.engine.host_run import Outcome, converge
 from airavata_runbook.errors import HostUnreachable, RunbookError
 from airavata_runbook.hosts.host import Result
+from airavata_runbook.local.files import AS_IT_IS, Head
 from airavata_runbook.pki import htpasswd
 from airavata_runbook.resources import Block, Condition, File, Folder, Htpasswd, Service, Upload
 from tests.unit.sessions import FakeHost
@@ -67,11 +68,11 @@ class StandIn(FakeHost):
     def run(self, script: str, timeout: float = 600.0) -> Result:
         return self._trip(lambda text: self._shell(text), script)
 
-    def send(self, source: Path, target: str) -> None:
+    def send(self, source: Path, target: str, head: Head = AS_IT_IS) -> None:
         def carry(script: str) -> Result:
             part = Path(f"{target}.part")
             part.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(source.read_bytes())
+            part.write_bytes(head.content + source.read_bytes()[head.instead :])
             if "kill" not in script:
                 part.rename(target)
             return Result()

@@ -12,10 +12,11 @@ from types import SimpleNamespace
 import pytest
 
 from airavata_runbook import lab
+from airavata_runbook.distributions.rpm_format import RPM_FORMAT
 from airavata_runbook.errors import CannotBuild, SiteError
 from airavata_runbook.lab import cgroups, host, image, keys, network, preflight, processes, rootfs, rpm_image
 from airavata_runbook.local import files, process
-from airavata_runbook.mirror.catalogue import PACKAGES, description
+from airavata_runbook.mirror.catalogue import PACKAGE, description, package_of
 from airavata_runbook.site import Site
 
 
@@ -298,10 +299,10 @@ def test_the_rpm_database_says_what_the_debian_base_provides():
         lines
     )
     assert not any("systemd-sysv" in line for line in lines) and any("STAND-IN" in line for line in lines)
-    needs = {need for package in PACKAGES for need in description(package, Path("/"), Path("/"))["overrides"]["rpm"]["depends"]}
-    ours = {package.name for package in PACKAGES}
+    packages = [package_of(name, format=RPM_FORMAT) for name in PACKAGE]
+    needs = {need for package in packages for need in description(package, Path("/"), Path("/"))["depends"]}
     provided = rpm_image.spec(dict.fromkeys(image.PACKAGES, "1")).split()
-    assert [need for need in needs if need not in provided and need.split()[0] not in ours] == []
+    assert [need for need in needs if need not in provided and need.split()[0] not in PACKAGE] == []
 
 
 def test_a_pid_file_does_not_name_another_process_with_the_same_id(tmp_path):

@@ -14,6 +14,8 @@ from airavata_runbook.local import scheduler
 from airavata_runbook.mirror import build, catalogue, everything, images, packages, released, releases
 from airavata_runbook.mirror.components import BY_NAME, COMPONENTS
 
+PACKAGES = set(catalogue.PACKAGE) - {"cni-plugins"}  # these are for hosts with a containerd of their own
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
@@ -33,7 +35,7 @@ def planned(monkeypatch):
         tasks.update((task.name, replace(task, needs=task.needs & names)) for task in work)
 
     monkeypatch.setattr(scheduler, "run", run)
-    monkeypatch.setattr(packages, "make", lambda names, releases=(): None)
+    monkeypatch.setattr(packages, "make", lambda names, releases=(), format=None: None)
     monkeypatch.setattr(images, "build", lambda names, releases=(): None)
     monkeypatch.setattr(everything.build, "build", lambda component: None)
     return tasks
@@ -53,7 +55,9 @@ def test_the_lab_needs_its_own_images_and_host_image_and_no_others(planned):
     assert of_images(planned) == {
         *("base", "pause", "coredns", "toolbox", "mariadb", "rabbitmq", "java", "zookeeper", "stand-in"),
     }
-    assert {name.removeprefix("package ") for name in planned if name.startswith("package ")} == set(catalogue.PACKAGE)
+    assert {name.removeprefix("package ") for name in planned if name.startswith("package ")} == set(catalogue.PACKAGE) - {
+        "cni-plugins"
+    }
     assert "lab host image" in planned
     planned.clear()
     assert cli.main(["mirror"]) == 0
@@ -155,14 +159,25 @@ def test_all_programs_of_a_component_are_built_at_once_and_have_their_names(comp
     assert Path(os.environ["LOG"]).read_text().splitlines()[-1].startswith("list -deps ")
 
 
+def test_of_a_lab_that_mixes_deb_and_rpm_each_host_s_packages_are_made_in_its_format(planned):
+    site = Site.load("lab", {"lab.hosts": {"worker": {"packages": "rpm"}}})
+    everything.build_for(site, [], ())
+    assert {"package etcd", "package kubernetes", "rpm package kubernetes-node", "rpm package containerd"} < planned.keys()
+    assert "rpm package etcd" not in planned, "the worker has none"
+    assert planned["rpm package containerd"].needs == planned["package containerd"].needs
+
+
 def test_a_package_and_an_image_are_made_by_their_tasks_from_where_the_site_says(planned, tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(packages, "make", lambda names, releases=(): made.append((names, releases)))
+    monkeypatch.setattr(packages, "make", lambda names, releases, format: made.append((names, releases)))
     monkeypatch.setattr(images, "build", lambda names, releases=(): made.append((names, releases)))
     site, path = Site.load("lab", {"sources": {"runc": "release"}}), tmp_path / "site.yaml"
     path.write_text(json.dumps({"site": site.model_dump(mode="json", exclude_unset=True)}))
     assert cli.main(["mirror", str(path)]) == 0
-    assert [set(names) for names, _ in made] == [set(catalogue.PACKAGE), {image.mirrored for image in site_images(site).values()}]
+    assert [set(names) for names, _ in made] == [
+        set(catalogue.PACKAGE) - {"cni-plugins"},
+        {image.mirrored for image in site_images(site).values()},
+    ]
     made.clear()
     for name in ("package containerd", "image toolbox"):
         planned[name].work()

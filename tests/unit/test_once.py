@@ -106,7 +106,7 @@ def test_threads_that_need_the_same_component_package_or_image_build_it_once(tmp
         (part / "tool").write_text("binary")
         (part / "digests.json").write_text(f'{{"tool": "{files.digest(part / "tool")}"}}')
 
-    def pack(package, kind, target):
+    def pack(package, target):
         slowly(package.name)
         target.write_text("package")
 
@@ -116,7 +116,6 @@ def test_threads_that_need_the_same_component_package_or_image_build_it_once(tmp
 
     monkeypatch.setattr(component_builds, "_build", compile_component)
     monkeypatch.setattr(packages, "_pack", pack)
-    monkeypatch.setattr(packages, "control_of", lambda deb: "Package: etcd\n")
     monkeypatch.setattr(image_steps, "apply", apply)
     monkeypatch.setattr(image_steps, "package_version", lambda root, package: "1.0")
     monkeypatch.setattr(oci_writer, "unpack", lambda layer, file, root: None)

@@ -14,17 +14,18 @@ from airavata_runbook.pki.issue import new_signing_key
 TEXT = "Origin: here\n- with a dash\n-----BEGIN PGP SIGNATURE-----\nFrom: ü\n\n one more\n"
 
 
-@pytest.fixture(scope="module")
-def key() -> bytes:
-    return openpgp.new_key()
+@pytest.fixture(scope="module", params=["ed25519", "rsa"])
+def key(request) -> bytes:
+    return openpgp.new_key(request.param)
 
 
-def verified(tmp_path, public: bytes, signed: bytes) -> str:
-    """The text that gpgv found a good signature of. Raises CalledProcessError."""
-    ring, message = tmp_path / "ring.gpg", tmp_path / "signed"
+def verified(tmp_path, public: bytes, signed: bytes, content: bytes | None = None) -> str:
+    """The text that gpgv found a good signature of, or of the content beside it. Raises CalledProcessError."""
+    ring, message, beside = tmp_path / "ring.gpg", tmp_path / "signed", tmp_path / "content"
     ring.write_bytes(base64.b64decode(b"".join(public.split(b"\n")[2:-3])))
     message.write_bytes(signed)
-    command = ["gpgv", "--homedir", tmp_path, "--keyring", ring, "--output", "-", message]
+    beside.write_bytes(content or b"")
+    command = ["gpgv", "--homedir", tmp_path, "--keyring", ring, "--output", "-", message, *[beside] * (content is not None)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert 'Good signature from "site lab"' in done.stderr
     return done.stdout
@@ -32,6 +33,18 @@ def verified(tmp_path, public: bytes, signed: bytes) -> str:
 
 def test_a_signed_text_is_verified_as_it_was(tmp_path, key):
     assert verified(tmp_path, openpgp.public_key(key, "site lab"), openpgp.clear_sign(key, TEXT)) == TEXT
+
+
+def test_the_signature_of_a_file_is_one_of_this_file_only(tmp_path, key):
+    public, signature = openpgp.public_key(key, "site lab"), openpgp.detached_signature(key, b"\xff\r\n content\n")
+    verified(tmp_path, public, signature, b"\xff\r\n content\n")
+    with pytest.raises(subprocess.CalledProcessError):
+        verified(tmp_path, public, signature, b"\xff\n content\n")
+    assert signature == openpgp.detached_signature(key, b"\xff\r\n content\n")
+
+
+def test_a_key_is_of_one_algorithm(key):
+    assert [openpgp.is_key(key, algorithm) for algorithm in ("ed25519", "rsa")].count(True) == 1
 
 
 def test_numbers_of_any_length_are_verified(tmp_path):

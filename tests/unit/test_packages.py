@@ -11,10 +11,11 @@ import pytest
 
 from airavata_runbook import Site
 from airavata_runbook.distributions.deb import DEB
+from airavata_runbook.distributions.deb_format import DEB_FORMAT, control_of, release_of
+from airavata_runbook.distributions.rpm_format import RPM_FORMAT
 from airavata_runbook.errors import CannotBuild, SiteError
 from airavata_runbook.mirror import catalogue, packages
-from airavata_runbook.mirror.catalogue import PACKAGE, PACKAGES, check_versions, with_needs
-from airavata_runbook.mirror.packages import Built, description, index
+from airavata_runbook.mirror.catalogue import PACKAGE, PACKAGES, check_versions, description, package_of, with_needs
 from airavata_runbook.site.parts import Repository
 
 PROJECT = Path(__file__).parents[2]
@@ -31,16 +32,19 @@ def test_a_package_starts_nothing_when_it_is_installed(package):
     assert "scripts" not in description(package, Path("/built"))
 
 
-def test_packages_of_one_component_go_together_at_one_version():
-    described = description(PACKAGE["kubernetes"], Path("/built"))
-    assert described["depends"] == [
-        f"kubernetes-{part} (= {PACKAGE[f'kubernetes-{part}'].whole_version})" for part in ("master", "node", "client")
-    ]
+@pytest.mark.parametrize(("format", "written"), [(DEB_FORMAT, "{} (= {})"), (RPM_FORMAT, "{} = {}")])
+def test_packages_of_one_component_go_together_at_one_version(format, written):
+    described = description(package_of("kubernetes", format=format), Path("/built"))
+    parts = [package_of(f"kubernetes-{part}", format=format) for part in ("master", "node", "client")]
+    assert described["depends"] == [written.format(part.name, part.whole_version) for part in parts]
 
 
 def test_a_name_that_differs_between_the_families_is_each_familys_own():
-    described = description(PACKAGE["kubernetes-node"], Path("/built"))
-    assert "conntrack" in described["depends"] and "conntrack-tools" in described["overrides"]["rpm"]["depends"]
+    depends = {
+        format: description(package_of("kubernetes-node", format=format), Path("/built"))["depends"]
+        for format in (DEB_FORMAT, RPM_FORMAT)
+    }
+    assert "conntrack" in depends[DEB_FORMAT] and "conntrack-tools" in depends[RPM_FORMAT]
 
 
 # What packages of others put where ours do, from their file lists (dpkg-deb --contents): Debian 12's, and those of
@@ -148,16 +152,13 @@ def test_a_host_gets_whole_versions_of_what_the_mirror_builds_and_the_sites_own_
 
 
 def test_a_package_that_is_built_anew_takes_the_old_ones_place_in_the_folder():
-    assert packages.file_name(PACKAGE["etcd"]) == f"etcd_{PACKAGE['etcd'].version}-1_{packages.architecture()}.deb"
+    version = PACKAGE["etcd"].version
+    assert packages.file_name(PACKAGE["etcd"]) == f"etcd_{version}-1_amd64.deb"
+    assert packages.file_name(package_of("etcd", format=RPM_FORMAT)) == f"etcd-{version}-1.x86_64.rpm"
 
 
 def test_a_repositorys_index_lists_each_package_and_is_itself_vouched_for():
-    files = index(
-        [
-            Built("one", "1.0", Path("one.deb"), "a" * 64, "Package: one\n"),
-            Built("two", "2.0", Path("two.deb"), "b" * 64, "Package: two\n"),
-        ]
-    )
+    files = release_of(["Package: one\n", "Package: two\n"])
     assert files["Packages"] == "Package: one\n\nPackage: two\n\n"
     digest = hashlib.sha256(files["Packages"].encode()).hexdigest()
     assert f" {digest} {len(files['Packages'])} Packages\n" in files["Release"]
@@ -170,10 +171,10 @@ def test_what_a_package_says_of_itself_is_read_from_the_package(tmp_path, compre
     control.write_text("Package: tool\nVersion: 1\nArchitecture: all\nMaintainer: Jürgen\nDescription: test\n")
     deb = tmp_path / "tool.deb"
     subprocess.run(["dpkg-deb", "--uniform-compression", "-Z", compression, "-b", tmp_path / "tool", deb], check=True)
-    assert packages.control_of(deb) == control.read_text()
+    assert control_of(deb) == control.read_text()
     deb.write_bytes(deb.read_bytes()[:68])
     with pytest.raises(CannotBuild, match="no control file"):
-        packages.control_of(deb)
+        control_of(deb)
 
 
 @pytest.mark.parametrize("gpgcheck", [True, False])

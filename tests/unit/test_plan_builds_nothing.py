@@ -14,13 +14,17 @@ import pytest
 from airavata_runbook import Site, stacks
 from airavata_runbook.chapters import install, registry, site_stack
 from airavata_runbook.checks.preflight import offline
+from airavata_runbook.distributions import Packaging
 from airavata_runbook.distributions.deb import DEB
+from airavata_runbook.distributions.deb_format import control_of
+from airavata_runbook.distributions.rpm import RPM
 from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.resource import Context, Found
 from airavata_runbook.errors import NotYet, SiteError, StepFailed
 from airavata_runbook.hosts.node_settings import derive_node_settings
 from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.images.http import RegistryError
+from airavata_runbook.local.files import AS_IT_IS, Head
 from airavata_runbook.mirror import build as component_builds
 from airavata_runbook.mirror import catalogue, image_steps, images, packages, released, releases
 from airavata_runbook.mirror.components import BY_NAME as COMPONENTS
@@ -31,7 +35,7 @@ from airavata_runbook.stacks import images_of
 from tests.unit.test_engine import ThisMachine
 from tests.unit.test_facts_host import snapshot
 
-KEY = new_key()
+KEYS = {format.key: new_key(format.algorithm) for format in (DEB.format, RPM.format)}
 SETTINGS = derive_node_settings(snapshot("lab-debian-12"))
 
 
@@ -43,9 +47,9 @@ SAME = install.SameSite(Site.load("lab")).label  # it asks the master
 
 
 class Host(ThisMachine):
-    def send(self, source: Path, target: str) -> None:
+    def send(self, source: Path, target: str, head: Head = AS_IT_IS) -> None:
         Path(target).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, target)
+        Path(target).write_bytes(head.content + source.read_bytes()[head.instead :])
 
 
 class Registry:
@@ -122,13 +126,20 @@ def session(site: Site, host: Host) -> SimpleNamespace:
     return own
 
 
-def done(step, site: Site, planning: bool):
+def done(step, site: Site, planning: bool, packaging: Packaging = DEB):
     """The items of a step's resources, but for those below /etc of this machine."""
     host = Host()
     host.session = session(site, host)
-    vault = SimpleNamespace(repository_key=lambda: KEY)
+    vault = SimpleNamespace(repository_key=KEYS.__getitem__)
     target = SimpleNamespace(
-        site=site, session=host.session, vault=vault, node=site.master, fan_out=None, settings=SETTINGS, packaging=DEB
+        site=site,
+        session=host.session,
+        vault=vault,
+        node=site.master,
+        fan_out=None,
+        facts={},
+        settings=SETTINGS,
+        packaging=packaging,
     )
     wanted = [one for one in step.resources(target) if one.label != SAME and not getattr(one, "path", "").startswith("/etc/")]
     outcome = converge(host.session, host, lambda: wanted, planning, lambda *_: None)
@@ -137,7 +148,7 @@ def done(step, site: Site, planning: bool):
     return {item.label: item for item in outcome.items}
 
 
-def small_package(package, kind, target) -> None:
+def small_package(package, target) -> None:
     control = target.parent / package.name / "DEBIAN" / "control"
     control.parent.mkdir(parents=True)
     control.write_text(
@@ -169,8 +180,24 @@ def test_a_run_builds_the_packages_and_uploads_them_and_another_changes_nothing(
         assert {item.status for item in again.values()} == {"ok"} and "packages on this machine" not in again
     folder = Path(site.repository.folder)
     expected = {packages.file_name(catalogue.PACKAGE[name]) for name in catalogue.of_host(site, site.master)}
-    assert {path.name for path in folder.iterdir()} == {*expected, *catalogue.INDEX, catalogue.SIGNED}
+    assert {path.name for path in folder.iterdir()} == {*expected, *DEB.format.index_files, DEB.format.signature_file}
     assert "Package: etcd\n" in (folder / "Packages").read_text()
+
+
+def test_a_plan_for_an_rpm_host_names_the_same_and_builds_nothing_either(cache, site, monkeypatch):
+    def not_yet(path):
+        raise NotYet("the key of the package repository is made")
+
+    for keys in (KEYS, {}):
+        monkeypatch.setitem(globals(), "KEYS", SimpleNamespace(__getitem__=keys.__getitem__ if keys else not_yet))
+        items = done(install.repository, site, planning=True, packaging=RPM)
+        assert items["packages on this machine"].summary == "build, about 9 min"
+        assert {item.status for item in items.values()} == {"would change"}
+        folder = site.repository.folder
+        labels = [f"{folder}/{name}" for name in (*RPM.format.index_files, RPM.format.signature_file)]
+        assert all(f"file {path}" in items for path in labels) and f"file {folder}/Packages" not in items
+        assert f"file {folder}/etcd-{catalogue.PACKAGE['etcd'].version}-1.x86_64.rpm" in items
+    assert list(cache.iterdir()) == []
 
 
 def test_packages_of_releases_are_planned_packed_and_listed_instead_of_builds(cache, tmp_path, monkeypatch):
@@ -208,7 +235,7 @@ def test_a_damaged_package_in_the_cache_is_built_again(cache, site, monkeypatch)
     with pytest.raises(NotYet, match="the package etcd is built"):
         packages.built("etcd")
     packages.make(["etcd"])
-    assert packages.pending(["etcd"]) == {} and packages.built("etcd").control.startswith("Package: etcd\n")
+    assert packages.pending(["etcd"]) == {} and control_of(packages.built("etcd").path).startswith("Package: etcd\n")
 
 
 def test_a_plan_of_the_images_names_what_would_be_built(cache, site, client):

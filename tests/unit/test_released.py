@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from airavata_runbook.distributions.deb_format import control_of
 from airavata_runbook.errors import CannotBuild
 from airavata_runbook.images import download
 from airavata_runbook.images.download import DownloadFailed
@@ -198,7 +199,7 @@ def test_the_deb_of_a_release_lies_where_that_of_a_build_does(server, monkeypatc
         (of_build,), (of_release,) = packages.make([name]), packages.make([name], releases=EVERY)
         assert of_build.path != of_release.path
         assert contents(of_build.path) == contents(of_release.path)
-        assert f"Version: {package_of(name, EVERY).whole_version}\n" in of_release.control
+        assert f"Version: {package_of(name, EVERY).whole_version}\n" in control_of(of_release.path)
         assert packages.built(name, EVERY) == of_release and packages.built(name) == of_build
     with open(os.devnull, "wb") as nothing:
         unpacked = subprocess.run(["dpkg-deb", "-x", of_release.path, tmp_path / "root"], stderr=nothing)

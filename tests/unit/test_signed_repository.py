@@ -6,11 +6,11 @@ import subprocess
 import pytest
 
 from airavata_runbook.distributions.deb import DEB
+from airavata_runbook.distributions.deb_format import DEB_FORMAT, release_of
+from airavata_runbook.distributions.rpm_format import RPM_FORMAT
 from airavata_runbook.errors import StepFailed
-from airavata_runbook.mirror.packages import Built, index
 from airavata_runbook.pki import openpgp
-from airavata_runbook.resources import Packages, RepositoryKey
-from airavata_runbook.resources import repository_key as key_module
+from airavata_runbook.resources import Packages, RepositoryKey, repository_key
 from airavata_runbook.site.parts import Repository
 from tests.unit.apt_host import AptHost
 from tests.unit.test_apt import done
@@ -39,7 +39,7 @@ class SignedHost(AptHost):
     def index(self) -> dict[str, str]:
         """Of the packages as they lie in the folder."""
         debs = sorted(self.folder.glob("*.deb"))
-        return index(Built(deb.stem, "", deb, "", self.entry(deb)) for deb in debs)
+        return release_of(map(self.entry, debs))
 
     def entry(self, deb) -> str:
         control = subprocess.run(["dpkg-deb", "-f", deb], check=True, capture_output=True, text=True).stdout
@@ -147,20 +147,23 @@ def test_a_source_that_was_trusted_is_taken_over_and_verified_from_then_on(host)
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
-    monkeypatch.setattr(key_module, "SECRETS", str(tmp_path / "secrets"))
-    monkeypatch.setattr(key_module, "REPOSITORY_KEY", str(tmp_path / "secrets" / "repository.key"))
+    monkeypatch.setattr(repository_key, "SECRETS", str(tmp_path / "secrets"))
+    for format in (DEB_FORMAT, RPM_FORMAT):
+        monkeypatch.setattr(format, "key", str(tmp_path / "secrets" / "repository.key"), raising=False)
     return tmp_path / "secrets" / "repository.key"
 
 
-def test_the_key_is_made_once_for_root_only(path):
-    assert done(RepositoryKey(), planning=True).status == "would change" and not path.parent.exists()
-    made = done(RepositoryKey())
+@pytest.mark.parametrize("format", [DEB_FORMAT, RPM_FORMAT], ids=lambda format: format.name)
+def test_the_key_is_made_once_for_root_only(path, format):
+    resource = RepositoryKey(format)
+    assert done(resource, planning=True).status == "would change" and not path.parent.exists()
+    made = done(resource)
     assert made.status == "changed" and "PRIVATE" not in made.detail + made.command
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     key = path.read_bytes()
-    assert openpgp.is_key(key) and done(RepositoryKey()).status == "ok"
+    assert openpgp.is_key(key, format.algorithm) and done(resource).status == "ok"
     path.chmod(0o644)
-    assert done(RepositoryKey()).status == "changed" and path.read_bytes() == key
+    assert done(resource).status == "changed" and path.read_bytes() == key
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -170,3 +173,11 @@ def test_an_unusable_key_is_told_and_kept(path):
     with pytest.raises(StepFailed, match="an existing one is never replaced") as raised:
         done(RepositoryKey())
     assert "canary" not in str(raised.value) and path.read_text() == "canary\n"
+
+
+def test_a_key_of_another_algorithm_is_no_key_for_rpm(path):
+    """rpm of EL 8 and 9 does not know ed25519."""
+    done(RepositoryKey())
+    with pytest.raises(StepFailed, match="is unusable") as raised:
+        done(RepositoryKey(RPM_FORMAT))
+    assert "rsa" in raised.value.needed

@@ -24,7 +24,7 @@ from airavata_runbook.checks import preflight
 from airavata_runbook.local import paths
 from airavata_runbook.local.terminal import size_text
 from airavata_runbook.mirror import everything, packages
-from airavata_runbook.mirror.catalogue import of_distribution, of_host
+from airavata_runbook.mirror.catalogue import of_distribution
 from airavata_runbook.mirror.choice import choose
 from airavata_runbook.mirror.kubectl import own_kubectl
 from airavata_runbook.run.bundle import archive
@@ -43,8 +43,8 @@ def bundle(name: str, output: Path, key: Path | None = None, kinds: Collection[s
     """Write the bundle of a site, and print what to do with it. What the cache lacks is built or fetched first.
 
     name: the site's name or path. key: of SSH, that signs it (default: one of the runbook's own, made once). kinds: of packages,
-    as hosts install them; no host is asked. Raises SiteError before anything is built; CannotBuild, DownloadFailed, BadImage,
-    RegistryError.
+    for hosts of which the site file does not tell; no host is asked. Raises SiteError before anything is built; CannotBuild,
+    DownloadFailed, BadImage, RegistryError.
     """
     site, site_path = Site.load(name), Path(site_file.read(name)[1])
     archive.refuse_existing(output)
@@ -68,9 +68,8 @@ def bundle(name: str, output: Path, key: Path | None = None, kinds: Collection[s
 
 def _packages(site: Site, kinds: Collection[str], releases: Collection[str]) -> Iterator[Path]:
     """The files of the cache that hosts install from, each with the record of its digest."""
-    names = {name for node in site.nodes for name in of_host(site, node)} if site.repository.folder else ()
-    for kind in kinds:
-        for package in packages.make(sorted(names), kind, releases):
+    for format, names in everything.packages_of(site, kinds).items():
+        for package in packages.make(names, releases, format):
             yield from (package.path, package.path.with_name(f"{package.path.name}.json"))
 
 
