@@ -15,7 +15,8 @@ from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine.step import step
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts.fan_out import Shared, _Server
-from airavata_runbook.mirror import catalogue, packages
+from airavata_runbook.mirror import catalogue, everything, packages
+from airavata_runbook.mirror.repository import HostRepository
 from airavata_runbook.resources import Upload
 from airavata_runbook.site import Site
 from tests.full_picture import over_ssh
@@ -33,7 +34,7 @@ find /root /home -path '*.ssh*' -type f | xargs sha256sum"""
 
 @pytest.fixture(scope="module", params=["root", "operator"])
 def site(request, tmp_path_factory):
-    """A lab: once with root, once with sudo, a closed firewall and a host behind a jump host."""
+    """A lab: once with root, once with rpm, sudo, a closed firewall and a host behind a jump host."""
     plain = request.param == "root"
     fields = {
         "name": f"fan-out-{request.param}",
@@ -49,7 +50,12 @@ def site(request, tmp_path_factory):
                 "ssh": {} if plain else {"jump": "operator@10.90.0.11"},
             },
         ],
-        "lab": {"bridge": "lab4", "network": "10.90.0.0/24", "firewall": "open" if plain else "closed"},
+        "lab": {
+            "bridge": "lab4",
+            "network": "10.90.0.0/24",
+            "firewall": "open" if plain else "closed",
+            "hosts": {name: {"packages": "deb" if plain else "rpm"} for name in HOSTS},
+        },
     }
     with lab_hosts(fields, tmp_path_factory.mktemp("lab")) as made:
         yield made
@@ -106,7 +112,8 @@ def summaries(report, name: str) -> set[str]:
 
 
 def test_packages_are_sent_once_and_the_report_says_how_each_was_transferred(site, capsys):
-    built = {node.name: packages.make(catalogue.of_host(site, node)) for node in site.nodes}
+    (format,) = everything.packages_of(site)
+    built = {node.name: packages.make(catalogue.of_host(site, node), format=format) for node in site.nodes}
     one_copy = sum({one.path: one.path.stat().st_size for each in built.values() for one in each}.values())
     every_copy = sum(one.path.stat().st_size for each in built.values() for one in each)
     install.repository_key(site)
@@ -118,10 +125,14 @@ def test_packages_are_sent_once_and_the_report_says_how_each_was_transferred(sit
     )
     assert one_copy < sent < 1.06 * one_copy < 0.7 * every_copy
     for name, each in built.items():
-        assert set(sums(site, name, f"{FOLDER}/*.deb")) == {one.sha256 for one in each}
-        assert over_ssh(site, name, f"stat -c %a:%U {FOLDER}/*.deb | sort -u") == "644:root\n"
+        names = [one.name for one in each]
+        ours = HostRepository(names, (), format, lambda: session_of(site).vault.repository_key(format.key))
+        assert set(sums(site, name, f"{FOLDER}/*.{format.name}")) == set(map(ours.sha256, names))
+        assert over_ssh(site, name, f"stat -c %a:%U {FOLDER}/*.{format.name} | sort -u") == "644:root\n"
     assert actions(planned) == actions(ran)
-    transfers = {name: [item.command.split(":")[0] for item in ran.hosts[name] if item.label.endswith(".deb")] for name in HOSTS}
+    transfers = {
+        name: [item.command.split(":")[0] for item in ran.hosts[name] if item.label.endswith(f".{format.name}")] for name in HOSTS
+    }
     assert transfers["three"] == ["sftp two"] * 4 and {transfer.split()[0] for transfer in transfers["two"]} == {"scp"}
     assert sorted(transfer.split()[0] for transfer in transfers["one"]) == ["scp"] * 4 + ["sftp"] * 4
     shown = f"{ran}{ran._repr_html_()}{ran.model_dump()}" + capsys.readouterr().out
@@ -130,7 +141,7 @@ def test_packages_are_sent_once_and_the_report_says_how_each_was_transferred(sit
     sent = bytes_sent()
     assert install.repository(site).count("changed") == 0
     over_ssh(site, "three", f"rm -r {FOLDER}")
-    assert install.repository(site).count("changed") == 7, "four packages, three files of the index"
+    assert install.repository(site).count("changed") == 4 + len(format.index_files) + 1, "four packages and the index"
     assert bytes_sent() - sent < 1_000_000, "for a host that is added later nothing is sent again"
 
 

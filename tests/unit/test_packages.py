@@ -145,6 +145,8 @@ def test_a_host_gets_whole_versions_of_what_the_mirror_builds_and_the_sites_own_
     worker = catalogue.versions_of(site, site.node("worker"), ())
     assert sorted(worker) == catalogue.of_host(site, site.node("worker"))
     assert worker["flannel"] == PACKAGE["flannel"].whole_version
+    rpm = catalogue.versions_of(site, site.node("worker"), (), RPM_FORMAT)
+    assert rpm["flannel"] == package_of("flannel", format=RPM_FORMAT).whole_version != worker["flannel"], "of another recipe"
     with pytest.raises(SiteError, match="does not build"):
         catalogue.versions_of(Site.load("lab", {"versions.flannel": "0.27.0"}), site.node("worker"), ())
     own = Site.load("lab", SIGNED | {"versions.flannel": "0.27.0"})
