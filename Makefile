@@ -2,7 +2,7 @@
 # Every target installs what it needs, once. `make help` lists the targets.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-PACKAGES := python3-venv busybox mmdebstrap systemd-container iproute2 iptables openssh-client \
+PACKAGES := python3-venv busybox mmdebstrap systemd-container iproute2 iptables openssh-client curl \
             gcc libc6-dev libseccomp-dev pkg-config chromium-headless-shell
 # Tests call dnf with repositories of their own.
 RPM := dnf rpm createrepo-c gpg gpg-agent
@@ -18,9 +18,11 @@ install = @missing=$$(for name in $(1); do dpkg-query -W -f='$${db:Status-Abbrev
 	if [ -n "$$missing" ]; then apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends $$missing; fi
 
 .NOTPARALLEL:
-.PHONY: run test lint unit lab-tests faults poc notebooks-test chaos notebooks bench mirror lab down java setup lock help
+.PHONY: run test lint unit lab-tests faults poc notebooks-test air-gapped chaos notebooks bench mirror lab down java setup lock help
 
-run: mirror ## Bring a site up on lab hosts of this machine, with all notebooks, and leave it up
+run: setup ## Bring a site up on lab hosts of this machine, with all notebooks, and leave it up
+	@echo "== mirror"
+	$(BIN)/airavata-runbook mirror lab
 	@echo "== run"
 	$(BIN)/airavata-runbook lab up --site lab
 	$(BIN)/airavata-runbook run lab
@@ -54,6 +56,10 @@ poc: mirror ## Run parameters/poc-2017.yaml as it is on hosts with rpm and dnf, 
 notebooks-test: mirror java ## Compare the notebooks' outputs with the committed ones, then test the running sites from outside
 	@echo "== notebooks and running sites"
 	tests/nbval/run.sh
+
+air-gapped: mirror ## Bring a site up from its bundle, in a network namespace that reaches the lab hosts and nothing else
+	@echo "== a site from its bundle, without a network"
+	$(BIN)/pytest -q tests/air_gapped
 
 chaos: mirror ## Run all chapters with every fault that fits each: about three quarters of an hour
 	@echo "== every fault in each chapter"

@@ -13,7 +13,6 @@ from airavata_runbook.errors import RunbookError, SiteError, counted
 from airavata_runbook.local import interrupts
 
 if TYPE_CHECKING:
-    from airavata_runbook.run.backup_file import Key
     from airavata_runbook.site import Site
 
 
@@ -73,13 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     remove = command("remove", _remove, "drain a host, take it out of the cluster, and remove what the runbook made on it")
     move = command("move-storage", _move_storage, "move the databases to where the changed site file has them; asks first")
     backup = command("backup", _backup, "write etcd, databases, images, keys and secrets of a site to one encrypted file")
+    bundle = command("bundle", _bundle, "write all that a site needs to one signed file, for a machine without a network")
     restore = command("restore", _restore, "bring a site back from its backup, on new hosts with the addresses of the old ones")
     back = command("rollback", _rollback, "bring back the release of Airavata before the last upgrade, and verify it; asks first")
     check = command("check", _check, "run the preflight checks on a site; change nothing")
     command("runs", _runs, "list a site's runs, plans and resets that are kept on this machine")
     manifests = command("manifests", _manifests, "write a site's manifests as files; connect to no host")
+    touches = command("touches", _touches, "print all that a site touches on its hosts, as Markdown; connect to no host")
     kubeconfig = command("kubeconfig", _kubeconfig, "print the path of a kubeconfig that works from this machine")
-    for added in (run, plan, reset, remove, move, backup, restore, back, check, manifests):
+    for added in (run, plan, reset, remove, move, backup, restore, back, check, manifests, touches):
         added.add_argument(
             "--set",
             action="append",
@@ -102,6 +103,10 @@ def _parser() -> argparse.ArgumentParser:
     for added in (reset, remove, move, back):
         added.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     backup.add_argument("-o", "--output", required=True, metavar="FILE", help="the file to write; none of this name may exist")
+    bundle.add_argument("-o", "--output", required=True, metavar="FILE", help="the file to write; none of this name may exist")
+    bundle.add_argument("--key", metavar="FILE", help="a private key of SSH that signs it (default: one of the runbook's own)")
+    kinds = "of packages that the hosts install: deb (default) or rpm; may be repeated"
+    bundle.add_argument("--packages", action="append", choices=("deb", "rpm"), metavar="KIND", help=kinds)
     verify = commands.add_parser("verify-backup", help="read a backup to its end: is it whole, and of this key?")
     for added in (verify, restore):
         added.add_argument("file", metavar="FILE", help="a backup, which is read to its end before anything else is done")
@@ -200,12 +205,15 @@ def _move_storage(options: argparse.Namespace) -> None:
 def _backup(options: argparse.Namespace) -> None:
     from airavata_runbook.run import backup, backup_file
 
-    lock = (
-        backup_file.lock_for(options.recipients)
-        if options.recipients
-        else backup_file.Lock(passphrase=_passphrase(options, again=True))
-    )
+    lock = backup_file.lock_for(options.recipients) if options.recipients else backup.passphrase_lock(options.passphrase)
     backup.backup(_site(options), Path(options.output), lock)
+
+
+def _bundle(options: argparse.Namespace) -> None:
+    from airavata_runbook.run.bundle import bundle
+
+    key = Path(options.key).expanduser() if options.key else None
+    bundle(options.site, Path(options.output), key, sorted(set(options.packages or ["deb"])))
 
 
 def _rollback(options: argparse.Namespace) -> None:
@@ -217,33 +225,14 @@ def _rollback(options: argparse.Namespace) -> None:
 def _verify_backup(options: argparse.Namespace) -> None:
     from airavata_runbook.run import backup
 
-    backup.verify(Path(options.file), _key(options))
+    backup.verify(Path(options.file), backup.key_for(options.identity, options.passphrase))
 
 
 def _restore(options: argparse.Namespace) -> None:
-    from airavata_runbook.run import restore
+    from airavata_runbook.run import backup, restore
 
-    restore.restore(_site(options), Path(options.file), _key(options), _settings(options))
-
-
-def _key(options: argparse.Namespace) -> "Key":
-    """What decrypts a backup."""
-    from airavata_runbook.run import backup_file
-
-    return backup_file.key_of(Path(options.identity)) if options.identity else backup_file.Key(passphrase=_passphrase(options))
-
-
-def _passphrase(options: argparse.Namespace, again: bool = False) -> str:
-    """The passphrase that the options name. again: ask for it twice, as nobody can correct a typing error later."""
-    from airavata_runbook.hosts.vault import external_secret
-
-    kind = options.passphrase.partition(":")[0]
-    if kind not in ("prompt", "env", "file", "keyring"):  # not shown: it may be the passphrase itself
-        raise SiteError("--passphrase takes a reference", needed="prompt:TEXT, env:NAME, file:PATH or keyring:NAME")
-    passphrase = external_secret(options.passphrase)
-    if again and kind == "prompt" and external_secret("prompt:again") != passphrase:
-        raise SiteError("the passphrase was not entered twice the same", remedy="enter it again")
-    return passphrase
+    key = backup.key_for(options.identity, options.passphrase)
+    restore.restore(_site(options), Path(options.file), key, _settings(options))
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -273,6 +262,12 @@ def _manifests(options: argparse.Namespace) -> None:
     manifests = [one for stack in stacks for component in stack.components for one in component.objects]
     if unknown := sorted({image for one in manifests for image in images_of(one) if "@" not in image}):
         print(f"by tag, as this machine does not know their digests: {', '.join(unknown)}")
+
+
+def _touches(options: argparse.Namespace) -> None:
+    from airavata_runbook.run.touches_text import text
+
+    print(text(_site(options)), end="")
 
 
 def _runs(options: argparse.Namespace) -> None:
@@ -305,10 +300,14 @@ def _mirror(options: argparse.Namespace) -> None:
 
     if not options.site:
         return everything.build_everything()
+    from airavata_runbook.chapters.site_sources import choice_for
     from airavata_runbook.chapters.site_stack import site_images
 
     site = _site(options)
-    everything.build_for(site, {image.mirrored for image in site_images(site).values()} - {""})
+    chosen = choice_for(site)
+    for note in chosen.notes:
+        print(f"mirror: {note}", file=sys.stderr)
+    everything.build_for(site, {image.mirrored for image in site_images(site).values()} - {""}, chosen.releases)
 
 
 def _lock(options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ SECRETS = "/etc/airavata-runbook/secrets"
 REPOSITORY_KEY = f"{SECRETS}/repository.key"  # on the master: signs the package repository; with a dot, as no generated secret
 RPM_REPOSITORY_KEY = f"{SECRETS}/repository-rpm.key"  # likewise: signs rpm packages and their repository
 KEYRING = "/etc/apt/keyrings/airavata-runbook.asc"  # its public half, on every host
+PROXY = "/etc/airavata-runbook/package-proxy.sh"  # on every host: the environment of its package manager
 IMAGES = "/etc/airavata-runbook/images.json"  # on the master: the digest of every image that the site runs
 API_PORT = 6443
 ETCD_PORT = 2379
@@ -33,3 +34,5 @@ PULL_USER = "pull"
 PULL_PASSWORD = "generated:registry-pull-password"
 # The resource of chapter 05 that is there where Airavata is upgraded; the runner looks for it in a report.
 DATABASE_BACKUP = "backup of the databases before an upgrade"
+# The interfaces of the pods' network on every host: the bridge, and vxlan's tunnel to the other hosts.
+BRIDGE, TUNNEL = "cni0", "flannel.1"

@@ -6,6 +6,7 @@ It is taken by plain `ssh` and a script of its own, not by the runbook's eyes.
 import json
 import re
 import subprocess
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
@@ -40,6 +41,9 @@ VOLATILE = (
     "/run/airavata-lab",
 )  # the last: what the lab itself notes at a host's start
 
+# Settings that the kernel itself changes, or that are written only.
+UNSTEADY = r"count|_key\b|\.route\.|random|tcp_mem|udp_mem"
+
 SCRIPT = r"""
 section() { echo "=== $1"; }
 section files
@@ -71,7 +75,7 @@ for save in iptables-save ip6tables-save; do
         case $line in \**) table=$line;; :*' ACCEPT'*) ;; *) printf '%%s\t%%s\n' "$save $table $line" rule;; esac; done; done
 nft list tables 2>/dev/null | grep -v ' \(filter\|nat\|mangle\|raw\|security\)$' | sed 's/$/\ttable/'
 section kernel
-sysctl net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables 2>/dev/null | sed 's/ = /\t/'
+sysctl -a -r '^net\.' 2>/dev/null | sed 's/ = /\t/' | grep -vE '%(unsteady)s'
 section mounts
 awk '{print $2 "\t" $3}' /proc/mounts
 section listening
@@ -80,7 +84,7 @@ section cgroups
 find /sys/fs/cgroup -type d -path '*kubepods*' 2>/dev/null | sed 's/$/\tgroup/'
 """
 
-# What a reset with data leaves: README, "Reset" (logs, caches of package managers, the lock's file, a mount point's mode).
+# What a reset with data leaves: docs/reset.md (logs, caches of package managers, the lock's file, a mount point's mode).
 STAYS = re.compile(
     r"""(contents|files):\ (/var/log/(apt/.*|dpkg\.log|alternatives\.log)
                    |/var/cache/apt/.*|/var/lib/apt/(lists/(auxfiles|lock|partial)|extended_states|periodic.*)|/var/lib/dpkg/.*-old
@@ -142,12 +146,12 @@ def cut_connections(site: Site, name: str) -> None:
     over_ssh(site, name, "kill $(ps -eo pid,args | awk '/sshd: .*@notty/ && !/awk/ {print $1}')")
 
 
-def picture(site: Site, name: str) -> Picture:
-    """The host's full picture."""
-    skip = " -o ".join(f"-path '{path}'" for path in VOLATILE)
+def picture(site: Site, name: str, beside: Iterable[str] = ()) -> Picture:
+    """The host's full picture. beside: paths that are left out, beside VOLATILE."""
+    skip = " -o ".join(f"-path '{path}'" for path in (*VOLATILE, *beside))
     sections: Picture = {}
     here: dict[str, str] = {}
-    for line in over_ssh(site, name, SCRIPT % {"skip": skip}).splitlines():
+    for line in over_ssh(site, name, SCRIPT % {"skip": skip, "unsteady": UNSTEADY}).splitlines():
         if line.startswith("=== "):
             here = sections.setdefault(line[4:], {})
         else:
@@ -157,10 +161,10 @@ def picture(site: Site, name: str) -> Picture:
     return sections
 
 
-def pictures(site: Site) -> dict[str, Picture]:
+def pictures(site: Site, beside: Iterable[str] = ()) -> dict[str, Picture]:
     """The full picture of every host of the site, by its name."""
     with ThreadPoolExecutor() as pool:
-        return dict(pool.map(lambda node: (node.name, picture(site, node.name)), site.nodes))
+        return dict(pool.map(lambda node: (node.name, picture(site, node.name, beside)), site.nodes))
 
 
 def cluster_picture(site: Site) -> dict[str, str]:

@@ -20,6 +20,7 @@ from airavata_runbook.resources import (
     Certificate,
     DatabaseBackup,
     EarlierStorage,
+    FileContext,
     Folder,
     Generated,
     KubeObject,
@@ -75,6 +76,8 @@ def storage(target: Target) -> Iterator[Resource]:
     for path, user in stack_of(target.site).folders:
         # As the kubelet wants the root of a volume (fsGroup), so that it leaves the modes of the files to their server.
         yield Folder(path, "2770", f"{user}:{user}")
+        if target.settings.selinux:
+            yield FileContext(path)
 
 
 @step("Namespace with its Secrets", on=master)
@@ -99,7 +102,7 @@ def backing(target: Target) -> Iterator[Resource]:
 @step("API server and portal", on=master)
 def servers(target: Target) -> Iterator[Resource]:
     stack = stack_of(target.site, references(target.session))
-    yield DatabaseBackup(stack)  # of databases that run, as they are after the step before
+    yield DatabaseBackup(target.site, stack)  # of databases that run, as they are after the step before
     yield from _deploy(target, stack, airavata=True)
     yield Obsolete(stack.namespace, stack.objects, USED)
 

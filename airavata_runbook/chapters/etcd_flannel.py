@@ -28,6 +28,7 @@ from airavata_runbook.resources import (
 )
 from airavata_runbook.resources.etcd_store import INITIALIZED
 from airavata_runbook.resources.role_binding import KUBECTL
+from airavata_runbook.site.host_parts import drop_in_of
 from airavata_runbook.wellknown import (
     CLUSTER_CA,
     CONTROLLER_MANAGER_PORT,
@@ -46,7 +47,8 @@ COMMON = "/etc/kubernetes/config"  # read by all services of Kubernetes
 def etcd_service(target: Target) -> Iterator[Resource]:
     yield SameSite(target.site)
     yield EtcdStore()
-    yield Service("etcd", ["/etc/etcd/etcd.conf", *_pair("etcd/server"), f"{PKI}/{ETCD_CA}.crt"], package="etcd")
+    reads = ["/etc/etcd/etcd.conf", *_pair("etcd/server"), f"{PKI}/{ETCD_CA}.crt"]
+    yield Service("etcd", *_reads(target, "etcd", reads))
     # etcdctl retries for seconds when etcd does not run, so systemctl is asked first.
     yield Condition(
         "etcd to answer",
@@ -124,7 +126,7 @@ def controllers(target: Target) -> Iterator[Resource]:
 
 @step("containerd and flannel")
 def pod_network(target: Target) -> Iterator[Resource]:
-    yield Service("containerd", ["/etc/containerd/config.toml"], package="containerd")
+    yield Service("containerd", *_reads(target, "containerd", [node.containerd_file(target.site)]))
     yield Service(
         "flanneld",
         ["/etc/sysconfig/flanneld", "/etc/airavata-runbook/pod-network.sh", *_pair("etcd/flannel"), f"{PKI}/{ETCD_CA}.crt"],
@@ -215,6 +217,12 @@ def _network(address: str, host: str) -> str:
 
 def _pair(name: str) -> tuple[str, str]:
     return f"{PKI}/{name}.crt", f"{PKI}/{name}.key"
+
+
+def _reads(target: Target, component: str, files: list[str]) -> tuple[list[str], str]:
+    """What a component's service reads, and the runbook's package that has it; none where it is the host's own."""
+    drop_in = drop_in_of(target.site, component)
+    return ([*files, drop_in], "") if drop_in else (files, component)
 
 
 STEPS = [

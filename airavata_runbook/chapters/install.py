@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from functools import partial
 
+from airavata_runbook.chapters.site_sources import releases_of
 from airavata_runbook.chapters.site_stack import recorded, reference, site_image
 from airavata_runbook.configs import control_plane, node
+from airavata_runbook.configs.unmanaged import MANAGERS
 from airavata_runbook.distributions import check_repository_id
 from airavata_runbook.engine.step import Target, master, step
 from airavata_runbook.hosts.facts import Os
+from airavata_runbook.hosts.links import LinkManagers
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.mirror.repository import HostRepository
 from airavata_runbook.pki.types import Subject
@@ -16,7 +19,10 @@ from airavata_runbook.resources import (
     Block,
     Build,
     Certificate,
+    ContainerPolicy,
+    Contexts,
     File,
+    Modules,
     Packages,
     RepositoryKey,
     Resource,
@@ -24,9 +30,13 @@ from airavata_runbook.resources import (
     SigningKey,
     SiteRecord,
     Sysctls,
+    Unmanaged,
     Upload,
 )
-from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI, SERVICES_CA
+from airavata_runbook.site.host_parts import drop_in_of
+from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI, PROXY, SERVICES_CA
+
+SELINUX_FOLDERS = ["/etc/kubernetes", "/etc/containerd", "/etc/sysconfig/flanneld", "/etc/systemd/system/flanneld.service.d"]
 
 
 @step("Key of the package repository", on=master)
@@ -44,9 +54,9 @@ def repository(target: Target) -> Iterator[Resource]:
     if folder := site.repository.folder:
         catalogue.check_releases(site)
         names, key = catalogue.of_host(site, target.node), partial(target.vault.repository_key, format.key)
-        ours = HostRepository(names, site.sources.releases, format, key)
+        ours = HostRepository(names, releases_of(target.session), format, key)
         # Packages go once to the first host of their format (the registry's, as images, if it is), and from there to the others.
-        fan_out = target.package_fan_out
+        fan_out = target.fan_out
         shared = catalogue.of_host(site, fan_out.source.node) if fan_out else []
         if ours.pending():
             yield Build("packages", ours.pending, ours.make)
@@ -58,27 +68,44 @@ def repository(target: Target) -> Iterator[Resource]:
         yield File(packaging.keyring, partial(ours.public_key, f"airavata-runbook, site {site.name}"))
         yield File(f"{folder}/{format.signature_file}", ours.signature)
     yield File(packaging.entry_path(site.repository), packaging.entry(site.repository))
+    if site.proxy:
+        yield File(PROXY, partial(_package_proxy, target), "0600", secret=bool(site.proxy.auth))
+
+
+def _package_proxy(target: Target) -> str:
+    auth = target.site.proxy.auth if target.site.proxy else None
+    return node.package_proxy(target.site, target.vault.secret(auth) if auth else "")
 
 
 @step("Packages: Kubernetes, etcd and flannel")
 def packages(target: Target) -> Iterator[Resource]:
     packaging = target.packaging
-    versions = catalogue.versions_of(target.site, target.node, packaging.format)
-    yield Packages(versions, target.site.repository.id, packaging)
+    versions = catalogue.versions_of(target.site, target.node, releases_of(target.session), packaging.format)
+    if target.settings.selinux:  # before the packages, whose files get its contexts
+        yield ContainerPolicy(target.platform.selinux_policy)
+    yield Packages(versions, target.site.repository.id, packaging, PROXY if target.site.proxy else "")
+    if target.settings.selinux:
+        yield Contexts("packages' files", catalogue.paths(versions), after=[f"package {name}" for name in versions])
 
 
 @step("Host names and kernel settings")
 def host_settings(target: Target) -> Iterator[Resource]:
     yield Block("/etc/hosts", f"airavata-runbook {target.site.name}", node.hosts(target.site))
-    yield File("/etc/modules-load.d/airavata-runbook.conf", node.modules())
+    yield File("/etc/modules-load.d/airavata-runbook.conf", node.modules(target.platform.modules))
+    if target.platform.modules:
+        yield Modules(target.platform.modules)
     yield File("/etc/sysctl.d/90-airavata-runbook.conf", node.sysctls())
     yield Sysctls(node.SYSCTLS, modules=node.MODULES)
+    managers: frozenset[str] = target.facts[LinkManagers]
+    for name in sorted(managers):
+        yield File(MANAGERS[name].path, MANAGERS[name].text)
+        yield Unmanaged(name)
 
 
 @step("Certificate authorities, and the record of the site", on=master)
 def authorities(target: Target) -> Iterator[Resource]:
     name = target.site.name
-    yield SiteRecord(target.site)
+    yield SiteRecord(target.site, releases_of(target.session))
     yield Authority(CLUSTER_CA, f"{name} authority")
     yield Authority(ETCD_CA, f"{name} etcd authority")
     yield Authority(FRONT_PROXY_CA, f"{name} front proxy authority")
@@ -109,6 +136,8 @@ def host_certificates(target: Target) -> Iterator[Resource]:
 def control_plane_files(target: Target) -> Iterator[Resource]:
     site = target.site
     yield File("/etc/etcd/etcd.conf", control_plane.etcd(site))
+    if drop_in := drop_in_of(site, "etcd"):
+        yield File(drop_in, control_plane.etcd_drop_in(site))
     yield File("/etc/kubernetes/apiserver", control_plane.apiserver(site))
     yield File("/etc/kubernetes/controller-manager", control_plane.controller_manager(site))
     yield File("/etc/kubernetes/scheduler", control_plane.scheduler(site))
@@ -132,7 +161,11 @@ def host_files(target: Target) -> Iterator[Resource]:
     pause = site_image(site, "pause")
     if pause.name not in recorded(target.session) and not pause.here():  # containerd names it before there is a registry
         yield Build("images", lambda planning: {} if pause.here() else pause.pending(), pause.layout)
-    yield File("/etc/containerd/config.toml", lambda: node.containerd(site, settings, reference(target.session, pause)))
+    yield File(node.containerd_file(site), lambda: node.containerd(site, settings, reference(target.session, pause)))
+    if drop_in := drop_in_of(site, "containerd"):
+        yield File(drop_in, node.containerd_drop_in(site))
+    if settings.selinux:
+        yield Contexts("configuration files", SELINUX_FOLDERS)
 
 
 STEPS = [

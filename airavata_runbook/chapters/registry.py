@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cache, partial
 
 from airavata_runbook.chapters.deployment import deploy
+from airavata_runbook.chapters.site_sources import releases_of
 from airavata_runbook.chapters.site_stack import recorded, references, site_images
 from airavata_runbook.checks.references import registry_certificate, trusted_certificates
 from airavata_runbook.cluster.host_causes import service_causes
@@ -68,6 +69,7 @@ def folders(target: Target) -> Iterator[Resource]:
 def service(target: Target) -> Iterator[Resource]:
     root = target.site.registry.root
     # The registry reads its htpasswd file only when it starts.
+    ports = {"docker-distribution": target.site.registry.port, PULL_SERVICE: target.site.registry_pull_port}
     for name, config, users in (
         ("docker-distribution", "config.yml", "htpasswd"),
         (PULL_SERVICE, "config-pull.yml", "htpasswd-pull"),
@@ -82,8 +84,9 @@ def service(target: Target) -> Iterator[Resource]:
                 f"/etc/sysconfig/{name}",
             ],
             package="docker-distribution",
+            listens=[ports[name]],
         )
-    for port, name in ((target.site.registry.port, "docker-distribution"), (target.site.registry_pull_port, PULL_SERVICE)):
+    for name, port in ports.items():
         yield Condition(
             f"the registry to require a password on port {port}",
             check=partial(_authentication_missing, target.session, port),
@@ -115,7 +118,8 @@ def images(target: Target) -> Iterator[Resource]:
     session = target.session
     pulls = cache(lambda: registry_client(session, pull_password(session), PULL_USER, session.site.registry_pull_port))
     registry = cache(lambda: registry_client(session, site_password(session)))
-    found, known = site_images(session.site), recorded(session)
+    releases = releases_of(session)
+    found, known = site_images(session.site, releases), recorded(session)
     made = {name: one for name, one in found.items() if one.mirrored}
     digests: dict[str, str] = {}
 
@@ -129,7 +133,6 @@ def images(target: Target) -> Iterator[Resource]:
             lacking = list(made.values())
         return sorted({one.mirrored for one in lacking})
 
-    releases = session.site.sources.releases
     if mirror.pending({one.mirrored for one in made.values()}, releases):
         yield Build(
             "images",

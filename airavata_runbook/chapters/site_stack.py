@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airavata_runbook import stacks
+from airavata_runbook.chapters.site_sources import releases_of
 from airavata_runbook.cluster.session import Session, session_of
 from airavata_runbook.errors import NotYet, SiteError, StepFailed
 from airavata_runbook.images import source as images
@@ -17,6 +18,7 @@ from airavata_runbook.images.reference import Reference
 from airavata_runbook.kernel_env import REPORT_FILE
 from airavata_runbook.mirror import images as mirror
 from airavata_runbook.mirror import jar
+from airavata_runbook.mirror.choice import choose
 from airavata_runbook.resources import KubeObject
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import ImageSource
@@ -27,12 +29,16 @@ from airavata_runbook.wellknown import IMAGES
 
 @dataclass(frozen=True)
 class SiteImage:
-    """repository:tag in the private registry, and the source it comes from; without one, the mirror builds it."""
+    """repository:tag in the private registry, and the source it comes from; without one, the mirror builds it.
+
+    releases: the components whose official release is in what the mirror builds.
+    """
 
     site: Site
     repository: str
     tag: str
     source: ImageSource | None
+    releases: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -56,7 +62,7 @@ class SiteImage:
     def layout(self) -> Layout:
         """The image, fetched to this machine or built when it is not here. Raises BadImage, RegistryError, CannotBuild."""
         if not self.source:
-            return open_archive(mirror.build([self.repository], self.site.sources.releases)[self.repository])
+            return open_archive(mirror.build([self.repository], self.releases)[self.repository])
         if self.kept:
             raise BadImage(
                 "the private registry has no such image",
@@ -67,27 +73,39 @@ class SiteImage:
         auth = session_of(self.site).vault.secret(self.source.auth) if self.source.auth else None
         return jar.pack(self.source, auth) if self.source.jar else images.resolve(self.source, auth)
 
+    def files(self) -> list[Path]:
+        """The files and folders of the cache that `layout` uses, after it was called; none for one that the registry has."""
+        if not self.source:
+            return mirror.kept(self.repository, self.site.sources.releases)
+        if self.kept:
+            return []
+        return jar.kept(self.source) if self.source.jar else images.kept(self.source)
+
     def pending(self) -> dict[str, int]:
         """What `layout` would build for it, each with the seconds that it takes; pulling one counts as nothing."""
         if self.source:
             return jar.pending(self.repository) if self.source.jar else {f"image {self.repository}": 0}
-        return mirror.pending([self.repository], self.site.sources.releases)
+        return mirror.pending([self.repository], self.releases)
 
     def here(self) -> str:
         """The digest of the image on this machine; "" where it has yet to be built or pulled."""
         if not self.source:
-            return mirror.built(self.repository, self.site.sources.releases) or ""
+            return mirror.built(self.repository, self.releases) or ""
         if self.kept:
             return self.kept.digest or ""
         layout = jar.built(self.source) if self.source.jar else images.on_this_machine(self.source)
         return layout.digest if layout else ""
 
 
-def site_image(site: Site, name: str) -> SiteImage:
-    """The site's own image where it names one, else the mirror's. It is neither fetched nor built; its tag is known before."""
+def site_image(site: Site, name: str, releases: tuple[str, ...] | None = None) -> SiteImage:
+    """The site's own image where it names one, else the mirror's. It is neither fetched nor built; its tag is known before.
+
+    releases: of `releases_of`; by default those that the site file asks for, where no tag of the mirror's images matters.
+    """
+    releases = site.sources.releases if releases is None else releases
     source = site.airavata.sources.get(name)
     if not source:
-        return SiteImage(site, name, mirror.tag(name, site.sources.releases), None)
+        return SiteImage(site, name, mirror.tag(name, releases), None, releases)
     if kept := images.in_registry(source, site.registry_address):
         if kept.repository != name:
             raise SiteError(
@@ -100,9 +118,9 @@ def site_image(site: Site, name: str) -> SiteImage:
     return SiteImage(site, name, jar.tag(source) if source.jar else images.tag(source), source)
 
 
-def site_images(site: Site) -> dict[str, SiteImage]:
-    """Every image that the site runs, by name."""
-    return {name: site_image(site, name) for name in sorted({*SYSTEM, *stacks.image_names(site)})}
+def site_images(site: Site, releases: tuple[str, ...] | None = None) -> dict[str, SiteImage]:
+    """Every image that the site runs, by name. releases: as of `site_image`."""
+    return {name: site_image(site, name, releases) for name in sorted({*SYSTEM, *stacks.image_names(site)})}
 
 
 def recorded(session: Session) -> dict[str, str]:
@@ -136,7 +154,7 @@ def reference(session: Session, image: SiteImage) -> str:
 def references(session: Session) -> dict[str, str]:
     """Image name → full reference in the private registry, without a digest where `reference` raises NotYet."""
     found = {}
-    for name, image in site_images(session.site).items():
+    for name, image in site_images(session.site, releases_of(session)).items():
         try:
             found[name] = reference(session, image)
         except NotYet:
@@ -165,7 +183,7 @@ def write_manifests(site: Site, folder: Path) -> list[Stack]:
     No host is asked: where this machine has not built or pulled an image, its tag stands for its digest. Raises StackError,
     BadImage for an archive that cannot be read, and SiteError where nothing can be written.
     """
-    images = site_images(site)
+    images = site_images(site, choose(site, probe=False).releases)
     digests = {name: image.here() for name, image in images.items()}
     known = {name: image.reference + f"@{digests[name]}" * bool(digests[name]) for name, image in images.items()}
     written = [stacks.load(site, known, name) for name in ("system", None)]

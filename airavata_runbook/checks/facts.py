@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 
 from airavata_runbook import distributions
 from airavata_runbook.checks.firewall import FilterRules
+from airavata_runbook.checks.host_parts import HostParts
+from airavata_runbook.checks.kernel import CgroupControllers, ContainersInPolicy, KernelFeatures, SysctlsAtBoot, WordSet
 from airavata_runbook.checks.leftovers import ClusterRemains, Membership
 from airavata_runbook.checks.owners import PortOwners, UnitFiles
+from airavata_runbook.configs.node import package_proxy
 from airavata_runbook.hosts.facts import HOST_FACTS
 from airavata_runbook.hosts.snapshot import Fact
-from airavata_runbook.mirror.catalogue import MAINTAINER, PACKAGES
+from airavata_runbook.mirror.catalogue import MAINTAINER, PACKAGES, of_distribution
 from airavata_runbook.site import Site, storage
 from airavata_runbook.site.life import LOOK, parse_look
 from airavata_runbook.site.node import Node
@@ -43,28 +46,15 @@ class Listening(Fact[dict[tuple[str, int], frozenset[str]]]):
         return found
 
 
-class WordSet(Fact[frozenset[str]]):
-    """The words that a command prints."""
+class CloudSetup(Fact[bool]):
+    """NetworkManager's service that takes a cloud's addresses for the host's own (nm-cloud-setup(8))."""
 
-    def parse(self, text: str) -> frozenset[str]:
-        return frozenset(text.split())
+    command = "systemctl is-enabled nm-cloud-setup.timer 2>/dev/null || true"
 
-
-class KernelFeatures(WordSet):
-    """What the running kernel has or can load as a module. vxlan is tried in a network namespace that is gone at once."""
-
-    command = """loadable() { modprobe -nq $1 2>/dev/null && echo $1; true; }
-if grep -qw overlay /proc/filesystems; then echo overlay; else loadable overlay; fi
-if test -d /proc/sys/net/bridge; then echo br_netfilter; else loadable br_netfilter; fi
-if test -e /proc/sys/net/netfilter/nf_conntrack_max; then echo nf_conntrack; else loadable nf_conntrack; fi
-if unshare -n ip link add v0 type vxlan id 1 dstport 8472 local 127.0.0.1 2>/dev/null; then echo vxlan; else loadable vxlan; fi"""
-
-
-class CgroupControllers(WordSet):
-    """The enabled controllers. Version 2 lists them in the first file; version 1 in the second: name, hierarchy, number of
-    cgroups, enabled."""
-
-    command = "cat /sys/fs/cgroup/cgroup.controllers 2>/dev/null || awk '$4 == 1 {print $1}' /proc/cgroups"
+    def parse(self, text: str) -> bool:
+        if len(text.split()) > 1:
+            raise ValueError("not the state of a unit")
+        return text.strip() == "enabled"
 
 
 class ForeignPackages(WordSet):
@@ -77,6 +67,12 @@ class ForeignPackages(WordSet):
         distributions.makers(sorted({other for package in PACKAGES for other in (package.name, *package.conflicts)}))
         + f" | awk -F'\\t' '$2 != \"\" && $2 != \"{MAINTAINER}\" {{print $1}}'"
     )
+
+
+class MissingPackages(WordSet):
+    """What a host needs of its distribution's packages, and has neither installed nor in a repository that it knows."""
+
+    command = distributions.by_distribution(lambda packaging: packaging.list_missing(of_distribution(packaging.format)))
 
 
 class RegistryAddresses(Fact[list[str]]):
@@ -218,13 +214,19 @@ class PackageIndexError(Fact[str]):
 
     def __init__(self, site: Site):
         url = site.repository.baseurl.rstrip("/")
-        self.command = distributions.by_distribution(lambda packaging: packaging.find_index(url))
+        look = distributions.by_distribution(lambda packaging: packaging.find_index(url))
+        self.command = f"{package_proxy(site, '')}{look}" if site.proxy else look
 
     def parse(self, text: str) -> str:
         if text.strip() == "found":
             return ""
         # The address may hold a token.
         return re.sub(r"^E: (Failed to fetch \S+ +)?| (for )?https?://\S+", "", text.strip())[:200] or "no output"
+
+
+def asks_for_index(site: Site) -> bool:
+    """Whether a host looks for the package index. The login at a proxy is not on the hosts yet, and is given to no check."""
+    return not site.repository.folder and not (site.proxy and site.proxy.auth)
 
 
 def filled_folders(site: Site, node: Node) -> list[str]:
@@ -249,8 +251,12 @@ def preflight_facts(site: Site, node: Node) -> list[Fact[Any]]:
         *HOST_FACTS,
         Listening(),
         KernelFeatures(),
+        ContainersInPolicy(),
+        CloudSetup(),
+        SysctlsAtBoot(),
         CgroupControllers(),
         ForeignPackages(),
+        MissingPackages(),
         RegistryAddresses(site),
         SiteRecord(),
         StorageFolders(site, node),
@@ -265,4 +271,5 @@ def preflight_facts(site: Site, node: Node) -> list[Fact[Any]]:
         ClusterRemains(),
         FreeSpace(filled_folders(site, node)),
     ]
-    return facts if site.repository.folder else [*facts, PackageIndexError(site)]
+    facts += [HostParts(site, node)] if site.sources.hosted else []
+    return [*facts, PackageIndexError(site)] if asks_for_index(site) else facts

@@ -1,21 +1,24 @@
 """Whether a host's own firewall lets through what the cluster sends: between the hosts, and to and between its pods.
 
-firewalld has a check of its own, so its table is left out here. Rules of nftables are read with `nft`, those of iptables with
-`iptables-save`; a host that has neither tool installed is taken for one without rules.
+Nothing of a host's firewall is changed: a finding has the commands that let the cluster through, as they can be pasted. Rules of
+nftables are read with `nft`, those of iptables with `iptables-save`; a host that has neither tool installed is taken for one
+without rules, but for firewalld, which is known to be active.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from airavata_runbook.checks import firewalld
+from airavata_runbook.checks.firewalld import Allowed
 from airavata_runbook.checks.ruleset import Drop, Packet, Table, first_drop, parse_iptables, parse_nft
 from airavata_runbook.checks.types import Problem
+from airavata_runbook.distributions import platform_of
+from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.snapshot import Fact, HostSnapshot
 from airavata_runbook.site import Site
 from airavata_runbook.site.node import Node
-from airavata_runbook.wellknown import API_PORT, ETCD_PORT, FLANNEL_PORT, KUBELET_PORT
+from airavata_runbook.wellknown import API_PORT, BRIDGE, ETCD_PORT, FLANNEL_PORT, KUBELET_PORT, TUNNEL
 
-FIREWALLD = "inet firewalld"
-BRIDGE, TUNNEL = "cni0", "flannel.1"  # the pods' interfaces
 IPTABLES = ("# Generated ", "*", ":", "-A ")  # lines of iptables-save
 POD_PORT = 8080  # of a pod, any
 
@@ -57,34 +60,46 @@ done; true"""
         return PacketFilter(tables, [line.removeprefix("unread ") for line in lines if line.startswith("unread ")])
 
 
-class Allowed(NamedTuple):
-    """A rule that is needed: packets from sources or to targets; of one protocol to some ports, or all."""
-
-    hook: str
-    sources: tuple[str, ...]
-    targets: tuple[str, ...]
-    protocol: str = ""
-    ports: tuple[str, ...] = ()
-
-
 def find_firewall(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     """A problem for each chain that drops what the cluster sends; a note where that is not certain."""
     rules = host[FilterRules]
-    tables = [table for table in rules.tables if table.name != FIREWALLD]
     dropped: dict[str, list[tuple[Packet, Drop]]] = {}
-    for packet in _packets(site, host.node):
-        if drop := first_drop(tables, packet):
-            dropped.setdefault(drop.chain.place, []).append((packet, drop))
+    for packet, drop in _dropped(site, host.node, [table for table in rules.tables if not firewalld.made(table)]):
+        dropped.setdefault(drop.chain.place, []).append((packet, drop))
     for found in dropped.values():
-        certain = [one for one in found if one[1].certain]
-        yield _problem(site, host.node, rules.ufw, certain or found, note=not certain)
+        yield _problem(site, host, rules.ufw, found)
     for name in rules.unread:
-        yield Problem(
-            f"the nftables table {name} could not be read, and was not judged",
-            "a firewall that lets the hosts and pods reach each other",
-            f"see nft list table {name}: {_needed(site, host.node, ('input', 'forward'))}",
-            note=True,
-        )
+        if name != firewalld.TABLE:
+            yield Problem(
+                f"the nftables table {name} could not be read, and was not judged",
+                "a firewall that lets the hosts and pods reach each other",
+                f"see nft list table {name}: {_needed(site, host.node, ('input', 'forward'))}",
+                note=True,
+            )
+
+
+def find_firewalld(site: Site, host: HostSnapshot) -> Iterator[Problem]:
+    """What firewalld drops of what the cluster sends; of its zones, and with its own commands."""
+    if not host[facts.Firewalld]:
+        return
+    hooks: tuple[str, ...] = ("forward", "input")
+    tables = [table for table in host[FilterRules].tables if firewalld.made(table)]
+    found = list(_dropped(site, host.node, tables))
+    certain = [one for one in found if one[1].certain]
+    if tables and not found:
+        return
+    if tables:
+        hooks = tuple(sorted({packet.hook for packet, _ in certain or found}))
+        what = f"{_how(not certain)} {_described([packet for packet, _ in certain or found])}"
+    else:
+        what = "is active, and its rules could not be read"
+    zone = next(filter(None, (firewalld.zone(table, host.node.interface) for table in tables)), "")
+    yield Problem(
+        f"firewalld{f' (zone {zone})' * bool(zone)} {what}",
+        _needed(site, host.node, hooks),
+        "; ".join(firewalld.commands(list(_allowed(site, host.node, hooks)), zone)),
+        note=bool(tables) and not certain,
+    )
 
 
 def open_ports(site: Site, node: Node) -> dict[int, list[Node]]:
@@ -119,19 +134,32 @@ def _packets(site: Site, node: Node) -> Iterator[Packet]:
         yield Packet("forward", TUNNEL, BRIDGE, other_pod, pod, protocol, port)
 
 
-def _problem(site: Site, node: Node, ufw: bool, found: list[tuple[Packet, Drop]], note: bool) -> Problem:
-    drop = found[0][1]
-    hooks = tuple(sorted({packet.hook for packet, _ in found}))
+def _dropped(site: Site, node: Node, tables: list[Table]) -> Iterator[tuple[Packet, Drop]]:
+    for packet in _packets(site, node):
+        if drop := first_drop(tables, packet):
+            yield packet, drop
+
+
+def _problem(site: Site, host: HostSnapshot, ufw: bool, found: Sequence[tuple[Packet, Drop]]) -> Problem:
+    certain = [one for one in found if one[1].certain]
+    judged, node = certain or found, host.node
+    drop = judged[0][1]
+    hooks = tuple(sorted({packet.hook for packet, _ in judged}))
     firewall = "ufw" if ufw and drop.table.kind != "nftables" else drop.table.kind
-    what = _described([packet for packet, _ in found])
-    how = "may drop, by conditions that were not judged," if note else "drops"
     commands = [COMMANDS[firewall](one, drop) for one in _allowed(site, node, hooks)]
+    if firewall != "ufw":
+        platform = platform_of(host.get(facts.Os))
+        commands.append(f"the same in {platform.nftables_file}" if firewall == "nftables" else platform.save_iptables)
     return Problem(
-        f"{firewall} ({drop.chain.place}) {how} {what}",
+        f"{firewall} ({drop.chain.place}) {_how(not certain)} {_described([packet for packet, _ in judged])}",
         _needed(site, node, hooks),
-        "; ".join([*commands, *([SAVED[firewall]] if firewall in SAVED else [])]),
-        note,
+        "; ".join(commands),
+        note=not certain,
     )
+
+
+def _how(doubtful: bool) -> str:
+    return "may drop, by conditions that were not judged," if doubtful else "drops"
 
 
 def _described(packets: list[Packet]) -> str:
@@ -207,6 +235,3 @@ def _nft(one: Allowed, drop: Drop) -> str:
 
 
 COMMANDS = {"ufw": _ufw, "iptables": _iptables, "iptables-legacy": _iptables, "nftables": _nft}
-SAVED = dict.fromkeys(("iptables", "iptables-legacy"), "netfilter-persistent save") | {
-    "nftables": "the same in /etc/nftables.conf"
-}

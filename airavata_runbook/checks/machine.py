@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
-from airavata_runbook.checks.facts import CONTAINERS, CgroupControllers, FreeSpace, KernelFeatures, Listening
+from airavata_runbook.checks.facts import CONTAINERS, FreeSpace, Listening
+from airavata_runbook.checks.kernel import RULE_MODULES, CgroupControllers, ContainersInPolicy, KernelFeatures, SysctlsAtBoot
 from airavata_runbook.checks.types import Problem
-from airavata_runbook.distributions import ACCEPTED, SUPPORTED
+from airavata_runbook.configs.node import SYSCTLS
+from airavata_runbook.distributions import ACCEPTED, SUPPORTED, platform_of
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.snapshot import HostSnapshot
 from airavata_runbook.site import Site
@@ -17,7 +19,7 @@ DISK = 8 << 30  # bytes where images are unpacked; packages, images and their la
 # Bytes in every other folder that the runbook fills, and everywhere on a host that is a node already: its packages and
 # images are there, and this is for those of another version beside them.
 DISK_ELSEWHERE = 2 << 30
-FEATURES = ("overlay", "br_netfilter", "vxlan", "nf_conntrack")
+FEATURES = ("overlay", "br_netfilter", "vxlan", "nf_conntrack", *RULE_MODULES)
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids")  # by which the kubelet limits pods
 
 
@@ -76,7 +78,19 @@ def find_swap(site: Site, host: HostSnapshot) -> Iterator[Problem]:
 
 def find_kernel(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     if missing := [name for name in FEATURES if name not in host[KernelFeatures]]:
-        yield Problem(f"no {', '.join(missing)}", ", ".join(FEATURES), "use a kernel that has them (Debian's and Ubuntu's do)")
+        remedy = platform_of(host.get(facts.Os)).missing_modules
+        yield Problem(f"no {', '.join(missing)}", ", ".join(FEATURES), remedy)
+
+
+def find_sysctls(site: Site, host: HostSnapshot) -> Iterator[Problem]:
+    """Kernel settings of ours that another file takes back at the next boot."""
+    for name, (path, value) in sorted(host[SysctlsAtBoot].items()):
+        if value != str(SYSCTLS[name]):
+            yield Problem(
+                f"{path} sets {name} to {value} at boot, after the runbook's own file",
+                f"{name} = {SYSCTLS[name]}",
+                f"remove the line from {path}",
+            )
 
 
 def find_cgroup(site: Site, host: HostSnapshot) -> Iterator[Problem]:
@@ -89,10 +103,14 @@ def find_cgroup(site: Site, host: HostSnapshot) -> Iterator[Problem]:
 
 
 def find_selinux(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    if host[facts.Selinux] == "enforcing":
+    """SELinux that has no policy for containers. Whether it enforces is the host's own matter."""
+    state, policy = host[facts.Selinux], platform_of(host.get(facts.Os)).selinux_policy
+    if state == "enforcing" and not policy:
         yield Problem("SELinux is enforcing", "not enforcing", "setenforce 0, and SELINUX=permissive in /etc/selinux/config")
-
-
-def find_firewalld(site: Site, host: HostSnapshot) -> Iterator[Problem]:
-    if host[facts.Firewalld]:
-        yield Problem("firewalld is active", "not active", "systemctl disable --now firewalld, or trust the private network")
+    if state != "absent" and policy and not host[ContainersInPolicy]:
+        yield Problem(
+            f"SELinux is {state}, and its policy has no containers",
+            "the policy of container-selinux",
+            f"none: 02-install does it, by the host's own repositories ({policy})",
+            note=True,
+        )

@@ -3,16 +3,17 @@
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Interface
 
-from airavata_runbook.checks.facts import CloudInitHosts, MacAddresses, RegistryAddresses, Route, Routes
+from airavata_runbook.checks.facts import CloudInitHosts, CloudSetup, MacAddresses, RegistryAddresses, Route, Routes
 from airavata_runbook.checks.leftovers import Membership
 from airavata_runbook.checks.types import Problem
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.node_settings import pods_resolv_conf
 from airavata_runbook.hosts.snapshot import Fact, HostSnapshot
 from airavata_runbook.site import Site
+from airavata_runbook.wellknown import BRIDGE, TUNNEL
 
 MTU = 1330  # bytes; IPv4 needs 1280 in practice, and vxlan takes 50 of each packet (RFC 7348)
-OWN_INTERFACES = ("cni0", "flannel.1")  # of an earlier run; their addresses and routes are the pods'
+OWN_INTERFACES = (BRIDGE, TUNNEL)  # of an earlier run; their addresses and routes are the pods'
 CLOUD_CONFIG = "/etc/cloud/cloud.cfg.d/99-hosts.cfg"
 
 
@@ -138,4 +139,14 @@ def find_cloud_init(site: Site, host: HostSnapshot) -> Iterator[Problem]:
             f"cloud-init writes /etc/hosts at each boot (manage_etc_hosts: {value} in {path})",
             f"{site.registry.name} stays in /etc/hosts",
             f"{remedy}, or add {site.registry_node.address} {site.registry.name} to /etc/cloud/templates/hosts.*.tmpl",
+        )
+
+
+def find_cloud_setup(site: Site, host: HostSnapshot) -> Iterator[Problem]:
+    """A service of NetworkManager whose routing rules lead pods' packets astray (k3s' requirements; rancher/rke2#1053)."""
+    if host[CloudSetup]:
+        yield Problem(
+            "nm-cloud-setup is enabled, whose routing rules lead packets of pods astray",
+            "not enabled",
+            "systemctl disable --now nm-cloud-setup.service nm-cloud-setup.timer, and reboot",
         )

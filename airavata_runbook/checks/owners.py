@@ -90,7 +90,7 @@ class UnitFiles(Fact[list[str]]):
 
 def find_units(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     """A problem for each unit or drop-in of a service of this host that is not the runbook's."""
-    mine = {unit for name in of_host(site, host.node) for unit in PACKAGE[name].units}
+    mine = {unit for name in of_host(site, host.node) for unit in PACKAGE[name].units}  # others are of the host itself
     for path in host[UnitFiles]:
         unit = re.sub(r".*/([^/]+)\.service(\.d/.*)?", r"\1", path)
         is_drop_in = ".service.d/" in path

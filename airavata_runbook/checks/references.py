@@ -64,6 +64,8 @@ def check_references(site: Site, registries: bool = False) -> Iterator[CheckedRe
             yield _checked(field, reference, "found", session_of(site).vault.content, reference)
         else:
             yield _secret(site, field, reference)
+    if site.proxy and site.proxy.auth:
+        yield _secret(site, "proxy.auth", site.proxy.auth)
     if site.registry.certificate:
         yield from _certificate(site, site.registry.certificate)
     yield from _unified(site)

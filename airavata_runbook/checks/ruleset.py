@@ -2,9 +2,9 @@
 
 Read are tables of the families ip and inet (`nft -j list table`, libnftables-json(5)) and `iptables-save`, whose options are
 put into the same terms. Of a rule these conditions are understood: interfaces, addresses, sets, protocol, destination port,
-the state of a connection, the type of the address. A rule with any other condition (marks, limits, ipset, sets of several
-fields) is not taken to drop anything; where it might have accepted a packet that is dropped later, that is told as not certain.
-Chains of netdev, bridge and postrouting, and nat tables, are not judged.
+the state of a connection, whether its target was translated (no packet's was), the type of the address. A rule with any other
+condition (marks, limits, ipset, sets of several fields) is not taken to drop anything; where it might have accepted a packet
+that is dropped later, that is told as not certain. Chains of netdev, bridge and postrouting, and nat tables, are not judged.
 """
 
 import json
@@ -94,6 +94,13 @@ def first_drop(tables: list[Table], packet: Packet) -> Drop | None:
                 if (verdict or chain.policy) == "drop":
                     found.append(Drop(table, chain, not doubt))
     return max(found, key=lambda drop: drop.certain, default=None)
+
+
+def first_target(table: Table, chain: str, packet: Packet) -> str:
+    """The chain that a packet comes to from one whose rules only distribute packets, "" for none."""
+    rules = table.chains[chain].rules if chain in table.chains else []
+    fitting = (rule for rule in rules if _all(_matches(match, packet, table.sets) for match in rule.matches))
+    return next((rule.target for rule in fitting if rule.target), "")
 
 
 def parse_nft(text: str) -> Table:
@@ -189,8 +196,8 @@ def _field(left: Any, packet: Packet) -> Any:
         if header in ("th", packet.protocol):
             return packet.port if name == "dport" else UNKNOWN
         return UNKNOWN if header in (None, "ether", "vlan") else ABSENT
-    if kind == "ct":
-        return "new" if what.get("key") == "state" else UNKNOWN
+    if kind == "ct":  # of the packets that are judged none has its target translated
+        return {"state": "new", "status": ABSENT}.get(what.get("key"), UNKNOWN)
     if kind == "fib" and what.get("result") == "type" and what.get("flags") == ["daddr"]:
         return "local" if packet.hook == "input" else "unicast"
     return UNKNOWN

@@ -11,12 +11,15 @@ from airavata_runbook import stacks
 from airavata_runbook.checks.facts import (
     ForeignPackages,
     Listening,
+    MissingPackages,
     PackageIndexError,
     ProductUuid,
     SiteRecord,
     StorageFolders,
+    asks_for_index,
 )
-from airavata_runbook.checks.firewall import find_firewall
+from airavata_runbook.checks.firewall import find_firewall, find_firewalld
+from airavata_runbook.checks.host_parts import find_host_parts
 from airavata_runbook.checks.leftovers import find_leftovers
 from airavata_runbook.checks.machine import (
     CONTROLLERS,
@@ -29,17 +32,18 @@ from airavata_runbook.checks.machine import (
     find_cgroup,
     find_cpu,
     find_disk,
-    find_firewalld,
     find_kernel,
     find_memory,
     find_os,
     find_selinux,
     find_swap,
+    find_sysctls,
 )
 from airavata_runbook.checks.network import (
     MTU,
     find_address,
     find_cloud_init,
+    find_cloud_setup,
     find_equal,
     find_equal_mac,
     find_mtu,
@@ -58,6 +62,7 @@ from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.node_settings import derive_node_settings
 from airavata_runbook.hosts.snapshot import HostSnapshot
 from airavata_runbook.mirror.catalogue import PACKAGE, check_releases, check_versions, of_host
+from airavata_runbook.mirror.choice import choose
 from airavata_runbook.mirror.recipes import BY_NAME
 from airavata_runbook.site import Site, storage
 from airavata_runbook.site.fields import without_login
@@ -107,6 +112,17 @@ def _packages(site: Site, host: HostSnapshot) -> Iterator[Problem]:
             )
 
 
+def _dependencies(site: Site, host: HostSnapshot) -> Iterator[Problem]:
+    missing = host[MissingPackages]
+    if missing:
+        yield Problem(
+            f"{', '.join(sorted(missing))}: neither installed nor in a repository whose index the host has",
+            "02-install can install them",
+            "read the index of the distribution's repository; without a network install them from its medium",
+            note=True,  # an index that was never read is read by the installation
+        )
+
+
 def _clock(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     skew = facts.clock_skew(host)
     if abs(skew) > CLOCK_SKEW:
@@ -144,12 +160,20 @@ def _settings(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     yield from ()
 
 
+def _components(site: Site, host: HostSnapshot) -> Iterator[Problem]:
+    yield from find_host_parts(site, host)
+    state, recorded = host[SiteRecord]
+    if host.node == site.master and state == "not" and not recorded and not site.lab:  # a lab says so when it is chosen
+        for note in choose(site).notes:
+            yield Problem(note, "a sha256 in the lock file", "none; airavata-runbook lock reads them", note=True)
+
+
 def _repository(site: Site, host: HostSnapshot) -> Iterator[Problem]:
     try:
         check_repository_id(host.get(facts.Os), site.repository)
     except SiteError as error:
         yield Problem(error.summary, error.needed, error.remedy)
-    if not site.repository.folder and (reason := host[PackageIndexError]):
+    if asks_for_index(site) and (reason := host[PackageIndexError]):
         yield Problem(
             without_login(f"no package index at {site.repository.baseurl}: {reason}"),
             "the site's package repository is reachable from the host",
@@ -230,16 +254,20 @@ CHECKS: tuple[Check, ...] = (
     HostCheck("units", "of these services are the runbook's, without drop-ins of others", find_units),
     HostCheck("swap", "none with cgroup version 1, now and after a boot", find_swap),
     HostCheck("kernel", f"has {', '.join(FEATURES)}", find_kernel),
+    HostCheck("sysctl", "no other file takes back the runbook's kernel settings at boot", find_sysctls),
     HostCheck("cgroup", f"controllers {', '.join(CONTROLLERS)} are enabled", find_cgroup),
-    HostCheck("selinux", "not enforcing", find_selinux),
-    HostCheck("firewalld", "not active", find_firewalld),
+    HostCheck("selinux", "has a policy for containers where it is on; it is not changed", find_selinux),
+    HostCheck("firewalld", "lets hosts and pods reach each other, where it is active", find_firewalld),
     HostCheck("firewall", "ufw, nftables and iptables let hosts and pods reach each other", find_firewall),
     HostCheck("packages", "none from others that conflict with the runbook's or have the same name", _packages),
+    HostCheck("components", "those of the host's own are new enough for the others; what is built is reported", _components),
+    HostCheck("dependencies", "of the runbook's packages are installed, or in a known repository (reported)", _dependencies),
     HostCheck("leftovers", "nothing of an earlier cluster", find_leftovers),
     HostCheck("clock", f"within {CLOCK_SKEW:.0f} s of this machine's", _clock),
     HostCheck("networks", "of pods and services do not overlap a host's address or route", find_networks),
     HostCheck("registry-name", "resolves to the registry's host, or not at all", find_registry_name),
     HostCheck("cloud-init", "leaves /etc/hosts, or has the registry's name in its template", find_cloud_init),
+    HostCheck("nm-cloud-setup", "not enabled", find_cloud_setup),
     HostCheck("nameservers", "pods can reach those of the host", find_nameservers),
     HostCheck("fixed-fields", "of the site file are as the site was made with, if it exists already", _fixed_fields),
     HostCheck("storage", "the databases' folders have their data, if they had any, and no other pods use them", _storage),

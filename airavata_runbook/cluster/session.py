@@ -35,7 +35,8 @@ def session_of(site: Site) -> "Session":
 
 class Session:
     """hosts: by name; connected at their first use. facts: host → as last gathered. planned: host → the paths,
-    packages and units that the plans so far would change. Made by `session_of`; safe to use from several threads.
+    packages and units that the plans so far would change. releases: the components whose official release was chosen for a site
+    that is not recorded yet (chapters/site_sources.py). Made by `session_of`; safe to use from several threads.
     """
 
     def __init__(self, site: Site):
@@ -45,6 +46,7 @@ class Session:
         self.lock = SiteLock(self.master)
         self.facts: dict[str, HostSnapshot] = {}
         self.planned: dict[str, set[str]] = {}
+        self.releases: tuple[str, ...] | None = None
         self._kube: Kube | None = None
         self._stacks: dict[tuple[str | None, frozenset[tuple[str, str]]], stacks.Stack] = {}
         self._making = threading.Lock()

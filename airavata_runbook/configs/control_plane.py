@@ -79,6 +79,11 @@ def etcd(site: Site) -> str:
     return render("etcd.conf", site=site, local_url=local_url, url=url)
 
 
+def etcd_drop_in(site: Site) -> str:
+    """A drop-in for the unit of the host's own etcd."""
+    return render("etcd-host.conf", site=site)
+
+
 def common(site: Site) -> str:
     """/etc/kubernetes/config: arguments of every Kubernetes service of the host (POC row 5)."""
     return argument_file(

@@ -1,5 +1,8 @@
 """What runs on every host: containerd, kubelet, kube-proxy, flannel and the pod network's configuration."""
 
+from collections.abc import Sequence
+from urllib.parse import quote
+
 from airavata_runbook.configs.arguments import Argument, argument_file
 from airavata_runbook.configs.control_plane import FLANNEL_IN_ETCD
 from airavata_runbook.configs.template import render
@@ -7,6 +10,7 @@ from airavata_runbook.hosts.node_settings import NodeSettings
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.serialise import shell_value
 from airavata_runbook.site import Site
+from airavata_runbook.site.host_parts import cni_folders
 from airavata_runbook.site.node import Node
 from airavata_runbook.site.parts import MAX_PODS
 from airavata_runbook.wellknown import ETCD_CA, ETCD_PORT, FLANNEL_PORT, PKI
@@ -29,6 +33,19 @@ def etcd_certificates() -> dict[str, Subject]:
     return {"etcd/flannel": Subject(FLANNEL_IN_ETCD, usages=("client",))}
 
 
+def package_proxy(site: Site, login: str) -> str:
+    """The environment of package managers, of a site that has a proxy. login: `user:password` or ""; a secret where given."""
+    proxy, network = site.proxy, site.network
+    assert proxy
+    own = ["localhost", "127.0.0.1", *(str(node.address) for node in site.nodes), *(node.name for node in site.nodes)]
+    own += [site.registry.name, str(network.pods), str(network.services), ".svc", f".{network.domain}"]
+    user, _, password = login.partition(":")
+    before = f"{quote(user, safe='')}:{quote(password, safe='')}@" if login else ""
+    urls = {"http_proxy": proxy.http, "https_proxy": proxy.https}
+    variables = {name: url.replace("//", f"//{before}", 1) for name, url in urls.items() if url}
+    return render("package-proxy.sh", site=site, variables=variables | {"no_proxy": ",".join(dict.fromkeys([*own, *proxy.no]))})
+
+
 def hosts(site: Site) -> tuple[str, ...]:
     """Lines of /etc/hosts: the hosts of the site, and the registry's name."""
     lines = [f"{node.address} {node.name}" for node in site.nodes]
@@ -42,9 +59,12 @@ def sysctls() -> str:
     )
 
 
-def modules() -> str:
-    """/etc/modules-load.d file."""
-    return "# Bridged traffic is shown to the firewall by this module.\n" + "".join(f"{name}\n" for name in MODULES)
+def modules(others: Sequence[str] = ()) -> str:
+    """/etc/modules-load.d file. others: which some distributions do not load by themselves when kube-proxy needs them."""
+    text = "# Bridged traffic is shown to the firewall by this module.\n" + "".join(f"{name}\n" for name in MODULES)
+    if others:
+        text += "# kube-proxy sets the size of the kernel's table of connections when it starts.\n"
+    return text + "".join(f"{name}\n" for name in others)
 
 
 def kubelet(site: Site, node: Node, settings: NodeSettings) -> str:
@@ -140,10 +160,22 @@ def pod_network_script(node: Node) -> str:
 
 
 def containerd(site: Site, settings: NodeSettings, pause: str) -> str:
-    """/etc/containerd/config.toml. pause: the image of the sandbox container, REGISTRY/NAME:TAG@DIGEST."""
+    """containerd's configuration. pause: the image of the sandbox container, REGISTRY/NAME:TAG@DIGEST."""
     tagged, _, digest = pause.partition("@")
     name, _, tag = tagged.rpartition(":")
-    return render("containerd.toml", site=site, settings=settings, pause=f"{name}@{digest}", tag=tag)
+    runc = "runc" if "runc" in site.sources.hosted else "/usr/bin/runc"  # by its name it is looked up in PATH
+    image = {"pause": f"{name}@{digest}", "tag": tag}
+    return render("containerd.toml", site=site, settings=settings, cni=cni_folders(site), runc=runc, **image)
+
+
+def containerd_file(site: Site) -> str:
+    """The path of containerd's configuration on the hosts. Where containerd is the host's own, so stays its own configuration."""
+    return "/etc/airavata-runbook/containerd.toml" if "containerd" in site.sources.hosted else "/etc/containerd/config.toml"
+
+
+def containerd_drop_in(site: Site) -> str:
+    """A drop-in for the unit of the host's own containerd."""
+    return render("containerd-host.conf", site=site, path=containerd_file(site))
 
 
 def registry_hosts(site: Site, authorization: str) -> str:

@@ -10,6 +10,7 @@ from pkgutil import iter_modules
 from airavata_runbook.distributions.deb import DEB
 from airavata_runbook.distributions.distribution import Distribution, OsRelease
 from airavata_runbook.distributions.packaging import Packaging
+from airavata_runbook.distributions.platform import DEBIAN_LIKE, Platform
 from airavata_runbook.distributions.rpm import RPM
 from airavata_runbook.errors import SiteError
 from airavata_runbook.site.parts import Repository
@@ -35,6 +36,12 @@ def packaging_of(system: OsRelease | None) -> Packaging:
     """
     known = distribution_of(system)
     return known.packaging if known else DEB
+
+
+def platform_of(system: OsRelease | None) -> Platform:
+    """What else differs between families of distributions; chosen as the packaging is."""
+    known = distribution_of(system)
+    return known.platform if known else DEBIAN_LIKE
 
 
 def check_repository_id(system: OsRelease | None, repository: Repository) -> None:
@@ -85,10 +92,12 @@ __all__ = [
     "Distribution",
     "OsRelease",
     "Packaging",
+    "Platform",
     "by_distribution",
     "check_repository_id",
     "distribution_of",
     "installed_at",
     "makers",
     "packaging_of",
+    "platform_of",
 ]

@@ -31,6 +31,7 @@ class Deb:
 
     name, keyring = "deb", KEYRING
     format: PackageFormat = DEB_FORMAT
+    records: tuple[str, ...] = ("/var/lib/dpkg", "/var/lib/apt", "/var/cache/apt", "/var/log/apt", "/var/log/dpkg.log")
 
     def entry_path(self, repository: Repository) -> str:
         return f"/etc/apt/sources.list.d/{repository.id}.list"
@@ -107,6 +108,12 @@ echo "$output" | grep -v '^W:' | head -n 1; rm -rf $dir"""
             f"dpkg-query -W -f='${{db:Status-Abbrev}}\\t${{Package}}\\t${{Maintainer}}\\n' {shlex.join(names)} 2>/dev/null | "
             "awk -F'\\t' '$1 !~ /^.[nc]/ {print $2 \"\\t\" $3}'"
         )
+
+    def list_missing(self, names: Sequence[str]) -> str:
+        return f"""for name in {shlex.join(names)}; do
+    case $(dpkg-query -W -f='${{db:Status-Abbrev}}' "$name" 2>/dev/null) in ?i*) continue ;; esac
+    LC_ALL=C apt-cache policy "$name" 2>/dev/null | grep -q 'Candidate: [^(]' || echo "$name"
+done"""
 
     def installed_at(self, name: str) -> str:
         """dpkg writes its file list at installation; the program files keep the times of the build."""

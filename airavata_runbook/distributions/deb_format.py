@@ -20,9 +20,8 @@ from airavata_runbook.wellknown import REPOSITORY_KEY
 class DebFormat:
     """As PackageFormat. A package is not signed: its digest stands in the signed index."""
 
-    name = "deb"
+    name, label = "deb", "package"
     key = REPOSITORY_KEY
-    key_label = "key of the package repository"
     algorithm: Algorithm = "ed25519"
     index_files: tuple[str, ...] = ("Packages", "Release")
     signature_file = "InRelease"  # Release with its signature

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from airavata_runbook.distributions.packaging import Packaging
+from airavata_runbook.distributions.platform import Platform
 
 
 class OsRelease(NamedTuple):
@@ -21,14 +22,15 @@ class OsRelease(NamedTuple):
 @dataclass(frozen=True)
 class Distribution:
     """id: os-release's. name: as people write it. oldest: the oldest version that is accepted, "" while none is. packaging: of
-    its packages. repositories: the ids of its own repositories, and the names of the files that they are in; the site's cannot
-    have such an id.
+    its packages. platform: what it has in common with those that it is like. repositories: the ids of its own repositories, and
+    the names of the files that they are in; the site's cannot have such an id.
     """
 
     id: str
     name: str
     oldest: str
     packaging: Packaging
+    platform: Platform
     repositories: tuple[str, ...] = ()
 
     def is_too_old(self, version: str) -> bool:

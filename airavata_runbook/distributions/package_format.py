@@ -23,8 +23,8 @@ class PackageFormat(Protocol):
     """A format that nfpm makes, with the repositories of such packages, one folder each."""
 
     name: str  # "deb" or "rpm", as nfpm's
+    label: str  # how reports call a package
     key: str  # the private key that signs, on the master
-    key_label: str  # how a report calls it
     algorithm: Algorithm  # of that key
     index_files: tuple[str, ...]  # what makes a folder of packages a repository; each names the digests of those before it
     signature_file: str  # which has or is the signature of the last one

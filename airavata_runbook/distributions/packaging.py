@@ -20,6 +20,7 @@ class Packaging(Protocol):
 
     name: str  # "deb" or "rpm"
     format: PackageFormat  # in which the mirror makes its packages
+    records: tuple[str, ...]  # where the package manager itself writes beside the packages: its database, lists, caches and logs
     keyring: str  # the public key of the runbook's own repository, on every host
 
     def entry_path(self, repository: Repository) -> str:
@@ -54,6 +55,11 @@ class Packaging(Protocol):
     def list_makers(self, names: Sequence[str]) -> str:
         """Shell that prints name, tab and maintainer of each of these packages that is installed. It is run on any host, also
         where there is no such package manager: a preflight check asks before the distribution is known.
+        """
+
+    def list_missing(self, names: Sequence[str]) -> str:
+        """Shell that prints those of these packages that are neither installed nor in a repository whose index the host has. It
+        asks no repository, and changes nothing.
         """
 
     def installed_at(self, name: str) -> str:

@@ -4,6 +4,7 @@
 """
 
 from airavata_runbook.distributions.distribution import Distribution
+from airavata_runbook.distributions.platform import ENTERPRISE_LINUX
 from airavata_runbook.distributions.rpm import EL_REPOSITORIES, RPM
 
 DISTRIBUTION = Distribution(
@@ -11,5 +12,6 @@ DISTRIBUTION = Distribution(
     "Rocky Linux",
     oldest="9",
     packaging=RPM,
+    platform=ENTERPRISE_LINUX,
     repositories=(*EL_REPOSITORIES, "devel", "plus", "sap", "saphana", "rocky", "rocky-addons", "rocky-devel", "rocky-extras"),
 )

@@ -37,6 +37,14 @@ class Rpm:
 
     name, keyring = "rpm", "/etc/pki/rpm-gpg/RPM-GPG-KEY-airavata-runbook"
     format: PackageFormat = RPM_FORMAT
+    records: tuple[str, ...] = (
+        "/var/lib/rpm",
+        "/usr/lib/sysimage/rpm",
+        "/var/lib/dnf",
+        "/var/cache/dnf",
+        "/var/log/dnf*",
+        "/var/log/hawkey.log",
+    )
 
     def entry_path(self, repository: Repository) -> str:
         return f"/etc/yum.repos.d/{repository.id}.repo"
@@ -133,6 +141,11 @@ done"""
         return f"""if test -d "$(rpm -E '%_dbpath' 2>/dev/null)"; then for name in {shlex.join(names)}; do
     ! rpm -q "$name" >/dev/null 2>&1 || rpm -q --qf '%{{NAME}}\\t%{{PACKAGER}}\\n' "$name"
 done; fi"""
+
+    def list_missing(self, names: Sequence[str]) -> str:
+        return f"""for name in {shlex.join(names)}; do
+    rpm -q --whatprovides "$name" >/dev/null 2>&1 || dnf -C -q repoquery "$name" 2>/dev/null | grep -q . || echo "$name"
+done"""
 
     def installed_at(self, name: str) -> str:
         return f"{{ rpm -q {name} >/dev/null 2>&1 && rpm -q --qf '%{{INSTALLTIME}} package\\n' {name}; }}"

@@ -38,9 +38,8 @@ COMPARISONS = {2: "LT", 4: "GT", 8: "EQ", 10: "LE", 12: "GE"}
 class RpmFormat:
     """As PackageFormat. Packages are signed, and so is the index of the index."""
 
-    name = "rpm"
+    name, label = "rpm", "rpm package"
     key = RPM_REPOSITORY_KEY
-    key_label = "key of the rpm repository"
     algorithm: Algorithm = "rsa"
     index_files: tuple[str, ...] = ("repodata/primary.xml", "repodata/filelists.xml", "repodata/other.xml", "repodata/repomd.xml")
     signature_file = "repodata/repomd.xml.asc"

@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from airavata_runbook.cluster.session import Session
+from airavata_runbook.footprint import Footprint
 from airavata_runbook.hosts.batch import Answer
 from airavata_runbook.hosts.host import Host
 
@@ -111,6 +112,9 @@ class Resource(Protocol):
 
     @property
     def label(self) -> str: ...
+
+    def footprint(self) -> Footprint:
+        """What it makes or changes on a host or in the cluster, as data; of a reset's resources, what they remove."""
 
     def probe(self) -> str:
         """A shell fragment that prints the current state and changes nothing; empty for an ApiResource."""

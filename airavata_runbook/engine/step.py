@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Generic, Literal, TypeVar
 
 from airavata_runbook.cluster.session import Session, session_of
-from airavata_runbook.distributions import Packaging, packaging_of
+from airavata_runbook.distributions import Packaging, Platform, packaging_of, platform_of
 from airavata_runbook.distributions.package_format import PackageFormat
 from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.report import Failure, Picture, Report
@@ -76,13 +76,18 @@ class Target:
         return packaging_of(self.facts.get(Os))
 
     @property
+    def platform(self) -> Platform:
+        """What else follows from the host's distribution."""
+        return platform_of(self.facts.get(Os))
+
+    @property
     def formats(self) -> list[PackageFormat]:
         """Those of the packages of the site's hosts, each once. A host that does not answer is told of by its own steps."""
         found = run_parallel(self.session.hosts.values(), self.format_of).values()
         return sorted({one for one in found if one and not isinstance(one, Exception)}, key=lambda one: one.name)
 
     @property
-    def package_fan_out(self) -> FanOut | None:
+    def fan_out(self) -> FanOut | None:
         """From the first host of the step that has packages of this one's format; it may be this one."""
         same = (one for one in self.fan_outs.values() if self.format_of(one.source) is self.packaging.format)
         return next(same, None)

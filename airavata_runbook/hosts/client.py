@@ -75,7 +75,7 @@ def _negotiate(hop: Hop, dial: Dial, key_types: Sequence[str]) -> Transport:
     except (OSError, EOFError, paramiko.SSHException) as error:
         if transport:
             transport.close()
-            if transport.not_common:
+            if isinstance(error, paramiko.ssh_exception.IncompatiblePeer) and transport.not_common:
                 raise _no_common_algorithm(hop, transport) from None
             if time.monotonic() - started >= LOGIN_TIMEOUT:
                 raise _slow(hop, "no greeting of sshd" if not transport.remote_version else "no key exchange") from None

@@ -10,6 +10,7 @@ from ipaddress import IPv4Interface
 from typing import Any, NamedTuple
 
 from airavata_runbook.distributions import OsRelease
+from airavata_runbook.hosts.links import LinkManagers
 from airavata_runbook.hosts.snapshot import Fact, HostSnapshot
 
 CAP_SYS_RESOURCE = 24  # bit, from linux/capability.h
@@ -291,6 +292,7 @@ HOST_FACTS: tuple[Fact[Any], ...] = (
     ConntrackWritable(),
     Selinux(),
     Firewalld(),
+    LinkManagers(),
     Resolved(),
     Nameservers(),
     Addresses(),

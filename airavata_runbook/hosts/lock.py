@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from airavata_runbook.errors import HostUnreachable, StepFailed
+from airavata_runbook.footprint import UNTIL_RESTART, Touch
 from airavata_runbook.hosts import heartbeat
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.hosts.ssh_library import paramiko
 from airavata_runbook.kernel_env import LOCK_HELD
 
 PATH = "/run/airavata-runbook.lock"
+FOOTPRINT = (Touch("file", PATH, stays=f"empty, {UNTIL_RESTART}"),)
 ANSWER_TIMEOUT = 30.0  # seconds
 NOT_LOCKED = "the site could not be locked for this run"
 HELD, TAKEN = b"held\n", b"taken\n"  # the script's first line

@@ -6,6 +6,7 @@ Defaults: KubeletConfiguration v1beta1, KubeProxyConfiguration v1alpha1; contain
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
+from airavata_runbook.distributions import platform_of
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.snapshot import HostSnapshot
 
@@ -21,7 +22,7 @@ CONNTRACK_UNCHANGED: dict[str, object] = {"maxPerCore": 0, "min": 0, "tcpEstabli
 @dataclass(frozen=True)
 class NodeSettings:
     """Values for configuration files; conntrack: kube-proxy's section, empty for its defaults.
-    image_gc: the kubelet's high and low threshold, percent of the disk.
+    image_gc: the kubelet's high and low threshold, percent of the disk. selinux: whether containers get SELinux' labels.
 
     reasons: the key of a file, as it is written there → why its value is not the default.
     """
@@ -37,6 +38,7 @@ class NodeSettings:
     system_reserved: dict[str, str]
     resolv_conf: str
     image_gc: tuple[int, int] = IMAGE_GC
+    selinux: bool = False
     reasons: dict[str, str] = field(default_factory=dict)
 
 
@@ -51,6 +53,7 @@ def derive_node_settings(host: HostSnapshot) -> NodeSettings:
     modern = cgroup == 2 and systemd > 0
     lack = f"cgroup version {cgroup}" if systemd else "no systemd as PID 1"
     limits, conntrack_fixed = host[facts.OpenFiles], not host[facts.ConntrackWritable]
+    selinux = host[facts.Selinux] != "absent" and bool(platform_of(host.get(facts.Os)).selinux_policy)
     files = min(MAX_OPEN_FILES, limits.nr_open if can_raise else limits.hard)
     departures = {  # key: (whether its value is not the default, why)
         "systemReserved": (True, "a tenth of the host is reserved for its own services, within limits"),
@@ -72,6 +75,7 @@ def derive_node_settings(host: HostSnapshot) -> NodeSettings:
             f"this host is a container ({container}): its disk is shared, and other users' data on it must not cause its "
             "images to be deleted",
         ),
+        "enable_selinux": (selinux, f"SELinux is {host[facts.Selinux]} on this host: containers and their files get its labels"),
         "resolvConf": (resolv_conf != facts.RESOLV_CONF, RESOLVED if resolv_conf == facts.RESOLVED_CONF else LOOPBACK),
     }
     return NodeSettings(
@@ -89,6 +93,7 @@ def derive_node_settings(host: HostSnapshot) -> NodeSettings:
             "memory": f"{min(1024, (host[facts.Memory].total >> 20) // 10)}Mi",
         },
         image_gc=(100, 99) if container else IMAGE_GC,
+        selinux=selinux,
         resolv_conf="" if resolv_conf == facts.RESOLV_CONF else resolv_conf,
         reasons={key: why for key, (departs, why) in departures.items() if departs},
     )

@@ -75,6 +75,11 @@ def on_this_machine(source: ImageSource) -> Layout | None:
     return None
 
 
+def kept(source: ImageSource) -> list[Path]:
+    """What the cache has of an image that is pulled, once it is; nothing of one that is a file of the admin's."""
+    return [_pulled_folder(_pinned(source)[1])] if source.pull else []
+
+
 def check_pull(source: ImageSource, auth: str | None = None) -> None:
     """Look up an image that is pulled in its registry, unless this machine has it.
 

@@ -17,6 +17,7 @@ from airavata_runbook.local.process import run
 from airavata_runbook.local.terminal import progress
 
 SUITE = "bookworm"
+SECONDS = 60  # to build it on 2 cores
 PACKAGES = [
     "systemd",
     "systemd-sysv",

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TextIO
 
 from airavata_runbook.errors import printable
@@ -16,10 +17,18 @@ if TYPE_CHECKING:  # ipywidgets takes long to import, and only live notebooks ne
 INTERVAL = 5.0  # seconds between two lines of progress in a log
 WIDTH = 110  # columns, where the terminal does not say
 
+_reported_to: ContextVar[Callable[[str], None] | None] = ContextVar("reported_to", default=None)
+
 
 def about(seconds: float) -> str:
     """A duration that is only estimated: "about 40 s", "about 9 min"."""
     return f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
+
+
+def duration(seconds: float) -> str:
+    """A duration that was measured: "4.2 s", "1 min 35 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
 def size_text(count: int) -> str:
@@ -106,12 +115,26 @@ class ProgressLine:
 
 
 @contextmanager
+def reported_to(report: Callable[[str], None]) -> Iterator[None]:
+    """Within the block, in this thread, `progress` calls `report` with its texts and shows nothing itself: for one of several
+    works side by side. What `report` raises ends that work."""
+    before = _reported_to.set(report)
+    try:
+        yield
+    finally:
+        _reported_to.reset(before)
+
+
+@contextmanager
 def progress(title: str, total: float = 0) -> Iterator[Callable[..., None]]:
     """`with progress("build", total=9) as update: update("etcd", done=3)`, for work in one thread.
 
     A bar in a live notebook, elsewhere a ProgressLine. total: units of work, or 0 when unknown. An update shows its text and,
     when `done` of `total` units is known, the share done and the seconds left.
     """
+    if report := _reported_to.get():
+        yield lambda text, done=0: report(f"{title}, {100 * done / total:.0f} %" if total and done else f"{title}: {text}")
+        return
     bars, line, started = _bars("", [title]), ProgressLine(), time.monotonic()
 
     def update(text: str, done: float = 0) -> None:

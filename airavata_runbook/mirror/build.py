@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -40,14 +41,27 @@ def _build(component: Component, part: Path) -> None:
             done = min(time.monotonic() - started, 0.95 * component.seconds)
             update("estimate for 2 cores, without the download of its modules", done)
 
+        flags = ["-trimpath", "-buildvcs=false", "-tags", ",".join(component.tags)]
+        flags += ["-ldflags", f"-s -w {component.ldflags}".strip()]
+        # All programs at once: what they share is looked for once, and one is linked while others compile.
+        _go(component, "build", *flags, "-o", f"{part}/", *component.programs, tick=tick)
         for package, name in component.programs.items():
-            flags = ["-trimpath", "-buildvcs=false", "-tags", ",".join(component.tags)]
-            flags += ["-ldflags", f"-s -w {component.ldflags}".strip()]
-            _go(component, "build", *flags, "-o", str(part / name), package, tick=tick)
+            (part / _go_name(component.folder / package)).rename(part / name)
     source = Path(_go(component, "list", "-m", "-f", "{{.Dir}}", component.module))
     for name in component.keep:
         shutil.copyfile(source / name, part / Path(name).name)
     record_digests(part)
+
+
+def download(component: Component) -> None:
+    """Bring the modules that the component's programs need, and no others, into the cache. Raises CannotBuild."""
+    words = ["-deps", "-tags", ",".join(component.tags), "-f", "{{.ImportPath}}", *component.programs]
+    _go(component, "list", *words, GOMAXPROCS="8")  # that many are downloaded at a time
+
+
+def _go_name(package: Path) -> str:
+    """How `go build` calls a program: as its package, without a major version (`go help build`)."""
+    return package.parent.name if re.fullmatch("v[0-9]+", package.name) else package.name
 
 
 def binary(component: str, name: str) -> Path:
@@ -101,12 +115,13 @@ def environment(component: Component) -> dict[str, str]:
     }
 
 
-def _go(component: Component, *words: str, tick: Callable[[], None] = lambda: None) -> str:
-    """The output of a go command in the component's folder; `tick` is called once a second while it runs."""
+def _go(component: Component, *words: str, tick: Callable[[], None] = lambda: None, **variables: str) -> str:
+    """The output of a go command in the component's folder; `tick` is called once a second while it runs. variables: of its
+    environment."""
     process = subprocess.Popen(
         [go_command(), *words],
         cwd=component.folder,
-        env=environment(component),
+        env=environment(component) | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -6,7 +6,7 @@ CentOS had in the POC (row 4); nothing is started when a package is installed.
 
 import hashlib
 import platform
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from airavata_runbook.mirror.build import folder
 from airavata_runbook.mirror.components import BY_NAME
 from airavata_runbook.mirror.releases import locked
 from airavata_runbook.site import Site
+from airavata_runbook.site.host_parts import CNI, HOST_PARTS
 from airavata_runbook.site.node import Node
 from airavata_runbook.site.parts import Versions
 
@@ -26,7 +27,6 @@ UNITS = Path(__file__).parent / "units"
 EPOCH = "1767225600"  # 2026-01-01: every file's time, so that the same input gives the same package
 RELEASE = "1"  # of the packages; each package's own has its recipe behind it
 MAINTAINER = "airavata-runbook <runbook@localhost>"
-CNI = "/opt/cni/bin"
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class Package:
     conflicts: tuple[str, ...] = ()
     released: tuple[str, ...] = field(default=(), repr=False)
     format: PackageFormat = field(default=DEB_FORMAT, repr=False)
+
+    @property
+    def label(self) -> str:
+        return f"{self.format.label} {self.name}"
 
     @property
     def version(self) -> str:
@@ -125,6 +129,13 @@ PACKAGES = (
         ("containerd",),
         conflicts=("docker.io", "containerd.io", "runc", "kubernetes-cni"),
     ),
+    Package(
+        "cni-plugins",
+        "cni",
+        "The CNI plugins, where containerd is the host's own",
+        _programs("cni", "bridge", "loopback", "host-local", "portmap", "firewall", into=CNI),
+        conflicts=("kubernetes-cni",),
+    ),
     Package("cri-tools", "cri-tools", "crictl, to look at a host's containers", _programs("cri-tools", "crictl")),
     Package(
         "docker-distribution",
@@ -141,6 +152,11 @@ ON_THE_MASTER = ["etcd", "kubernetes"]
 ON_THE_REGISTRYS_HOST = ["docker-distribution"]
 
 
+def of_distribution(format: PackageFormat = DEB_FORMAT) -> list[str]:
+    """The packages of its distribution that a host needs, by their names there."""
+    return sorted({format.dependency(name) for package in PACKAGES for name in package.needs if name not in PACKAGE})
+
+
 def package_of(name: str, released: Collection[str] = (), format: PackageFormat = DEB_FORMAT) -> Package:
     """The package of that name, with the official releases of these components where it has them."""
     package = PACKAGE[name]
@@ -149,10 +165,26 @@ def package_of(name: str, released: Collection[str] = (), format: PackageFormat 
 
 
 def of_host(site: Site, node: Node) -> list[str]:
-    """The names of the packages that a host gets, sorted: a worker gets no control plane."""
-    return with_needs(
+    """The names of the packages that a host gets, sorted: a worker gets no control plane, and no host what it has already."""
+    names = with_needs(
         ON_EVERY_HOST + ON_THE_MASTER * (node == site.master) + ON_THE_REGISTRYS_HOST * (node == site.registry_node)
     )
+    hosted = site.sources.hosted
+    without = {HOST_PARTS[name].package for name in hosted}
+    plugins = ["cni-plugins"] if "containerd" in hosted and "cni" not in hosted else []
+    return sorted({*names, *plugins} - without)
+
+
+def parts_on(site: Site, node: Node) -> list[str]:
+    """The components that a host of the site has to have already, sorted."""
+    return [name for name in site.sources.hosted if name != "etcd" or node == site.master]
+
+
+def paths(names: Iterable[str]) -> list[str]:
+    """The programs and units of these packages on a host."""
+    packages = [PACKAGE[name] for name in names]
+    programs = [f"{into}/{name}" for package in packages for _, name, into in package.programs]
+    return programs + [f"/usr/lib/systemd/system/{unit}.service" for package in packages for unit in package.units]
 
 
 def with_needs(names: list[str]) -> list[str]:
@@ -163,8 +195,13 @@ def with_needs(names: list[str]) -> list[str]:
     return sorted(wanted)
 
 
-def versions_of(site: Site, node: Node, format: PackageFormat = DEB_FORMAT) -> dict[str, str]:
-    """Package name → the version that a host gets. Raises SiteError.
+def files_of(name: str) -> list[str]:
+    """The paths of a package's files on a host, sorted."""
+    return sorted(one["dst"] for one in description(PACKAGE[name], Path("/"))["contents"])
+
+
+def versions_of(site: Site, node: Node, releases: Collection[str], format: PackageFormat = DEB_FORMAT) -> dict[str, str]:
+    """Package name → the version that a host gets. releases: the components whose official release it is. Raises SiteError.
 
     From the folder that this mirror fills it is the full version, from a repository of the site's own the upstream one.
     """
@@ -172,7 +209,7 @@ def versions_of(site: Site, node: Node, format: PackageFormat = DEB_FORMAT) -> d
     if site.repository.folder:
         check_versions(site.versions)
         check_releases(site)
-        return {name: package_of(name, site.sources.releases, format).whole_version for name in names}
+        return {name: package_of(name, releases, format).whole_version for name in names}
     return {name: getattr(site.versions, PACKAGE[name].component.replace("-", "_")) for name in names}
 
 

@@ -59,10 +59,15 @@ def recorded_chain(name: str) -> list[tuple[Layer, Path]] | None:
 
 def pending(names: Iterable[str], releases: Collection[str] = ()) -> dict[str, int]:
     """What `build` would build for these images: components and layers, each with the seconds that it takes on 2 cores."""
-    recipes = [recipe for recipe in _with_parents([_recipe(name, releases) for name in names]) if not _recorded(recipe)]
+    recipes = lacking(names, releases)
     wanted = {component for recipe in recipes for _, component, _ in recipe.programs}
     components = component_builds.pending(wanted.difference(releases)) | released.pending(wanted.intersection(releases))
     return components | {f"image {recipe.name}": recipe.seconds for recipe in recipes}
+
+
+def lacking(names: Iterable[str], releases: Collection[str] = ()) -> list[Recipe]:
+    """The recipes of these images and of their parents whose layer the cache lacks, parents first."""
+    return [recipe for recipe in _with_parents([_recipe(name, releases) for name in names]) if not _recorded(recipe)]
 
 
 def built(name: str, releases: Collection[str] = ()) -> str | None:
@@ -75,6 +80,13 @@ def built(name: str, releases: Collection[str] = ()) -> str | None:
         return open_archive(_home_of_image(recipe, layers)).digest
     except (BadImage, OSError):
         return None
+
+
+def kept(name: str, releases: Collection[str] = ()) -> list[Path]:
+    """The folders of the cache that an image is in, once it is built: those of its layers, and its own. Raises CannotBuild."""
+    recipe = _recipe(name, releases)
+    layers = _layers([recipe])
+    return [*(_home(one) for one in lineage(recipe)), _image(recipe, layers)]
 
 
 def tag(name: str, releases: Collection[str] = ()) -> str:
@@ -141,7 +153,7 @@ def settings(recipe: Recipe, version: str) -> tuple[dict, dict[str, str]]:
 
 
 def _recipe(name: str, releases: Collection[str] = ()) -> Recipe:
-    if name not in NAMES:
+    if name not in BY_NAME:
         raise CannotBuild(f"there is no image {name}", needed="one of " + ", ".join(NAMES))
     recipe = BY_NAME[name]
     own = {component for _, component, _ in recipe.programs}.intersection(releases)

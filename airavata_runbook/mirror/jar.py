@@ -62,6 +62,12 @@ def built(source: ImageSource) -> Layout | None:
     return None
 
 
+def kept(source: ImageSource) -> list[Path]:
+    """What the cache has of it, once it is packed: the mirror's Java, the image, and the jar where that was fetched."""
+    fetched = [download.cached(source.sha256 or "")] if _is_url(source) else []
+    return [*images.kept(BASE), _home(source, images.chain(BASE)), *fetched]
+
+
 def pending(image: str) -> dict[str, int]:
     """What `pack` would build, each with the seconds that it takes on 2 cores, without a download."""
     return images.pending([BASE]) | {f"image {image}": SECONDS}

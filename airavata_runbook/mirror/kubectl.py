@@ -20,11 +20,16 @@ def ensure_kubectl() -> Path | None:
     if found := shutil.which("kubectl"):
         return Path(found)
     link = Path(sys.executable).with_name("kubectl")
-    if built := next((path for path in _here() if path.is_file()), None):
+    if built := own_kubectl():
         replace_link(link, built)
     elif not link.exists():
         return None
     return link
+
+
+def own_kubectl() -> Path | None:
+    """The mirror's kubectl, where the cache has one, built or of the release."""
+    return next((path for path in _here() if path.is_file()), None)
 
 
 def _here() -> Iterator[Path]:

@@ -46,16 +46,21 @@ def built(name: str, releases: Collection[str] = (), format: PackageFormat = DEB
     """A package that the cache has. Raises NotYet when it still has to be built."""
     package = package_of(name, releases, format)
     if not _is_whole(file := path(package)):
-        raise NotYet(f"the package {name} is built")
+        raise NotYet(f"the {format.label} {name} is built")
     return _built(package, file)
 
 
 def pending(names: Iterable[str], releases: Collection[str] = (), format: PackageFormat = DEB_FORMAT) -> dict[str, int]:
     """What `make` would build of these: components and packages, each with the seconds that it takes on 2 cores."""
-    packages = [package for name in names if not _is_whole(path(package := package_of(name, releases, format)))]
+    packages = lacking(names, releases, format)
     wanted = {component for package in packages for component in package.components}
     builds = component_builds.pending([*wanted.difference(releases), *["nfpm"] * bool(packages)])
-    return builds | released.pending(wanted.intersection(releases)) | {f"package {package.name}": SECONDS for package in packages}
+    return builds | released.pending(wanted.intersection(releases)) | {package.label: SECONDS for package in packages}
+
+
+def lacking(names: Iterable[str], releases: Collection[str] = (), format: PackageFormat = DEB_FORMAT) -> list[Package]:
+    """Those of the named packages that the cache lacks."""
+    return [package for name in names if not _is_whole(path(package := package_of(name, releases, format)))]
 
 
 def path(package: Package) -> Path:

@@ -14,7 +14,7 @@ from airavata_runbook.local import paths
 from airavata_runbook.local.once import build_once
 from airavata_runbook.mirror.build import is_whole, record_digests
 from airavata_runbook.mirror.components import BY_NAME, Component
-from airavata_runbook.mirror.releases import RELEASES, locked, urls
+from airavata_runbook.mirror.releases import RELEASES, download_url, locked, urls
 
 LICENSE = Path(__file__).with_name("LICENSE-Apache-2.0")  # of all these components; most releases have no copy
 LARGEST = 512 << 20  # bytes of a program
@@ -53,7 +53,7 @@ def _bring(component: Component, files: dict[str, str], part: Path) -> None:
     part.mkdir()
     member = RELEASES[component.name].member
     for program, url in urls(component).items():
-        file, target = download.fetch(url, files[url]), part / program
+        file, target = download.fetch(download_url(url), files[url]), part / program
         if member:
             _unpack(file, member.format(version=component.version, program=program), target, url)
         else:

@@ -4,6 +4,7 @@ The lock file (LOCK) is committed. `airavata-runbook lock` writes it from the di
 """
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,10 @@ from airavata_runbook.mirror.components import BY_NAME, Component
 from airavata_runbook.mirror.signatures import signed_text
 
 LOCK = Path(__file__).with_name("releases.lock.yaml")
+LOCK_VARIABLE = "AIRAVATA_RUNBOOK_RELEASES_LOCK"  # the path of a lock file in the place of LOCK
+# The URL of a server that has the files of the release hosts, each below its own host and path (as Kubespray's files_repo). The
+# digests are those of the lock file all the same.
+MIRROR_VARIABLE = "AIRAVATA_RUNBOOK_RELEASES"
 HEAD = """# The sha256 of each file of an official release, by URL, and where each digest was read (source).
 # Written by `airavata-runbook lock`. A component that is not here has no digest yet: it can be built, and not be downloaded.
 """
@@ -95,20 +100,32 @@ def urls(component: Component) -> dict[str, str]:
     return {program: url.format(version=component.version, program=program) for program in component.programs.values()}
 
 
+def download_url(url: str) -> str:
+    """Where a file of a release is downloaded from: its own URL, or a mirror's. Raises CannotBuild for one without TLS."""
+    mirror = os.environ.get(MIRROR_VARIABLE, "").rstrip("/")
+    if mirror and not mirror.startswith("https://"):
+        raise CannotBuild("releases are fetched by TLS only", where=MIRROR_VARIABLE, needed="https://HOST[/PATH]")
+    return f"{mirror}/{url.removeprefix('https://')}" if mirror else url
+
+
 def locked(component: Component) -> dict[str, str]:
     """The files of a component's release: URL → sha256, as the lock file has them. Raises CannotBuild where it has none."""
-    entry = _lock().get(component.name, {})
-    known = entry.get("files", {}) if entry.get("version") == component.version else {}
+    entry, known = _entry(component)
     wanted = sorted(set(urls(component).values()))
     if missing := [url for url in wanted if url not in known]:
         raise CannotBuild(
             f"no sha256 of the release of {component.name} {component.version} is known",
-            where=str(LOCK),
+            where=str(lock_file()),
             found=f"an entry of {entry['version']}" if entry and not known else "no entry",
             needed="\n".join(missing),
             remedy="airavata-runbook lock, where this machine reaches the hosts of the releases; else let it be built",
         )
     return {url: known[url] for url in wanted}
+
+
+def is_locked(component: Component) -> bool:
+    """Whether the lock file has the sha256 of all files of the component's release. Raises CannotBuild for no lock file."""
+    return set(urls(component).values()) <= _entry(component)[1].keys()
 
 
 def refresh() -> list[str]:
@@ -128,13 +145,13 @@ def refresh() -> list[str]:
             continue
         lock[name] = {"version": component.version, "source": release.digests, "files": files}
     try:
-        write_file(LOCK, (HEAD + yaml.safe_dump(lock, sort_keys=True, width=200)).encode(), 0o644)
+        write_file(lock_file(), (HEAD + yaml.safe_dump(lock, sort_keys=True, width=200)).encode(), 0o644)
     except OSError as error:
         raise CannotBuild(
             "the lock file cannot be written",
-            where=str(LOCK),
+            where=str(lock_file()),
             found=str(error.strerror),
-            remedy="run this in a checkout of yours",
+            remedy=f"run this in a checkout of yours, or set {LOCK_VARIABLE} to a path",
         ) from None
     return failed
 
@@ -193,8 +210,24 @@ def _compare(before: dict[str, str], now: dict[str, str]) -> None:
         )
 
 
+def _entry(component: Component) -> tuple[dict[str, Any], dict[str, str]]:
+    """The component's entry, and the files in it where it is of this version: URL → sha256."""
+    entry = _lock().get(component.name, {})
+    return entry, entry.get("files", {}) if entry.get("version") == component.version else {}
+
+
+def lock_file() -> Path:
+    """The lock file that counts on this machine."""
+    return Path(os.environ.get(LOCK_VARIABLE) or LOCK)
+
+
 def _lock() -> dict[str, Any]:
-    return dict(_parsed(LOCK.read_text()))
+    try:
+        return dict(_parsed(lock_file().read_text()))
+    except OSError as error:
+        raise CannotBuild(
+            "the lock file of releases cannot be read", where=str(lock_file()), found=str(error.strerror), remedy=LOCK_VARIABLE
+        ) from None
 
 
 @lru_cache(1)  # it is asked for each package of each component

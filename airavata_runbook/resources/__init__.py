@@ -12,7 +12,7 @@ from airavata_runbook.resources.etcd_key import EtcdKey
 from airavata_runbook.resources.etcd_store import EtcdStore
 from airavata_runbook.resources.file import Block, File, Folder, Upload
 from airavata_runbook.resources.image import Image
-from airavata_runbook.resources.kernel import Sysctls
+from airavata_runbook.resources.kernel import Modules, Sysctls
 from airavata_runbook.resources.kube_object import KubeObject
 from airavata_runbook.resources.left_out import Obsolete
 from airavata_runbook.resources.node_labels import NodeLabels
@@ -22,9 +22,11 @@ from airavata_runbook.resources.pod_network import PodNetwork
 from airavata_runbook.resources.repository_key import RepositoryKey
 from airavata_runbook.resources.role_binding import RoleBinding
 from airavata_runbook.resources.secret import Generated, Htpasswd
+from airavata_runbook.resources.selinux import ContainerPolicy, Contexts, FileContext
 from airavata_runbook.resources.service import Service
 from airavata_runbook.resources.site_record import SameSite, SiteRecord
 from airavata_runbook.resources.storage import EarlierStorage, StorageRecord, StorageUsable
+from airavata_runbook.resources.unmanaged import Unmanaged
 
 __all__ = [
     "Absent",
@@ -35,18 +37,22 @@ __all__ = [
     "Change",
     "Cleared",
     "Condition",
+    "ContainerPolicy",
     "Context",
+    "Contexts",
     "DatabaseBackup",
     "EarlierStorage",
     "EtcdAccess",
     "EtcdKey",
     "EtcdStore",
     "File",
+    "FileContext",
     "Folder",
     "Generated",
     "Htpasswd",
     "Image",
     "KubeObject",
+    "Modules",
     "NodeLabels",
     "NodeObject",
     "NotYet",
@@ -65,5 +71,6 @@ __all__ = [
     "StorageRecord",
     "StorageUsable",
     "Sysctls",
+    "Unmanaged",
     "Upload",
 ]

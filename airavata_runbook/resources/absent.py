@@ -7,6 +7,7 @@ from airavata_runbook.distributions.deb import DEB
 from airavata_runbook.distributions.packaging import Packaging
 from airavata_runbook.engine.resource import Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.footprint import Footprint, Touch
 from airavata_runbook.resources import service
 
 
@@ -19,6 +20,9 @@ class Stopped:
     @property
     def label(self) -> str:
         return f"service {self.name}"
+
+    def footprint(self) -> Footprint:
+        return service.enabled(self.name)
 
     def probe(self) -> str:
         return f"systemctl show -p LoadState,ActiveState,UnitFileState {quote(self.name)}.service"
@@ -46,6 +50,9 @@ class Removed:
     @property
     def label(self) -> str:
         return "packages " + " ".join(sorted(self.names))
+
+    def footprint(self) -> Footprint:
+        return [Touch("package", name) for name in self.names]
 
     def probe(self) -> str:
         return self.packaging.list_removed(sorted(self.names))
@@ -93,6 +100,9 @@ class Absent:
         word = "*".join(quote(part) if part else "" for part in self.path.split("*"))
         return f'for path in {word}; do [ -e "$path" ] || [ -L "$path" ] || continue\n'
 
+    def footprint(self) -> Footprint:
+        return (Touch("folder", self.path),)
+
     def probe(self) -> str:
         empty = "".join(
             f"test -d {folder} && test -z \"$(ls -A {folder})\" && echo {folder} '(empty)'\n"
@@ -123,7 +133,7 @@ done
 
 @dataclass(frozen=True)
 class Cleared:
-    """No items of one kind. look: shell that prints a line for each; remove: shell that removes them.
+    """No items of one kind. look: shell that prints a line for each; remove: shell that removes them; removes: what they are.
 
     only: an extended regular expression; other lines are ignored. It exists because `look` must fail when it cannot list the
     items: a pipe to `grep` would hide that, and `grep` fails when nothing matches.
@@ -132,11 +142,15 @@ class Cleared:
     what: str
     look: str
     remove: str
+    removes: tuple[Touch, ...] = ()
     only: str = ""
 
     @property
     def label(self) -> str:
         return f"no {self.what}"
+
+    def footprint(self) -> Footprint:
+        return self.removes
 
     def probe(self) -> str:
         if not self.only:

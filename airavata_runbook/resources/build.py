@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from airavata_runbook.engine.resource import Change, Context, Found
+from airavata_runbook.footprint import Footprint
 from airavata_runbook.local.terminal import about
 
 
@@ -20,6 +21,9 @@ class Build:
     @property
     def label(self) -> str:
         return f"{self.kind} on this machine"
+
+    def footprint(self) -> Footprint:
+        return ()
 
     def probe(self) -> str:
         return ""

@@ -7,6 +7,7 @@ from typing import Any
 
 from airavata_runbook.engine.resource import ABSENT, Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.footprint import Footprint, Touch
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.resources.file import File
 from airavata_runbook.wellknown import PKI
@@ -27,6 +28,9 @@ class Authority:
     @property
     def label(self) -> str:
         return f"certificate authority {self.name}"
+
+    def footprint(self) -> Footprint:
+        return _touched(f"{PKI}/{self.name}")
 
     def probe(self) -> str:
         return _lost_key(f"{PKI}/{self.name}", "crt") + _look(f"{PKI}/{self.name}")
@@ -65,6 +69,9 @@ class SigningKey:
     @property
     def label(self) -> str:
         return f"signing key {self.name}"
+
+    def footprint(self) -> Footprint:
+        return _touched(f"{PKI}/{self.name}", "pub")
 
     def probe(self) -> str:
         stem = f"{PKI}/{self.name}"
@@ -111,6 +118,9 @@ class Certificate:
     @property
     def label(self) -> str:
         return f"certificate {self.stem}.crt"
+
+    def footprint(self) -> Footprint:
+        return _touched(self.stem)
 
     def probe(self) -> str:
         return _look(self.stem)
@@ -180,6 +190,10 @@ def guard_key(found: Found, path: str) -> Change | None:
 
 def _paths(stem: str, end: str = "crt") -> frozenset[str]:
     return frozenset({f"{stem}.{end}", f"{stem}.key"})
+
+
+def _touched(stem: str, end: str = "crt") -> list[Touch]:
+    return [Touch("file", path) for path in sorted(_paths(stem, end))]
 
 
 def _write(context: Context, stem: str, key: bytes, end: str, public: bytes) -> None:

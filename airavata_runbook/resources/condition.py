@@ -11,6 +11,7 @@ from functools import partial
 from airavata_runbook.cluster.causes import Cause, Patience, commands, report
 from airavata_runbook.engine.resource import Change, Context, Found, ignore, quote
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.footprint import Footprint
 from airavata_runbook.hosts.host import Host
 
 PAUSE = 0.2  # seconds between two polls
@@ -35,6 +36,9 @@ class Condition:
     @property
     def label(self) -> str:
         return f"wait for {self.awaited}"
+
+    def footprint(self) -> Footprint:
+        return ()
 
     def probe(self) -> str:
         return f"( {self.script} ) >/dev/null 2>&1" if self.script else ""

@@ -7,7 +7,9 @@ from airavata_runbook.cluster.mariadb import database_of
 from airavata_runbook.cluster.releases import Release, Workloads
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet, StepFailed
+from airavata_runbook.footprint import Footprint, Touch
 from airavata_runbook.resources.left_out import our_objects
+from airavata_runbook.site import Site
 from airavata_runbook.stacks import Stack
 from airavata_runbook.wellknown import DATABASE_BACKUP
 
@@ -19,9 +21,13 @@ class DatabaseBackup(ApiResource):
     Nothing is asked for it alone: the step lists the same workloads for others. made: the release that was kept, if any.
     """
 
+    site: Site
     stack: Stack
     made: list[Release] = field(default_factory=list)
     label = DATABASE_BACKUP
+
+    def footprint(self) -> Footprint:
+        return (Touch("folder", releases.folder(self.site), by="an upgrade", host=self.site.storage_node.name),)
 
     def ask(self, context: Context) -> Workloads:
         """Airavata's workloads in the cluster."""
@@ -41,7 +47,7 @@ class DatabaseBackup(ApiResource):
         upgraded = releases.changed(release.images, releases.wanted(self.stack)) if release else {}
         if self.made or not release or not upgraded:
             return None
-        place = f"{releases.folder(context.session.site)} on {context.session.site.storage_node.name}"
+        place = f"{releases.folder(self.site)} on {self.site.storage_node.name}"
         return Change(
             f"back up before {', '.join(upgraded)}",
             "".join(f"{self._line(name, *images)}\n" for name, images in upgraded.items()),

@@ -9,6 +9,7 @@ from typing import Any
 from airavata_runbook.cluster.etcd import ETCDCTL
 from airavata_runbook.engine.resource import Change, Context, Found, quote
 from airavata_runbook.errors import NotYet
+from airavata_runbook.footprint import Footprint, Touch
 
 ROOT = "root"  # the user and the role that etcd itself knows; without them authentication cannot be enabled
 READWRITE = 2  # authpb.Permission.Type
@@ -23,6 +24,9 @@ class EtcdAccess:
 
     users: Mapping[str, str]
     label = "users and roles in etcd"
+
+    def footprint(self) -> Footprint:
+        return [Touch("key", f"user {name}") for name in self._all()]
 
     def probe(self) -> str:
         asked = "".join(f"e user get {name} || echo null\ne role get {name} || echo null\n" for name in map(quote, self._all()))

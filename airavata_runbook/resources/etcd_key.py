@@ -8,6 +8,7 @@ from typing import TypeVar
 from airavata_runbook.cluster import etcd
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet, StepFailed
+from airavata_runbook.footprint import Footprint, Touch
 
 T = TypeVar("T")
 
@@ -22,6 +23,9 @@ class EtcdKey(ApiResource):
     @property
     def label(self) -> str:
         return f"etcd key {self.key}"
+
+    def footprint(self) -> Footprint:
+        return (Touch("key", self.key),)
 
     def ask(self, context: Context) -> bytes | None:
         """The value under the key, or None."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from airavata_runbook.engine.resource import Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.footprint import Footprint
 
 DATA = "/var/lib/etcd"
 INITIALIZED = "/etc/etcd/initialized"  # written once etcd answers; a reset removes it
@@ -17,6 +18,9 @@ class EtcdStore:
     """
 
     label = f"etcd's data in {DATA}"
+
+    def footprint(self) -> Footprint:
+        return ()
 
     def probe(self) -> str:
         return f"test -e {quote(INITIALIZED)} && echo initialized; test -d {quote(DATA)}/member && echo data; true"

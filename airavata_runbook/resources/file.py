@@ -10,6 +10,7 @@ from pathlib import Path
 
 from airavata_runbook.engine.resource import ABSENT, Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.footprint import Footprint, Touch
 from airavata_runbook.hosts.fan_out import FanOut, Shared
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.local.files import AS_IT_IS, Head
@@ -38,6 +39,9 @@ class File:
     @property
     def label(self) -> str:
         return f"file {self.path}"
+
+    def footprint(self) -> Footprint:
+        return (Touch("file", self.path),)
 
     def probe(self) -> str:
         path = quote(self.path)
@@ -120,6 +124,9 @@ class Folder:
     def label(self) -> str:
         return f"folder {self.path}"
 
+    def footprint(self) -> Footprint:
+        return (Touch("folder", self.path),)
+
     def probe(self) -> str:
         return f"test -e {quote(self.path)} || exit {ABSENT}; stat -L -c '%a %u:%g %F' {quote(self.path)}"
 
@@ -151,6 +158,9 @@ class Block:
     @property
     def label(self) -> str:
         return f"block {self.name} in {self.path}"
+
+    def footprint(self) -> Footprint:
+        return (Touch("lines", self.path),)
 
     def probe(self) -> str:
         return f"test -e {quote(self.path)} || exit {ABSENT}; base64 -w0 < {quote(self.path)}"
@@ -198,6 +208,9 @@ class Upload:
     @property
     def label(self) -> str:
         return f"file {self.path}"
+
+    def footprint(self) -> Footprint:
+        return (Touch("file", self.path),)
 
     def probe(self) -> str:
         return f"{DIGEST} < {quote(self.path)}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from airavata_runbook.engine.planned import planned_changes
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet
+from airavata_runbook.footprint import Footprint, Touch
 from airavata_runbook.wellknown import PULL_SERVICE
 
 if TYPE_CHECKING:  # the registry's client takes a while to load, and only one chapter in six needs it
@@ -52,6 +53,9 @@ class Image(ApiResource):
     @property
     def label(self) -> str:
         return f"image {self.repository}"
+
+    def footprint(self) -> Footprint:
+        return (Touch("image", self.repository),)
 
     def ask(self, context: Context) -> Stored:
         from airavata_runbook.images.http import RegistryError

@@ -1,9 +1,10 @@
-"""Kernel settings (sysctl) that take effect now; a file under /etc/sysctl.d keeps them across reboots."""
+"""Kernel modules and settings (sysctl) as they are now; files under /etc/modules-load.d and /etc/sysctl.d keep them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from airavata_runbook.engine.resource import Change, Context, Found, quote
+from airavata_runbook.footprint import UNTIL_RESTART, Footprint, Touch
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,10 @@ class Sysctls:
     @property
     def label(self) -> str:
         return "kernel settings " + " ".join(sorted(self.values))
+
+    def footprint(self) -> Footprint:
+        settings = [Touch("setting", f"{name} = {value}", stays=UNTIL_RESTART) for name, value in self.values.items()]
+        return [*settings, *(Touch("module", name, stays=UNTIL_RESTART) for name in self.modules)]
 
     def probe(self) -> str:
         return "".join(f"echo {name}=$(cat /proc/sys/{name.replace('.', '/')} 2>/dev/null)\n" for name in sorted(self.values))
@@ -34,3 +39,26 @@ class Sysctls:
             touches=frozenset(wrong),
             script=load + "".join(f"sysctl -q -w {name}={value}\n" for name, value in wrong.items()),
         )
+
+
+@dataclass(frozen=True)
+class Modules:
+    """Kernel modules that are loaded, or built in."""
+
+    names: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        return "kernel modules " + " ".join(self.names)
+
+    def footprint(self) -> Footprint:
+        return [Touch("module", name, stays=UNTIL_RESTART) for name in self.names]
+
+    def probe(self) -> str:
+        return "".join(f"test -d /sys/module/{name} || echo {name}\n" for name in self.names) + "true"
+
+    def change(self, found: Found, context: Context) -> Change | None:
+        missing = found.text.split()
+        if not missing:
+            return None
+        return Change(f"load {len(missing)}", script="".join(f"modprobe {quote(name)}\n" for name in missing))

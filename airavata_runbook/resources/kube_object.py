@@ -10,6 +10,7 @@ from airavata_runbook.cluster.kube import ApiError
 from airavata_runbook.cluster.objects import FIELD_MANAGER, SERVER_MADE, apply, label, listed, read
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet, StepFailed
+from airavata_runbook.footprint import EVERY, Footprint, Touch
 from airavata_runbook.resources.file import text_diff
 
 READS = 5  # of an object that changes all the time
@@ -38,6 +39,11 @@ class KubeObject(ApiResource):
     @property
     def label(self) -> str:
         return label(self.manifest)
+
+    def footprint(self) -> Footprint:
+        ports = self.manifest.get("spec", {}).get("ports", ()) if self.manifest["kind"] == "Service" else ()
+        open_ports = [f"{one['nodePort']}/{one.get('protocol', 'TCP').lower()}" for one in ports if "nodePort" in one]
+        return (Touch("object", self.label), *(Touch("port", port, by="kube-proxy", host=EVERY) for port in open_ports))
 
     def ask(self, context: Context) -> tuple[dict | None, dict]:
         """The live object (None if it does not exist), and the object as it would be after applying the manifest."""

@@ -7,6 +7,7 @@ from airavata_runbook.cluster.kube import ApiError
 from airavata_runbook.cluster.objects import delete, is_ours, label, listed
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet, StepFailed
+from airavata_runbook.footprint import Footprint
 
 DEPLOYMENT, STATEFUL_SET, DAEMON_SET = (("apps/v1", kind) for kind in ("Deployment", "StatefulSet", "DaemonSet"))
 SERVICE, CLAIM, VOLUME = ("v1", "Service"), ("v1", "PersistentVolumeClaim"), ("v1", "PersistentVolume")
@@ -40,6 +41,9 @@ class Obsolete(ApiResource):
     beside: tuple[tuple[str, str], ...] = ()
 
     label = "objects that the stack does not have any more"
+
+    def footprint(self) -> Footprint:
+        return ()
 
     def ask(self, context: Context) -> tuple[list[dict], list[dict]]:
         """The objects in the order in which they go, and the claims that stay.

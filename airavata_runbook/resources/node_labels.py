@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from airavata_runbook.cluster.kube import ApiError
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet
+from airavata_runbook.footprint import Footprint, Touch
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,9 @@ class NodeLabels(ApiResource):
     @property
     def label(self) -> str:
         return f"labels of Node {self.name}"
+
+    def footprint(self) -> Footprint:
+        return [Touch("object", f"label {key} of Node {self.name}") for key in self.labels]
 
     def ask(self, context: Context) -> dict[str, str] | None:
         """The node's labels; None where it is not registered, as a kubelet that registers it brings them along."""

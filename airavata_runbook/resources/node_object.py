@@ -7,6 +7,7 @@ from airavata_runbook.cluster.kube import ApiError
 from airavata_runbook.cluster.readiness import node_exists
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet
+from airavata_runbook.footprint import Footprint, Touch
 from airavata_runbook.resources.service import restart
 
 DEADLINE = 60.0  # seconds for a kubelet to register after its start; 4 were measured
@@ -21,6 +22,9 @@ class NodeObject(ApiResource):
     @property
     def label(self) -> str:
         return f"Node {self.name}"
+
+    def footprint(self) -> Footprint:
+        return (Touch("object", self.label, by="kubelet"),)
 
     def ask(self, context: Context) -> bool:
         """Whether the API server has the object."""

@@ -6,21 +6,37 @@ from dataclasses import dataclass
 from airavata_runbook.distributions.deb import DEB
 from airavata_runbook.distributions.packaging import Packaging, same_version
 from airavata_runbook.engine.resource import Change, Context, Found
+from airavata_runbook.footprint import Footprint, Touch
+from airavata_runbook.mirror import catalogue
+
+NEEDED = "where it was there before"  # of a package that another one needs
 
 
 @dataclass(frozen=True)
 class Packages:
     """versions: package name → upstream version ("1.36.3"), or a full version ("1.36.3-1+721a3a5e") to distinguish builds of
-    the same version. repository: id of the repository that they are installed from.
+    the same version. repository: id of the repository that they are installed from. environment: a file of shell that is read
+    before, "" for none.
     """
 
     versions: Mapping[str, str]
     repository: str
     packaging: Packaging = DEB
+    environment: str = ""
 
     @property
     def label(self) -> str:
         return "packages " + " ".join(sorted(self.versions))
+
+    def footprint(self) -> Footprint:
+        for name in self.versions:
+            yield Touch("package", name)
+            # Of the runbook's own packages; those of another repository have the same programs.
+            yield from (Touch("packaged", path, by=name) for path in catalogue.files_of(name))
+            outside = [need for need in catalogue.PACKAGE[name].needs if need not in catalogue.PACKAGE]
+            yield from (Touch("package", need, by=name, stays=NEEDED) for need in outside)
+        for path in self.packaging.records:
+            yield Touch("folder", path, by=self.packaging.name, stays="the package manager's own")
 
     def probe(self) -> str:
         return self.packaging.list_installed(sorted(self.versions))
@@ -34,10 +50,11 @@ class Packages:
             return None
         detail = "".join(f"{name} {installed.get(name, 'not installed')} → {version}\n" for name, version in missing.items())
         command = self.packaging.install(self.repository, missing, installed)
+        before = f". {self.environment}\n" if self.environment else ""
         return Change(
             f"install {len(missing)} of {len(self.versions)}",
             detail,
-            script=command.script,
-            shown=command.shown,
+            script=before + command.script,
+            shown=before + command.shown,
             touches=frozenset(f"package {name}" for name in missing),
         )

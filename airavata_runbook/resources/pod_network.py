@@ -6,6 +6,7 @@ from ipaddress import ip_interface
 from airavata_runbook.cluster import etcd
 from airavata_runbook.cluster.host_causes import service_causes
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
+from airavata_runbook.footprint import Footprint, Touch
 from airavata_runbook.resources.etcd_key import ask_etcd
 from airavata_runbook.resources.service import restart
 
@@ -28,6 +29,9 @@ class PodNetwork(ApiResource):
 
     address: str
     label = "pod network: flannel.1 and its routes"
+
+    def footprint(self) -> Footprint:
+        return Touch("interface", "flannel.1"), Touch("interface", "cni0"), Touch("file", "/etc/cni/net.d/10-airavata.conflist")
 
     def probe(self) -> str:
         return LOOK

@@ -7,6 +7,7 @@ from airavata_runbook.distributions.deb_format import DEB_FORMAT
 from airavata_runbook.distributions.package_format import PackageFormat
 from airavata_runbook.engine.resource import ABSENT, Change, Context, Found, quote
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.footprint import Footprint, Touch
 from airavata_runbook.resources.certificate import GUARD, guard_key
 from airavata_runbook.resources.file import File
 from airavata_runbook.wellknown import SECRETS
@@ -21,7 +22,10 @@ class RepositoryKey:
 
     @property
     def label(self) -> str:
-        return self.format.key_label
+        return f"key of the {self.format.label} repository"
+
+    def footprint(self) -> Footprint:
+        return (Touch("file", self.format.key),)
 
     def probe(self) -> str:
         path = quote(self.format.key)

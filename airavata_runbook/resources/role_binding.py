@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from airavata_runbook.engine.resource import Change, Context, Found, quote
 from airavata_runbook.errors import NotYet
+from airavata_runbook.footprint import Footprint, Touch
 
 PATH = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
 # With --raw kubectl neither asks for the API's resources nor leaves a cache of them in root's home.
@@ -24,6 +25,9 @@ class RoleBinding:
     @property
     def label(self) -> str:
         return f"ClusterRoleBinding {self.name}"
+
+    def footprint(self) -> Footprint:
+        return (Touch("object", self.label),)
 
     def probe(self) -> str:
         return f"{KUBECTL} get --raw {quote(f'{PATH}?fieldSelector=metadata.name={self.name}')}"

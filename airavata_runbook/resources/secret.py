@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from airavata_runbook.engine.resource import ABSENT, Change, Context, Found, quote
+from airavata_runbook.footprint import Footprint, Touch
 from airavata_runbook.resources.file import File
 from airavata_runbook.wellknown import SECRETS
 
@@ -20,6 +21,9 @@ class Generated:
     @property
     def label(self) -> str:
         return f"secret {self.name}"
+
+    def footprint(self) -> Footprint:
+        return (Touch("file", f"{SECRETS}/{self.name}"),)
 
     def probe(self) -> str:
         path = quote(f"{SECRETS}/{self.name}")
@@ -57,6 +61,9 @@ class Htpasswd:
     @property
     def label(self) -> str:
         return f"password file {self.path}"
+
+    def footprint(self) -> Footprint:
+        return (Touch("file", self.path),)
 
     def probe(self) -> str:
         return f"test -e {quote(self.path)} || exit {ABSENT}; stat -c %a {quote(self.path)} && cat {quote(self.path)}"

@@ -9,9 +9,11 @@ from airavata_runbook.cluster.host_causes import last_errors, service_causes
 from airavata_runbook.distributions import installed_at
 from airavata_runbook.engine.resource import Change, Context, Found, quote
 from airavata_runbook.errors import NotYet, StepFailed
+from airavata_runbook.footprint import Footprint, Touch
 from airavata_runbook.hosts.batch import Answer
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.resources.condition import Condition
+from airavata_runbook.resources.programs import at_work
 
 SLICE = 20  # seconds of a start, after which its journal is looked at
 TIMED_OUT = 124  # timeout(1)
@@ -21,7 +23,8 @@ PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,Exec
 @dataclass(frozen=True)
 class Service:
     """reads: files that it reads at start. package: its package. It is restarted when one of them is newer than its process.
-    port: a TCP port on which it listens once it works, of a service that does not tell systemd so (Type=notify).
+    port: a TCP port on which it listens once it works, of a service that does not tell systemd so (Type=notify). listens: ports
+    that the site chooses.
 
     This is decided by file times and the process's start time on the host, so that the next run completes one that was
     interrupted between writing a file and restarting the service.
@@ -31,10 +34,15 @@ class Service:
     reads: Sequence[str] = ()
     package: str = ""
     port: int = 0
+    listens: Sequence[int] = ()
 
     @property
     def label(self) -> str:
         return f"service {self.name}"
+
+    def footprint(self) -> Footprint:
+        ports = (Touch("port", f"{port}/tcp", by=self.name) for port in self.listens)
+        return [*enabled(self.name), *at_work(self.name), *ports]
 
     def probe(self) -> str:
         files = quote(*self.reads) if self.reads else ""
@@ -97,6 +105,12 @@ class Service:
             if result.status != TIMED_OUT or any(one.kind == "unit logs errors" for one in service_causes(host, self.name)):
                 return result
             first, verb = "true", "start"  # joins the start that is under way (systemctl(1))
+
+
+def enabled(name: str) -> list[Touch]:
+    """What a service's being enabled leaves; its files are its package's."""
+    unit = f"{name}.service"
+    return [Touch("unit", unit), Touch("file", f"/etc/systemd/system/multi-user.target.wants/{unit}")]
 
 
 def _run(host: Host, command: str) -> Answer:

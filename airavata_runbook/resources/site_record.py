@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.footprint import Footprint, Touch
 from airavata_runbook.resources.file import File
 from airavata_runbook.site import Site
 from airavata_runbook.site.life import (
@@ -14,26 +15,35 @@ from airavata_runbook.site.life import (
     kept_folders,
     parse_look,
     record,
+    recorded_releases,
     unfinished_restore,
 )
 
 
 @dataclass(frozen=True)
 class SiteRecord:
-    """Written once and extended by new hosts; a site file that departs from it is refused before anything is changed."""
+    """Written once and extended by new hosts; a site file that departs from it is refused before anything is changed.
+
+    releases: the components whose official release the site has; None keeps those that are recorded.
+    """
 
     site: Site
+    releases: tuple[str, ...] | None = None
 
     @property
     def label(self) -> str:
         return f"record of the site {RECORD}"
+
+    def footprint(self) -> Footprint:
+        return (Touch("file", RECORD),)
 
     def probe(self) -> str:
         return LOOK
 
     def change(self, found: Found, context: Context) -> Change | None:
         recorded = _accepted(found.text, self.site)
-        wanted = record(self.site, kept=kept_folders(recorded))
+        releases = recorded_releases(recorded) if self.releases is None else self.releases
+        wanted = record(self.site, kept=kept_folders(recorded), releases=releases)
         if recorded == wanted:
             return None
         file = File(RECORD, wanted)
@@ -50,6 +60,9 @@ class SameSite(ApiResource):
     @property
     def label(self) -> str:
         return "fixed fields of the site file"
+
+    def footprint(self) -> Footprint:
+        return ()
 
     def ask(self, context: Context) -> str:
         return context.session.master.run(LOOK).text

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.footprint import Footprint, Touch
 from airavata_runbook.hosts.frame import Result
 from airavata_runbook.resources.file import File, text_diff
 from airavata_runbook.resources.left_out import CLAIM, DEPLOYMENT, STATEFUL_SET, VOLUME, deletion, our_objects
@@ -17,6 +18,9 @@ class StorageUsable:
 
     site: Site
     label = "data of the databases"
+
+    def footprint(self) -> Footprint:
+        return ()
 
     def probe(self) -> str:
         return look(list(folders(self.site)))
@@ -45,6 +49,9 @@ class StorageRecord(ApiResource):
     @property
     def label(self) -> str:
         return f"file {STORED} on {self.site.storage_node.name}"
+
+    def footprint(self) -> Footprint:
+        return (Touch("file", STORED, host=self.site.storage_node.name),)
 
     def ask(self, context: Context) -> tuple[bytes, list[str]]:
         """The content of STORED, and those of its folders that exist."""
@@ -82,6 +89,9 @@ class EarlierStorage(ApiResource):
     namespace: str
     manifests: tuple[dict, ...]
     label = "earlier volumes and workloads of the databases"
+
+    def footprint(self) -> Footprint:
+        return ()
 
     def ask(self, context: Context) -> list[dict]:
         """The objects, in the order in which they can go."""

@@ -20,7 +20,9 @@ from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster.etcd import ETCDCTL
 from airavata_runbook.cluster.mariadb import database_of
 from airavata_runbook.cluster.session import Session, session_of
+from airavata_runbook.errors import SiteError
 from airavata_runbook.hosts.output import output
+from airavata_runbook.hosts.vault import external_secret
 from airavata_runbook.local.terminal import size_text
 from airavata_runbook.run import backup_file
 from airavata_runbook.run.backup_file import Key, Lock
@@ -81,3 +83,22 @@ def watched(name: str, blocks: Iterable[bytes], total: int = 0) -> Iterator[byte
             print(f"{name}: {size_text(done)}{whole}", flush=True)
         yield block
     print(f"{name}: {size_text(done)}", flush=True)
+
+
+def passphrase_lock(reference: str) -> Lock:
+    """The lock for a passphrase, which is asked for twice, as nobody can correct a typing error later. Raises SiteError."""
+    passphrase = _passphrase(reference)
+    if reference.startswith("prompt:") and external_secret("prompt:again") != passphrase:
+        raise SiteError("the passphrase was not entered twice the same", remedy="enter it again")
+    return Lock(passphrase=passphrase)
+
+
+def key_for(identity: str | None, passphrase: str | None) -> Key:
+    """What decrypts a backup: the private key in a file, or the passphrase that a reference names. Raises SiteError."""
+    return backup_file.key_of(Path(identity)) if identity else Key(passphrase=_passphrase(passphrase or ""))
+
+
+def _passphrase(reference: str) -> str:
+    if reference.partition(":")[0] not in ("prompt", "env", "file", "keyring"):  # not shown: it may be the passphrase itself
+        raise SiteError("--passphrase takes a reference", needed="prompt:TEXT, env:NAME, file:PATH or keyring:NAME")
+    return external_secret(reference)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from airavata_runbook.errors import printable
 from airavata_runbook.local import paths
-from airavata_runbook.local.terminal import text_table
+from airavata_runbook.local.terminal import duration, text_table
 from airavata_runbook.run import page
 from airavata_runbook.run.report import RunReport
 from airavata_runbook.site import Site
@@ -42,7 +42,7 @@ def _cells(report: RunReport) -> list[str]:
         report.what,
         " to ".join(dict.fromkeys([*asked[:1], *asked[-1:]])),
         report.outcome,
-        page.duration(report.seconds),
+        duration(report.seconds),
         str(report.would_change if report.plan else report.changed),
         str(report.failed),
         next((chapter.chapter for chapter in report.chapters if chapter.error), ""),

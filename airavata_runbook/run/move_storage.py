@@ -30,6 +30,7 @@ from airavata_runbook.site.life import (
     kept_folders,
     parse_look,
     record,
+    recorded_releases,
     recorded_value,
     unfinished_restore,
 )
@@ -111,7 +112,7 @@ def delete_old(site: Site, yes: bool = False) -> None:
                 host,
                 f"set -e\nrm -rf --one-file-system {' '.join(one.folders)}\nrmdir --ignore-fail-on-non-empty {parent}\n{stored}",
             )
-        succeed(session.master, File(RECORD, record(site)).write_script())
+        succeed(session.master, File(RECORD, record(site, releases=recorded_releases(recorded))).write_script())
     print(f"site {site.name}: deleted")
 
 

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select
 
 from airavata_runbook.engine.report import Item, Report, Status
 from airavata_runbook.errors import counted, printable
+from airavata_runbook.local.terminal import duration
 from airavata_runbook.run.report import ChapterReport, RunReport
 
 
@@ -108,12 +109,6 @@ def settings(values: Mapping[str, object]) -> str:
 def has_details(item: Item) -> bool:
     """Whether there is a difference or command to unfold."""
     return item.status != Status.OK and bool(item.detail.strip() or item.command.strip())
-
-
-def duration(seconds: float) -> str:
-    """ "4.2 s" or "1 min 35 s"."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
 def _summary(outcome: str, items: list[Item]) -> str:

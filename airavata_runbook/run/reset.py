@@ -16,7 +16,7 @@ from airavata_runbook.run.page import step_line
 from airavata_runbook.run.record import RunRecord
 from airavata_runbook.run.report import ChapterError
 from airavata_runbook.site import Site
-from airavata_runbook.site.life import LOOK, RECORD, kept_folders, parse_look, record
+from airavata_runbook.site.life import LOOK, RECORD, kept_folders, parse_look, record, recorded_releases
 
 KEPT = "the registry's images, the databases' folders and their secrets (--data removes them too)"
 
@@ -83,7 +83,7 @@ def remove(site: Site, host: str, yes: bool = False, settings: Mapping[str, obje
 def _record_without(session: Session, leaving: str) -> str:
     """The record of the site, without a host that left."""
     _, recorded = parse_look(session.master.run(LOOK).text)
-    return record(session.site, without=leaving, kept=kept_folders(recorded))
+    return record(session.site, without=leaving, kept=kept_folders(recorded), releases=recorded_releases(recorded))
 
 
 class _Progress:

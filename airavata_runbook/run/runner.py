@@ -51,7 +51,7 @@ def run(
     """
     site = Site.load(source, overrides)
     project = paths.project_dir()
-    chapters = choose(sorted((project / "notebooks").glob("[0-9][0-9]-*.ipynb")), start, to, only)
+    chapters = choose(notebooks(project), start, to, only)
     names = [path.stem for path in chapters]
     with (
         nullcontext(server) if server else KernelServer() as kernel_server,
@@ -59,6 +59,11 @@ def run(
     ):
         run_record = record.RunRecord(site.name, project, "plan" if plan else "run", names, overrides)
         return _Run(site, project, chapters, run_record, plan, locked, kernel_server).execute()
+
+
+def notebooks(project: Path) -> list[Path]:
+    """Those of a project, in their order."""
+    return sorted((project / "notebooks").glob("[0-9][0-9]-*.ipynb"))
 
 
 def choose(notebooks: list[Path], start: str | None = None, to: str | None = None, only: str | None = None) -> list[Path]:

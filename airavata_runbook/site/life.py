@@ -75,16 +75,18 @@ def recorded_fields() -> dict[str, Life]:
     return {field: mark for field, mark in lives().items() if mark and mark.recorded and not field.startswith("nodes.")}
 
 
-def record(site: Site, without: str = "", kept: Sequence[Kept] = ()) -> str:
+def record(site: Site, without: str = "", kept: Sequence[Kept] = (), releases: Sequence[str] = ()) -> str:
     """The text of the record: the values that a run does not change, with defaults that follow from other fields, and the hosts.
 
-    without: the name of a host that leaves. kept: see `kept_folders`.
+    without: the name of a host that leaves. kept: see `kept_folders`. releases: see `recorded_releases`.
     """
     hosts = {str(node.address): node.name for node in site.nodes if node.name != without}
     fixed = {field: _value(site, field) for field in recorded_fields()}
     content: dict[str, Any] = {"site": site.name, "master": str(site.master.address), "hosts": hosts, "fixed": fixed}
     if kept:
         content["kept"] = [one._asdict() for one in kept]
+    if releases:
+        content["releases"] = sorted(releases)
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
@@ -97,6 +99,11 @@ def kept_folders(recorded: str) -> list[Kept]:
     """The folders that databases were moved from, and that were not deleted yet. Raises ValueError."""
     kept = _parse(recorded).get("kept", []) if recorded else []
     return [Kept(one["host"], tuple(one["folders"])) for one in kept]
+
+
+def recorded_releases(recorded: str) -> list[str]:
+    """The components whose official release the site has, by the mirror's names; all others are built. Raises ValueError."""
+    return [str(name) for name in _parse(recorded).get("releases", [])] if recorded else []
 
 
 def parse_look(printed: str) -> tuple[str, str]:

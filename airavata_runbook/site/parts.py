@@ -40,6 +40,7 @@ from airavata_runbook.site.fields import (
 )
 from airavata_runbook.site.marks import Fixed, Free, Moved, Outside, Procedure
 from airavata_runbook.site.node import Node, Ssh
+from airavata_runbook.site.proxy import Proxy
 from airavata_runbook.site.sources import Sources
 
 ENTRY = Free("the next run writes the package manager's entry again; delete the folder of an earlier file:// address yourself")
@@ -51,7 +52,7 @@ SERVERS = Free("the next run replaces the pods of Airavata's servers")
 REGISTRY = Free("the next run restarts the registry, and hosts trust the certificate")
 PORT = Free("the next run serves at the new port, and no longer at the old one")
 PULL_PORT = Free("the next run serves pulls at the new port, and hosts pull there")
-LOGIN = Procedure("a run restarts the registry and gives the new login to hosts and pods; see README, Passwords")
+LOGIN = Procedure("a run restarts the registry and gives the new login to hosts and pods; see docs/passwords.md")
 LAB = Outside("read by `airavata-runbook lab`; take the lab down first")
 ONCE = Procedure("loaded once: change the database as the release notes of the server say")
 SERVER_IMAGE = "airavata-server"  # of the stack unified
@@ -285,6 +286,7 @@ class Sections(Model):
     repository: Repository = Repository()
     versions: Versions = Versions()
     sources: Sources = Sources()
+    proxy: Proxy | None = None
     registry: Registry = Registry()
     airavata: Airavata = Airavata()
     verify: Verify = Verify()

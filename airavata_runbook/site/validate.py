@@ -183,6 +183,11 @@ def _sources(site: Sections) -> Iterator[str]:
             yield f"sources.{name}: repository needs one of your own in repository.baseurl; the runbook fills {repository.folder}"
         elif source in ("build", "release") and not repository.folder and name != "coredns":
             yield f"sources.{name}: {source} needs a file:// repository.baseurl; yours has packages of its own"
+    hosted = site.sources.hosted
+    if ("containerd" in hosted) != ("runc" in hosted):  # each package of containerd brings a runc that fits it, or needs one
+        yield f"sources.runc: needs host with containerd: host, and only then (found {site.sources.runc})"
+    if "containerd" in hosted and "cni" not in hosted and not repository.folder:
+        yield f"sources.cni: needs host with containerd: host and a repository of your own (found {site.sources.cni})"
 
 
 def _images(airavata: Airavata) -> Iterator[str]:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,12 +119,29 @@ def _copy(source, sink) -> None:
 
 
 @contextmanager
+def accepting(listener: socket.socket, serve: Callable[[], None]) -> Iterator[None]:
+    """Runs `serve`, which ends when the listener's accept() raises OSError, in a thread that is gone when the block is.
+
+    close() alone leaves the thread in accept4(2). A signal restarts that call with the same descriptor, which by then may be the
+    next server's listener: the thread took that one's first connection, and answered it with its own keys.
+    """
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@contextmanager
 def serving(keys: list[Path], users: list[Path] = (), **settings) -> Iterator[Server]:
     """A Server of paramiko's on a port of loopback, until the block ends."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = Server(keys, [public(user) for user in users], port=listener.getsockname()[1], **settings)
-        threading.Thread(target=server.serve, args=(listener,), daemon=True).start()
-        yield server
+        with accepting(listener, lambda: server.serve(listener)):
+            yield server
 
 
 @contextmanager

@@ -129,6 +129,14 @@ def test_lists_that_are_older_than_their_repository_are_fetched(host):
     server.server_close()
 
 
+def test_what_is_neither_installed_nor_known_from_a_source_is_listed(host):
+    host.publish("debian", "conntrack")
+    ask = deb.DEB.list_missing(["base", "conntrack", "socat"])
+    assert host.sh(ask).split() == ["conntrack", "socat"]  # no list was fetched yet
+    host.sh("apt-get -q update")
+    assert host.sh(ask).split() == ["socat"]
+
+
 def test_what_no_source_has_is_named_with_what_to_look_at(host):
     host.publish("ours", "tool", depends="parts, rare")
     updates = host.root / "updates"

@@ -172,6 +172,15 @@ def test_a_package_that_the_admin_lets_go_is_removed_with_ours(host):
     assert done(removed).status == "changed" and host.state() == ["parts 1.0-1"]
 
 
+def test_what_is_neither_installed_nor_known_from_a_repository_is_listed(host):
+    host.publish("base", "socat")
+    host.publish("base", "conntrack-tools")
+    ask = RPM.list_missing(["conntrack-tools", "socat", "ethtool"])
+    assert host.sh(ask).split() == ["conntrack-tools", "socat", "ethtool"]  # no index was fetched yet
+    host.sh("dnf -y -q install conntrack-tools")
+    assert host.sh(ask).split() == ["ethtool"]
+
+
 def test_packages_of_another_maker_are_found_before_the_distribution_is_known(host):
     for name, packager in (("containerd", "Somebody <x@example.org>"), ("etcd", MAINTAINER)):
         host.publish("ours", name, packager=packager)

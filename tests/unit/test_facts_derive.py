@@ -24,7 +24,7 @@ def test_an_ordinary_host_gets_the_defaults(host):
 
 
 def test_an_ordinary_host_departs_only_in_what_is_kept_for_the_system():
-    assert derive_node_settings(ROCKY).reasons.keys() == {"systemReserved"}
+    assert derive_node_settings(ROCKY).reasons.keys() == {"systemReserved", "enable_selinux"}  # of containerd
     assert derive_node_settings(ROCKY).system_reserved == {"cpu": "500m", "memory": "1024Mi"}
     assert derive_node_settings(UBUNTU).system_reserved == {"cpu": "400m", "memory": "1024Mi"}
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from airavata_runbook import Site
-from airavata_runbook.checks.firewall import FilterRules, find_firewall
+from airavata_runbook.checks.firewall import FilterRules, find_firewall, find_firewalld
 from airavata_runbook.checks.types import Problem
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.snapshot import HostSnapshot
 
 FIXTURES = Path(__file__).parent / "fixtures" / "firewall"
@@ -19,9 +20,19 @@ HOSTS = "tcp 2379, 5001, 6443 from 10.98.0.12"
 UDP = "udp 8472 from 10.98.0.12"
 
 
+def host_with(text: str, site: Site, name: str, system: str = "ID=debian", firewalld: str = "inactive") -> HostSnapshot:
+    texts = {"FilterRules": text, "Os": system, "Firewalld": firewalld}
+    return HostSnapshot.parse(site.node(name), [FilterRules(), facts.Os(), facts.Firewalld()], texts)
+
+
 def found(text: str, site: Site | None = None, name: str = "master") -> list[Problem]:
     site = site or Site.load("lab")
-    return list(find_firewall(site, HostSnapshot.parse(site.node(name), [FilterRules()], {"FilterRules": text})))
+    return list(find_firewall(site, host_with(text, site, name)))
+
+
+def found_of_firewalld(text: str, name: str = "master") -> list[Problem]:
+    site = Site.load("lab")
+    return list(find_firewalld(site, host_with(text, site, name, firewalld="active")))
 
 
 def recorded(name: str) -> str:
@@ -62,6 +73,53 @@ def test_rules_of_iptables_that_end_in_a_reject_are_found_and_its_older_variant_
     assert pods.found.startswith("iptables (filter FORWARD) drops packets between pods")
     (legacy,) = found(recorded("iptables-legacy"))
     assert legacy.remedy.startswith("iptables-legacy -I FORWARD -s 10.244.0.0/16 -j ACCEPT")
+
+
+def test_rules_are_kept_for_the_next_boot_as_the_distribution_does_it():
+    site = Site.load("lab")
+    for system, iptables, nftables in (
+        ("ID=ubuntu", "netfilter-persistent save", "the same in /etc/nftables.conf"),
+        ("ID=rocky", "service iptables save", "the same in /etc/sysconfig/nftables.conf"),
+        ("ID=almalinux\nID_LIKE='rhel centos fedora'", "service iptables save", "the same in /etc/sysconfig/nftables.conf"),
+    ):
+        for recording, saved in (("iptables-reject", iptables), ("nftables", nftables)):
+            (problem, _) = find_firewall(site, host_with(recorded(recording), site, "master", system))
+            assert problem.remedy.endswith(f"; {saved}")
+
+
+def test_firewalld_is_judged_by_its_rules_and_told_by_its_zone_with_the_commands_that_open_it():
+    (problem,) = found_of_firewalld(recorded("firewalld"))
+    assert problem.found == f"firewalld (zone public) drops {HOSTS}; {UDP}; tcp 6443 from pods; packets between pods"
+    assert not problem.note
+    rule = (
+        "firewall-cmd --permanent --zone=public --add-rich-rule="
+        '\'rule family="ipv4" source address="10.98.0.12" port port="{}" protocol="{}" accept\''
+    )
+    assert problem.remedy.split("; ") == [
+        *(rule.format(port, "tcp") for port in (2379, 5001, 6443)),
+        rule.format(8472, "udp"),
+        "firewall-cmd --permanent --zone=trusted --change-interface=cni0 --change-interface=flannel.1",
+        "firewall-cmd --reload",
+    ]
+    assert found(recorded("firewalld")) == []  # its rules are the finding of its own check
+
+
+@pytest.mark.parametrize("name", ["firewalld-opened", "firewalld-iptables-opened"])
+def test_firewalld_with_both_of_its_backends_is_no_finding_where_its_commands_were_pasted(name):
+    assert found_of_firewalld(recorded(name)) == found(recorded(name)) == []
+    (worker,) = found_of_firewalld(recorded(name), "worker")
+    assert (
+        worker.found.startswith("firewalld (zone public) drops tcp 10250 from 10.98.0.11")
+        and found(recorded(name), name="worker") == []
+    )
+
+
+def test_a_firewalld_whose_rules_cannot_be_read_fails_with_the_same_commands():
+    for text in ("", "unread inet firewalld\n"):
+        (problem,) = found_of_firewalld(text)
+        assert problem.found == "firewalld is active, and its rules could not be read" and not problem.note
+        assert problem.remedy.startswith("firewall-cmd --permanent --add-rich-rule=") and found(text) == []
+    assert list(find_firewalld(Site.load("lab"), host_with("", Site.load("lab"), "master"))) == []
 
 
 def test_what_is_certain_fails_and_what_was_not_judged_is_a_note():

@@ -19,6 +19,7 @@ from airavata_runbook.pki import issue as pki
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.site import Site
 from tests.unit.ssh_server import host_with
+from tests.unit.ssh_servers import accepting
 
 PROHIBITED, CONNECT_FAILED, NO_RESOURCES = 1, 2, 4  # RFC 4254, section 5.1
 
@@ -30,9 +31,8 @@ class Listener:
         self.answer, self.came, self.seen = answer, [], threading.Event()
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
 
-    def _accept(self):
+    def accept(self):
         with contextlib.suppress(OSError):
             while True:
                 threading.Thread(target=self._serve, args=(self.socket.accept()[0],), daemon=True).start()
@@ -48,8 +48,8 @@ class Listener:
 @pytest.fixture
 def target():
     listener = Listener()
-    yield listener
-    listener.socket.close()
+    with listener.socket, accepting(listener.socket, listener.accept):
+        yield listener
 
 
 def asked(port: int, data: bytes = b"question") -> bytes:
@@ -154,8 +154,8 @@ def proxy(monkeypatch):
             monkeypatch.setenv(variable, f"http://127.0.0.1:{listener.port}")
     for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
         monkeypatch.delenv(name, raising=False)
-    yield listener
-    listener.socket.close()
+    with listener.socket, accepting(listener.socket, listener.accept):
+        yield listener
 
 
 AUTHORITY = pki.new_ca("test")

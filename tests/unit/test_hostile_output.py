@@ -15,7 +15,8 @@ from websocket import WebSocketConnectionClosedException
 from airavata_runbook import wellknown
 from airavata_runbook.chapters import certificates, etcd_flannel, probes, verify
 from airavata_runbook.checks import preflight
-from airavata_runbook.checks.facts import KernelFeatures, Listening
+from airavata_runbook.checks.facts import Listening
+from airavata_runbook.checks.kernel import KernelFeatures
 from airavata_runbook.checks.types import Finding
 from airavata_runbook.cluster import etcd
 from airavata_runbook.cluster.session import Session

@@ -410,7 +410,9 @@ def test_a_registry_is_not_asked_for_an_image_that_is_here_already(cache):
     digest = f"sha256:{'a' * 64}"
     (cache / f"images/pulled/sha256-{'a' * 64}-linux-amd64").mkdir(parents=True)
     (cache / f"images/pulled/sha256-{'a' * 64}-linux-amd64/index.json").write_text("{}")
-    images.check_pull(ImageSource(pull=f"127.0.0.1:1/portal@{digest}"))
+    here = ImageSource(pull=f"127.0.0.1:1/portal@{digest}")
+    images.check_pull(here)
+    assert [folder / "index.json" for folder in images.kept(here)] == list(cache.rglob("index.json"))
     with pytest.raises(RegistryError):
         images.check_pull(ImageSource(pull=f"127.0.0.1:1/portal@sha256:{'b' * 64}"))
 

@@ -14,6 +14,7 @@ from airavata_runbook.checks.references import check_references
 from airavata_runbook.errors import CannotBuild
 from airavata_runbook.images import download
 from airavata_runbook.images.archive import BadImage
+from airavata_runbook.images.layout import open_archive
 from airavata_runbook.mirror import images, jar, oci_writer
 from airavata_runbook.site import Site
 from airavata_runbook.site.parts import ImageSource
@@ -92,6 +93,16 @@ def test_the_image_has_javas_layers_and_one_with_the_jar(tmp_path, java):
         ["java", "-jar", "/opt/airavata/server.jar"],
     )
     assert any(one.startswith("JAVA_TOOL_OPTIONS=-XX:MaxRAMPercentage=") for one in config["Env"]) and "Cmd" not in config
+
+
+def test_what_the_cache_has_of_an_image_is_all_that_it_is_packed_from(tmp_path, java, monkeypatch):
+    sha256 = write_jar(tmp_path / "server.jar")
+    monkeypatch.setattr(images, "kept", lambda name: [tmp_path / name])
+    named, fetched = source("server.jar", sha256), ImageSource(jar="https://example.org/server.jar", sha256=sha256)
+    layout = jar.pack(named)
+    base, image = jar.kept(named)
+    assert (base.name, open_archive(image).digest) == ("java", layout.digest)
+    assert jar.kept(fetched) == [base, image, download.cached(sha256)]
 
 
 def test_the_same_jar_on_the_same_java_is_the_same_image_wherever_it_is(tmp_path, java, monkeypatch):

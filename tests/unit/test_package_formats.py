@@ -55,15 +55,15 @@ def test_a_key_is_made_for_each_format_of_the_sites_hosts_and_for_no_other(hosts
 def test_a_host_that_does_not_answer_has_no_format_and_stops_no_other(hosts):
     targets = hosts(one=DEBIAN, two=None, three=DEBIAN)
     assert targets["one"].formats == [DEB_FORMAT]
-    assert targets["three"].package_fan_out.source.name == "one"
+    assert targets["three"].fan_out.source.name == "one"
 
 
 def test_hosts_fetch_packages_from_the_first_host_that_has_packages_of_their_format(hosts):
     targets = hosts(one=DEBIAN, two=ROCKY, three=ROCKY)
-    assert {name: target.package_fan_out.source.name for name, target in targets.items()} == {
+    assert {name: target.fan_out.source.name for name, target in targets.items()} == {
         "one": "one",
         "two": "two",
         "three": "two",
     }
     targets = hosts(one=None, two=DEBIAN, three=DEBIAN)
-    assert {targets[name].package_fan_out.source.name for name in ("two", "three")} == {"two"}
+    assert {targets[name].fan_out.source.name for name in ("two", "three")} == {"two"}

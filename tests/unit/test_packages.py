@@ -142,13 +142,13 @@ SIGNED = {
 
 def test_a_host_gets_whole_versions_of_what_the_mirror_builds_and_the_sites_own_of_another_repository():
     site = Site.load("lab")
-    worker = catalogue.versions_of(site, site.node("worker"))
+    worker = catalogue.versions_of(site, site.node("worker"), ())
     assert sorted(worker) == catalogue.of_host(site, site.node("worker"))
     assert worker["flannel"] == PACKAGE["flannel"].whole_version
     with pytest.raises(SiteError, match="does not build"):
-        catalogue.versions_of(Site.load("lab", {"versions.flannel": "0.27.0"}), site.node("worker"))
+        catalogue.versions_of(Site.load("lab", {"versions.flannel": "0.27.0"}), site.node("worker"), ())
     own = Site.load("lab", SIGNED | {"versions.flannel": "0.27.0"})
-    assert catalogue.versions_of(own, own.node("worker"))["flannel"] == "0.27.0"
+    assert catalogue.versions_of(own, own.node("worker"), ())["flannel"] == "0.27.0"
 
 
 def test_a_package_that_is_built_anew_takes_the_old_ones_place_in_the_folder():

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from airavata_runbook import Site, cli, stacks
+from airavata_runbook import Site, stacks
 from airavata_runbook.chapters import install, registry, site_stack
 from airavata_runbook.checks.preflight import offline
 from airavata_runbook.distributions import Packaging
@@ -118,9 +118,10 @@ def client(monkeypatch) -> Registry:
 
 
 def session(site: Site, host: Host) -> SimpleNamespace:
-    """One whose hosts are all this machine."""
+    """One whose hosts are all this machine; what the site file leaves open is built."""
     hosts = {"master": host, "registry_host": host}
-    return SimpleNamespace(site=site, planned={}, vault=Vault(host), stack=partial(stacks.load, site), **hosts)
+    chosen = site.sources.releases
+    return SimpleNamespace(site=site, planned={}, releases=chosen, vault=Vault(host), stack=partial(stacks.load, site), **hosts)
 
 
 def done(step, site: Site, planning: bool, packaging: Packaging = DEB):
@@ -133,7 +134,8 @@ def done(step, site: Site, planning: bool, packaging: Packaging = DEB):
         session=host.session,
         vault=vault,
         node=site.master,
-        package_fan_out=None,
+        fan_out=None,
+        facts={},
         settings=SETTINGS,
         packaging=packaging,
     )
@@ -203,7 +205,7 @@ def test_packages_of_releases_are_planned_packed_and_listed_instead_of_builds(ca
     monkeypatch.setattr(packages, "_pack", small_package)
     done(install.repository, site, planning=False)
     listed = (tmp_path / "repository" / "Packages").read_text()
-    wanted = catalogue.versions_of(site, site.master)
+    wanted = catalogue.versions_of(site, site.master, ("kubernetes",))
     assert all(f"Package: {name}\nVersion: {version}\n" in listed for name, version in wanted.items())
     builds = {name: catalogue.PACKAGE[name].whole_version for name in wanted}
     assert {name for name in wanted if wanted[name] != builds[name]} == {name for name in wanted if name.startswith("kubernetes")}
@@ -220,21 +222,6 @@ def test_a_release_without_a_digest_is_refused_before_anything_is_built(cache, t
             done(install.repository, site, planning)
     assert failed.value.where == "site.sources.etcd" and "etcd: build" in failed.value.remedy
     assert list(cache.iterdir()) == [] and not (tmp_path / "repository").exists()
-
-
-def test_the_mirror_of_a_site_makes_what_its_hosts_and_images_need_from_where_it_says(cache, tmp_path, monkeypatch, capsys):
-    made = {}
-    monkeypatch.setattr(packages, "make", lambda names, releases=(): made.update(packages=(names, releases)))
-    monkeypatch.setattr(images, "build", lambda names, releases=(): made.update(images=(names, releases)))
-    path = tmp_path / "site.yaml"
-    path.write_text(
-        json.dumps({"site": Site.load("lab", {"sources": {"runc": "release"}}).model_dump(mode="json", exclude_unset=True)})
-    )
-    assert cli.main(["mirror", str(path)]) == 0
-    assert made["packages"] == (sorted(catalogue.PACKAGE), ("runc",))
-    assert {"coredns", "pause", "mariadb"} < set(made["images"][0]) and "keycloak" not in made["images"][0]
-    said = capsys.readouterr().err
-    assert said.startswith("mirror: ") and "about" in said and list(cache.iterdir()) == []
 
 
 def test_a_damaged_package_in_the_cache_is_built_again(cache, site, monkeypatch):

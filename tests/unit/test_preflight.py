@@ -17,7 +17,14 @@ from airavata_runbook import Site
 from airavata_runbook.chapters import network
 from airavata_runbook.checks import facts as check_facts
 from airavata_runbook.checks import preflight
-from airavata_runbook.checks.facts import ForeignPackages, FreeSpace, PackageIndexError, filled_folders, preflight_facts
+from airavata_runbook.checks.facts import (
+    ForeignPackages,
+    FreeSpace,
+    PackageIndexError,
+    filled_folders,
+    preflight_facts,
+)
+from airavata_runbook.checks.kernel import SysctlsAtBoot
 from airavata_runbook.checks.machine import CONTROLLERS, FEATURES
 from airavata_runbook.checks.preflight import format_findings, offline
 from airavata_runbook.checks.table import CHECKS
@@ -104,6 +111,9 @@ def answers(site: Site, name: str = "master", **changes: str) -> dict[str, str]:
             "3: cni0    inet 10.244.7.1/24 scope global cni0\n",
             "Listening": LISTENING,
             "KernelFeatures": "\n".join(FEATURES),
+            "ContainersInPolicy": "",
+            "CloudSetup": "",
+            "SysctlsAtBoot": "",
             "CgroupControllers": " ".join(CONTROLLERS),
             "RegistryAddresses": "",
             "Routes": ROUTES.format(node=node, network=IPv4Interface(f"{node.address}/24").network),
@@ -116,6 +126,7 @@ def answers(site: Site, name: str = "master", **changes: str) -> dict[str, str]:
             "Membership": "site\n",
             "ClusterRemains": "interface lo\ninterface host0\n",
             "ForeignPackages": "",
+            "MissingPackages": "",
             "SiteRecord": "not\n",
             "StorageFolders": "",
             "FreeSpace": room(site, node),
@@ -209,7 +220,13 @@ ETCD, NGINX = 'users:(("etcd",pid=1,fd=8))', 'users:(("nginx",pid=7,fd=3))'
         ("cloud-init", {"CloudInitHosts": "/etc/cloud/cloud.cfg:manage_etc_hosts: true\n"}, "cloud-init writes /etc/hosts"),
         ("nameservers", {"Nameservers": "file /etc/resolv.conf\nnameserver 127.0.0.53\n"}, "/etc/resolv.conf has 127.0.0.53"),
         ("selinux", {"Selinux": "1\n"}, "SELinux is enforcing"),
-        ("firewalld", {"Firewalld": "active\n"}, "firewalld is active"),
+        (
+            "sysctl",
+            {"SysctlsAtBoot": "/etc/sysctl.d/99-sysctl.conf:net.ipv4.ip_forward=0\n"},
+            "/etc/sysctl.d/99-sysctl.conf sets net.ipv4.ip_forward to 0 at boot",
+        ),
+        ("nm-cloud-setup", {"CloudSetup": "enabled\n"}, "nm-cloud-setup is enabled"),
+        ("firewalld", {"Firewalld": "active\n"}, "firewalld is active, and its rules could not be read"),
         (
             "networks",
             {"Addresses": ADDRESSES + "3: tun0    inet 10.254.3.1/30 scope global tun0\n"},
@@ -266,6 +283,27 @@ ETCD, NGINX = 'users:(("etcd",pid=1,fd=8))', 'users:(("nginx",pid=7,fd=3))'
 def test_one_thing_that_is_wrong_is_found_by_its_check_alone(site, monkeypatch, check, changes, said):
     (finding,) = of_site(monkeypatch, site, master=seen(site, **changes))
     assert finding.check == check and said in finding.found and finding.needed and finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("/etc/sysctl.d/10-cis.conf:net.ipv4.ip_forward = 0\n", {}),  # ours comes later
+        ("/etc/sysctl.d/90-airavata-runbook.conf:net.ipv4.ip_forward = 1\n", {}),
+        (
+            "/etc/sysctl.d/95-on.conf:net.ipv4.ip_forward = 1\n/usr/lib/sysctl.d/99-off.conf:-net/ipv4/ip_forward=0 \n"
+            "/usr/lib/sysctl.d/95-on.conf:net.ipv4.ip_forward = 2\n",  # another of its name is read instead
+            {"net.ipv4.ip_forward": ("/usr/lib/sysctl.d/99-off.conf", "0")},
+        ),
+        (
+            "/etc/sysctl.d/99-x.conf:net.bridge.bridge-nf-call-iptables = 0\n/etc/sysctl.d/99-x.conf:"
+            "net.bridge.bridge-nf-call-iptables = 1\n",
+            {"net.bridge.bridge-nf-call-iptables": ("/etc/sysctl.d/99-x.conf", "1")},
+        ),
+    ],
+)
+def test_the_kernel_settings_at_boot_are_those_of_the_last_file(text, found):
+    assert SysctlsAtBoot().parse(text) == found
 
 
 @pytest.mark.parametrize(("ahead", "said"), [(-3600, "3600 s behind"), (90, "90 s ahead of")])
@@ -364,6 +402,11 @@ def test_a_system_that_was_not_tried_is_told_and_not_refused(site, monkeypatch, 
     assert (one.check, one.found, one.failed) == ("os", said, False) and f"{said}  (note)" in format_findings(findings)
     of_site(monkeypatch, site, master=seen(site, Os=text))
     assert ["os", one.needed + ", with systemd", f"note: master: {said}"] in network.preflight.look(session_of(site))
+
+
+def test_packages_of_the_distribution_that_are_nowhere_are_a_note(site):
+    (problem,) = problems(site, "dependencies", seen(site, MissingPackages="socat\nconntrack\n"))
+    assert problem.note and problem.found.startswith("conntrack, socat: neither installed nor in a repository")
 
 
 def test_a_note_beside_a_failure_is_not_counted(site, monkeypatch):
@@ -536,7 +579,8 @@ def test_a_fact_that_could_not_be_parsed_is_gathered_again_by_the_next_step(site
 
 def test_every_fact_of_the_checks_is_gathered(site):
     declared = {one for one in vars(check_facts).values() if isinstance(one, type) and issubclass(one, Fact)}
-    gathered = {type(fact) for fact in preflight_facts(at("https://packages.example.org/debian"), site.master)}
+    own = Site.load(at("https://packages.example.org/debian"), {"sources.etcd": "host"})
+    gathered = {type(fact) for fact in preflight_facts(own, site.master)}
     assert declared - {Fact, check_facts.WordSet} <= gathered and {type(fact) for fact in facts.HOST_FACTS} <= gathered
 
 

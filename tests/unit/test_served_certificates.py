@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ import pytest
 from airavata_runbook.chapters.certificates import Server, server_problem
 from airavata_runbook.pki import issue as pki
 from airavata_runbook.pki.types import Pair, Subject
+from tests.unit.ssh_servers import accepting
 
 AUTHORITY, OTHER = pki.new_ca("services"), pki.new_ca("another")
 SUBJECT = Subject("portal", dns=("portal",), usages=("server",))
@@ -41,9 +41,8 @@ def serving(pair: Pair | None, tmp_path, greets: bool = False) -> Iterator[int]:
                             with context.wrap_socket(client, server_side=True) as tls:
                                 tls.recv(1)
 
-        threading.Thread(target=serve, daemon=True).start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
+        with accepting(listener, serve):
+            yield listener.getsockname()[1]
 
 
 def found(port: int, file: bytes = NEW.cert, name: str = "portal", authority: Pair = AUTHORITY, greets: bool = False) -> str:

@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from airavata_runbook.hosts.hop import Hop
 from airavata_runbook.hosts.ssh_transport import CIPHERS, KEX, KEYS, MACS
 from airavata_runbook.site import Site
 from airavata_runbook.site.node import Node, Ssh
-from tests.unit.ssh_servers import Server, fingerprint, keygen, public, serving, sshd
+from tests.unit.ssh_servers import Server, accepting, fingerprint, keygen, public, serving, sshd
 
 PASSPHRASE = "canary passphrase 7c21"
 
@@ -169,7 +168,8 @@ def test_a_key_in_any_format_of_ssh_keygen_works(server, keys, name):
 @pytest.mark.parametrize("name", ["locked", "locked-pem", "locked-pkcs8"])
 def test_an_encrypted_key_is_used_from_the_agent_or_with_its_passphrase(server, keys, tmp_path, monkeypatch, name):
     message = refused(server, key=keys[name])
-    assert "the private key is encrypted" in message and f"ssh-add {keys[name]}" in message and "ssh.passphrase" in message
+    assert "the private key is encrypted" in message, message
+    assert f"ssh-add {keys[name]}" in message and "ssh.passphrase" in message
     monkeypatch.setenv("KEY_PASSPHRASE", PASSPHRASE)
     assert connect(server, key=keys[name], passphrase="env:KEY_PASSPHRASE")  # K04
     with agent(monkeypatch, tmp_path, keys["stranger"], keys[name]):
@@ -279,8 +279,8 @@ def test_an_agent_that_does_not_work_is_in_nobody_s_way(server, keys, tmp_path, 
     assert connect(server, key=keys["user"])
     with socket.create_server(str(tmp_path / "a"), family=socket.AF_UNIX) as listener:
         monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "a"))
-        threading.Thread(target=lambda: listener.accept()[0].close(), daemon=True).start()
-        assert connect(server, key=keys["user"])
+        with accepting(listener, lambda: listener.accept()[0].close()):
+            assert connect(server, key=keys["user"])
 
 
 def test_a_certificate_beside_the_key_is_presented(keys, tmp_path):
@@ -359,8 +359,7 @@ def test_a_port_with_another_server_is_told_as_that(keys, greeting, message):
             connection.sendall(greeting)
             connection.recv(1000)
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=answer, args=(listener,), daemon=True).start()
+    with socket.create_server(("127.0.0.1", 0)) as listener, accepting(listener, lambda: answer(listener)):
         told = refused(Server([keys["host"]], port=listener.getsockname()[1]), key=keys["user"])
     assert told.startswith(message) and "MaxStartups" in told and len(told) < 1000
 

@@ -59,7 +59,7 @@ def release(digest: str = OLD, **fields) -> Release:
 def change(workloads: dict, of: stacks.Stack | None = None):
     node = SimpleNamespace(name="worker")
     session = SimpleNamespace(site=LAB, hosts={"worker": node})
-    return DatabaseBackup(of or stack()).change(Found(answer=workloads), Context(node, session))
+    return DatabaseBackup(LAB, of or stack()).change(Found(answer=workloads), Context(node, session))
 
 
 def test_a_changed_image_is_preceded_by_a_backup_which_says_what_is_replaced_and_how():
@@ -185,7 +185,7 @@ def test_too_little_space_is_told_before_the_dump(session, tmp_path, monkeypatch
 
 
 def test_a_failing_dump_stops_the_upgrade_and_says_that_nothing_was_upgraded(session):
-    resource = DatabaseBackup(stack())
+    resource = DatabaseBackup(LAB, stack())
 
     def fail(*words):
         raise StepFailed("the dump of the databases is incomplete")
@@ -207,16 +207,16 @@ def test_where_nothing_changes_nothing_more_is_asked():
     here = context(cluster)
     Obsolete("airavata", frozenset(live(stack())), (DEPLOYMENT, STATEFUL_SET)).ask(here)
     before = len(asked)
-    resource = DatabaseBackup(stack())
+    resource = DatabaseBackup(LAB, stack())
     assert resource.change(Found(answer=resource.ask(here)), here) is None and before == len(asked) > 0
 
 
 def test_a_plan_without_a_cluster_shows_no_backup(session):
     host = SimpleNamespace(name="master")
     planning = Context(host, session, planning=True, touched={"service kube-apiserver"})
-    assert DatabaseBackup(stack()).ask(planning) == {}
+    assert DatabaseBackup(LAB, stack()).ask(planning) == {}
     with pytest.raises(NotYet):
-        DatabaseBackup(stack()).ask(Context(host, SimpleNamespace(kube=raise_not_yet), together=lambda key, ask: ask()))
+        DatabaseBackup(LAB, stack()).ask(Context(host, SimpleNamespace(kube=raise_not_yet), together=lambda key, ask: ask()))
 
 
 def raise_not_yet():
