@@ -14,7 +14,7 @@ UV := uv==0.13.9
 SOURCES := airavata_runbook benchmarks tests
 
 # Debian packages, those that are missing.
-install = @missing=$$(for name in $(1); do dpkg-query -W -f='$${db:Status-Abbrev}' $$name 2>/dev/null | grep -q '^ii' || echo $$name; done); \
+install = missing=$$(for name in $(1); do dpkg-query -W -f='$${db:Status-Abbrev}' $$name 2>/dev/null | grep -q '^ii' || echo $$name; done); \
 	if [ -n "$$missing" ]; then apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends $$missing; fi
 
 .NOTPARALLEL:
@@ -42,7 +42,7 @@ unit: setup java ## Run the unit tests; they need no host
 
 lab-tests: mirror ## Run the tests of single functions on lab hosts
 	@echo "== tests on lab hosts"
-	$(call install,buildah)
+	@$(call install,buildah)
 	$(BIN)/pytest -q tests/lab
 
 faults: mirror ## Run all chapters with one fault in each, chosen by a printed seed
@@ -86,19 +86,22 @@ down: setup ## Remove the lab hosts of site lab, with all their data
 	$(BIN)/airavata-runbook lab down
 
 java: ## Install a JDK and Maven, for the tests with Airavata's Java client
-	$(call install,$(JAVA))
+	@$(call install,$(JAVA))
 
 setup: $(VENV)/.ready ## Install the Debian packages and the virtual environment
 
 # Tools only: the machine itself runs no part of the cluster. Each file from PyPI must have a hash in requirements.lock. Packages
 # without a wheel are built with the setuptools that is installed first, because pip's build isolation would fetch one by itself.
+# pip needs the first Debian package only, so that apt installs the others beside it.
 $(VENV)/.ready: pyproject.toml requirements.lock
 	@echo "== setup"
-	$(call install,$(PACKAGES) $(RPM))
+	@$(call install,python3-venv)
 	python3 -m venv $(VENV)
-	sed -n '/^setuptools==/,/#/p' requirements.lock | $(BIN)/pip install --quiet --require-hashes --requirement /dev/stdin
-	$(BIN)/pip install --quiet --require-hashes --no-build-isolation --use-pep517 --requirement requirements.lock
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@($(call install,$(PACKAGES) $(RPM))) & trap wait EXIT; set -x; \
+	sed -n '/^setuptools==/,/#/p' requirements.lock | $(BIN)/pip install --quiet --require-hashes --requirement /dev/stdin; \
+	$(BIN)/pip install --quiet --require-hashes --no-build-isolation --use-pep517 --requirement requirements.lock; \
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .; \
+	wait $$!
 	touch $@
 
 lock: ## Pin every Python package with its hashes in requirements.lock; with UPGRADE=--upgrade at the newest versions

@@ -21,6 +21,7 @@ from airavata_runbook.mirror.components import BY_NAME, Component
 from airavata_runbook.mirror.releases import LOCK_VARIABLE, MIRROR_VARIABLE, RELEASES, urls
 from tests.unit.https_files import HttpsFiles
 
+SYSTEM = Path("/etc/ssl/certs/ca-certificates.crt")
 ANEW = ("components", "packages", "downloads")  # of a cache: what comes of builds and releases
 
 
@@ -58,6 +59,8 @@ def release_server(folder: Path) -> Iterator[tuple[HttpsFiles, dict[str, str]]]:
             digests = {url: hashlib.sha256(content).hexdigest() for url, content in files.items()}
             lock[name] = {"version": BY_NAME[name].version, "source": "this machine", "files": digests}
         (folder / "releases.lock.yaml").write_text(yaml.safe_dump(lock))
+        with Path(server.ca).open("ab") as authorities:  # pip and others verify by the same bundle
+            authorities.write(SYSTEM.read_bytes() if SYSTEM.exists() else b"")
         yield (
             server,
             {

@@ -99,16 +99,18 @@ def unlisted(
     return found
 
 
-def not_there(touches: Touches, after: Mapping[str, Picture], packaging: str = "deb") -> list[str]:
+def not_there(touches: Touches, after: Mapping[str, Picture]) -> list[str]:
     """What is in the list and not on the host, of what every run makes."""
     section = dict.fromkeys(("file", "folder", "lines", "packaged"), "files")
     section |= {"package": "packages", "unit": "units", "interface": "interfaces", "chain": "firewall"}
     found = []
     for entry in touches.entries:
-        touch = entry.touch
-        if touch.kind in section and entry.by not in SELDOM and entry.everywhere and entry.packaging in ("", packaging):
-            here = after[entry.host][section[touch.kind]]
-            is_it = _is_rule if touch.kind == "chain" else _named(touch.kind)
+        touch, picture = entry.touch, after[entry.host]
+        packaging = "deb" if "/usr/bin/dpkg-query" in picture["files"] else "rpm"
+        # What a package needs may have come with the host, by another package's name.
+        made = entry.by not in SELDOM and entry.everywhere and not (touch.kind == "package" and touch.stays)
+        if touch.kind in section and made and entry.packaging in ("", packaging):
+            here, is_it = picture[section[touch.kind]], _is_rule if touch.kind == "chain" else _named(touch.kind)
             if touch.name not in here and not any(is_it(touch, what) for what in here):
                 found.append(f"{entry.host}: {touch.kind} {touch.name}")
     return found

@@ -79,13 +79,17 @@ def _package_proxy(target: Target) -> str:
 
 @step("Packages: Kubernetes, etcd and flannel")
 def packages(target: Target) -> Iterator[Resource]:
-    packaging = target.packaging
+    packaging, environment = target.packaging, PROXY if target.site.proxy else ""
     versions = catalogue.versions_of(target.site, target.node, releases_of(target.session), packaging.format)
     if target.settings.selinux:  # before the packages, whose files get its contexts
-        yield ContainerPolicy(target.platform.selinux_policy)
-    yield Packages(versions, target.site.repository.id, packaging, PROXY if target.site.proxy else "")
+        yield ContainerPolicy(target.platform.selinux_policy, environment)
+    yield Packages(versions, target.site.repository.id, packaging, environment)
     if target.settings.selinux:
-        yield Contexts("packages' files", catalogue.paths(versions), after=[f"package {name}" for name in versions])
+        yield Contexts(
+            "packages' files",
+            [path for name in versions for path in catalogue.files_of(name)],
+            after=[f"package {name}" for name in versions],
+        )
 
 
 @step("Host names and kernel settings")

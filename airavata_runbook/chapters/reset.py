@@ -1,7 +1,8 @@
 """Remove what the runbook made on the hosts, in reverse order. Not a notebook: `airavata-runbook reset SITE`.
 
 What stays on a host: logs (the journal and those of apt, dpkg and dnf), the caches and backups of the package manager, kernel
-modules and kernel settings that are in force until the next boot, and the lock's file under /run. Without `data` also
+modules and kernel settings that are in force until the next boot, SELinux's policy for containers, and the lock's file under
+/run. Without `data` also
 the registry's images, the databases' folders, and the secrets that the databases were created with.
 """
 

@@ -41,9 +41,8 @@ def package_proxy(site: Site, login: str) -> str:
     own += [site.registry.name, str(network.pods), str(network.services), ".svc", f".{network.domain}"]
     user, _, password = login.partition(":")
     before = f"{quote(user, safe='')}:{quote(password, safe='')}@" if login else ""
-    urls = {"http_proxy": proxy.http, "https_proxy": proxy.https}
-    variables = {name: url.replace("//", f"//{before}", 1) for name, url in urls.items() if url}
-    return render("package-proxy.sh", site=site, variables=variables | {"no_proxy": ",".join(dict.fromkeys([*own, *proxy.no]))})
+    http, https = (url.replace("//", f"//{before}", 1) if url else "" for url in (proxy.http, proxy.https))
+    return render("package-proxy.sh", site=site, http=http, https=https, no=",".join(dict.fromkeys([*own, *proxy.no])))
 
 
 def hosts(site: Site) -> tuple[str, ...]:

@@ -157,8 +157,8 @@ class Host:
                 found=error.text,
                 needed="AllowTcpForwarding yes or local, for this user",
                 remedy="set it in the host's sshd_config and Match blocks, without DisableForwarding and PermitOpen, and remove "
-                "restrict and no-port-forwarding from authorized_keys; `systemctl reload ssh`; then run again, in a notebook "
-                "after a restart of the kernel",
+                "restrict and no-port-forwarding from authorized_keys; `systemctl reload ssh` (Enterprise Linux: sshd); then run "
+                "again, in a notebook after a restart of the kernel",
             ) from None
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise self._lost(error, connection) from None

@@ -75,7 +75,7 @@ def derive_node_settings(host: HostSnapshot) -> NodeSettings:
             f"this host is a container ({container}): its disk is shared, and other users' data on it must not cause its "
             "images to be deleted",
         ),
-        "enable_selinux": (selinux, f"SELinux is {host[facts.Selinux]} on this host: containers and their files get its labels"),
+        "enable_selinux": (selinux, "this host has SELinux: containers and their files get its labels"),
         "resolvConf": (resolv_conf != facts.RESOLV_CONF, RESOLVED if resolv_conf == facts.RESOLVED_CONF else LOOPBACK),
     }
     return NodeSettings(

@@ -6,7 +6,7 @@ CentOS had in the POC (row 4); nothing is started when a package is installed.
 
 import hashlib
 import platform
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -179,13 +179,6 @@ def of_host(site: Site, node: Node) -> list[str]:
 def parts_on(site: Site, node: Node) -> list[str]:
     """The components that a host of the site has to have already, sorted."""
     return [name for name in site.sources.hosted if name != "etcd" or node == site.master]
-
-
-def paths(names: Iterable[str]) -> list[str]:
-    """The programs and units of these packages on a host."""
-    packages = [PACKAGE[name] for name in names]
-    programs = [f"{into}/{name}" for package in packages for _, name, into in package.programs]
-    return programs + [f"/usr/lib/systemd/system/{unit}.service" for package in packages for unit in package.units]
 
 
 def with_needs(names: list[str]) -> list[str]:

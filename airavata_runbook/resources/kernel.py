@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from airavata_runbook.engine.resource import Change, Context, Found, quote
 from airavata_runbook.footprint import UNTIL_RESTART, Footprint, Touch
 
+# What the kernel sets with a setting (its documentation, networking/ip-sysctl); tried in a network namespace of its own.
+FOLLOWS = {"net.ipv4.ip_forward = 1": ("net.ipv4.conf.*.forwarding = 1", "net.ipv4.conf.all.accept_redirects = 0")}
+
 
 @dataclass(frozen=True)
 class Sysctls:
@@ -19,8 +22,10 @@ class Sysctls:
         return "kernel settings " + " ".join(sorted(self.values))
 
     def footprint(self) -> Footprint:
-        settings = [Touch("setting", f"{name} = {value}", stays=UNTIL_RESTART) for name, value in self.values.items()]
-        return [*settings, *(Touch("module", name, stays=UNTIL_RESTART) for name in self.modules)]
+        own = [f"{name} = {value}" for name, value in self.values.items()]
+        settings = [*own, *(one for setting in own for one in FOLLOWS.get(setting, ()))]
+        touched = [Touch("setting", name) for name in settings] + [Touch("module", name) for name in self.modules]
+        return [one._replace(stays=UNTIL_RESTART) for one in touched]
 
     def probe(self) -> str:
         return "".join(f"echo {name}=$(cat /proc/sys/{name.replace('.', '/')} 2>/dev/null)\n" for name in sorted(self.values))
@@ -55,7 +60,10 @@ class Modules:
         return [Touch("module", name, stays=UNTIL_RESTART) for name in self.names]
 
     def probe(self) -> str:
-        return "".join(f"test -d /sys/module/{name} || echo {name}\n" for name in self.names) + "true"
+        # Some that are built in are only in the list of those.
+        built_in = "/lib/modules/$(uname -r)/modules.builtin"
+        looks = (f"test -d /sys/module/{name} || grep -qs '/{name}[.]ko' {built_in} || echo {name}\n" for name in self.names)
+        return "".join(looks)
 
     def change(self, found: Found, context: Context) -> Change | None:
         missing = found.text.split()

@@ -31,9 +31,12 @@ STORE = Touch("folder", "/var/lib/selinux", by="semanage", stays="the policy's o
 
 @dataclass(frozen=True)
 class ContainerPolicy:
-    """SELinux's policy for containers, and semanage, which adds to a policy. install: the command that brings both."""
+    """SELinux's policy for containers, and semanage, which adds to a policy. install: the command that brings both.
+    environment: as of Packages.
+    """
 
     install: str
+    environment: str = ""
     label = "SELinux policy for containers"
 
     def footprint(self) -> Footprint:
@@ -48,7 +51,9 @@ class ContainerPolicy:
         missing += [] if "semanage" in found.text else ["there is no semanage"]
         if not missing:
             return None
-        return Change("install", "".join(f"{line}\n" for line in missing), script=f"{self.install} >&2\n", shown=self.install)
+        before = f". {self.environment}\n" if self.environment else ""
+        detail = "".join(f"{line}\n" for line in missing)
+        return Change("install", detail, script=f"{before}{self.install} >&2\n", shown=before + self.install)
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,7 @@ def on_paper(site: Site, system: OsRelease, full: bool) -> Session:
     session = Session(site)
     session.hosts = {node.name: PaperHost(node) for node in site.nodes}
     session.vault = PaperVault(session.master)
+    session.releases = site.sources.releases  # builds and releases touch the same, and no release host is asked which there are
     values: dict[type[Fact[Any]], object] = {
         facts.Os: system,
         facts.Architecture: "x86_64",

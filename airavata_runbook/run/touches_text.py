@@ -33,10 +33,10 @@ def _parts(touches: Touches) -> Iterator[str]:
     yield f"""\
 # What this runbook touches on your machines
 
-Of the site {touches.site.name} with the hosts {hosts}. Generated: `airavata-runbook touches SITE` prints the list of any site
-and connects to no host for it. It is what the resources of all steps say of themselves, and what is written beside them of the
-programs that they start. Tests compare it with what changed on running hosts, and with what a reset left there. `*` stands for
-any name; a folder is meant with all that is in it.
+Of the site {touches.site.name} with the hosts {hosts}. Generated:
+`airavata-runbook touches SITE` prints the list of any site, and connects to no host for it. It is what the resources of all steps
+say of themselves, and what is written beside them of the programs that they start. Tests compare it with what changed on running
+hosts, and with what a reset left there. `*` stands for any name; a folder is meant with all that is in it.
 """
     yield "## Files and folders\n"
     yield _table(touches, ("file", "folder", "lines"), "path", _by_folder)
@@ -54,7 +54,6 @@ any name; a folder is meant with all that is in it.
     )
     yield "## Kernel\n"
     yield _table(touches, ("setting", "module"), "setting (sysctl) or module", _each)
-    yield "Where `net.ipv4.ip_forward` was 0, the kernel sets `forwarding` of all interfaces with it.\n"
     yield "## While pods run\n"
     yield _table(touches, ("mount", "cgroup"), "mount or cgroup", _each)
     yield "## In the cluster, in etcd and in the registry\n"

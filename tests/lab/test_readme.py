@@ -31,7 +31,7 @@ MACHINES = {
         {"name": "head", "address": "10.84.0.11", "interface": "host0", "role": "master"},
         {"name": "one", "address": "10.84.0.12", "interface": "host0"},
     ],
-    "lab": {"bridge": "lab13", "network": "10.84.0.0/24"},
+    "lab": {"bridge": "lab14", "network": "10.84.0.0/24"},
 }
 SSH = """#!/bin/sh
 # OpenSSH takes the home folder from passwd, not from HOME.

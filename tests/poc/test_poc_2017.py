@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from airavata_runbook.distributions.rpm_format import RPM_FORMAT
+from airavata_runbook.distributions.rpm import RPM
 from airavata_runbook.local.paths import cache_dir
 from airavata_runbook.mirror import packages
 from airavata_runbook.mirror.catalogue import PACKAGES
@@ -60,8 +60,8 @@ def hosts(poc, tmp_path_factory):
 def repository(hosts, poc, tmp_path_factory):
     """The address of a repository of the mirror's rpm packages, signed by an admin's key that the hosts have."""
     folder, gnupg = tmp_path_factory.mktemp("repository"), tmp_path_factory.mktemp("gnupg")
-    for built in packages.make([package.name for package in PACKAGES], format=RPM_FORMAT):
-        shutil.copy(built.path, folder / f"{built.name}-{built.version}.x86_64.rpm")
+    for built in packages.make([package.name for package in PACKAGES], format=RPM.format):
+        shutil.copy(built.path, folder / RPM.format.file_name(built.name, built.version))
     gnupg.chmod(0o700)
     subprocess.run(["sh", "-c", SIGN], check=True, cwd=folder, env={**os.environ, "GNUPGHOME": str(gnupg)}, timeout=300)
     for node in hosts.nodes:

@@ -305,6 +305,15 @@ def test_has_the_files_that_the_site_names_and_asks_for_its_secrets(named, proje
     }
 
 
+def test_asks_once_for_what_every_node_has_and_for_the_admins_configuration_of_ssh(project, monkeypatch):
+    monkeypatch.setenv("HOME", str(project))
+    (project / ".ssh").mkdir()
+    (project / ".ssh/config").write_text("Host *\n  IdentityFile ~/.ssh/of_the_admin\n")
+    nodes = [{"name": "one", "address": "192.0.2.11", "role": "master"}, {"name": "two", "address": "192.0.2.12"}]
+    site = Site.load({"name": "small", "ssh": {"config": True, "known_hosts": "hosts"}, "nodes": nodes})
+    assert set(inputs_of(site).to_bring) == {"ssh.known_hosts", "nodes.one.ssh.key", "ssh.config"}
+
+
 def test_a_realm_without_secrets_is_in_it(named, project):
     (project / "realm.json").write_text(json.dumps({"realm": "default"}))
     assert "realm.json" in inputs_of(Site.load(named)).files

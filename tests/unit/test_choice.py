@@ -31,12 +31,14 @@ REAL = {
     "name": "real",
     "nodes": [{"name": "one", "address": "10.0.0.11", "interface": "eth0", "role": "master"}],
 }
+ASK = choice._silent
 KNOWN = sorted(yaml.safe_load(releases.LOCK.read_text()))  # their digests are in the committed lock file
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """An empty one; and no proxy."""
+def cache(tmp_path, monkeypatch, no_release_host):
+    """An empty one; and no proxy. Release hosts are asked again: the servers of these tests."""
+    monkeypatch.setattr(choice, "_silent", ASK)
     monkeypatch.setenv("AIRAVATA_RUNBOOK_CACHE", str(tmp_path / "cache"))
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from airavata_runbook import Site, distributions
+from airavata_runbook import Site, distributions, stacks
 from airavata_runbook.chapters import install
 from airavata_runbook.checks.facts import preflight_facts
 from airavata_runbook.checks.firewall import find_firewall, find_firewalld
@@ -37,6 +37,7 @@ from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.node_settings import derive_node_settings
 from airavata_runbook.hosts.snapshot import HostSnapshot
 from airavata_runbook.resources import File, Resource
+from airavata_runbook.stacks.render import render
 from tests.unit.test_facts_host import texts
 
 FIREWALL = Path(__file__).parent / "fixtures" / "firewall"
@@ -272,6 +273,9 @@ def test_enforcing_stays_enforcing_and_only_hosts_with_selinux_get_its_contexts(
         is_there = {label for label in labels if label.startswith("SELinux")}
         policy = {"SELinux policy for containers", "SELinux contexts of packages' files"}
         assert is_there == (policy if wanted and EXPECTED[name].selinux else set())
+        if is_there:
+            labelled = set(resources(install.packages, name, Selinux=mode)["SELinux contexts of packages' files"].paths)
+            assert {"/usr/bin/containerd", "/usr/bin/runc", "/usr/bin/kubelet", "/opt/cni/bin/bridge"} <= labelled
     assert found(name, "selinux", ContainersInPolicy="system_u:object_r:container_var_lib_t:s0\n") == []
 
 
@@ -296,3 +300,8 @@ def test_the_resolver_stub_of_ubuntu_never_becomes_the_pods_own():
         assert kubelet["resolvConf"] == STUB
         (problem,) = found(name, "nameservers", Nameservers="file /etc/resolv.conf\nnameserver 127.0.0.53\n")
         assert "has 127.0.0.53, and no other file has name servers that pods can reach" in problem.found
+    # And CoreDNS asks the servers of that file, not the cluster's name server, which it is.
+    files = render(Path(stacks.__file__).parent / "system", "coredns", SITE, "kube-system", False, "{}:1".format)
+    of_kind = {one["kind"]: one for file in files for one in file.objects}
+    assert of_kind["Deployment"]["spec"]["template"]["spec"]["dnsPolicy"] == "Default"
+    assert "forward . /etc/resolv.conf" in of_kind["ConfigMap"]["data"]["Corefile"]

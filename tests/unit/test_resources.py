@@ -30,6 +30,7 @@ from airavata_runbook.resources import (
     Folder,
     Htpasswd,
     Image,
+    Modules,
     Packages,
     Service,
     SigningKey,
@@ -446,3 +447,15 @@ def test_a_large_file_is_compared_by_its_digest_whichever_program_the_host_has(t
     assert wanted.change(found(), SimpleNamespace(host=SimpleNamespace(name="one"))).summary == "replace"
     there = Upload(str(tmp_path / "missing"), file, "").probe()
     assert subprocess.run(["/bin/sh", "-c", there], env={"PATH": str(programs)}, capture_output=True).returncode
+
+
+def test_a_kernel_module_is_loaded_where_it_is_neither_loaded_nor_built_in(tmp_path):
+    loaded = sorted(Path("/sys/module").iterdir())[0].name
+    missing = Modules((loaded, "not_there"))
+    change = missing.change(on_this_machine(missing), Context(None, None))
+    assert (change.summary, change.script) == ("load 1", "modprobe not_there\n")
+    built_in = tmp_path / "modules.builtin"
+    built_in.write_text("kernel/net/netfilter/not_there.ko\n")
+    probe = missing.probe().replace("/lib/modules/$(uname -r)/modules.builtin", str(built_in))
+    done = subprocess.run(["sh", "-euc", probe], capture_output=True)
+    assert missing.change(Found(done.stdout, done.returncode), Context(None, None)) is None and done.returncode == 0

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from airavata_runbook.engine.resource import Context, Found
-from airavata_runbook.mirror import catalogue
 from airavata_runbook.resources import ContainerPolicy, Contexts, FileContext
 from airavata_runbook.resources.selinux import without_rule
 
@@ -128,9 +127,5 @@ def test_the_policy_is_installed_where_it_or_semanage_is_missing():
     assert resource.change(Found((known + tool).encode(), 0), context) is None
     for text in (known, VAR_LIB + "\n" + tool, ""):
         assert resource.change(Found(text.encode(), 0), context).shown == INSTALL
-
-
-def test_the_files_of_packages_are_those_that_they_install():
-    paths = catalogue.paths(["containerd", "kubernetes-node"])
-    assert {"/usr/bin/containerd", "/usr/bin/runc", "/usr/bin/kubelet", "/opt/cni/bin/bridge"} <= set(paths)
-    assert "/usr/lib/systemd/system/kubelet.service" in paths and "/usr/bin/etcd" not in paths
+    behind = ContainerPolicy(INSTALL, "/etc/airavata-runbook/proxy.sh").change(Found(b"", 0), context)
+    assert behind.script.startswith(". /etc/airavata-runbook/proxy.sh\n" + INSTALL)

@@ -13,6 +13,7 @@ from airavata_runbook import Site, cli, resources
 from airavata_runbook.chapters import install
 from airavata_runbook.engine.step import step
 from airavata_runbook.hosts.host import Host
+from airavata_runbook.mirror import choice
 from airavata_runbook.mirror.catalogue import PACKAGES
 from airavata_runbook.resources import File
 from airavata_runbook.resources.programs import AT_WORK
@@ -30,13 +31,14 @@ def touches_of(name: str) -> Touches:
 
 @pytest.fixture(autouse=True)
 def nothing_here(tmp_path, monkeypatch):
-    """An empty cache, and no host that answers."""
+    """An empty cache, and nobody that answers: no host, and no server of releases."""
 
-    def refuse(*_):
-        raise AssertionError("a host is asked")
+    def refuse(*_, **__):
+        raise AssertionError("somebody is asked")
 
     monkeypatch.setenv("AIRAVATA_RUNBOOK_CACHE", str(tmp_path))
     monkeypatch.setattr(Host, "_open", refuse)
+    monkeypatch.setattr(choice, "choose", refuse)
 
 
 def test_the_committed_page_is_of_this_tree():

@@ -3,9 +3,12 @@
 import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from airavata_runbook import Site
+from airavata_runbook.chapters import reset
 from airavata_runbook.configs.unmanaged import MANAGERS
 from airavata_runbook.engine.resource import Context, Found
 from airavata_runbook.hosts.links import NETWORK_MANAGER, NETWORKD, LinkManagers
@@ -104,3 +107,27 @@ def test_networkmanager_is_restarted_only_where_it_keeps_an_interface(gives_up, 
     calls = (tmp_path / "calls").read_text().splitlines()
     told = [call for call in calls if "device" not in call]
     assert told == list(dict.fromkeys(["nmcli general reload conf", gives_up])) and not (tmp_path / "managed").exists()
+
+
+def test_a_reset_takes_the_files_back_and_has_the_managers_read_the_rest(tmp_path):
+    target = SimpleNamespace(site=Site.load("lab"))
+    cleared = {one.label: one for one in reset.files.resources(target)}
+    for name, manager in MANAGERS.items():
+        resource = cleared[f"no file of {name} for pods' interfaces"]
+        own = tmp_path / "own.conf"
+        own.touch()
+        (tmp_path / "systemctl").write_text("#!/bin/sh\n")  # active
+        tool = tmp_path / manager.reload.split()[0]
+        tool.write_text(f"#!/bin/sh\ntest ! -e {own} && echo $* >> {tmp_path}/calls\n")
+        for program in (tmp_path / "systemctl", tool):
+            program.chmod(0o755)
+        found, change = on_this(resource.look, manager.path, own, tmp_path), on_this(resource.remove, manager.path, own, tmp_path)
+        assert (found, change) == (f"{own}\n", "") and not own.exists()
+        assert on_this(resource.look, manager.path, own, tmp_path) == ""
+    assert (tmp_path / "calls").read_text() == "general reload conf\nreload\n"
+
+
+def on_this(script: str, path: str, own: Path, tools: Path) -> str:
+    environment = {"PATH": f"{tools}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", "-euc", script.replace(path, str(own))], capture_output=True, env=environment, check=True)
+    return done.stdout.decode()

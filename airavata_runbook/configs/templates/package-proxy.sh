@@ -1,4 +1,8 @@
 # The proxy of site {{ site.name | line }}, for package managers that the runbook runs; their own settings count before.
-{% for name, value in variables.items() %}
-export {{ name }}={{ value }}
-{% endfor %}
+{% if http %}
+export http_proxy={{ http }}
+{% endif %}
+{% if https %}
+export https_proxy={{ https }}
+{% endif %}
+export no_proxy={{ no }}

@@ -132,7 +132,8 @@ def _folder(site: Site) -> str:
 def _to_bring(found: Inputs) -> str:
     """What the other machine needs besides the bundle."""
     lines = (
-        f"that machine: Python {PYTHON} with venv, OpenSSH's client and tar, and a way to the hosts by SSH",
+        f"that machine: Python {PYTHON} with venv, OpenSSH's client, tar",
+        "SSH: a key that the hosts accept, and theirs in known_hosts unless the site file has their fingerprints",
         f"the hosts: {', '.join(of_distribution())} of their distribution, installed or in a repository that they reach",
         *(f"{field}: {value}" for field, value in found.to_bring.items()),
     )

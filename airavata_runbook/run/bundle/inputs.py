@@ -56,6 +56,8 @@ def inputs_of(site: Site) -> Inputs:
     if problems:
         raise SiteError("not all that the site file names can be in a bundle", problems=problems)
     found.to_bring = _once(found.to_bring)
+    if any(node.ssh.config for node in site.nodes):
+        found.to_bring["ssh.config"] = "~/.ssh/config"
     return found
 
 
