@@ -25,6 +25,7 @@ class DebFormat:
     algorithm: Algorithm = "ed25519"
     index_files: tuple[str, ...] = ("Packages", "Release")
     signature_file = "InRelease"  # Release with its signature
+    owns_folders = False
     nfpm: Mapping[str, object] = {"deb": {"compression": "zstd"}}
 
     def dependency(self, name: str, version: str = "") -> str:

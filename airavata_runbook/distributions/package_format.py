@@ -28,6 +28,7 @@ class PackageFormat(Protocol):
     algorithm: Algorithm  # of that key
     index_files: tuple[str, ...]  # what makes a folder of packages a repository; each names the digests of those before it
     signature_file: str  # which has or is the signature of the last one
+    owns_folders: bool  # whether a folder is removed with the package that has it only, and not when it becomes empty
     nfpm: Mapping[str, object]  # what its packages alone need in nfpm's description
 
     def dependency(self, name: str, version: str = "") -> str:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from stat import S_ISDIR
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from airavata_runbook.distributions.package_format import PackageFile, PackageFormat
@@ -25,7 +26,7 @@ REPO = "http://linux.duke.edu/metadata/repo"
 NAME, VERSION, RELEASE, EPOCH, SUMMARY, DESCRIPTION, BUILT, BUILD_HOST = range(1000, 1008)
 SIZE, VENDOR, LICENSE, PACKAGER, GROUP, URL = 1009, 1011, 1014, 1015, 1016, 1020
 ARCHITECTURE, SOURCE_RPM = 1022, 1044
-FILE_FOLDER, FILE_NAME, FOLDER = 1116, 1117, 1118
+FILE_MODE, FILE_FOLDER, FILE_NAME, FOLDER = 1030, 1116, 1117, 1118
 RELATIONS = {  # names, flags and versions
     "provides": (1047, 1112, 1113),
     "requires": (1049, 1048, 1050),
@@ -43,6 +44,7 @@ class RpmFormat:
     algorithm: Algorithm = "rsa"
     index_files: tuple[str, ...] = ("repodata/primary.xml", "repodata/filelists.xml", "repodata/other.xml", "repodata/repomd.xml")
     signature_file = "repodata/repomd.xml.asc"
+    owns_folders = True
     # The host that built it would be part of the package.
     nfpm: Mapping[str, object] = {"rpm": {"compression": "zstd", "buildhost": "localhost"}}
     names: Mapping[str, str] = {"conntrack": "conntrack-tools"}  # by Debian's; iptables is provided by iptables-nft, too
@@ -127,9 +129,9 @@ def _primary(package: PackageFile, rpm: RpmFile) -> Element:
     for name, tags in RELATIONS.items():
         if found := _relations(rpm, *tags):
             SubElement(about, f"rpm:{name}").extend(found)
-    for path in _files(rpm):
+    for path, kind in _files(rpm):
         if path.startswith("/etc/") or "bin/" in path:  # of which packages depend on the path
-            _text(about, "file", path)
+            SubElement(about, "file", kind).text = path
     return root
 
 
@@ -159,12 +161,12 @@ def _about(package: PackageFile, rpm: RpmFile) -> Element:
 
 def _filelist(package: PackageFile, rpm: RpmFile) -> Element:
     root = _about(package, rpm)
-    for path in _files(rpm):
-        _text(root, "file", path)
+    for path, kind in _files(rpm):
+        SubElement(root, "file", kind).text = path
     return root
 
 
-def _files(rpm: RpmFile) -> list[str]:
-    """The packages of the mirror have files only, and no folders."""
-    folders = rpm.texts(FOLDER)
-    return [folders[folder] + name for folder, name in zip(rpm.numbers(FILE_FOLDER), rpm.texts(FILE_NAME), strict=True)]
+def _files(rpm: RpmFile) -> list[tuple[str, dict[str, str]]]:
+    """Path and attributes of each file and folder."""
+    folders, rows = rpm.texts(FOLDER), zip(rpm.numbers(FILE_FOLDER), rpm.texts(FILE_NAME), rpm.numbers(FILE_MODE), strict=True)
+    return [(folders[folder] + name, {"type": "dir"} if S_ISDIR(mode) else {}) for folder, name, mode in rows]

@@ -26,6 +26,7 @@ from airavata_runbook.site.parts import Versions
 UNITS = Path(__file__).parent / "units"
 EPOCH = "1767225600"  # 2026-01-01: every file's time, so that the same input gives the same package
 RELEASE = "1"  # of the packages; each package's own has its recipe behind it
+HOSTS_FOLDERS = ("/opt", "/usr/bin", "/usr/lib/systemd/system", "/usr/share/doc")  # which every host has
 MAINTAINER = "airavata-runbook <runbook@localhost>"
 
 
@@ -271,6 +272,8 @@ def description(package: Package, binaries: Path, units: Path = UNITS, release: 
             if name.startswith("LICENSE")
         ),
     ]
+    if package.format.owns_folders:
+        contents += [{"dst": folder, "type": "dir", "file_info": {"mode": 0o755}} for folder in _own_folders(contents)]
     return {
         "name": package.name,
         "version": package.version,
@@ -293,6 +296,12 @@ def description(package: Package, binaries: Path, units: Path = UNITS, release: 
         "mtime": "2026-01-01T00:00:00Z",
         **package.format.nfpm,
     }
+
+
+def _own_folders(contents: list[dict]) -> list[str]:
+    """The folders of these files that a host has by such packages only."""
+    found = {folder for content in contents for folder in Path(content["dst"]).parents}
+    return sorted(str(folder) for folder in found if not any(one.is_relative_to(folder) for one in map(Path, HOSTS_FOLDERS)))
 
 
 def _content(source: Path, target: str, mode: int = 0o644) -> dict:

@@ -8,6 +8,8 @@ from airavata_runbook.footprint import UNTIL_RESTART, Footprint, Touch
 
 # What the kernel sets with a setting (its documentation, networking/ip-sysctl); tried in a network namespace of its own.
 FOLLOWS = {"net.ipv4.ip_forward = 1": ("net.ipv4.conf.*.forwarding = 1", "net.ipv4.conf.all.accept_redirects = 0")}
+# What a module makes in /proc, as the check `kernel` asks.
+SIGNS = {"nf_conntrack": "/proc/sys/net/netfilter/nf_conntrack_max"}
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,13 @@ class Modules:
         return [Touch("module", name, stays=UNTIL_RESTART) for name in self.names]
 
     def probe(self) -> str:
-        # Some that are built in are only in the list of those.
+        # Some that are built in are only in the list of those. A container has neither.
         built_in = "/lib/modules/$(uname -r)/modules.builtin"
-        looks = (f"test -d /sys/module/{name} || grep -qs '/{name}[.]ko' {built_in} || echo {name}\n" for name in self.names)
+        looks = (
+            f"test -d /sys/module/{name} || test -e {SIGNS.get(name, '/nowhere')} || grep -qs '/{name}[.]ko' {built_in} || "
+            f"echo {name}\n"
+            for name in self.names
+        )
         return "".join(looks)
 
     def change(self, found: Found, context: Context) -> Change | None:

@@ -19,10 +19,11 @@ BuildArch: noarch
 %description
 test
 %install
-mkdir -p %{{buildroot}}/usr/bin
+mkdir -p %{{buildroot}}/usr/bin %{{buildroot}}/usr/share/doc/{name}
 echo {version}-{release} > %{{buildroot}}/usr/bin/{name}
 %files
 /usr/bin/{name}
+%dir /usr/share/doc/{name}
 {scripts}
 """
 

@@ -159,6 +159,15 @@ def test_a_package_that_is_built_anew_takes_the_old_ones_place_in_the_folder():
     assert packages.file_name(package_of("etcd", format=RPM_FORMAT)) == f"etcd-{version}-1.x86_64.rpm"
 
 
+def test_an_rpm_package_has_its_own_folders_which_dpkg_removes_by_itself():
+    def folders(name: str, format) -> list[str]:
+        contents = description(package_of(name, format=format), Path("/built"))["contents"]
+        return [one["dst"] for one in contents if one.get("type") == "dir"]
+
+    assert folders("containerd", RPM_FORMAT) == ["/opt/cni", "/opt/cni/bin", "/usr/share/doc/containerd"]
+    assert folders("kubernetes", RPM_FORMAT) == folders("containerd", DEB_FORMAT) == []
+
+
 def test_a_repositorys_index_lists_each_package_and_is_itself_vouched_for():
     files = release_of(["Package: one\n", "Package: two\n"])
     assert files["Packages"] == "Package: one\n\nPackage: two\n\n"

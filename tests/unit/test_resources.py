@@ -36,6 +36,7 @@ from airavata_runbook.resources import (
     SigningKey,
     Sysctls,
     Upload,
+    kernel,
 )
 from airavata_runbook.resources import certificate as certificate_module
 from airavata_runbook.resources.file import with_block
@@ -459,3 +460,10 @@ def test_a_kernel_module_is_loaded_where_it_is_neither_loaded_nor_built_in(tmp_p
     probe = missing.probe().replace("/lib/modules/$(uname -r)/modules.builtin", str(built_in))
     done = subprocess.run(["sh", "-euc", probe], capture_output=True)
     assert missing.change(Found(done.stdout, done.returncode), Context(None, None)) is None and done.returncode == 0
+
+
+def test_a_kernel_module_in_use_is_known_in_a_container_too(tmp_path, monkeypatch):
+    (tmp_path / "made").touch()
+    monkeypatch.setattr(kernel, "SIGNS", {"not_there": f"{tmp_path}/made"})
+    modules = Modules(("not_there",))
+    assert modules.change(on_this_machine(modules), Context(None, None)) is None

@@ -110,7 +110,8 @@ def test_dnf_installs_from_it(host):
 
 def test_every_package_and_its_files_are_found_in_the_metadata(host):
     assert host.sh("dnf -y -q --enablerepo=ours repoquery --list kubernetes-client 2>/dev/null").split() == [
-        "/usr/bin/kubernetes-client"
+        "/usr/bin/kubernetes-client",
+        "/usr/share/doc/kubernetes-client",
     ]
     needs = host.sh("dnf -y -q --enablerepo=ours repoquery --requires kubernetes-master").split("\n")
     assert f"kubernetes-client = {WANTED['kubernetes-client']}" in needs
