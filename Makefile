@@ -92,15 +92,18 @@ setup: $(VENV)/.ready ## Install the Debian packages and the virtual environment
 
 # Tools only: the machine itself runs no part of the cluster. Each file from PyPI must have a hash in requirements.lock. Packages
 # without a wheel are built with the setuptools that is installed first, because pip's build isolation would fetch one by itself.
-# pip needs the first Debian package only, so that apt installs the others beside it.
+# pip needs the first Debian package only, so that apt installs the others beside it. The lock is whole: pip has nothing to resolve,
+# and compiles with one processor only (as it does, what cannot be compiled is passed over).
 $(VENV)/.ready: pyproject.toml requirements.lock
 	@echo "== setup"
 	@$(call install,python3-venv)
 	python3 -m venv $(VENV)
 	@($(call install,$(PACKAGES) $(RPM))) & trap wait EXIT; set -x; \
 	sed -n '/^setuptools==/,/#/p' requirements.lock | $(BIN)/pip install --quiet --require-hashes --requirement /dev/stdin; \
-	$(BIN)/pip install --quiet --require-hashes --no-build-isolation --use-pep517 --requirement requirements.lock; \
+	$(BIN)/pip install --quiet --no-deps --no-compile --require-hashes --no-build-isolation --use-pep517 --requirement requirements.lock; \
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .; \
+	$(BIN)/pip check; \
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true; \
 	wait $$!
 	touch $@
 
