@@ -107,8 +107,9 @@ def not_there(touches: Touches, after: Mapping[str, Picture]) -> list[str]:
     for entry in touches.entries:
         touch, picture = entry.touch, after[entry.host]
         packaging = "deb" if "/usr/bin/dpkg-query" in picture["files"] else "rpm"
-        # What a package needs may have come with the host, by another package's name.
-        made = entry.by not in SELDOM and entry.everywhere and not (touch.kind == "package" and touch.stays)
+        # What a package needs may have come with the host, by another name; and so may the records of its package manager.
+        hosts_own = touch.kind in ("package", "folder") and touch.stays
+        made = entry.by not in SELDOM and entry.everywhere and not hosts_own
         if touch.kind in section and made and entry.packaging in ("", packaging):
             here, is_it = picture[section[touch.kind]], _is_rule if touch.kind == "chain" else _named(touch.kind)
             if touch.name not in here and not any(is_it(touch, what) for what in here):

@@ -182,7 +182,8 @@ def packages(target: Target) -> Iterator[Resource]:
     yield Absent(packaging.index_copies(repository))
     yield Absent(packaging.keyring)
     if keys := packaging.list_keys(owner := f"airavata-runbook, site {target.site.name}"):
-        yield Cleared("key of the site in the package manager's database", keys, packaging.remove_keys(owner))
+        removes = (Touch("package", packaging.key_package),)
+        yield Cleared("key of the site in the package manager's database", keys, packaging.remove_keys(owner), removes)
     if repository.folder:
         yield _packages_in(repository.folder, packaging.format)
 

@@ -31,6 +31,7 @@ class Deb:
 
     name, keyring = "deb", KEYRING
     format: PackageFormat = DEB_FORMAT
+    key_package = ""
     records: tuple[str, ...] = ("/var/lib/dpkg", "/var/lib/apt", "/var/cache/apt", "/var/log/apt", "/var/log/dpkg.log")
 
     def entry_path(self, repository: Repository) -> str:

@@ -21,6 +21,7 @@ class Packaging(Protocol):
     name: str  # "deb" or "rpm"
     format: PackageFormat  # in which the mirror makes its packages
     records: tuple[str, ...]  # where the package manager itself writes beside the packages: its database, lists, caches and logs
+    key_package: str  # as what a key is in its database, "" where none is
     keyring: str  # the public key of the runbook's own repository, on every host
 
     def entry_path(self, repository: Repository) -> str:

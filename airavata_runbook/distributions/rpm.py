@@ -37,6 +37,7 @@ class Rpm:
 
     name, keyring = "rpm", "/etc/pki/rpm-gpg/RPM-GPG-KEY-airavata-runbook"
     format: PackageFormat = RPM_FORMAT
+    key_package = "gpg-pubkey"
     records: tuple[str, ...] = (
         "/var/lib/rpm",
         "/usr/lib/sysimage/rpm",

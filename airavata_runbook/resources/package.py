@@ -34,7 +34,10 @@ class Packages:
             # Of the runbook's own packages; those of another repository have the same programs.
             yield from (Touch("packaged", path, by=name) for path in catalogue.files_of(name))
             outside = [need for need in catalogue.PACKAGE[name].needs if need not in catalogue.PACKAGE]
-            yield from (Touch("package", need, by=name, stays=NEEDED) for need in outside)
+            needed = map(self.packaging.format.dependency, outside)
+            yield from (Touch("package", need, by=name, stays=NEEDED) for need in needed)
+        if self.packaging.key_package:
+            yield Touch("package", self.packaging.key_package)
         for path in self.packaging.records:
             yield Touch("folder", path, by=self.packaging.name, stays="the package manager's own")
 
