@@ -146,6 +146,7 @@ def test_an_exchanged_package_with_an_exchanged_index_is_refused(host, fetched):
 def test_a_stripped_signature_is_refused(host, fetched):
     if fetched:
         host.sh("dnf -q -y --enablerepo=ours makecache")
+        host.sh(f"find {host.root}/var/cache/dnf -exec touch -d '1 hour ago' {{}} +")  # until it expires dnf asks for none
     (host.folder / "repodata/repomd.xml.asc").unlink()
     refused(host, "repomd.xml.asc")
 
