@@ -114,7 +114,7 @@ def on_paper(site: Site, system: OsRelease, full: bool) -> Session:
         facts.OpenFiles: facts.FileLimits(1 << 20, 1 << 20),
         facts.Container: "",
         facts.ConntrackWritable: True,
-        facts.Selinux: "enforcing" if full else "disabled",
+        facts.Selinux: "enforcing" if full else "absent",
         facts.Firewalld: full,
         facts.Resolved: full,
         LinkManagers: frozenset(MANAGERS) if full else frozenset(),

@@ -79,6 +79,13 @@ def test_each_host_has_its_own_and_a_kind_of_packages_too():
     assert packaging["/etc/yum.repos.d/airavata-runbook.repo"] == "rpm" and packaging["/etc/kubernetes/kubelet"] == ""
 
 
+def test_what_comes_with_selinux_or_a_network_manager_is_said_to():
+    seldom = {entry.touch.name for entry in touches_of("lab").entries if not entry.everywhere}
+    assert "/etc/NetworkManager/conf.d/airavata-runbook.conf" in seldom
+    assert "/etc/selinux/*/contexts/files/file_contexts.local" in seldom and "container-selinux" in seldom
+    assert "/etc/kubernetes/kubelet" not in seldom and "/etc/yum.repos.d/airavata-runbook.repo" not in seldom
+
+
 def test_one_more_file_is_in_the_list_and_without_a_counterpart_no_reset_removes_it(monkeypatch):
     @step("One more file")
     def more(target):
