@@ -89,8 +89,8 @@ class Target:
     @property
     def fan_out(self) -> FanOut | None:
         """From the first host of the step that has packages of this one's format; it may be this one."""
-        same = (one for one in self.fan_outs.values() if self.format_of(one.source) is self.packaging.format)
-        return next(same, None)
+        own = self.packaging.format
+        return next((one for one in self.fan_outs.values() if one.ask(partial(self.format_of, one.source)) is own), None)
 
     def format_of(self, host: Host) -> PackageFormat | None:
         """That of another host's packages; None while it does not answer."""

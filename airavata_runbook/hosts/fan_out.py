@@ -127,6 +127,8 @@ class FanOut:
         self._failures: dict[str, str] = {}  # host → why it does not fetch any more
         self._starting = threading.Lock()
         self._server: _Server | None = None
+        self._asking = threading.Lock()
+        self._asked: list[object] = []
 
     def __enter__(self) -> Self:
         return self
@@ -134,6 +136,15 @@ class FanOut:
     def __exit__(self, *exc) -> None:
         if self._server:
             self._server.close()
+
+    def ask(self, question: Callable[[], object]) -> object:
+        """What `question`, about the source, answered first. Hosts that choose among sources by it all choose the same one: of
+        two that choose each other, because one did not answer for a moment, each would wait for the other.
+        """
+        with self._asking:
+            if not self._asked:
+                self._asked.append(question())
+            return self._asked[0]
 
     def watch(self, host: Host, work: Callable[[], T]) -> T:
         """Returns `work()`; when the source's work ends or fails, no host waits for it any more."""

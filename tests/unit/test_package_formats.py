@@ -67,3 +67,11 @@ def test_hosts_fetch_packages_from_the_first_host_that_has_packages_of_their_for
     }
     targets = hosts(one=None, two=DEBIAN, three=DEBIAN)
     assert {targets[name].fan_out.source.name for name in ("two", "three")} == {"two"}
+
+
+def test_hosts_that_hear_of_each_other_only_now_and_then_do_not_wait_for_each_other(hosts, monkeypatch):
+    targets = hosts(one=DEBIAN, two=DEBIAN)
+    answers = iter([None, DEB_FORMAT])  # the first does not answer when it is asked for the first time
+    asked = Target.format_of
+    monkeypatch.setattr(Target, "format_of", lambda self, host: next(answers) if host.name == "one" else asked(self, host))
+    assert {name: target.fan_out.source.name for name, target in targets.items()} == {"one": "two", "two": "two"}
