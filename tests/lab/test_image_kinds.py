@@ -60,7 +60,9 @@ def private(tmp_path, monkeypatch):
         for module in (registry, site_stack):
             monkeypatch.setattr(module, "IMAGES", str(tmp_path / "images.json"))
         all_images = site_stack.site_images
-        monkeypatch.setattr(registry, "site_images", lambda site: {name: all_images(site)[name] for name in KINDS})
+        monkeypatch.setattr(
+            registry, "site_images", lambda site, releases: {name: all_images(site, releases)[name] for name in KINDS}
+        )
         yield real
 
 
