@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import tempfile
+from pathlib import PurePosixPath
 
 import pytest
 
@@ -85,7 +86,10 @@ def test_an_rpm_package_is_the_debs_twin(built, rpms, name):
     ]
     files = {row[-1].removeprefix(".") for row in contents(built[name].path) if not row[0].startswith("d")}
     listed = queried(path, "-lv") if files else []
-    assert {line.split()[-1] for line in listed} == files
+    assert {line.split()[-1] for line in listed if not line.startswith("d")} == files
+    folders = {line.split()[-1] for line in listed if line.startswith("d")}  # of its own: rpm removes no other
+    above = {str(folder) for file in files for folder in PurePosixPath(file).parents}
+    assert folders == {one for one in above if one.startswith(("/opt/", f"/usr/share/doc/{name}"))} - {"/opt"}
     assert all(line.split()[2:4] == ["root", "root"] for line in listed)
     assert queried(path, "--scripts") == [], "nothing is started, and systemd of EL sees new units itself"
     needs = {PACKAGE[need].name: package_of(need, format=RPM_FORMAT) for need in package.needs if need in PACKAGE}
