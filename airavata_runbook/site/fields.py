@@ -103,6 +103,7 @@ LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"  # of a host's name, be
 HOST = rf"{LABEL}(\.{LABEL})*"
 IPV6 = "[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]+)?"
 TCP_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+HOST_PORT = rf"({HOST}|\[{IPV6}\])(:{TCP_PORT})?"  # as in a URL; the port may be left out
 USER = "[A-Za-z0-9_][A-Za-z0-9._-]*"
 LOGIN = r"[A-Za-z0-9_][A-Za-z0-9._@+$-]*(\\[A-Za-z0-9_][A-Za-z0-9._@+$-]*)?"  # with the forms of Active Directory
 PART = "[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*"  # of a path: neither . nor ..
@@ -128,7 +129,7 @@ Domain = Annotated[
 ]
 CommonName = Annotated[str, text(DOMAIN, PATTERNS[DOMAIN], 64), NO_LOCALHOST, NO_ADDRESS]  # a certificate's subject (RFC 5280)
 Host = Annotated[str, text(f"^({HOST}|{IPV6})$", "a host's name or address, without user and port", 253)]
-JUMP = rf"({LOGIN}@)?({HOST}|\[{IPV6}\])(:{TCP_PORT})?"
+JUMP = rf"({LOGIN}@)?{HOST_PORT}"
 Jump = Annotated[
     str,
     text(
@@ -188,7 +189,7 @@ Folder = Annotated[HostPath, AfterValidator(_dedicated_folder)]
 Url = Annotated[
     str,
     text(
-        rf"^(file://(/{PART}){{2,}}|https?://({HOST}|\[{IPV6}\])(:{TCP_PORT})?(/{URL_PATH})?)$",
+        rf"^(file://(/{PART}){{2,}}|https?://{HOST_PORT}(/{URL_PATH})?)$",
         "an address that starts with https:// or http:// and a host, without a login (where hosts have apt, "
         "it reads one from /etc/apt/auth.conf.d), or with file:// and the absolute path of a folder, two levels deep at "
         "least (letters, digits, dots, underscores and hyphens)",
@@ -198,7 +199,7 @@ Url = Annotated[
 HttpsUrl = Annotated[
     str,
     text(
-        rf"^https://({HOST}|\[{IPV6}\])(:{TCP_PORT})?(/{URL_PATH})?$",
+        rf"^https://{HOST_PORT}(/{URL_PATH})?$",
         "an address that starts with https:// and a host, without a login",
     ),
     not_matching("/$", "an address without / at its end"),

@@ -2,14 +2,14 @@
 
 from typing import Annotated
 
-from airavata_runbook.site.fields import HOST, IPV6, TCP_PORT, ExternalSecret, Model, text
+from airavata_runbook.site.fields import HOST_PORT, ExternalSecret, Model, text
 from airavata_runbook.site.marks import Free, Outside
 
 PROXY = Free("the next run gives it to the package managers")
 ProxyUrl = Annotated[
     str,
     text(
-        rf"^http://({HOST}|\[{IPV6}\])(:{TCP_PORT})?$",
+        f"^http://{HOST_PORT}$",
         "http://HOST:PORT of a proxy, without a login, which belongs in auth",
     ),
 ]

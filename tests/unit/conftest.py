@@ -13,6 +13,14 @@ def no_release_host(monkeypatch):
 
 
 @pytest.fixture
+def no_proxy(monkeypatch):
+    """The environment of this machine names no proxy."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
 def project(tmp_path, monkeypatch):
     """A project with a site `small` and no notebooks yet; the working directory is inside it."""
     for name in ("notebooks", "parameters"):

@@ -36,13 +36,10 @@ KNOWN = sorted(yaml.safe_load(releases.LOCK.read_text()))  # their digests are i
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch, no_release_host):
-    """An empty one; and no proxy. Release hosts are asked again: the servers of these tests."""
+def cache(tmp_path, monkeypatch, no_release_host, no_proxy):
+    """An empty one. Release hosts are asked again: the servers of these tests."""
     monkeypatch.setattr(choice, "_silent", ASK)
     monkeypatch.setenv("AIRAVATA_RUNBOOK_CACHE", str(tmp_path / "cache"))
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture

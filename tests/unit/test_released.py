@@ -58,13 +58,10 @@ def published(component) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def server(tmp_path, monkeypatch, no_proxy):
     """A server in the place of all upstreams, and a lock file with the digests of what it serves."""
     monkeypatch.setenv("AIRAVATA_RUNBOOK_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(download, "PAUSE", 0.01)
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
     (tmp_path / "server").mkdir()
     with HttpsFiles(tmp_path / "server", {}) as files:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", files.ca)
