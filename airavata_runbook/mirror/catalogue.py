@@ -12,7 +12,6 @@ from pathlib import Path
 
 from airavata_runbook.distributions.deb_format import DEB_FORMAT
 from airavata_runbook.distributions.package_format import PackageFormat
-from airavata_runbook.distributions.rpm_format import RPM_FORMAT
 from airavata_runbook.errors import CannotBuild, SiteError
 from airavata_runbook.mirror import released
 from airavata_runbook.mirror.build import folder
@@ -244,9 +243,6 @@ def check_releases(site: Site) -> None:
 def recipe(package: Package) -> str:
     """What identifies a package's content on any machine: its description, its units and what its binaries are built from."""
     described = description(package, Path("/"), Path("/"), release="")
-    # Every deb said this once, and would be another version without it.
-    described.setdefault("rpm", {"compression": "zstd"})
-    described.setdefault("overrides", {"rpm": {"depends": [RPM_FORMAT.dependency(name) for name in package.needs]}})
     recipe = hashlib.sha256(repr((package, described, EPOCH)).encode())
     for unit in package.units:
         recipe.update((UNITS / f"{unit}.service").read_bytes())
