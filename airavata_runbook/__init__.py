@@ -16,7 +16,7 @@ atexit.register(gc.freeze)
 
 
 def __getattr__(name: str) -> Any:
-    """Site, loaded when it is used: a command starts other processes before (cli.py)."""
+    """Site, loaded when it is used: a command starts other processes before (cli/sites.py)."""
     if name == "Site":
         from airavata_runbook.site import Site
 
