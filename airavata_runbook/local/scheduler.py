@@ -6,7 +6,7 @@ A pool limits how many of its tasks run at a time, as in ninja (https://ninja-bu
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -31,13 +31,15 @@ class Task:
     needs: frozenset[str] = frozenset()
 
 
-def run(title: str, tasks: Sequence[Task], pools: Mapping[str, int]) -> None:
+def run(title: str, tasks: Sequence[Task], pools: Mapping[str, int], together: Collection[str] = ()) -> None:
     """Run all tasks; of those that can begin, the first in the list begins first. pools: name → how many run at a time.
+
+    together: pools that share the processors, so that what is left of one takes longer while another has tasks.
 
     When one fails, or with Ctrl-C, no other begins, the programs of those that run are killed, and what was raised is raised
     when they have removed what they had half done. What was finished before stays.
     """
-    work, started = _Work(title, list(tasks), pools), time.monotonic()
+    work, started = _Work(title, list(tasks), pools, together), time.monotonic()
     try:
         while work.waiting or work.running:
             work.begin()
@@ -52,9 +54,9 @@ def run(title: str, tasks: Sequence[Task], pools: Mapping[str, int]) -> None:
 
 
 class TimeLeft:
-    """What is left of the tasks of one pool, from their estimates and how long those that ended took.
+    """What is left of tasks that share the processors or the network, from their estimates and how long those that ended took.
 
-    Tasks that run side by side share what their pool has: each counts with its part of the time.
+    Each of those that run side by side counts with its part of the time.
     """
 
     def __init__(self, tasks: Iterable[Task]):
@@ -88,6 +90,7 @@ class _Work:
     title: str
     waiting: list[Task]
     pools: Mapping[str, int]
+    together: Collection[str]
     running: dict[str, tuple[Task, threading.Thread]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -95,14 +98,15 @@ class _Work:
         self.total, self.stopped = len(self.waiting), False
         self.ended: queue.SimpleQueue[tuple[Task, BaseException | None]] = queue.SimpleQueue()
         self.doing: dict[str, str] = {}  # what each running task says
-        self.left = {pool: TimeLeft(task for task in self.waiting if task.pool == pool) for pool in self.pools}
+        sharing = {frozenset(self.together)} | {frozenset([pool]) for pool in self.pools if pool not in self.together}
+        self.left = {pools: TimeLeft(task for task in self.waiting if task.pool in pools) for pools in sharing}
         self.looked = time.monotonic()
 
     def begin(self) -> None:
         """Begin every task that can."""
         for task in list(self.waiting):
             unmet = {one.name for one in self.waiting} | set(self.running)
-            if len(self._of(task.pool)) < self.pools[task.pool] and not task.needs & unmet:
+            if len(self._of([task.pool])) < self.pools[task.pool] and not task.needs & unmet:
                 self.waiting.remove(task)
                 # A daemon: one that waits for another process's lock cannot be stopped, and must not keep this one.
                 thread = threading.Thread(target=self._work, args=(task,), name=task.name, daemon=True)
@@ -119,14 +123,14 @@ class _Work:
         with suppress(queue.Empty):
             task, error = self.ended.get(timeout=TICK)
         now = time.monotonic()
-        for pool, left in self.left.items():
-            left.spend(self._of(pool), now - self.looked)
+        for pools, left in self.left.items():
+            left.spend(self._of(pools), now - self.looked)
         self.looked = now
         if error:
             raise error
         if task:
             del self.running[task.name], self.doing[task.name]
-            self.left[task.pool].done(task.name)
+            next(left for pools, left in self.left.items() if task.pool in pools).done(task.name)
 
     def stop(self) -> None:
         """End what runs, within GRACE."""
@@ -151,9 +155,9 @@ class _Work:
             error = raised
         self.ended.put((task, error))
 
-    def _of(self, pool: str) -> list[str]:
-        """The names of the running tasks of a pool."""
-        return [task.name for task, _ in self.running.values() if task.pool == pool]
+    def _of(self, pools: Collection[str]) -> list[str]:
+        """The names of the running tasks of these pools."""
+        return [task.name for task, _ in self.running.values() if task.pool in pools]
 
     def _text(self) -> str:
         left = max(one.seconds() for one in self.left.values())

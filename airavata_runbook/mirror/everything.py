@@ -21,6 +21,7 @@ from airavata_runbook.site import Site
 # While one build links, which takes one processor, another compiles; while one image has the lock of apt's cache, the layer of
 # another is packed.
 POOLS = {"build": 2, "download": 2, "image": 2}
+PROCESSORS = ("build", "image")  # what is left of these is one sum
 
 
 def build_everything() -> None:
@@ -122,4 +123,4 @@ def _host_image() -> list[Task]:
 
 def _run(lacking: list[Task]) -> None:
     """Bring what the cache lacks. What it has is looked at after that, by its digests, and made again where it is damaged."""
-    scheduler.run("mirror", lacking, POOLS)
+    scheduler.run("mirror", lacking, POOLS, PROCESSORS)

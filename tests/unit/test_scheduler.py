@@ -224,6 +224,16 @@ def test_a_log_gets_a_line_every_quarter_of_a_minute(monkeypatch):
     assert last == "mirror: 1 done in 1 min 0 s"
 
 
+@pytest.mark.parametrize("together, left", [(("build", "image"), "about 2 min"), ((), "about 60 s")])
+def test_the_time_left_of_pools_that_share_the_processors_is_one_sum(monkeypatch, together, left):
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    pools = {"build": 1, "image": 1, "download": 1}
+    tasks = [Task(f"a {pool}", 60, pool, lambda: None) for pool in pools]
+    scheduler.run("mirror", tasks, pools, together)
+    assert log.getvalue().startswith(f"mirror: {left} left, 0 of 3 done: a build; a image; a download\n")
+
+
 def test_the_time_left_follows_what_the_first_tasks_took():
     tasks = [Task(name, seconds, "build", lambda: None) for name, seconds in (("one", 60), ("two", 100), ("three", 40))]
     left = TimeLeft(tasks)
