@@ -18,7 +18,11 @@ atexit.register(gc.freeze)
 def __getattr__(name: str) -> Any:
     """Site, loaded when it is used: a command starts other processes before (cli/sites.py)."""
     if name == "Site":
+        from airavata_runbook.local.terminal import in_live_notebook
         from airavata_runbook.site import Site
+
+        if in_live_notebook():
+            import airavata_runbook.notebook  # noqa: F401
 
         return Site
     raise AttributeError(f"module {__name__} has no attribute {name}")

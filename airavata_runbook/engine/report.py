@@ -64,7 +64,7 @@ class Report(BaseModel):
     """The result of one step.
 
     hosts: name → its items in order. rows: the table that a check found, its head first; may be empty.
-    started: seconds since the epoch. notices: what kept the step waiting, host first. running: the step goes on.
+    site: its name. started: seconds since the epoch. notices: what kept the step waiting, host first. running: the step goes on.
     """
 
     chapter: str
@@ -79,6 +79,7 @@ class Report(BaseModel):
     notices: list[str] = []
     running: bool = False
     picture: Picture | None = None
+    site: str = ""
 
     def count(self, status: Status) -> int:
         """How many resources on all hosts have that status."""
@@ -171,7 +172,7 @@ def report_html(report: Report) -> str:
     """The report for a notebook: one table, a row for each resource; differences and commands unfold."""
     parts = [
         f"<div><b>{escape_html(('Plan: ' if report.plan else '') + report.title)}</b> "
-        f"<span style='{QUIET}'>{escape_html(report.verdict)}</span></div>"
+        f"<span style='{QUIET}'>{escape_html(report.verdict + (f', site {report.site}' if report.site else ''))}</span></div>"
     ]
     for failure in report.failures:
         parts.append(

@@ -18,7 +18,7 @@ from airavata_runbook.distributions.package_format import PackageFormat
 from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.report import Failure, Picture, Report
 from airavata_runbook.engine.resource import Resource
-from airavata_runbook.errors import HostUnreachable, NotYet, RunbookError, StepFailed, StoppedByUser
+from airavata_runbook.errors import HostUnreachable, NotYet, RunbookError, SiteError, StepFailed, StoppedByUser
 from airavata_runbook.hosts.facts import HOST_FACTS, Os
 from airavata_runbook.hosts.fan_out import FanOut
 from airavata_runbook.hosts.host import Host
@@ -27,6 +27,7 @@ from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.hosts.snapshot import HostSnapshot, gather
 from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.kernel_env import PLAN, REPORT_FILE
+from airavata_runbook.local.live import live_notebook
 from airavata_runbook.local.terminal import show, step_progress
 from airavata_runbook.site import Site
 from airavata_runbook.site.node import Node
@@ -126,10 +127,11 @@ class Step:
 
         Raises StepFailed when a host failed; the report of all hosts is shown first.
         """
+        plan = begin(site, plan)
         session = session_of(site)
         session.forget()
         hosts = [session.hosts[node.name] for node in self.on(site) if node.name not in leave_out]
-        if plan or os.environ.get(PLAN):
+        if plan:
             return self._on_all_hosts(session, hosts, plan=True)
         for host in hosts:
             host.connect_in_background()  # while the lock is taken on the master
@@ -137,7 +139,15 @@ class Step:
             return self._on_all_hosts(session, hosts, plan=False)
 
     def _on_all_hosts(self, session: Session, hosts: list[Host], plan: bool) -> Report:
-        report = Report(chapter=self.chapter, step=self.name, title=self.title, plan=plan, hosts={}, started=time.time())
+        report = Report(
+            site=session.site.name,
+            chapter=self.chapter,
+            step=self.name,
+            title=self.title,
+            plan=plan,
+            hosts={},
+            started=time.time(),
+        )
         notifying, port = Lock(), session.site.registry_pull_port
         # The registry's host begins: the others may wait for it, and there may be more hosts than threads.
         in_order = sorted(hosts, key=lambda host: host is not session.registry_host)
@@ -185,10 +195,12 @@ class Check(Generic[Seen]):
 
     def __call__(self, site: Site, plan: bool = False) -> Report:
         """Raises StepFailed when the check failed."""
+        plan = begin(site, plan)
         session = session_of(site)
         session.forget()
-        plan = plan or bool(os.environ.get(PLAN))
-        report = Report(chapter=self.chapter, step=self.name, title=self.title, plan=plan, hosts={}, started=time.time())
+        report = Report(
+            site=site.name, chapter=self.chapter, step=self.name, title=self.title, plan=plan, hosts={}, started=time.time()
+        )
         errors: dict[str, Exception] = {}
         if plan and not self.before:
             report.rows = [["in a run"], ["checked after the steps before it"]]
@@ -212,6 +224,15 @@ class Check(Generic[Seen]):
 def check(title: str, before: bool = False) -> Callable[[Callable[[Session], Seen]], Check[Seen]]:
     """Decorator that makes a Check of a function which returns a table, or a table and a picture, or raises."""
     return lambda look: Check(title, look, before)
+
+
+def begin(site: Site | None, plan: bool) -> bool:
+    """Whether a step is to plan only. Raises SiteError when its notebook has no site yet, or another one was chosen since."""
+    if live := live_notebook():
+        plan = live.begin(site, plan)
+    if site is None:
+        raise SiteError("no site is loaded", remedy="run the cell with `Site.load(site)` first")
+    return plan or bool(os.environ.get(PLAN))
 
 
 def finish(report: Report, errors: Mapping[str, Exception] = {}, mask: Callable[[str], str] = lambda text: text) -> Report:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from airavata_runbook.errors import SiteError
+from airavata_runbook.local.live import live_notebook
 from airavata_runbook.site import file as site_file
 from airavata_runbook.site.messages import describe_errors, invalid_site
 from airavata_runbook.site.node import Node
@@ -30,9 +31,13 @@ class Site(Sections):
     ) -> "Site":
         """The site that `source` names: a name in parameters/, a path, the mapping below `site:`, or a Site.
 
-        None: the value of the environment variable AIRAVATA_RUNBOOK_SITE. There is no default site.
+        None: the value of the environment variable AIRAVATA_RUNBOOK_SITE, or in a live notebook without it the site that a
+        person chooses. There is no default site.
         overrides: dotted field → value, as in `--set a.b=c`. Raises SiteError.
         """
+        live = live_notebook()
+        chosen = live.choice(source) if live else source
+        by_choice, source = chosen is not source, chosen
         if isinstance(source, Site) and not overrides:
             return source
         if isinstance(source, Site):
@@ -47,6 +52,8 @@ class Site(Sections):
             raise invalid_site(describe_errors(error, data, cls), where) from None
         if problems := validate(site):
             raise invalid_site(problems, where)
+        if live and by_choice:
+            live.loaded(site, source)
         return site
 
     @property
@@ -95,3 +102,9 @@ class Site(Sections):
         )
 
     __str__ = __repr__
+
+    def _ipython_display_(self) -> None:
+        live = live_notebook()
+        if not live:
+            raise NotImplementedError  # IPython then shows the text, as everywhere
+        live.show(self)

@@ -1,0 +1,130 @@
+"""What is done for a person who steps through a notebook: the choice of the site, and what the steps have to do with it."""
+
+import os
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from airavata_runbook.errors import SiteError
+from airavata_runbook.kernel_env import PLAN, SITE
+from airavata_runbook.local import paths
+from airavata_runbook.notebook import session, site_view
+from airavata_runbook.notebook.origin import notebook_name
+from airavata_runbook.notebook.picker import Picker
+from airavata_runbook.notebook.session import Choice
+from airavata_runbook.notebook.site_files import look, site_files
+from airavata_runbook.site import Site
+
+
+class Live:
+    """A local.live.LiveNotebook, the only one of this kernel."""
+
+    def __init__(self) -> None:
+        self._loaded: list[tuple[Site, Path, Path]] = []  # by choice: the site, its file, the project's folder
+        self._picker: Picker | None = None
+
+    def choice(self, source: object) -> object:
+        """As LiveNotebook says."""
+        if self._file_of(source) is None and (source is not None or os.environ.get(SITE)):
+            return source
+        project = paths.base_dir()
+        files = {path.stem: path for path in site_files(project)}
+        if not files:
+            return source
+        choice = session.chosen(project)
+        self._show_picker(project, files, choice)
+        if choice is None or not Path(choice.site).is_file():
+            raise no_site()
+        return Path(choice.site)
+
+    def loaded(self, site: Site, path: Path) -> None:
+        """As LiveNotebook says."""
+        self._loaded.append((site, path, paths.base_dir()))
+
+    def begin(self, site: Site | None, plan: bool) -> bool:
+        """As LiveNotebook says."""
+        if site is None and not os.environ.get(SITE) and not session.chosen(paths.base_dir()):
+            raise no_site()
+        return plan or bool(self._why_plan(site))
+
+    def show(self, site: Site) -> None:
+        """As LiveNotebook says."""
+        site_view.show(site, self._why_plan(site))
+
+    def _file_of(self, site: object) -> Path | None:
+        """The file that a site was loaded from by choice. An equal site that is named in the notebook was not."""
+        return next((path for one, path, _ in self._loaded if one is site), None)
+
+    def _why_plan(self, site: object) -> str:
+        """Why steps on a site only plan; "" when they do not. Raises SiteError when another site has been chosen since."""
+        for one, path, project in self._loaded:
+            if one is site:
+                now = session.chosen(project)
+                if now is None or Path(now.site) != path:
+                    raise SiteError(
+                        f"another site was chosen after this notebook loaded the site {one.name}",
+                        found=now.site if now else "no choice of this session",
+                        remedy="run the cell with `Site.load(site)` again, and go on from there",
+                    )
+                return site_view.FIXED_PLAN if os.environ.get(PLAN) else site_view.PLAN if now.plan else ""
+        return site_view.FIXED_PLAN if os.environ.get(PLAN) else ""
+
+    def _show_picker(self, project: Path, files: dict[str, Path], choice: Choice | None) -> None:
+        if self._picker:
+            self._picker.close()
+        fixed = bool(os.environ.get(PLAN))
+
+        def choose(name: str) -> str:
+            chosen = Choice(str(files[name]), picker.plan.value and not fixed, notebook_name(), _now())
+            return _kept(project, chosen) or self._chosen(picker, name, files[name])
+
+        def plan(on: bool) -> str:
+            if now := session.chosen(project):
+                return _kept(project, replace(now, plan=on)) or _plan_words(on)
+            return _plan_words(on)
+
+        picker = self._picker = Picker(list(files), fixed or bool(choice and choice.plan), choose, plan, fixed)
+        chosen = next((name for name, path in files.items() if choice and str(path) == choice.site), "")
+        picker.mark(chosen)
+        picker.say(_chosen_words(chosen, choice) if choice and chosen else "No site is chosen yet.")
+        picker.show()
+        for name, path in files.items():
+            threading.Thread(target=_look, args=(picker, name, path), name=f"hosts of {name}", daemon=True).start()
+
+    def _chosen(self, picker: Picker, name: str, path: Path) -> str:
+        picker.mark(name)
+        if self._loaded and self._loaded[-1][1] == path:
+            return f"Steps work on the site {name}, which this notebook has loaded."
+        return f"The site {name} is chosen. Run this cell again to load it."
+
+
+def no_site() -> SiteError:
+    """What a cell says while no site is chosen."""
+    return SiteError("no site is chosen yet", remedy="choose one in the list of `Site.load(site)`, then run that cell again")
+
+
+def _kept(project: Path, choice: Choice) -> str:
+    """Keep a choice; why it could not be kept, or ""."""
+    try:
+        session.choose(project, choice)
+        return ""
+    except OSError as error:
+        return f"This could not be remembered: {error}"
+
+
+def _plan_words(on: bool) -> str:
+    return "Plan is on: steps change nothing." if on else "Plan is off: steps change the hosts of the site."
+
+
+def _chosen_words(name: str, choice: Choice) -> str:
+    where = f" in {choice.notebook}" if choice.notebook else ""
+    return f"The site {name} was chosen{where} at {choice.at[11:16]} UTC. {_plan_words(choice.plan)}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _look(picker: Picker, name: str, path: Path) -> None:
+    look(path, lambda hosts, answers: picker.tell(name, hosts, answers))
