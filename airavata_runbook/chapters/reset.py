@@ -17,6 +17,7 @@ from airavata_runbook.distributions.package_format import PackageFormat
 from airavata_runbook.engine.step import Target, registry_node, step
 from airavata_runbook.errors import HostUnreachable
 from airavata_runbook.footprint import Touch
+from airavata_runbook.hosts import journal
 from airavata_runbook.mirror import catalogue
 from airavata_runbook.resources import Absent, Cleared, Removed, Resource, Stopped
 from airavata_runbook.resources.selinux import LOCAL_RULES, without_rule
@@ -124,6 +125,8 @@ def files(target: Target) -> Iterator[Resource]:
     yield Absent("/etc/cni/net.d/10-airavata.conflist", parents=("/etc/cni/net.d", "/etc/cni"))
     yield Absent("/etc/sysconfig/flanneld", parents=("/etc/sysconfig",))
     yield Absent(PROXY)
+    if target.node == site.master:
+        yield Absent(journal.PATH)
     yield Absent("/etc/airavata-runbook/pod-network.sh", parents=("/etc/airavata-runbook",))
     for name, manager in MANAGERS.items():
         yield Cleared(

@@ -17,7 +17,7 @@ from airavata_runbook.distributions import Packaging, Platform, packaging_of, pl
 from airavata_runbook.distributions.package_format import PackageFormat
 from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.report import Failure, Picture, Report
-from airavata_runbook.engine.resource import Resource
+from airavata_runbook.engine.resource import Resource, ignore
 from airavata_runbook.errors import HostUnreachable, NotYet, RunbookError, SiteError, StepFailed, StoppedByUser
 from airavata_runbook.hosts.facts import HOST_FACTS, Os
 from airavata_runbook.hosts.fan_out import FanOut
@@ -174,7 +174,7 @@ class Step:
             report.hosts[host.name] = [] if isinstance(outcome, Exception) else outcome.items
             if error := outcome if isinstance(outcome, Exception) else outcome.error:
                 errors[host.name] = error
-        return finish(report, errors, session.vault.mask)
+        return finish(report, errors, session.vault.mask, session.lock.note)
 
 
 def step(title: str, on: Callable[[Site], list[Node]] = everywhere) -> Callable[[Callable[[Target], Iterable[Resource]]], Step]:
@@ -214,6 +214,7 @@ class Check(Generic[Seen]):
                 report.rows, errors[site.name] = error.rows, error
             except (RunbookError, NotYet) as error:
                 errors[site.name] = error
+            session.lock.note("failed" if errors else "checked")
         report.seconds = time.time() - report.started
         finish(report, errors, session.vault.mask)
         if report.picture:
@@ -235,12 +236,18 @@ def begin(site: Site | None, plan: bool) -> bool:
     return plan or bool(os.environ.get(PLAN))
 
 
-def finish(report: Report, errors: Mapping[str, Exception] = {}, mask: Callable[[str], str] = lambda text: text) -> Report:
+def finish(
+    report: Report,
+    errors: Mapping[str, Exception] = {},
+    mask: Callable[[str], str] = lambda text: text,
+    note: Callable[[str], None] = ignore,
+) -> Report:
     """Record the report for the runner; if there are errors (host → its error), show it and raise StepFailed.
 
-    mask: removes known secrets from a text before it is recorded or shown.
+    mask: removes known secrets from a text before it is recorded or shown. note: takes the verdict for the site's journal.
     """
     report.failures += [_failure(host, error, mask) for host, error in errors.items()]
+    note(report.verdict)
     for item in chain.from_iterable(report.hosts.values()):
         item.summary, item.detail, item.command = map(mask, (item.summary, item.detail, item.command))
     report.rows = [[mask(cell) for cell in row] for row in report.rows]

@@ -9,8 +9,11 @@ TIMEOUT = 60  # seconds without one, after which the script ends
 
 
 def listener() -> str:
-    """Shell that reads heartbeats from standard input until none arrives within TIMEOUT or the input is closed."""
-    return f'while [ "$(timeout {TIMEOUT} dd bs=1 count=1 2>/dev/null 9>&-)" = . ]; do :; done'
+    """Shell that reads heartbeats from standard input until none arrives within TIMEOUT or the input is closed.
+
+    $beat is then empty, or another character than that of a heartbeat, which came in its place.
+    """
+    return f'while beat=$(timeout {TIMEOUT} dd bs=1 count=1 2>/dev/null 9>&-); [ "$beat" = . ]; do :; done'
 
 
 def send_heartbeats(channel: paramiko.Channel) -> None:

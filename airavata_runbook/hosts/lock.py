@@ -3,7 +3,8 @@
 The lock is flock(2) on a file in the master's /run, held by a shell that receives this process's heartbeats. It ends with
 that shell, whatever happens here: the process ends or is killed (its connection closes), the network fails (no heartbeat
 within heartbeat.TIMEOUT), or the master restarts. So no stale lock ever has to be removed by hand. A run that continues after
-its connection was lost takes the lock again; if another run has it by then, this one stops.
+its connection was lost takes the lock again; if another run has it by then, this one stops. When it ends, the shell adds what
+was done to the site's journal (journal.py).
 """
 
 import getpass
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 
 from airavata_runbook.errors import HostUnreachable, StepFailed
 from airavata_runbook.footprint import UNTIL_RESTART, Touch
-from airavata_runbook.hosts import heartbeat
+from airavata_runbook.hosts import heartbeat, journal
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.hosts.ssh_library import paramiko
 from airavata_runbook.kernel_env import LOCK_HELD
@@ -26,6 +27,7 @@ FOOTPRINT = (Touch("file", PATH, stays=f"empty, {UNTIL_RESTART}"),)
 ANSWER_TIMEOUT = 30.0  # seconds
 NOT_LOCKED = "the site could not be locked for this run"
 HELD, TAKEN = b"held\n", b"taken\n"  # the script's first line
+END = "!"  # what the holder sends in place of a heartbeat, before the outcome
 RETRY_INTERVAL = 1  # seconds between two attempts to take a lost lock again
 
 
@@ -34,51 +36,67 @@ class SiteLock:
 
     def __init__(self, master: Host):
         self.master = master
-        self._held = False
+        self._held = 0  # by how many, each within the one before
+        self._outcome = ""
+
+    def note(self, outcome: str) -> None:
+        """What the work that holds the lock came to, in words without secrets, for the journal. Notes of work within it are not
+        taken."""
+        if self._held == 1:
+            self._outcome = outcome
 
     @contextmanager
-    def held(self, purpose: str) -> Iterator[bool]:
+    def held(self, purpose: str, entry: bool = True) -> Iterator[bool]:
         """Hold the lock; yields whether it is held. purpose: shown to other runs that find the lock taken.
+
+        entry: whether the journal gets one.
 
         Does nothing in a process that holds it already, or whose parent does. Yields False when the master does not answer:
         the work itself reports that. Raises StepFailed, which names the holder, when another run has the lock: at once, or
         during the work, which is then interrupted.
         """
         if os.environ.get(LOCK_HELD) or self._held:
-            yield True
+            self._held += 1
+            try:
+                yield True
+            finally:
+                self._held -= 1
             return
         channel = None
         with suppress(HostUnreachable):
-            channel = _take(self.master, purpose)
+            channel = _take(self.master, purpose, entry)
         if channel is None:
             yield False
             return
-        keeper = _Keeper(self.master, purpose, channel)
-        self._held = True
+        keeper = _Keeper(self.master, purpose, entry, channel)
+        self._held, self._outcome = 1, ""
         try:
             yield True
-        except BaseException:
+        except BaseException as error:
+            self._outcome = self._outcome or ("stopped" if isinstance(error, KeyboardInterrupt) else "failed")
             if keeper.lost:
                 raise keeper.lost from None
             raise
         finally:
-            self._held = False
-            keeper.release()
+            self._held = 0
+            keeper.release(self._outcome or "done")
 
 
 class _Keeper:
     """Keeps a lock that was taken, until `release`. lost: the error when it could not be kept, else None."""
 
-    def __init__(self, host: Host, purpose: str, channel: paramiko.Channel):
-        self.host, self.purpose, self.channel = host, purpose, channel
+    def __init__(self, host: Host, purpose: str, entry: bool, channel: paramiko.Channel):
+        self.host, self.purpose, self.entry, self.channel = host, purpose, entry, channel
         self.lost: StepFailed | None = None
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="site lock", daemon=True)
         self._thread.start()
 
-    def release(self) -> None:
-        """Release the lock."""
+    def release(self, outcome: str) -> None:
+        """Release the lock. outcome: for the journal."""
         self._done.set()
+        with suppress(OSError):  # the connection is lost
+            self.channel.sendall(f"{END}{journal.one_line(outcome)}\n".encode())
         self.channel.close()
         self._thread.join(ANSWER_TIMEOUT)
 
@@ -90,7 +108,7 @@ class _Keeper:
     def _take_again(self) -> None:
         while not self._done.wait(RETRY_INTERVAL):
             try:
-                channel = _take(self.host, self.purpose)
+                channel = _take(self.host, self.purpose, self.entry)
             except (HostUnreachable, _NoAnswer):
                 continue  # reported by the work itself, or by the next attempt
             except StepFailed as error:
@@ -139,8 +157,8 @@ class _NoAnswer(StepFailed):
     """The master did not answer: most likely the connection was lost."""
 
 
-def _take(host: Host, purpose: str) -> paramiko.Channel:
-    channel, answer = host.start(_script(), f"{_holder(purpose)}\n".encode()), b""
+def _take(host: Host, purpose: str, entry: bool) -> paramiko.Channel:
+    channel, answer = host.start(_script(entry), f"{_holder(purpose)}\n".encode()), b""
     where = f"host {host.name}, {PATH}"
     channel.settimeout(ANSWER_TIMEOUT)
     output, no_answer = channel.makefile("rb"), "the connection ended before an answer"
@@ -175,21 +193,25 @@ def _take(host: Host, purpose: str) -> paramiko.Channel:
     )
 
 
-def _script() -> str:
+def _script(entry: bool) -> str:
+    """entry: whether the journal gets one."""
     return f"""umask 077; exec 9>>{PATH} || exit
 flock -w 3 9 || {{ echo taken; cat {PATH}; exit; }}
 read -r holder
-printf '%s, since %s\\n' "$holder" "$(date -u '+%Y-%m-%d %H:%M:%S UTC')" > {PATH}
+since=$({journal.STAMP})
+printf '%s, since %s UTC\\n' "$holder" "$since" > {PATH}
 echo held
 {heartbeat.listener()}
+if [ "$beat" = '{END}' ]; then outcome=$(timeout 5 head -n 1 9>&-); else outcome=; fi
+{journal.append() if entry else ":"}
 : > {PATH}
 """
 
 
 def _holder(purpose: str) -> str:
-    """This process, for the lock file."""
+    """This process, for the lock file and the journal."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a user id without a name
         user = f"user {os.getuid()}"
-    return f"{user}@{socket.gethostname()}, process {os.getpid()}, {purpose}"
+    return journal.one_line(f"{user}@{socket.gethostname()}, process {os.getpid()}, {purpose}")

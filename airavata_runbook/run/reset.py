@@ -51,7 +51,8 @@ def reset(
         print("nothing was changed")
         return
     session = session_of(site)
-    with session.lock.held("airavata-runbook " + (f"remove of {leaving}" if leaving else "reset")):
+    # A reset of the whole site removes its journal.
+    with session.lock.held("airavata-runbook " + (f"remove of {leaving}" if leaving else "reset"), entry=bool(leaving)):
         if leaving:
             print(f"moving the pods of {leaving} to other hosts", flush=True)
             node_removal.drain(session, str(site.node(leaving).address))

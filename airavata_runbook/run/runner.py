@@ -58,7 +58,10 @@ def run(
         nullcontext(False) if plan else session_of(site).lock.held("airavata-runbook run") as locked,
     ):
         run_record = record.RunRecord(site.name, project, "plan" if plan else "run", names, overrides)
-        return _Run(site, project, chapters, run_record, plan, locked, kernel_server).execute()
+        try:
+            return _Run(site, project, chapters, run_record, plan, locked, kernel_server).execute()
+        finally:
+            session_of(site).lock.note(f"{run_record.report.outcome}: {page.verdict(run_record.report)}")
 
 
 def notebooks(project: Path) -> list[Path]:

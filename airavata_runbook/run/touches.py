@@ -18,7 +18,7 @@ from airavata_runbook.distributions import KNOWN, PACKAGINGS, OsRelease
 from airavata_runbook.engine.resource import ABSENT
 from airavata_runbook.engine.step import Step, Target
 from airavata_runbook.footprint import EVERY, Touch
-from airavata_runbook.hosts import facts, lock
+from airavata_runbook.hosts import facts, journal, lock
 from airavata_runbook.hosts.batch import Answer
 from airavata_runbook.hosts.frame import Result
 from airavata_runbook.hosts.host import Host
@@ -163,7 +163,7 @@ class Touches:
         steps = [(name[:2], step) for name in MODULES for step in steps_of(name) if isinstance(step, Step)]
         found: dict[tuple[str, str, str], list[tuple[str, bool, Entry]]] = {}
         for (packaging, full), session in self._sessions.items():
-            locked = [Entry(self.site.master.name, one, "every run") for one in lock.FOOTPRINT]
+            locked = [Entry(self.site.master.name, one, "every run") for one in (*lock.FOOTPRINT, *journal.FOOTPRINT)]
             for entry in (*locked, *touched(steps, session)):
                 one = entry.touch
                 found.setdefault((entry.host, _group(one.kind), one.name), []).append((packaging, full, entry))

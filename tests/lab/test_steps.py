@@ -14,7 +14,7 @@ import pytest
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine.step import master, step
 from airavata_runbook.errors import HostUnreachable, StepFailed
-from airavata_runbook.hosts import lock
+from airavata_runbook.hosts import journal, lock
 from airavata_runbook.hosts.facts import CgroupVersion
 from airavata_runbook.pki.types import Subject
 from airavata_runbook.resources import Authority, Block, Certificate, Condition, File, Generated, Service
@@ -211,6 +211,15 @@ def test_a_second_run_is_refused_until_the_first_ends_or_stops_responding(site, 
         holder.kill()
         holder.communicate()
     assert on(site, "one", "cat /run/airavata-runbook.lock; stat -c %a /run/airavata-runbook.lock") == "600"
+
+
+def test_the_master_keeps_a_journal_of_what_was_done(site):
+    secrets_of_site(site)
+    service(site)  # it gets the lock when the script of the step before has written its line and ended
+    found = journal.read(session_of(site).master, lock.PATH, 9).entries
+    newest = next(entry for entry in found if entry.what == "step 'Secrets on the master' of chapter test_steps")
+    assert newest.outcome == "1 host: 2 ok" and newest.since <= newest.until and "@" in newest.who
+    assert on(site, "one", f"stat -c '%a %U' {journal.PATH}") == "600 root"
 
 
 def hold_lock(site) -> subprocess.Popen:
