@@ -13,6 +13,7 @@ from airavata_runbook.checks.facts import forwards, preflight_facts
 from airavata_runbook.checks.table import CHECKS
 from airavata_runbook.checks.types import ConnectionCheck, Finding, HostCheck, PeerCheck, Problem, SessionCheck, SiteCheck
 from airavata_runbook.cluster.session import Session, session_of
+from airavata_runbook.engine.report import Paint, plain
 from airavata_runbook.errors import ForwardForbidden, RunbookError, StepFailed, printable
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.hosts.parallel import run_parallel
@@ -69,16 +70,20 @@ def skipped(findings: Iterable[Finding]) -> dict[str, list[str]]:
     return hosts
 
 
-def format_findings(findings: Iterable[Finding]) -> str:
-    """The findings for a terminal: check, host and what was found in columns; below that what is needed, and the remedy."""
+def format_findings(findings: Iterable[Finding], paint: Paint = plain) -> str:
+    """The findings for a terminal: check, host and what was found in columns; below that what is needed, and the remedy.
+
+    paint: gives a text the colour of a status (local.colours.painted).
+    """
     lines = []
     for one in findings:
+        status = "ignored" if one.ignored else "note" if one.note else "failed"
         lines += [
-            f"{one.check:14} {one.host:12} {one.marked}",
-            f"{'':28}needed: {one.needed}",
-            f"{'':28}remedy: {one.remedy}",
+            paint(f"{one.check:14}", status) + printable(f" {one.host:12} {one.marked}"),
+            printable(f"{'':28}needed: {one.needed}"),
+            printable(f"{'':28}remedy: {one.remedy}"),
         ]
-    return printable("\n".join(lines))
+    return "\n".join(lines)
 
 
 def _snapshot(session: Session, host: Host) -> HostSnapshot:

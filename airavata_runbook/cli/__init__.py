@@ -29,8 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _print_error(message: str, status: int) -> int:
+    from airavata_runbook.local.colours import painted
+
     with suppress(OSError):  # the terminal may be gone
-        print(f"airavata-runbook: {message}", file=sys.stderr)
+        print(painted("airavata-runbook:", "failed" if status == 1 else "stopped", sys.stderr), message, file=sys.stderr)
     return status
 
 

@@ -54,12 +54,13 @@ def _run(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace) -> int:
     from airavata_runbook.checks import preflight
+    from airavata_runbook.local.colours import painted
 
     site = site_of(options)
     findings = preflight.offline(site) if options.offline else preflight.preflight(site)
     failed, ignored = sum(one.failed for one in findings), sum(one.ignored for one in findings)
     if findings:
-        print(preflight.format_findings(findings))
+        print(preflight.format_findings(findings, painted))
     where = "without connecting to a host" if options.offline else f"on {', '.join(node.name for node in site.nodes)}"
     notes = f", {counted(len(findings) - failed - ignored, 'note')}" if len(findings) > failed + ignored else ""
     print(f"site {site.name}: {failed} failed, {ignored} ignored{notes}, {where}")

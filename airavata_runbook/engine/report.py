@@ -6,6 +6,7 @@ Both views sort the hosts and leave out times, so that nbval can compare a noteb
 
 import html
 from base64 import b64decode
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Literal
 
@@ -140,6 +141,14 @@ class Report(BaseModel):
         return report_html(self)
 
 
+Paint = Callable[[str, str], str]  # (text, status) → the text as it is shown
+
+
+def plain(text: str, status: str) -> str:
+    """The text without a colour."""
+    return text
+
+
 MARKS = {Status.OK: "=", Status.CHANGED: "+", Status.WOULD_CHANGE: "~", Status.FAILED: "!", Status.SKIPPED: "-"}
 # Jupyter's own colours (elsewhere those named here), mixed with the text's colour: readable on white and on black.
 # From a notebook that is not trusted yet, Jupyter removes all but plain colours: then the first one alone is shown.
@@ -154,18 +163,22 @@ STYLES = {
 }
 
 
-def report_text(report: Report) -> str:
-    """The report for a terminal: a line for each resource, its difference below it."""
-    lines = [f"{'Plan: ' if report.plan else ''}{report.title} ({report.verdict})"]
+def report_text(report: Report, paint: Paint = plain) -> str:
+    """The report for a terminal: a line for each resource, its difference below it.
+
+    paint: gives a text the colour of a status (local.colours.painted).
+    """
+    lines = [printable(f"{'Plan: ' if report.plan else ''}{report.title} ({report.verdict})")]
     for host, items in sorted(report.hosts.items()):
-        lines.append(f"  {host}")
+        lines.append(printable(f"  {host}"))
         for item in items:
-            lines.append(f"    {MARKS[item.status]} {item.label}" + (f": {item.summary}" if item.summary else ""))
+            line = printable(f"{MARKS[item.status]} {item.label}")
+            lines.append(f"    {paint(line, item.status)}" + printable(f": {item.summary}" if item.summary else ""))
             if item.status in (Status.CHANGED, Status.WOULD_CHANGE, Status.FAILED):
-                lines += [f"        {line}" for line in item.detail.splitlines()]
-    lines += ["  " + "  ".join(row) for row in report.rows]
-    lines += [f"  ! {one.host}: {one.message}" for one in report.failures]
-    return printable("\n".join(lines))
+                lines += [printable(f"        {line}") for line in item.detail.splitlines()]
+    lines += [printable("  " + "  ".join(row)) for row in report.rows]
+    lines += [f"  {paint('!', one.kind)} " + printable(f"{one.host}: {one.message}") for one in report.failures]
+    return "\n".join(lines)
 
 
 def report_html(report: Report) -> str:

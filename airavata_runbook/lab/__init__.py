@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from airavata_runbook.errors import CannotBuild, HostUnreachable
 from airavata_runbook.lab import keys, network, preflight
 from airavata_runbook.lab.host import SYSTEMS, LabHost, lab_folder, lab_host, lab_hosts, lab_settings
+from airavata_runbook.local.colours import painted
 from airavata_runbook.local.files import write_file
 from airavata_runbook.local.once import locked
 from airavata_runbook.local.terminal import text_table
@@ -19,6 +20,7 @@ from airavata_runbook.site import Site
 __all__ = ["LabHost", "down", "ssh", "status", "up"]
 
 HEADER = ["NAME", "STATE", "ADDRESS", "USER", "PID", "SYSTEM"]
+COLOURS = {"running": "ok", "off": "stopped", "absent": "skipped"}  # state → the status whose colour it has
 
 
 def up(site: Site) -> list[LabHost]:
@@ -62,7 +64,7 @@ def status(site: Site) -> list[dict[str, str]]:
         [host.name, host.state, host.address, host.node.ssh.user, str(host.pid or "-"), SYSTEMS[host.packages]]
         for host in lab_hosts(site)
     ]
-    print(text_table([HEADER, *rows]))
+    print(text_table([HEADER, *([row[0], painted(row[1], COLOURS.get(row[1], "")), *row[2:]] for row in rows)]))
     return [dict(zip(HEADER, row, strict=True)) for row in rows]
 
 

@@ -1,5 +1,6 @@
 """What is shown to a person at a terminal or in a notebook: tables, reports, and the progress of long work."""
 
+import re
 import shutil
 import sys
 import threading
@@ -16,6 +17,7 @@ if TYPE_CHECKING:  # ipywidgets takes long to import, and only live notebooks ne
 
 INTERVAL = 5.0  # seconds between two lines of progress in a log
 WIDTH = 110  # columns, where the terminal does not say
+SGR = re.compile("\x1b\\[[0-9;]*m")  # a colour (local/colours.py), which takes no column
 
 _reported_to: ContextVar[Callable[[str], None] | None] = ContextVar("reported_to", default=None)
 
@@ -38,8 +40,14 @@ def size_text(count: int) -> str:
 
 def text_table(rows: list[list[str]]) -> str:
     """A table for a terminal, in columns; the first row is its head."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
+    lines = ([cell + " " * (width - width_of(cell)) for cell, width in zip(row, widths, strict=True)] for row in rows)
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def width_of(text: str) -> int:
+    """How many columns of a terminal a text takes, whatever its colours."""
+    return len(SGR.sub("", text))
 
 
 def show(thing: object) -> None:

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from airavata_runbook.errors import printable
 from airavata_runbook.local import paths
+from airavata_runbook.local.colours import painted
 from airavata_runbook.local.terminal import duration, text_table
 from airavata_runbook.run import page
 from airavata_runbook.run.report import RunReport
 from airavata_runbook.site import Site
 
 HEAD = ["run", "started (UTC)", "what", "chapters", "outcome", "time", "changed", "failed", "stopped in", "set"]
+OUTCOME = HEAD.index("outcome")
 
 
 def table(site: Site) -> str:
@@ -32,7 +34,9 @@ def _row(folder: Path) -> list[str]:
     except (OSError, ValueError, RecursionError):  # RecursionError: deeply nested JSON
         cells = ["", "", "", "unreadable"]
     row = [printable(" ".join(cell.split())) for cell in (folder.name, *cells)]
-    return row + [""] * (len(HEAD) - len(row))
+    row += [""] * (len(HEAD) - len(row))
+    row[OUTCOME] = painted(row[OUTCOME], row[OUTCOME])
+    return row
 
 
 def _cells(report: RunReport) -> list[str]:

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select
 
 from airavata_runbook.engine.report import Item, Report, Status
 from airavata_runbook.errors import counted, printable
+from airavata_runbook.local.colours import painted
 from airavata_runbook.local.terminal import duration
 from airavata_runbook.run.report import ChapterReport, RunReport
 
@@ -57,10 +58,10 @@ def verdict(report: RunReport) -> str:
 
 def chapter_line(chapter: ChapterReport) -> str:
     """One line of a log: the chapter, its duration and outcome."""
-    outcome = "FAILED" if chapter.outcome == "failed" else chapter.outcome
+    outcome = painted(f"{'FAILED' if chapter.outcome == 'failed' else chapter.outcome:<6}", chapter.outcome)
     planned = f", {chapter.would_change} would change" if chapter.would_change else ""
     return (
-        f"{chapter.chapter:<18} {chapter.seconds:7.1f} s  {outcome:<6}  {counted(len(chapter.steps), 'step')}, "
+        f"{chapter.chapter:<18} {chapter.seconds:7.1f} s  {outcome}  {counted(len(chapter.steps), 'step')}, "
         f"{chapter.changed} changed{planned}, {chapter.failed} failed"
     )
 
@@ -68,7 +69,7 @@ def chapter_line(chapter: ChapterReport) -> str:
 def step_line(step: Report) -> str:
     """One line of a terminal: the step, its outcome and duration."""
     items = [item for host in step.hosts.values() for item in host]
-    outcome = "FAILED" if step.failed else "stopped" if step.stopped else ""
+    outcome = painted("FAILED", "failed") if step.failed else painted("stopped", "stopped") if step.stopped else ""
     return f"{step.title}: {_summary(outcome, items) or 'checked'} ({step.seconds:.1f} s)"
 
 

@@ -6,10 +6,11 @@ from collections.abc import Collection, Mapping
 from airavata_runbook.chapters.reset import DATA_STEPS, STEPS
 from airavata_runbook.cluster import node_removal
 from airavata_runbook.cluster.session import Session, session_of
-from airavata_runbook.engine.report import Report
+from airavata_runbook.engine.report import Report, report_text
 from airavata_runbook.engine.step import Step
 from airavata_runbook.errors import STOPPED_BY_USER, RunbookError, SiteError, StepFailed
 from airavata_runbook.local import paths
+from airavata_runbook.local.colours import painted
 from airavata_runbook.resources import File
 from airavata_runbook.run.confirm import confirmed, require_terminal
 from airavata_runbook.run.page import step_line
@@ -113,7 +114,7 @@ class _Progress:
         if report.stopped:
             raise KeyboardInterrupt
         if plan and report.would_change and not report.failures:
-            print(report.without_ok(), flush=True)
+            print(report_text(report.without_ok(), painted), flush=True)
 
     def error(self) -> StepFailed:
         """Why hosts did not complete."""

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airavata_runbook.cluster.session import session_of
-from airavata_runbook.engine.report import Status
+from airavata_runbook.engine.report import Status, report_text
 from airavata_runbook.errors import STOPPED_BY_USER, SiteError, StepFailed
 from airavata_runbook.kernel_env import LOCK_HELD, PLAN, PLANNED, REPORT_FILE, SITE
 from airavata_runbook.local import paths
+from airavata_runbook.local.colours import painted
 from airavata_runbook.run import page, record
 from airavata_runbook.run.kernels import KernelServer
 from airavata_runbook.run.progress import ChapterProgress
@@ -211,7 +212,7 @@ def _print_changes(chapter: ChapterReport) -> None:
     """What a chapter would change, with the differences."""
     for step in chapter.steps:
         if step.would_change:
-            print(step.without_ok(), flush=True)
+            print(report_text(step.without_ok(), painted), flush=True)
 
 
 def _position(notebooks: list[Path], chapter: str) -> int:
