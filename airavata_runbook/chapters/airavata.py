@@ -5,6 +5,7 @@ import hmac
 import json
 from collections.abc import Iterator, Mapping
 
+from airavata_runbook.chapters.by_hand import airavata as by_hand
 from airavata_runbook.chapters.deployment import deploy
 from airavata_runbook.chapters.registry import pull_secret
 from airavata_runbook.chapters.site_inputs import site_input
@@ -46,7 +47,7 @@ def storage_node(site: Site) -> list[Node]:
     return [site.storage_node]
 
 
-@check("Components: real servers and stand-ins", before=True)
+@check("Components: real servers and stand-ins", before=True, by_hand=by_hand.components)
 def components(session: Session) -> Rows:
     """Rows of component and what runs for it in this site."""
     stack = stack_of(session.site)
@@ -54,7 +55,7 @@ def components(session: Session) -> Rows:
     return [["component", "in this site"], *rows, *([one.name, f"left out: {one.reason}"] for one in stack.left_out)]
 
 
-@step("Secrets and server certificates", on=master)
+@step("Secrets and server certificates", on=master, by_hand=by_hand.secrets)
 def secrets(target: Target) -> Iterator[Resource]:
     stack = stack_of(target.site)
     yield SameSite(target.site)
@@ -69,7 +70,7 @@ def secrets(target: Target) -> Iterator[Resource]:
         yield Certificate(f"{SERVICES}/{name}", subject, SERVICES_CA)
 
 
-@step("Storage folders of the databases", on=storage_node)
+@step("Storage folders of the databases", on=storage_node, by_hand=by_hand.storage)
 def storage(target: Target) -> Iterator[Resource]:
     yield SameSite(target.site)
     yield StorageUsable(target.site)
@@ -80,7 +81,7 @@ def storage(target: Target) -> Iterator[Resource]:
             yield FileContext(path)
 
 
-@step("Namespace with its Secrets", on=master)
+@step("Namespace with its Secrets", on=master, by_hand=by_hand.namespace)
 def namespace(target: Target) -> Iterator[Resource]:
     stack = stack_of(target.site)
     yield KubeObject({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": stack.namespace}})
@@ -89,7 +90,7 @@ def namespace(target: Target) -> Iterator[Resource]:
         yield KubeObject(secret_manifest(name, stack.namespace, data))
 
 
-@step("Databases and brokers", on=master)
+@step("Databases and brokers", on=master, by_hand=by_hand.backing)
 def backing(target: Target) -> Iterator[Resource]:
     stack = stack_of(target.site, references(target.session))
     yield EarlierStorage(stack.namespace, tuple(one for part in stack.components for one in part.objects))
@@ -99,7 +100,7 @@ def backing(target: Target) -> Iterator[Resource]:
     yield StorageRecord(target.site)
 
 
-@step("API server and portal", on=master)
+@step("API server and portal", on=master, by_hand=by_hand.servers)
 def servers(target: Target) -> Iterator[Resource]:
     stack = stack_of(target.site, references(target.session))
     yield DatabaseBackup(target.site, stack)  # of databases that run, as they are after the step before

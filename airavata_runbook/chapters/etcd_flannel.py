@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from ipaddress import ip_interface
 
+from airavata_runbook.chapters.by_hand import etcd_flannel as by_hand
 from airavata_runbook.cluster import etcd, readiness
 from airavata_runbook.cluster.host_causes import control_plane_causes, node_causes, service_causes
 from airavata_runbook.cluster.session import Session
@@ -43,7 +44,7 @@ from airavata_runbook.wellknown import (
 COMMON = "/etc/kubernetes/config"  # read by all services of Kubernetes
 
 
-@step("etcd", on=master)
+@step("etcd", on=master, by_hand=by_hand.etcd_service)
 def etcd_service(target: Target) -> Iterator[Resource]:
     yield SameSite(target.site)
     yield EtcdStore()
@@ -62,17 +63,17 @@ def etcd_service(target: Target) -> Iterator[Resource]:
     )
 
 
-@step("Users and roles in etcd", on=master)
+@step("Users and roles in etcd", on=master, by_hand=by_hand.etcd_users)
 def etcd_users(target: Target) -> Iterator[Resource]:
     yield EtcdAccess(configs.etcd_users(target.site))
 
 
-@step("Pod network configuration in etcd", on=master)
+@step("Pod network configuration in etcd", on=master, by_hand=by_hand.network_config)
 def network_config(target: Target) -> Iterator[Resource]:
     yield EtcdKey(f"{target.site.network.etcd_prefix}/config", node.flannel_network(target.site))
 
 
-@step("API server", on=master)
+@step("API server", on=master, by_hand=by_hand.api_server)
 def api_server(target: Target) -> Iterator[Resource]:
     yield Service(
         "kube-apiserver",
@@ -101,12 +102,12 @@ def api_server(target: Target) -> Iterator[Resource]:
     )
 
 
-@step("Role bindings of the admin and of the API server", on=master)
+@step("Role bindings of the admin and of the API server", on=master, by_hand=by_hand.role_bindings)
 def role_bindings(target: Target) -> Iterator[Resource]:
     yield from map(RoleBinding, configs.bindings())
 
 
-@step("Controller manager and scheduler", on=master)
+@step("Controller manager and scheduler", on=master, by_hand=by_hand.controllers)
 def controllers(target: Target) -> Iterator[Resource]:
     yield Condition(
         "the API server to be ready",
@@ -124,7 +125,7 @@ def controllers(target: Target) -> Iterator[Resource]:
         )
 
 
-@step("containerd and flannel")
+@step("containerd and flannel", by_hand=by_hand.pod_network)
 def pod_network(target: Target) -> Iterator[Resource]:
     yield Service("containerd", *_reads(target, "containerd", [node.containerd_file(target.site)]))
     yield Service(
@@ -141,7 +142,7 @@ def pod_network(target: Target) -> Iterator[Resource]:
     )
 
 
-@step("kubelet and kube-proxy")
+@step("kubelet and kube-proxy", by_hand=by_hand.node_services)
 def node_services(target: Target) -> Iterator[Resource]:
     yield Service(
         "kubelet",
@@ -167,14 +168,14 @@ def node_services(target: Target) -> Iterator[Resource]:
     )
 
 
-@step("Certificates of earlier versions of the runbook")
+@step("Certificates of earlier versions of the runbook", by_hand=by_hand.superseded)
 def superseded(target: Target) -> Iterator[Resource]:
     # Until 2026-11 etcd had no authority of its own. These names are left on hosts whose services have the new files.
     files = " ".join(f"{PKI}/{name}.crt {PKI}/{name}.key" for name in ("etcd", "etcd-client", "flannel"))
     yield Cleared("superseded certificate", f"ls {files} 2> /dev/null || true", f"rm -f {files}\n")
 
 
-@check("Leases in etcd and subnets on the hosts")
+@check("Leases in etcd and subnets on the hosts", by_hand=by_hand.leases)
 def leases(session: Session) -> Rows:
     """Rows of host, lease and subnet. Raises StepFailed when they differ."""
     in_etcd = etcd.leases(session)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
+from airavata_runbook.chapters.by_hand import install as by_hand
 from airavata_runbook.chapters.site_sources import releases_of
 from airavata_runbook.chapters.site_stack import recorded, reference, site_image
 from airavata_runbook.configs import control_plane, node
@@ -39,14 +40,14 @@ from airavata_runbook.wellknown import CLUSTER_CA, ETCD_CA, FRONT_PROXY_CA, PKI,
 SELINUX_FOLDERS = ["/etc/kubernetes", "/etc/containerd", "/etc/sysconfig/flanneld", "/etc/systemd/system/flanneld.service.d"]
 
 
-@step("Key of the package repository", on=master)
+@step("Key of the package repository", on=master, by_hand=by_hand.repository_key)
 def repository_key(target: Target) -> Iterator[Resource]:
     yield SameSite(target.site)
     if target.site.repository.folder:
         yield from map(RepositoryKey, target.formats)
 
 
-@step("Package repository")
+@step("Package repository", by_hand=by_hand.repository)
 def repository(target: Target) -> Iterator[Resource]:
     site, packaging, format = target.site, target.packaging, target.packaging.format
     check_repository_id(target.facts.get(Os), site.repository)
@@ -77,7 +78,7 @@ def _package_proxy(target: Target) -> str:
     return node.package_proxy(target.site, target.vault.secret(auth) if auth else "")
 
 
-@step("Packages: Kubernetes, etcd and flannel")
+@step("Packages: Kubernetes, etcd and flannel", by_hand=by_hand.packages)
 def packages(target: Target) -> Iterator[Resource]:
     packaging, environment = target.packaging, PROXY if target.site.proxy else ""
     versions = catalogue.versions_of(target.site, target.node, releases_of(target.session), packaging.format)
@@ -92,7 +93,7 @@ def packages(target: Target) -> Iterator[Resource]:
         )
 
 
-@step("Host names and kernel settings")
+@step("Host names and kernel settings", by_hand=by_hand.host_settings)
 def host_settings(target: Target) -> Iterator[Resource]:
     yield Block("/etc/hosts", f"airavata-runbook {target.site.name}", node.hosts(target.site))
     yield File("/etc/modules-load.d/airavata-runbook.conf", node.modules(target.platform.modules))
@@ -106,7 +107,7 @@ def host_settings(target: Target) -> Iterator[Resource]:
         yield Unmanaged(name)
 
 
-@step("Certificate authorities, and the record of the site", on=master)
+@step("Certificate authorities, and the record of the site", on=master, by_hand=by_hand.authorities)
 def authorities(target: Target) -> Iterator[Resource]:
     name = target.site.name
     yield SiteRecord(target.site, releases_of(target.session))
@@ -117,7 +118,7 @@ def authorities(target: Target) -> Iterator[Resource]:
     yield SigningKey("service-accounts")
 
 
-@step("Control plane certificates", on=master)
+@step("Control plane certificates", on=master, by_hand=by_hand.control_plane_certificates)
 def control_plane_certificates(target: Target) -> Iterator[Resource]:
     for name, subject in control_plane.certificates(target.site).items():
         yield Certificate(f"{PKI}/{name}", subject)
@@ -126,7 +127,7 @@ def control_plane_certificates(target: Target) -> Iterator[Resource]:
     yield Certificate(f"{PKI}/front-proxy-client", Subject("front-proxy-client", usages=("client",)), FRONT_PROXY_CA)
 
 
-@step("Host certificates")
+@step("Host certificates", by_hand=by_hand.host_certificates)
 def host_certificates(target: Target) -> Iterator[Resource]:
     yield File(f"{PKI}/{CLUSTER_CA}.crt", lambda: target.vault.authority(CLUSTER_CA).cert)
     for name, subject in node.certificates(target.site, target.node).items():
@@ -136,7 +137,7 @@ def host_certificates(target: Target) -> Iterator[Resource]:
         yield Certificate(f"{PKI}/{name}", subject, ETCD_CA)
 
 
-@step("Control plane configuration under /etc", on=master)
+@step("Control plane configuration under /etc", on=master, by_hand=by_hand.control_plane_files)
 def control_plane_files(target: Target) -> Iterator[Resource]:
     site = target.site
     yield File("/etc/etcd/etcd.conf", control_plane.etcd(site))
@@ -149,7 +150,7 @@ def control_plane_files(target: Target) -> Iterator[Resource]:
         yield File(f"/etc/kubernetes/{name}.conf", control_plane.kubeconfig(site, target.node, name, f"{PKI}/{name}"), "0600")
 
 
-@step("Host configuration under /etc")
+@step("Host configuration under /etc", by_hand=by_hand.host_files)
 def host_files(target: Target) -> Iterator[Resource]:
     site, here, settings = target.site, target.node, target.settings
     yield File("/etc/kubernetes/config", control_plane.common(site))

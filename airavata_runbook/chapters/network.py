@@ -1,5 +1,6 @@
 """Chapter 01: the hosts and their networks, checked before anything is changed (POC rows 1 and 2)."""
 
+from airavata_runbook.chapters.by_hand import network as by_hand
 from airavata_runbook.chapters.picture import Picture, network_picture
 from airavata_runbook.checks import preflight as checks
 from airavata_runbook.checks.references import check_references
@@ -16,7 +17,7 @@ from airavata_runbook.site import Site
 VXLAN = 50  # bytes of each packet that vxlan takes (RFC 7348 over IPv4)
 
 
-@check("Preflight checks", before=True)
+@check("Preflight checks", before=True, by_hand=by_hand.preflight)
 def preflight(session: Session) -> Rows:
     """Rows of check, requirement and result. Raises StepFailed with a row for each finding, SiteError for an unknown check."""
     findings = checks.preflight(session.site)
@@ -49,7 +50,7 @@ def _results(check: str, findings: list[Finding]) -> list[str]:
     return [*shown, *([f"not checked on {', '.join(skipped)}"] if skipped else [])] or ["ok"]
 
 
-@check("Hosts", before=True)
+@check("Hosts", before=True, by_hand=by_hand.hosts)
 def hosts(session: Session) -> Rows:
     """Rows of host and facts."""
     facts, site = facts_of(session), session.site
@@ -69,7 +70,7 @@ def hosts(session: Session) -> Rows:
     return rows
 
 
-@check("Networks", before=True)
+@check("Networks", before=True, by_hand=by_hand.networks)
 def networks(session: Session) -> Rows:
     """Rows of network, addresses and capacity."""
     facts, site, network = facts_of(session), session.site, session.site.network
@@ -83,7 +84,7 @@ def networks(session: Session) -> Rows:
     ]
 
 
-@check("Certificates, images and secrets", before=True)
+@check("Certificates, images and secrets", before=True, by_hand=by_hand.sources)
 def sources(session: Session) -> Rows:
     """Rows of field, reference and status."""
     return [

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from functools import cache, partial
 
+from airavata_runbook.chapters.by_hand import registry as by_hand
 from airavata_runbook.chapters.deployment import deploy
 from airavata_runbook.chapters.site_sources import releases_of
 from airavata_runbook.chapters.site_stack import recorded, references, site_images
@@ -40,7 +41,7 @@ from airavata_runbook.wellknown import IMAGES, PULL_PASSWORD, PULL_SERVICE, PULL
 CERTS = "/etc/containerd/certs.d"
 
 
-@step("Registry passwords", on=master)
+@step("Registry passwords", on=master, by_hand=by_hand.password)
 def password(target: Target) -> Iterator[Resource]:
     yield SameSite(target.site)
     for reference in (target.site.registry.password, PULL_PASSWORD):
@@ -49,7 +50,7 @@ def password(target: Target) -> Iterator[Resource]:
             yield Generated(name)
 
 
-@step("Registry files: auth, cert, data", on=registry_node)
+@step("Registry files: auth, cert, data", on=registry_node, by_hand=by_hand.folders)
 def folders(target: Target) -> Iterator[Resource]:
     site, root = target.site, target.site.registry.root
     yield Folder(f"{root}/data", "0700")
@@ -65,7 +66,7 @@ def folders(target: Target) -> Iterator[Resource]:
     yield File(f"/etc/systemd/system/{PULL_SERVICE}.service", configs.pull_unit())
 
 
-@step("Registry service", on=registry_node)
+@step("Registry service", on=registry_node, by_hand=by_hand.service)
 def service(target: Target) -> Iterator[Resource]:
     root = target.site.registry.root
     # The registry reads its htpasswd file only when it starts.
@@ -95,7 +96,7 @@ def service(target: Target) -> Iterator[Resource]:
         )
 
 
-@step("Pull access on every host: certificate authority and credentials")
+@step("Pull access on every host: certificate authority and credentials", by_hand=by_hand.pull_settings)
 def pull_settings(target: Target) -> Iterator[Resource]:
     site, session, port = target.site, target.session, target.site.registry_pull_port
     # Before containerd is sent there: a firewall between the hosts may know the registry's other port only.
@@ -113,7 +114,7 @@ def pull_settings(target: Target) -> Iterator[Resource]:
         )
 
 
-@step("Images", on=master)
+@step("Images", on=master, by_hand=by_hand.images)
 def images(target: Target) -> Iterator[Resource]:
     session = target.session
     pulls = cache(lambda: registry_client(session, pull_password(session), PULL_USER, session.site.registry_pull_port))
@@ -151,14 +152,14 @@ def images(target: Target) -> Iterator[Resource]:
     yield File(IMAGES, record, "0600")
 
 
-@step("First pods: cluster DNS and the network check", on=master)
+@step("First pods: cluster DNS and the network check", on=master, by_hand=by_hand.system_pods)
 def system_pods(target: Target) -> Iterator[Resource]:
     stack = target.session.stack(references(target.session), "system")
     yield pull_secret(target.session, stack.namespace)
     yield from deploy(target.session, stack, stack.components)
 
 
-@check("Registry certificate and authentication")
+@check("Registry certificate and authentication", by_hand=by_hand.authentication)
 def authentication(session: Session) -> Rows:
     """Rows of request and response. Raises StepFailed for an invalid certificate or an unexpected response."""
     site, root, host = session.site, session.site.registry.root, session.registry_host

@@ -8,6 +8,7 @@ from airavata_runbook.chapters.availability import (
     calls_while_replaced,
     data_after_a_restart,
 )
+from airavata_runbook.chapters.by_hand import verify as by_hand
 from airavata_runbook.chapters.certificates import expiry, served
 from airavata_runbook.chapters.health import hosts_health, restarting_pods, undecided
 from airavata_runbook.chapters.pod_network import answers_between_pods, names_and_services
@@ -24,7 +25,7 @@ from airavata_runbook.errors import StepFailed
 from airavata_runbook.local.browser import INSTALL, find_browser
 
 
-@check("Nodes")
+@check("Nodes", by_hand=by_hand.nodes)
 def nodes(session: Session) -> Rows:
     """Rows of node, host, the kubelet's version and state."""
     names = {str(node.address): node.name for node in everywhere(session.site)}
@@ -38,7 +39,7 @@ def nodes(session: Session) -> Rows:
     ]
 
 
-@check("Failed units and disk space")
+@check("Failed units and disk space", by_hand=by_hand.units)
 def units(session: Session) -> Rows:
     """Rows of host, failed units of systemd and disks. Units that are not the runbook's are only listed."""
     rows, problems = hosts_health(session)
@@ -46,7 +47,7 @@ def units(session: Session) -> Rows:
     return [["host", "failed units", "disks"], *rows]
 
 
-@check("Workloads and their pods")
+@check("Workloads and their pods", by_hand=by_hand.pods)
 def pods(session: Session) -> Rows:
     """Rows of namespace, workload and its ready pods, and whether it is a STAND-IN."""
     stack = stack_of(session.site)
@@ -70,7 +71,7 @@ def pods(session: Session) -> Rows:
     ]
 
 
-@check("Images that run, by digest")
+@check("Images that run, by digest", by_hand=by_hand.images)
 def images(session: Session) -> Rows:
     """Rows of image, digest and the number of containers that run it."""
     rows, problems = running_images(session, [SYSTEM, session.site.airavata.namespace])
@@ -78,13 +79,13 @@ def images(session: Session) -> Rows:
     return [["image", "digest", "containers"], *rows]
 
 
-@check("Leases in etcd and subnets on the hosts")
+@check("Leases in etcd and subnets on the hosts", by_hand=by_hand.leases)
 def leases(session: Session) -> Rows:
     """Rows of host, lease and subnet."""
     return etcd_flannel.leases.look(session)
 
 
-@check("Pod to pod between all hosts")
+@check("Pod to pod between all hosts", by_hand=by_hand.pod_to_pod)
 def pod_to_pod(session: Session) -> Rows:
     """Rows of source host, destination host and result."""
     rows, problems = answers_between_pods(session)
@@ -92,7 +93,7 @@ def pod_to_pod(session: Session) -> Rows:
     return [["from a pod on", "to a pod on", "result"], *rows]
 
 
-@check("DNS names and service addresses, from a pod on every host")
+@check("DNS names and service addresses, from a pod on every host", by_hand=by_hand.services)
 def services(session: Session) -> Rows:
     """Rows of host and result."""
     rows, problems = names_and_services(session)
@@ -100,13 +101,13 @@ def services(session: Session) -> Rows:
     return [["from a pod on", "result"], *rows]
 
 
-@check("Registry certificate and authentication")
+@check("Registry certificate and authentication", by_hand=by_hand.registry_authentication)
 def registry_authentication(session: Session) -> Rows:
     """Rows of request and response."""
     return registry.authentication.look(session)
 
 
-@check("Expiry dates of all certificates")
+@check("Expiry dates of all certificates", by_hand=by_hand.certificates)
 def certificates(session: Session) -> Rows:
     """Rows of host, certificate and the last day that it is valid."""
     rows, problems = expiry(session)
@@ -114,7 +115,7 @@ def certificates(session: Session) -> Rows:
     return [["host", "certificate", "valid until"], *rows]
 
 
-@check("Certificates that the servers present")
+@check("Certificates that the servers present", by_hand=by_hand.served_certificates)
 def served_certificates(session: Session) -> Rows:
     """Rows of server, host and the file whose certificate it presents, verified as its clients do."""
     rows, problems = served(session)
@@ -122,7 +123,7 @@ def served_certificates(session: Session) -> Rows:
     return [["server", "certificate on", "file"], *rows]
 
 
-@check("Portal through the node port of every host")
+@check("Portal through the node port of every host", by_hand=by_hand.portal)
 def portal(session: Session) -> Rows:
     """Rows of host, node port and page."""
     if skipped := skipped_rows(session, "portal"):
@@ -132,7 +133,7 @@ def portal(session: Session) -> Rows:
     return [["host", "node port", "response", "note"], *rows]
 
 
-@check("Portal in a browser")
+@check("Portal in a browser", by_hand=by_hand.browser)
 def browser(session: Session) -> Rows | tuple[Rows, Picture]:
     """Rows of address and page, and a screenshot: by the Chromium of this machine, where it has one."""
     if skipped := skipped_rows(session, "portal"):
@@ -142,7 +143,7 @@ def browser(session: Session) -> Rows | tuple[Rows, Picture]:
     return page_in_browser(session, program)
 
 
-@check("Calls to Airavata's servers")
+@check("Calls to Airavata's servers", by_hand=by_hand.servers)
 def servers(session: Session) -> Rows:
     """Rows of component, call, response and note; what is created is deleted again."""
     rows, problems = server_calls(session)
@@ -150,7 +151,7 @@ def servers(session: Session) -> Rows:
     return [["component", "call", "response", "note"], *rows]
 
 
-@check("Load balancing over the API server's replicas")
+@check("Load balancing over the API server's replicas", by_hand=by_hand.spread)
 def spread(session: Session) -> Rows:
     """Rows of replica and its share; the calls are counted in the replicas' own logs."""
     if skipped := skipped_rows(session, "api-server", stand_in_only=True):
@@ -160,7 +161,7 @@ def spread(session: Session) -> Rows:
     return [["replica", f"of {REQUESTS} calls"], *rows]
 
 
-@check("Availability while a replica is deleted")
+@check("Availability while a replica is deleted", by_hand=by_hand.replica_killed)
 def replica_killed(session: Session) -> Rows:
     """Rows of event and result. One pod of the API server is deleted while two threads call the API."""
     if skipped := skipped_rows(session, "api-server") or _not_asked_for(session, "api-server"):
@@ -170,7 +171,7 @@ def replica_killed(session: Session) -> Rows:
     return [["event", "result"], *rows]
 
 
-@check("Data after a restart of the database")
+@check("Data after a restart of the database", by_hand=by_hand.database_restarted)
 def database_restarted(session: Session) -> Rows:
     """Rows of event and result. The database's pod is deleted; calls may fail until it is back."""
     if skipped := skipped_rows(session, DATABASE) or _not_asked_for(session, DATABASE):

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, computed_field
+from pydantic import BaseModel, Field, computed_field
 
+from airavata_runbook.engine.by_hand import ByHand
 from airavata_runbook.errors import counted, printable
 
 
@@ -66,6 +67,7 @@ class Report(BaseModel):
 
     hosts: name → its items in order. rows: the table that a check found, its head first; may be empty.
     site: its name. started: seconds since the epoch. notices: what kept the step waiting, host first. running: the step goes on.
+    by_hand: the commands of an admin without the runbook; a text of the site, no result, so report.json is without it.
     """
 
     chapter: str
@@ -81,6 +83,7 @@ class Report(BaseModel):
     running: bool = False
     picture: Picture | None = None
     site: str = ""
+    by_hand: ByHand | None = Field(default=None, exclude=True)
 
     def count(self, status: Status) -> int:
         """How many resources on all hosts have that status."""
@@ -128,9 +131,9 @@ class Report(BaseModel):
         return f"{counted(len(self.hosts), 'host')}: {', '.join(counts) or 'nothing to do'}"
 
     def without_ok(self) -> "Report":
-        """The same report with only those hosts and resources that are not simply as they should be."""
+        """The same report with only those hosts and resources that are not simply as they should be, without the commands."""
         hosts = {host: [item for item in items if item.status != Status.OK] for host, items in self.hosts.items()}
-        return self.model_copy(update={"hosts": {host: items for host, items in hosts.items() if items}})
+        return self.model_copy(update={"hosts": {host: items for host, items in hosts.items() if items}, "by_hand": None})
 
     def __str__(self) -> str:
         return report_text(self)
@@ -178,6 +181,8 @@ def report_text(report: Report, paint: Paint = plain) -> str:
                 lines += [printable(f"        {line}") for line in item.detail.splitlines()]
     lines += [printable("  " + "  ".join(row)) for row in report.rows]
     lines += [f"  {paint('!', one.kind)} " + printable(f"{one.host}: {one.message}") for one in report.failures]
+    for heading, commands in report.by_hand.blocks if report.by_hand else ():
+        lines += [printable(line) for line in (f"  {heading}:", *(f"    {command}" for command in commands))]
     return "\n".join(lines)
 
 
@@ -197,7 +202,18 @@ def report_html(report: Report) -> str:
     if any(report.hosts.values()):
         body = "".join(_host_rows(host, items) for host, items in sorted(report.hosts.items()))
         parts.append(f"<table style='text-align:left'>{body}</table>")
+    if report.by_hand:
+        parts.append(_by_hand(report.by_hand))
     return "".join(parts)
+
+
+def _by_hand(shown: ByHand) -> str:
+    blocks = "".join(
+        f"<div style='margin:4px 0 0 1em'>{escape_html(heading)}:</div>"
+        f"<pre style='margin:2px 0 2px 1em;white-space:pre-wrap'>{escape_html(chr(10).join(commands))}</pre>"
+        for heading, commands in shown.blocks
+    )
+    return f"<details><summary>By hand</summary>{blocks}</details>"
 
 
 def table_html(rows: list[list[str]]) -> str:

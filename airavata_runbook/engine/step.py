@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial, update_wrapper
 from itertools import chain
@@ -15,6 +15,7 @@ from typing import Generic, Literal, TypeVar
 from airavata_runbook.cluster.session import Session, session_of
 from airavata_runbook.distributions import Packaging, Platform, packaging_of, platform_of
 from airavata_runbook.distributions.package_format import PackageFormat
+from airavata_runbook.engine.by_hand import ByHand
 from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.report import Failure, Picture, Report
 from airavata_runbook.engine.resource import Resource, ignore
@@ -33,6 +34,7 @@ from airavata_runbook.site import Site
 from airavata_runbook.site.node import Node
 
 Rows = list[list[str]]  # a table; the first row is its head
+Typed = Callable[[Site], ByHand | None]  # what an admin would type; None where a site has no such thing
 Seen = TypeVar("Seen", bound=Rows | tuple[Rows, Picture])  # by a check
 
 
@@ -116,8 +118,14 @@ def registry_node(site: Site) -> list[Node]:
 class Step:
     """Callable: brings its resources to their desired state on a site and returns a Report; `plan=True` changes nothing."""
 
-    def __init__(self, title: str, on: Callable[[Site], list[Node]], resources: Callable[[Target], Iterable[Resource]]):
-        self.title, self.on, self.resources = title, on, resources
+    def __init__(
+        self,
+        title: str,
+        on: Callable[[Site], list[Node]],
+        resources: Callable[[Target], Iterable[Resource]],
+        by_hand: Typed | None = None,
+    ):
+        self.title, self.on, self.resources, self.by_hand = title, on, resources, by_hand
         self.name = resources.__name__
         self.chapter = resources.__module__.rpartition(".")[2]
         update_wrapper(self, resources)
@@ -139,15 +147,7 @@ class Step:
             return self._on_all_hosts(session, hosts, plan=False)
 
     def _on_all_hosts(self, session: Session, hosts: list[Host], plan: bool) -> Report:
-        report = Report(
-            site=session.site.name,
-            chapter=self.chapter,
-            step=self.name,
-            title=self.title,
-            plan=plan,
-            hosts={},
-            started=time.time(),
-        )
+        report = _begun(self, session.site, plan)
         notifying, port = Lock(), session.site.registry_pull_port
         # The registry's host begins: the others may wait for it, and there may be more hosts than threads.
         in_order = sorted(hosts, key=lambda host: host is not session.registry_host)
@@ -177,9 +177,14 @@ class Step:
         return finish(report, errors, session.vault.mask, session.lock.note)
 
 
-def step(title: str, on: Callable[[Site], list[Node]] = everywhere) -> Callable[[Callable[[Target], Iterable[Resource]]], Step]:
-    """Decorator that makes a Step of a function which returns the desired resources of one host (usually a generator)."""
-    return lambda resources: Step(title, on, resources)
+def step(
+    title: str, on: Callable[[Site], list[Node]] = everywhere, by_hand: Typed | None = None
+) -> Callable[[Callable[[Target], Iterable[Resource]]], Step]:
+    """Decorator that makes a Step of a function which returns the desired resources of one host (usually a generator).
+
+    by_hand: returns what an admin would type on a site, to be shown with the report.
+    """
+    return lambda resources: Step(title, on, resources, by_hand)
 
 
 class Check(Generic[Seen]):
@@ -188,8 +193,8 @@ class Check(Generic[Seen]):
     before: it does not depend on earlier steps; only then it runs in a plan, and it takes no lock.
     """
 
-    def __init__(self, title: str, look: Callable[[Session], Seen], before: bool):
-        self.title, self.look, self.before = title, look, before
+    def __init__(self, title: str, look: Callable[[Session], Seen], before: bool, by_hand: Typed | None = None):
+        self.title, self.look, self.before, self.by_hand = title, look, before, by_hand
         self.name, self.chapter = look.__name__, look.__module__.rpartition(".")[2]
         update_wrapper(self, look)
 
@@ -198,9 +203,7 @@ class Check(Generic[Seen]):
         plan = begin(site, plan)
         session = session_of(site)
         session.forget()
-        report = Report(
-            site=site.name, chapter=self.chapter, step=self.name, title=self.title, plan=plan, hosts={}, started=time.time()
-        )
+        report = _begun(self, site, plan)
         errors: dict[str, Exception] = {}
         if plan and not self.before:
             report.rows = [["in a run"], ["checked after the steps before it"]]
@@ -222,9 +225,27 @@ class Check(Generic[Seen]):
         return report
 
 
-def check(title: str, before: bool = False) -> Callable[[Callable[[Session], Seen]], Check[Seen]]:
+def check(title: str, before: bool = False, by_hand: Typed | None = None) -> Callable[[Callable[[Session], Seen]], Check[Seen]]:
     """Decorator that makes a Check of a function which returns a table, or a table and a picture, or raises."""
-    return lambda look: Check(title, look, before)
+    return lambda look: Check(title, look, before, by_hand)
+
+
+def _begun(one: "Step | Check", site: Site, plan: bool) -> Report:
+    """The report of a step or check that begins. What is invalid in the site is told of by the step itself."""
+    by_hand = None
+    if one.by_hand:
+        with suppress(RunbookError):
+            by_hand = one.by_hand(site)
+    return Report(
+        site=site.name,
+        chapter=one.chapter,
+        step=one.name,
+        title=one.title,
+        plan=plan,
+        hosts={},
+        started=time.time(),
+        by_hand=by_hand,
+    )
 
 
 def begin(site: Site | None, plan: bool) -> bool:
