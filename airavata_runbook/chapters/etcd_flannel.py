@@ -9,9 +9,11 @@ from airavata_runbook.cluster.host_causes import control_plane_causes, node_caus
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.configs import control_plane as configs
 from airavata_runbook.configs import node
+from airavata_runbook.engine.report import Picture, picture_of
 from airavata_runbook.engine.step import Rows, Target, check, everywhere, master, step
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts.parallel import run_parallel
+from airavata_runbook.pictures import hosts as drawn
 from airavata_runbook.resources import (
     Cleared,
     Condition,
@@ -34,6 +36,7 @@ from airavata_runbook.wellknown import (
     CLUSTER_CA,
     CONTROLLER_MANAGER_PORT,
     ETCD_CA,
+    FLANNEL_PORT,
     FRONT_PROXY_CA,
     KUBE_PROXY_PORT,
     KUBELET_PORT,
@@ -42,6 +45,7 @@ from airavata_runbook.wellknown import (
 )
 
 COMMON = "/etc/kubernetes/config"  # read by all services of Kubernetes
+NO_LEASE = etcd.Lease("none", "")
 
 
 @step("etcd", on=master, by_hand=by_hand.etcd_service)
@@ -176,8 +180,8 @@ def superseded(target: Target) -> Iterator[Resource]:
 
 
 @check("Leases in etcd and subnets on the hosts", by_hand=by_hand.leases)
-def leases(session: Session) -> Rows:
-    """Rows of host, lease and subnet. Raises StepFailed when they differ."""
+def leases(session: Session) -> tuple[Rows, Picture]:
+    """Rows of host, lease and subnet, and a picture of them. Raises StepFailed when they differ."""
     in_etcd = etcd.leases(session)
     on_hosts = run_parallel(
         session.hosts.values(),
@@ -185,26 +189,24 @@ def leases(session: Session) -> Rows:
             ". /run/flannel/subnet.env; echo $FLANNEL_SUBNET; ip -o -4 addr show dev cni0 | awk '{print $4}'"
         ).text.split(),
     )
-    rows = [["host", "address", "lease in etcd", "subnet on the host", "equal"]]
+    rows, found = [["host", "address", "lease in etcd", "subnet on the host", "equal"]], []
     for one in everywhere(session.site):
-        lease, addresses = _subnet(in_etcd.get(str(one.address))), on_hosts[one.name]
+        lease, addresses = in_etcd.get(str(one.address), NO_LEASE), on_hosts[one.name]
         if isinstance(addresses, Exception):
             raise addresses
         subnets = {_network(address, one.name) for address in addresses}
-        rows.append(
-            [one.name, str(one.address), lease, ", ".join(sorted(subnets)) or "none", "yes" if subnets == {lease} else "NO"]
-        )
+        subnet = ", ".join(sorted(subnets)) or "none"
+        found.append(drawn.HostLease(one.name, str(one.address), lease.subnet, subnet, lease.mac))
+        rows.append([one.name, str(one.address), lease.subnet, subnet, "yes" if subnets == {lease.subnet} else "NO"])
     if any(row[-1] == "NO" for row in rows):
         raise StepFailed(
             "a host's subnet is not its lease in etcd",
             found="; ".join(" ".join(row) for row in rows[1:]),
             remedy="restart flanneld on that host, then delete its pods, so that they start with new addresses",
         )
-    return rows
-
-
-def _subnet(lease: etcd.Lease | None) -> str:
-    return lease.subnet if lease else "none"
+    network = session.site.network
+    shown = drawn.leases(session.site.name, f"{network.etcd_prefix}/subnets", str(network.pods), FLANNEL_PORT, found)
+    return rows, picture_of("leases", shown)
 
 
 def _network(address: str, host: str) -> str:

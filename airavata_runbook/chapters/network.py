@@ -1,18 +1,20 @@
 """Chapter 01: the hosts and their networks, checked before anything is changed (POC rows 1 and 2)."""
 
 from airavata_runbook.chapters.by_hand import network as by_hand
-from airavata_runbook.chapters.picture import Picture, network_picture
 from airavata_runbook.checks import preflight as checks
 from airavata_runbook.checks.references import check_references
 from airavata_runbook.checks.table import CHECKS
 from airavata_runbook.checks.types import Finding
 from airavata_runbook.cluster.session import Session
+from airavata_runbook.engine.report import Picture, picture_of
 from airavata_runbook.engine.step import Rows, Target, check, everywhere
 from airavata_runbook.errors import StepFailed, counted
 from airavata_runbook.hosts.facts import Architecture, CgroupVersion, Mtus, Os
 from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.hosts.snapshot import HostSnapshot
+from airavata_runbook.pictures import hosts as drawn
 from airavata_runbook.site import Site
+from airavata_runbook.site.node import Node
 
 VXLAN = 50  # bytes of each packet that vxlan takes (RFC 7348 over IPv4)
 
@@ -94,9 +96,30 @@ def sources(session: Session) -> Rows:
     ]
 
 
-def picture(site: Site, plan: bool = False) -> Picture:
-    """A diagram of the hosts and their networks."""
-    return network_picture(site)
+@check("Plan of the networks", before=True)
+def picture(session: Session) -> tuple[Rows, Picture]:
+    """No rows; a picture of the hosts and their networks, as the site file has them."""
+    site, network = session.site, session.site.network
+    nodes = sorted(site.nodes, key=lambda node: (node.role != "master", node.name))
+    plan = drawn.Networks(
+        services=str(network.services),
+        api=str(network.api_address),
+        dns=str(network.dns_address),
+        pods=str(network.pods),
+        subnet_length=network.subnet_length,
+        backend=network.backend,
+    )
+    hosts = [drawn.Host(f"{node.name} ({node.role})", tuple(_runs(site, node))) for node in nodes]
+    return [], picture_of("networks", drawn.networks(site.name, hosts, plan))
+
+
+def _runs(site: Site, node: Node) -> list[str]:
+    """A host's address, and what will run on it."""
+    lines = [f"{node.address} on {node.interface}"]
+    lines += ["etcd, API server", "controllers, scheduler"] if node == site.master else []
+    lines += ["registry"] if node == site.registry_node else []
+    lines += ["disk of the databases"] if node == site.storage_node else []
+    return [*lines, "kubelet, kube-proxy", "flannel, containerd"]
 
 
 def facts_of(session: Session) -> dict[str, HostSnapshot]:

@@ -80,8 +80,8 @@ def images(session: Session) -> Rows:
 
 
 @check("Leases in etcd and subnets on the hosts", by_hand=by_hand.leases)
-def leases(session: Session) -> Rows:
-    """Rows of host, lease and subnet."""
+def leases(session: Session) -> tuple[Rows, Picture]:
+    """Rows of host, lease and subnet, and a picture of them."""
     return etcd_flannel.leases.look(session)
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, computed_field
 
 from airavata_runbook.engine.by_hand import ByHand
 from airavata_runbook.errors import counted, printable
+from airavata_runbook.pictures.svg import Drawn, as_image
 
 
 class Status(StrEnum):
@@ -47,19 +48,36 @@ class Failure(BaseModel):
 
 
 class Picture(BaseModel):
-    """An image that a check made. name: of its file beside the report. text: what it shows, in words. png: in base64."""
+    """An image that a check made. name: of its file beside the report. text: what it shows, in words.
+
+    Either png, in base64, or svg, of the runbook's own writer.
+    """
 
     name: str
     text: str
     png: str = ""
+    svg: str = ""
 
     def __str__(self) -> str:
         return self.text
 
     __repr__ = __str__
 
-    def _repr_png_(self) -> bytes:
-        return b64decode(self.png)
+    @property
+    def content(self) -> bytes:
+        """Of its file."""
+        return self.svg.encode() if self.svg else b64decode(self.png)
+
+    def _repr_png_(self) -> bytes | None:
+        return b64decode(self.png) if self.png else None
+
+    def _repr_html_(self) -> str | None:
+        return as_image(self.svg, self.text) if self.svg else None
+
+
+def picture_of(name: str, drawn: Drawn) -> Picture:
+    """A drawing as the picture of a check. name: of its file, without the end."""
+    return Picture(name=f"{name}.svg", text=drawn.text, svg=drawn.svg)
 
 
 class Report(BaseModel):

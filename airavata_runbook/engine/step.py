@@ -272,6 +272,8 @@ def finish(
     for item in chain.from_iterable(report.hosts.values()):
         item.summary, item.detail, item.command = map(mask, (item.summary, item.detail, item.command))
     report.rows = [[mask(cell) for cell in row] for row in report.rows]
+    if picture := report.picture:
+        picture.text, picture.svg = mask(picture.text), mask(picture.svg)
     record(report)
     if report.failures:
         show(report)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
+from markupsafe import Markup
 
 from airavata_runbook.engine.report import Item, Report, Status
 from airavata_runbook.errors import counted, printable
@@ -127,6 +128,6 @@ def _template() -> Template:
         autoescape=select_autoescape(default=True),
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: printable(value) if isinstance(value, str) else value,
+        finalize=lambda value: printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
     return environment.get_template("page.html.j2")

@@ -3,7 +3,6 @@
 import json
 import os
 import time
-from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from airavata_runbook.local.files import replace_link
 from airavata_runbook.run import page
 from airavata_runbook.run.report import ChapterReport, Outcome, RunKind, RunReport
 
-IN_FILES = {"chapters": {"__all__": {"steps": {"__all__": {"picture": {"png"}}}}}}  # of report.json: they have their own
+IN_FILES = {"chapters": {"__all__": {"steps": {"__all__": {"picture": {"png", "svg"}}}}}}  # of report.json: they have their own
 
 
 class RunRecord:
@@ -71,7 +70,7 @@ class RunRecord:
             chapter.failed = 1  # a cell that failed outside any step is a failure as well
         for picture in (step.picture for step in steps if step.picture):
             with write_errors(self.folder):
-                (self.folder / picture.name).write_bytes(b64decode(picture.png))
+                (self.folder / picture.name).write_bytes(picture.content)
         self.write()
 
     def write(self, outcome: Outcome = "running") -> None:
