@@ -8,6 +8,7 @@ import ast
 from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
@@ -22,19 +23,61 @@ that ends with … is repeated. Generated: `{COMMAND}`.
 """
 
 
+@cache
 def page() -> str:
     """The content of tests/messages.md."""
-    paths = sorted((PROJECT / PACKAGE).rglob("*.py"), key=lambda path: path.relative_to(PROJECT).parts)
-    trees = {path.relative_to(PROJECT).as_posix(): ast.parse(path.read_text()) for path in paths}
-    classes = [node for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-    signatures = _signatures(classes)
     sections = [TITLE]
-    for path, tree in trees.items():
-        own = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-        blocks = list(_blocks(tree, signatures | _signatures(own, signatures)))
-        if blocks:
+    for path, tree in _trees().items():
+        if blocks := list(blocks_of(tree)):
             sections.append(f"## {path}\n\n```text\n" + "\n\n".join(blocks) + "\n```\n")
     return "\n".join(sections)
+
+
+@cache
+def blocks() -> list[str]:
+    """Every message, in the order of the page: a line with its class and text, and a line for each of its other parts."""
+    return [block for tree in _trees().values() for block in blocks_of(tree)]
+
+
+def blocks_of(tree: ast.Module, module: str = "") -> Iterator[str]:
+    """The messages that are made in a module's source, or in a part of it. module: its dotted name, if it is only a part."""
+    yield from _blocks(tree, _names(module) if module else _names_in(tree))
+
+
+@cache
+def _trees() -> dict[str, ast.Module]:
+    """Path → its syntax tree, of each module."""
+    paths = sorted((PROJECT / PACKAGE).rglob("*.py"), key=lambda path: path.relative_to(PROJECT).parts)
+    return {path.relative_to(PROJECT).as_posix(): ast.parse(path.read_text()) for path in paths}
+
+
+@cache
+def _known() -> dict[str, list[str]]:
+    return _signatures(_classes(*_trees().values()))
+
+
+@cache
+def _names(module: str) -> dict[str, list[str]]:
+    return _names_in(_trees()[f"{module.replace('.', '/')}.py"])
+
+
+def _names_in(tree: ast.Module) -> dict[str, list[str]]:
+    """As `_signatures`, of what a module calls so: a class of its own, or of the module that it is imported from."""
+    found = dict(_known())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            named, made = {name.name for name in node.names}, _made_in(f"{(node.module or '').replace('.', '/')}.py")
+            found |= {name: of for name, of in made.items() if name in named}
+    return found | _signatures(_classes(tree), found)
+
+
+@cache
+def _made_in(path: str) -> dict[str, list[str]]:
+    return _signatures(_classes(_trees()[path]), _known()) if path in _trees() else {}
+
+
+def _classes(*trees: ast.Module) -> list[ast.ClassDef]:
+    return [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
 
 
 def _signatures(classes: list[ast.ClassDef], known: dict[str, list[str]] | None = None) -> dict[str, list[str]]:
