@@ -107,12 +107,19 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 	wait $$!
 	touch $@
 
+# The documentation's tools, beside what setup installs: the lock is whole, as above.
+$(VENV)/.docs: $(VENV)/.ready docs/sphinx/requirements.lock
+	@echo "== tools of the documentation"
+	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement docs/sphinx/requirements.lock
+	touch $@
+
 lock: ## Pin every Python package with its hashes in requirements.lock; with UPGRADE=--upgrade at the newest versions
 	@echo "== requirements.lock"
 	@tools=$$(mktemp -d); trap 'rm -rf $$tools' EXIT; \
 	python3 -m venv $$tools; $$tools/bin/pip install --quiet $(UV); \
-	$$tools/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --all-extras --group build --generate-hashes \
-	    --no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE) --output-file requirements.lock pyproject.toml
+	compile="$$tools/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-emit-index-url $(UPGRADE)"; \
+	$$compile --custom-compile-command 'make lock' --all-extras --group build --output-file requirements.lock pyproject.toml; \
+	$$compile --custom-compile-command 'make lock' --group docs --constraint requirements.lock --output-file docs/sphinx/requirements.lock
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do printf '%-16s%s\n' "$$target" "$$text"; done

@@ -1,4 +1,5 @@
-"""requirements.lock, from which `make setup` installs, has all that pyproject.toml asks for, and a hash of each file."""
+"""requirements.lock, from which `make setup` installs, has all that pyproject.toml asks for, and a hash of each file; what only
+`make docs` needs is in a lock of its own beside it."""
 
 import re
 import tomllib
@@ -13,23 +14,26 @@ from tests.unit.test_make import make
 
 PROJECT = Path(__file__).parents[2]
 LOCK = (PROJECT / "requirements.lock").read_text()
+DOCS_LOCK = (PROJECT / "docs/sphinx/requirements.lock").read_text()
 ENTRY = re.compile(r"^(\S.*?)((?: \\\n +--hash=sha256:[0-9a-f]{64})+)\n", re.MULTILINE)
 PYTHONS = ("3.11.2", "3.12.0", "3.13.0")  # 3.11.2 is Debian 12's
 
 
-def wanted() -> list[Requirement]:
+def wanted() -> dict[str, list[Requirement]]:
+    """Lock → what it has to have."""
     content = tomllib.loads((PROJECT / "pyproject.toml").read_text())
     project = content["project"]
     parts = [
         content["build-system"]["requires"],
         project["dependencies"],
         *project["optional-dependencies"].values(),
-        *content["dependency-groups"].values(),
+        *(group for name, group in content["dependency-groups"].items() if name != "docs"),
     ]
-    return [Requirement(one) for part in parts for one in part]
+    own = [Requirement(one) for part in parts for one in part]
+    return {LOCK: own, DOCS_LOCK: [Requirement(one) for one in content["dependency-groups"]["docs"]]}
 
 
-def locked(python: str) -> dict[str, Version]:
+def locked(python: str, lock: str = LOCK) -> dict[str, Version]:
     """Name → version of what is installed on Linux with this Python. Each is pinned, and named once."""
     environment = {
         "python_full_version": python,
@@ -41,7 +45,7 @@ def locked(python: str) -> dict[str, Version]:
         "implementation_name": "cpython",
     }
     found: dict[str, Version] = {}
-    for text, _ in ENTRY.findall(LOCK):
+    for text, _ in ENTRY.findall(lock):
         requirement = Requirement(text)
         if requirement.marker and not requirement.marker.evaluate(environment):
             continue
@@ -54,16 +58,25 @@ def locked(python: str) -> dict[str, Version]:
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_every_requirement_is_pinned_within_its_bounds(python):
-    pins = locked(python)
-    for requirement in wanted():
-        version = pins.get(canonicalize_name(requirement.name))
-        assert version and version in requirement.specifier, f"{requirement}: {version} is locked; run make lock"
+    for lock, requirements in wanted().items():
+        pins = locked(python, lock)
+        for requirement in requirements:
+            version = pins.get(canonicalize_name(requirement.name))
+            assert version and version in requirement.specifier, f"{requirement}: {version} is locked; run make lock"
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_documentation_has_what_setup_has_installed_already_in_the_same_version(python):
+    pins, docs = locked(python), locked(python, DOCS_LOCK)
+    both = pins.keys() & docs.keys()
+    assert len(both) > 30 and {name: docs[name] for name in both} == {name: pins[name] for name in both}
 
 
 def test_the_lock_has_nothing_but_entries_with_hashes():
     """No option, address or path: where packages come from is the user's choice."""
-    rest = [line for line in ENTRY.sub("", LOCK).splitlines() if line and not line.lstrip().startswith("#")]
-    assert rest == [] and "://" not in LOCK and len(ENTRY.findall(LOCK)) > 100
+    for lock, least in ((LOCK, 100), (DOCS_LOCK, 50)):
+        rest = [line for line in ENTRY.sub("", lock).splitlines() if line and not line.lstrip().startswith("#")]
+        assert rest == [] and "://" not in lock and len(ENTRY.findall(lock)) > least
 
 
 def test_setup_installs_only_what_has_a_hash():
@@ -71,6 +84,11 @@ def test_setup_installs_only_what_has_a_hash():
     assert len(installs) == 3
     assert all("--require-hashes" in line or "--no-deps --no-build-isolation --editable ." in line for line in installs)
     assert all("--no-build-isolation" in line for line in installs[1:]), "pip's build isolation knows no hashes"
+
+
+def test_docs_installs_only_what_has_a_hash():
+    (line,) = [line for line in make("-n", "-B", "-o", ".venv/.ready", ".venv/.docs").splitlines() if "pip install" in line]
+    assert "--require-hashes" in line and "--no-deps" in line and "docs/sphinx/requirements.lock" in line
 
 
 def test_setuptools_is_extracted_from_the_lock_with_its_hashes():
