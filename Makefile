@@ -11,14 +11,14 @@ JAVA := openjdk-17-jdk-headless maven
 VENV := .venv
 BIN := $(VENV)/bin
 UV := uv==0.13.9
-SOURCES := airavata_runbook benchmarks tests
+SOURCES := airavata_runbook benchmarks docs/sphinx tests
 
 # Debian packages, those that are missing.
 install = missing=$$(for name in $(1); do dpkg-query -W -f='$${db:Status-Abbrev}' $$name 2>/dev/null | grep -q '^ii' || echo $$name; done); \
 	if [ -n "$$missing" ]; then apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends $$missing; fi
 
 .NOTPARALLEL:
-.PHONY: run test lint unit lab-tests faults poc notebooks-test air-gapped chaos notebooks bench mirror lab down java setup lock help
+.PHONY: run test lint unit lab-tests faults poc notebooks-test air-gapped chaos notebooks bench mirror lab down java docs setup lock help
 
 run: setup ## Bring a site up on lab hosts of this machine, with all notebooks, and leave it up
 	@echo "== mirror"
@@ -87,6 +87,10 @@ down: setup ## Remove the lab hosts of site lab, with all their data
 
 java: ## Install a JDK and Maven, for the tests with Airavata's Java client
 	@$(call install,$(JAVA))
+
+docs: $(VENV)/.docs ## Build the documentation as a site into outputs/docs/html
+	@echo "== docs"
+	$(BIN)/python -m docs.sphinx.build
 
 setup: $(VENV)/.ready ## Install the Debian packages and the virtual environment
 

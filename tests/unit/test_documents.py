@@ -1,36 +1,25 @@
-"""The documents in the project's folders: every link leads somewhere."""
-
-import re
-from pathlib import Path
+"""The documents in the project's folders and the texts of the notebooks: every link leads somewhere."""
 
 import pytest
 
-PROJECT = Path(__file__).parents[2]
-DOCUMENTS = sorted(
-    path for folder in (".", "docs", "benchmarks", "outputs", "tests/nbval") for path in (PROJECT / folder).glob("*.md")
-)
-LINK = re.compile(r"\]\(([^)\s]+)\)")
+from docs.sphinx.sources import OUTSIDE, PROJECT, README, anchors, documents, links, markdown_of
+
+PAGES = [README, *documents()]
 
 
-def anchors(text: str) -> set[str]:
-    """The anchors of a document's headings, as GitHub makes them."""
-    headings = re.findall(r"(?m)^#+ (.+)$", re.sub(r"(?ms)^```.*?^```", "", text))
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
-def test_every_link_leads_to_a_file_or_a_heading(document):
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_to_a_file_or_a_heading(page):
     wrong = []
-    for link in LINK.findall(document.read_text()):
+    for link in links(markdown_of(page)):
         path, _, anchor = link.partition("#")
-        if path.startswith(("https:", "http:")):
+        if link.startswith(OUTSIDE):
             continue
-        target = document.parent / path if path else document
-        if not target.exists() or anchor and anchor not in anchors(target.read_text()):
+        target = (PROJECT / page).parent / path if path else PROJECT / page
+        if not target.exists() or anchor and anchor not in anchors(markdown_of(str(target.resolve().relative_to(PROJECT)))):
             wrong.append(link)
     assert wrong == []
 
 
 def test_every_page_of_the_documentation_is_linked_from_the_readme():
-    linked = set(LINK.findall((PROJECT / "README.md").read_text()))
+    linked = set(links(markdown_of(README)))
     assert [path.name for path in (PROJECT / "docs").glob("*.md") if f"docs/{path.name}" not in linked] == []
