@@ -27,7 +27,7 @@ run: setup ## Bring a site up on lab hosts of this machine, with all notebooks, 
 	$(BIN)/airavata-runbook lab up --site lab
 	$(BIN)/airavata-runbook run lab
 
-test: lint unit lab-tests faults poc notebooks-test ## Run all tests: these six parts, each of which can be run alone
+test: lint docs unit lab-tests faults poc notebooks-test ## Run all tests: these seven parts, each of which can be run alone
 
 lint: setup ## Check style, imports between packages, and types
 	@echo "== lint"
@@ -113,7 +113,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 
 # The documentation's tools, beside what setup installs: the lock is whole, as above.
 $(VENV)/.docs: $(VENV)/.ready docs/sphinx/requirements.lock
-	@echo "== tools of the documentation"
+	@echo "== setup of the documentation"
 	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement docs/sphinx/requirements.lock
 	touch $@
 
