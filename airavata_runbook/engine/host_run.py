@@ -12,10 +12,11 @@ from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine import planned
 from airavata_runbook.engine.probe import compare, probe
 from airavata_runbook.engine.report import Item, Status
-from airavata_runbook.engine.resource import Awaited, Change, Context, Found, Resource, ignore
+from airavata_runbook.engine.resource import ABSENT, Awaited, Change, Context, Found, Resource, ignore
 from airavata_runbook.errors import NotYet, RunbookError, StepFailed, StoppedByUser
 from airavata_runbook.hosts.batch import batch, split
 from airavata_runbook.hosts.host import Host
+from airavata_runbook.local.screen import carried
 
 CALLS = 3  # that change something, side by side
 
@@ -46,7 +47,7 @@ def converge(
     except NotYet as missing:
         if not planning:
             raise StepFailed(f"this step depends on an earlier one: {missing}", remedy="run the notebooks in order") from None
-        return Outcome([Item(label="resources", status=Status.WOULD_CHANGE, summary=f"known after {missing}")])
+        return Outcome([Item(label="resources", status=Status.WOULD_CHANGE, summary=f"known after {missing}", later=True)])
     run = HostRun(session, host, wanted, planning, progress, notify)
     run.compare_all()
     if planning:
@@ -125,7 +126,7 @@ class HostRun:
         try:
             task.change = compare(task.resource, found, replace(self.context, say=partial(self._say, task)))
         except NotYet as missing:
-            item.status, item.summary = Status.WOULD_CHANGE, f"known after {missing}"
+            item.status, item.summary, item.later = Status.WOULD_CHANGE, f"known after {missing}", True
             task.later, task.missing = True, missing
             return
         except RunbookError as error:
@@ -140,6 +141,7 @@ class HostRun:
             if change.waits:
                 item.status = Status.SKIPPED if self.planning else Status.OK
             item.summary, item.detail, item.command = change.summary, change.detail, change.command
+            item.later, item.absent = False, change.creates or found.status == ABSENT
 
     def apply_all(self) -> None:
         """Change what differs, in order; the first failure stops this host and leaves the rest for the next run."""
@@ -221,7 +223,7 @@ class HostRun:
             make(tasks[0])
         else:
             with ThreadPoolExecutor(CALLS) as threads:
-                list(threads.map(make, tasks))
+                list(threads.map(lambda carry: carry(), [carried(partial(make, task)) for task in tasks]))
         if errors:
             self._verify(made)
             raise errors[0] from None

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found, Resource, Together
 from airavata_runbook.errors import StepFailed
+from airavata_runbook.local.screen import carried
 
 API_REQUESTS = 8  # to an API at a time
 
@@ -31,7 +32,9 @@ def probe(resources: Sequence[Resource], context: Context) -> list[Found]:
     found = [Found()] * len(resources)
     with ThreadPoolExecutor(API_REQUESTS) as threads:  # it starts no more of them than there are requests
         asked = {
-            position: threads.submit(one.ask, context) for position, one in enumerate(resources) if isinstance(one, ApiResource)
+            position: threads.submit(carried(one.ask), context)
+            for position, one in enumerate(resources)
+            if isinstance(one, ApiResource)
         }
         fragments = {str(position): script for position, one in enumerate(resources) if (script := one.probe())}
         for name, answer in (context.host.run_batch(fragments) if fragments else {}).items():

@@ -28,7 +28,10 @@ class Status(StrEnum):
 
 
 class Item(BaseModel):
-    """One resource on one host. detail: its difference. command: what was or would be run. seconds: its own time."""
+    """One resource on one host. detail: its difference. command: what was or would be run. seconds: its own time.
+
+    absent: when it was compared, nothing of it was there. later: it can only be compared after an earlier step or resource.
+    """
 
     label: str
     status: Status
@@ -36,15 +39,20 @@ class Item(BaseModel):
     detail: str = ""
     command: str = ""
     seconds: float = 0.0
+    absent: bool = False
+    later: bool = False
 
 
 class Failure(BaseModel):
-    """Why a host did not complete a step, ready to be shown. kind: it failed, or the user stopped it."""
+    """Why a host did not complete a step, ready to be shown. kind: it failed, or the user stopped it. unreachable: there was no
+    SSH session to a host, so that nothing is known of it.
+    """
 
     host: str
     message: str
     kind: Literal["failed", "stopped"] = "failed"
     retryable: bool = False
+    unreachable: bool = False
 
 
 class Picture(BaseModel):

@@ -24,7 +24,7 @@ class Change:
     function that makes the change through an API; text that it returns is a remark, that it was made in another way than shown.
     shown: the command for the report (default: the script). touches: the paths and units that it modifies, so that services
     that read them restart. waits: it only waits for a condition and changes nothing. beside: its call may run side by side with
-    those of the resources next to it.
+    those of the resources next to it. creates: nothing of the resource is there (as a probe says with ABSENT).
     """
 
     summary: str
@@ -35,6 +35,7 @@ class Change:
     touches: frozenset[str] = frozenset()
     waits: bool = False
     beside: bool = False
+    creates: bool = False
 
     @property
     def command(self) -> str:

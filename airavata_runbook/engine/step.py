@@ -294,7 +294,9 @@ def _failure(host: str, error: Exception, mask: Callable[[str], str]) -> Failure
         error = error.failure()
     message = str(error) if isinstance(error, RunbookError) else f"{type(error).__name__}: {error}"
     kind: Literal["failed", "stopped"] = "stopped" if isinstance(error, StoppedByUser) else "failed"
-    return Failure(host=host, message=mask(message), kind=kind, retryable=getattr(error, "retryable", False))
+    unreachable = isinstance(error, HostUnreachable) and kind == "failed"
+    retryable = getattr(error, "retryable", False)
+    return Failure(host=host, message=mask(message), kind=kind, retryable=retryable, unreachable=unreachable)
 
 
 def _failed(report: Report) -> StepFailed:

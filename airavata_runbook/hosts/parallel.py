@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from airavata_runbook.hosts.host import Host
+from airavata_runbook.local.screen import carried
 
 T = TypeVar("T")
 THREADS = 32  # hosts at a time
@@ -24,7 +25,7 @@ def run_parallel(hosts: Iterable[Host], work: Callable[[Host], T]) -> dict[str, 
             return error
 
     with ThreadPoolExecutor(THREADS) as threads:  # it starts no more of them than there are hosts
-        results = {host.name: threads.submit(guarded, host) for host in hosts}
+        results = {host.name: threads.submit(carried(guarded), host) for host in hosts}
         try:
             wait(results.values())
         except KeyboardInterrupt:

@@ -8,12 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from airavata_runbook.errors import printable
-
-if TYPE_CHECKING:  # ipywidgets takes long to import, and only live notebooks need it
-    from airavata_runbook.local.bars import Bars
+from airavata_runbook.local.screen import Shown, screen
 
 INTERVAL = 5.0  # seconds between two lines of progress in a log
 WIDTH = 110  # columns, where the terminal does not say
@@ -52,7 +50,9 @@ def width_of(text: str) -> int:
 
 def show(thing: object) -> None:
     """Show a report now: as HTML in a notebook, as text elsewhere."""
-    if in_notebook():
+    if other := screen():
+        other.show(thing)
+    elif in_notebook():
         from IPython.display import display
 
         display(thing)
@@ -66,12 +66,13 @@ def in_notebook() -> bool:
 
 
 def in_live_notebook() -> bool:
-    """Whether a person steps through the notebook: the front end that sent this cell can answer input requests.
+    """Whether a person steps through the notebook: the front end that sent this cell can answer input requests. Not for work
+    that is shown on another screen than the cell.
 
     The clients of headless runs (papermill, nbconvert, nbval) send `allow_stdin: false` with every cell
     (https://jupyter-client.readthedocs.io/en/stable/messaging.html#execute); ipykernel keeps it as `_allow_stdin`.
     """
-    return bool(getattr(_kernel(), "_allow_stdin", False))
+    return screen() is None and bool(getattr(_kernel(), "_allow_stdin", False))
 
 
 def _kernel() -> object | None:
@@ -82,12 +83,12 @@ def _kernel() -> object | None:
 class ProgressLine:
     """The one writer of progress as text: on a terminal a line that is rewritten in place, in a log a line now and then.
 
-    stream: standard error by default; then nothing is written in a notebook, whose cells would keep it. interval: seconds
-    between two lines in a log.
+    stream: standard error by default; then nothing is written in a notebook, whose cells would keep it, and for work that is
+    shown on another screen. interval: seconds between two lines in a log.
     """
 
     def __init__(self, stream: TextIO | None = None, interval: float = INTERVAL):
-        self.muted = stream is None and in_notebook()
+        self.muted = stream is None and (in_notebook() or screen() is not None)
         self.stream = stream or sys.stderr
         self.terminal = self.stream.isatty()
         self.interval, self.printed = interval, float("-inf")
@@ -186,7 +187,9 @@ class StepProgress:
         """Show a text that stays. In a headless notebook it is left to the runner: the cell's output is compared."""
         with self._lock:
             self._said.append(printable(text))
-            if self._bars:
+            if other := screen():
+                other.say(self._said[-1])
+            elif self._bars:
                 print(self._said[-1], flush=True)
             else:
                 self._line.print(self._said[-1])
@@ -214,10 +217,12 @@ def step_progress(title: str, hosts: list[str]) -> Iterator[StepProgress]:
         shown.close(title + (f": {', '.join(hosts)}" if hosts else ""))
 
 
-def _bars(title: str, names: list[str]) -> "Bars | None":
-    """Progress bars, in a live notebook only."""
+def _bars(title: str, names: list[str]) -> Shown | None:
+    """Progress bars, in a live notebook only; or those of the screen that this thread shows its work on."""
+    if other := screen():
+        return other.bars(title, names)
     if not in_live_notebook():
         return None
-    from airavata_runbook.local.bars import Bars
+    from airavata_runbook.local.bars import Bars  # ipywidgets takes long to import
 
     return Bars(title, names)

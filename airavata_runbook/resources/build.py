@@ -39,4 +39,5 @@ class Build:
             detail="".join(f"{line}\n" for line in (*(f"{name}, {about(one)}" for name, one in pending.items()), *self.notes)),
             call=self.build,
             shown="airavata-runbook mirror   # on this machine; the times are for 2 cores, without downloads",
+            creates=True,
         )

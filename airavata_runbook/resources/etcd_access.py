@@ -50,6 +50,7 @@ class EtcdAccess:
             "".join(f"etcdctl {line}\n" for line in commands),
             script="".join(f"{ETCDCTL} {line} > /dev/null\n" for line in commands),
             shown=f"{ETCDCTL} …   # each line above",
+            creates=not status.get("enabled"),
         )
 
     def _all(self) -> dict[str, str]:

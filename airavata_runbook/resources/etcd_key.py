@@ -40,7 +40,11 @@ class EtcdKey(ApiResource):
         present, wanted = found.answered(), json.dumps(self.value)
         if present is None:
             return Change(
-                "create", f"{wanted}\n", call=lambda: self._make(context, wanted), shown=f"etcdctl mk {self.key} '{wanted}'"
+                "create",
+                f"{wanted}\n",
+                call=lambda: self._make(context, wanted),
+                shown=f"etcdctl mk {self.key} '{wanted}'",
+                creates=True,
             )
         if _parsed(present) != self.value:
             raise StepFailed(

@@ -94,6 +94,7 @@ class Image(ApiResource):
             shown=f"tag {self.repository}@{wanted} as {self.tag}" if there else f"push {name}",
             touches=frozenset({self.label}),
             beside=True,
+            creates=not tagged,
         )
 
     def _push(self, context: Context) -> None:

@@ -86,6 +86,7 @@ class KubeObject(ApiResource):
             call=lambda: self._send(context),
             shown=f"kubectl apply --server-side --field-manager={FIELD_MANAGER} -f -   # {self.label}",
             touches=frozenset({self.label}),
+            creates=live is None,
         )
 
     def _send(self, context: Context, dry_run: bool = False) -> dict:

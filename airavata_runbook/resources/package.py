@@ -60,4 +60,5 @@ class Packages:
             script=before + command.script,
             shown=before + command.shown,
             touches=frozenset(f"package {name}" for name in missing),
+            creates=not any(installed.get(name) for name in self.versions),
         )

@@ -79,6 +79,7 @@ class Service:
             call=lambda: self._apply(context.host, commands[0], verb),
             shown="\n".join(commands),
             touches=frozenset({f"service {self.name}"}),
+            creates=state["LoadState"] == "not-found",
         )
 
     def _apply(self, host: Host, first: str, verb: str) -> None:

@@ -48,7 +48,8 @@ class SiteRecord:
             return None
         file = File(RECORD, wanted)
         summary = "new content" if recorded else "create"
-        return Change(summary, wanted, script=file.write_script(), shown=f"write {RECORD}", touches=frozenset({RECORD}))
+        script, touches = file.write_script(), frozenset({RECORD})
+        return Change(summary, wanted, script, shown=f"write {RECORD}", touches=touches, creates=not recorded)
 
 
 @dataclass(frozen=True)

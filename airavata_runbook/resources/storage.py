@@ -70,6 +70,7 @@ class StorageRecord(ApiResource):
             text_diff(old or None, wanted.encode(), STORED),
             call=lambda: self._write(host.run(File(STORED, wanted).write_script())),
             shown=f"write {STORED}   # on {host.name}",
+            creates=not old,
         )
 
     def _write(self, result: Result) -> None:
