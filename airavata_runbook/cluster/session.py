@@ -43,7 +43,7 @@ class Session:
         self.site = site
         self.hosts = {node.name: Host(node) for node in site.nodes}
         self.vault = Vault(self.master)
-        self.lock = SiteLock(self.master)
+        self.lock = SiteLock(self.master, self.hosts.values())
         self.facts: dict[str, HostSnapshot] = {}
         self.planned: dict[str, set[str]] = {}
         self.releases: tuple[str, ...] | None = None
@@ -76,14 +76,25 @@ class Session:
     def stack(self, images: Mapping[str, str], name: str | None = None) -> stacks.Stack:
         """The site's stack, or the runbook's own one of that name, with these images; read once in a step. Raises StackError."""
         key = name, frozenset(images.items())
-        if key not in self._stacks:
-            self._stacks[key] = stacks.load(self.site, images, name)
-        return self._stacks[key]
+        stack = self._stacks.get(key)
+        if stack is None:
+            stack = self._stacks[key] = stacks.load(self.site, images, name)
+        return stack
 
     def forget(self) -> None:
         """Read secrets and stacks anew: another process or an editor may have changed them since the step before."""
         self.vault.forget()
         self._stacks.clear()
+
+    def stop(self) -> None:
+        """Interrupt the commands on all hosts, as Ctrl-C does those of a step in the main thread; until `resume`."""
+        for host in self.hosts.values():
+            host.stop()
+
+    def resume(self) -> None:
+        """Let the hosts accept commands again after `stop`."""
+        for host in self.hosts.values():
+            host.resume()
 
     def close(self) -> None:
         """End all connections, forwards and threads; the session cannot be used any more."""
@@ -92,5 +103,4 @@ class Session:
                 _open.remove(self)
         if self._kube:
             self._kube.close()
-        for host in self.hosts.values():
-            host.stop()
+        self.stop()

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from airavata_runbook.errors import HostUnreachable, StepFailed
@@ -32,11 +32,14 @@ RETRY_INTERVAL = 1  # seconds between two attempts to take a lost lock again
 
 
 class SiteLock:
-    """The lock of one site in this process. master: the host of the lock file."""
+    """The lock of one site in this process. master: the host of the lock file. hosts: those of the site, whose commands are
+    interrupted when a thread loses the lock that is not the main one.
+    """
 
-    def __init__(self, master: Host):
-        self.master = master
+    def __init__(self, master: Host, hosts: Iterable[Host] = ()):
+        self.master, self.hosts = master, list(hosts)
         self._held = 0  # by how many, each within the one before
+        self._held_by: int | None = None  # a thread's identifier
         self._outcome = ""
 
     def note(self, outcome: str) -> None:
@@ -45,17 +48,26 @@ class SiteLock:
         if self._held == 1:
             self._outcome = outcome
 
+    def holder(self) -> str:
+        """Who holds the lock now, "USER@MACHINE, process N, PURPOSE, since TIME"; "" when nobody does, or this thread.
+
+        It asks for the lock as readers do (flock --shared), which whoever takes it waits for. Raises HostUnreachable.
+        """
+        if self._held_by == threading.get_ident():
+            return ""
+        return self.master.run(f"test ! -e {PATH} || {{ exec 9<{PATH}; flock -n -s 9 || cat {PATH}; }}").text.strip()
+
     @contextmanager
     def held(self, purpose: str, entry: bool = True) -> Iterator[bool]:
         """Hold the lock; yields whether it is held. purpose: shown to other runs that find the lock taken.
 
         entry: whether the journal gets one.
 
-        Does nothing in a process that holds it already, or whose parent does. Yields False when the master does not answer:
-        the work itself reports that. Raises StepFailed, which names the holder, when another run has the lock: at once, or
-        during the work, which is then interrupted.
+        Does nothing in a thread that holds it already, and where the parent of this process does. Yields False when the master
+        does not answer: the work itself reports that. Raises StepFailed, which names the holder, when another run has the lock:
+        at once, or during the work, which is then interrupted.
         """
-        if os.environ.get(LOCK_HELD) or self._held:
+        if os.environ.get(LOCK_HELD) or self._held_by == threading.get_ident():
             self._held += 1
             try:
                 yield True
@@ -68,8 +80,9 @@ class SiteLock:
         if channel is None:
             yield False
             return
-        keeper = _Keeper(self.master, purpose, entry, channel)
-        self._held, self._outcome = 1, ""
+        in_main = threading.current_thread() is threading.main_thread()
+        keeper = _Keeper(self.master, purpose, entry, channel, _interrupt_main if in_main else self._stop)
+        self._held, self._held_by, self._outcome = 1, threading.get_ident(), ""
         try:
             yield True
         except BaseException as error:
@@ -78,15 +91,22 @@ class SiteLock:
                 raise keeper.lost from None
             raise
         finally:
-            self._held = 0
+            self._held, self._held_by = 0, None
             keeper.release(self._outcome or "done")
+            if keeper.lost and not in_main:
+                for host in self.hosts:
+                    host.resume()
+
+    def _stop(self) -> None:
+        for host in self.hosts:
+            host.stop()
 
 
 class _Keeper:
-    """Keeps a lock that was taken, until `release`. lost: the error when it could not be kept, else None."""
+    """Keeps a lock that was taken, until `release`. lost: the error when it could not be kept, else None. interrupt: the work."""
 
-    def __init__(self, host: Host, purpose: str, entry: bool, channel: paramiko.Channel):
-        self.host, self.purpose, self.entry, self.channel = host, purpose, entry, channel
+    def __init__(self, host: Host, purpose: str, entry: bool, channel: paramiko.Channel, interrupt: Callable[[], None]):
+        self.host, self.purpose, self.entry, self.channel, self.interrupt = host, purpose, entry, channel, interrupt
         self.lost: StepFailed | None = None
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="site lock", daemon=True)
@@ -128,7 +148,7 @@ class _Keeper:
             retryable=True,
             remedy="wait until the other run ends, then run again: it continues where this one stopped",
         )
-        _interrupt_main()
+        self.interrupt()
 
 
 def _interrupt_main() -> None:

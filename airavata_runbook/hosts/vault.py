@@ -64,13 +64,15 @@ class Vault:
 
     def read(self, path: str, made: str) -> bytes:
         """The content of a file on the master. made: the clause of NotYet, which is raised before the file exists."""
-        with self._reading:  # one thread reads, the others wait for it
-            if path not in self._read:
+        with self._reading:  # one thread reads, the others wait for it; another step may begin meanwhile, and forget
+            content = self._read.get(path)
+            if content is None:
                 result = self.master.run(f"cat {shlex.quote(path)}")
                 if result.status or not result.stdout:
                     raise NotYet(made)
-                self._keep(path, result.stdout)
-            return self._read[path]
+                content = result.stdout
+                self._keep(path, content)
+            return content
 
     def _keep(self, path: str, content: bytes) -> None:
         self._read[path] = content
