@@ -29,6 +29,11 @@ def holder(site: Site) -> str:
         return ""
 
 
+def note(site: Site, outcome: str) -> None:
+    """What the steps within `stoppable` came to, for the site's journal."""
+    session_of(site).lock.note(outcome)
+
+
 @contextmanager
 def stoppable(site: Site, purpose: str) -> Iterator[Callable[[], None]]:
     """The site's lock for several steps in the calling thread. Yields a function for another thread that interrupts them: the

@@ -43,9 +43,9 @@ class SiteLock:
         self._outcome = ""
 
     def note(self, outcome: str) -> None:
-        """What the work that holds the lock came to, in words without secrets, for the journal. Notes of work within it are not
-        taken."""
-        if self._held == 1:
+        """What the work that holds the lock came to, in words without secrets, for the journal. Notes of work within it, and of
+        other threads, are not taken."""
+        if self._held == 1 and self._held_by == threading.get_ident():
             self._outcome = outcome
 
     def holder(self) -> str:

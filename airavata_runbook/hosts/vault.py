@@ -18,6 +18,7 @@ from urllib.parse import quote
 from airavata_runbook.errors import NotYet, RunbookError, SiteError, StepFailed
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.local.paths import resolve_path
+from airavata_runbook.local.screen import screen
 from airavata_runbook.local.terminal import in_live_notebook
 from airavata_runbook.pki.types import Pair
 from airavata_runbook.wellknown import PKI, SECRETS
@@ -184,8 +185,8 @@ def _from_file(name: str) -> bytes:
 
 
 def require_prompt(reference: str) -> None:
-    """Raises SiteError when a `prompt:` secret could not be prompted for: no terminal, and no live notebook."""
-    if not (sys.stdin and sys.stdin.isatty()) and not in_live_notebook():
+    """Raises SiteError when a `prompt:` secret could not be prompted for: no terminal, and no cell of a live notebook."""
+    if screen() or (not (sys.stdin and sys.stdin.isatty()) and not in_live_notebook()):
         raise SiteError(
             "a secret cannot be prompted for: there is no terminal and no live notebook",
             where=reference,

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import TextIO
 
 from airavata_runbook.errors import printable
-from airavata_runbook.local.screen import Shown, screen
+from airavata_runbook.local.screen import Nowhere, Shown, screen
 
 INTERVAL = 5.0  # seconds between two lines of progress in a log
 WIDTH = 110  # columns, where the terminal does not say
@@ -67,12 +67,12 @@ def in_notebook() -> bool:
 
 def in_live_notebook() -> bool:
     """Whether a person steps through the notebook: the front end that sent this cell can answer input requests. Not for work
-    that is shown on another screen than the cell.
+    that nobody sees.
 
     The clients of headless runs (papermill, nbconvert, nbval) send `allow_stdin: false` with every cell
     (https://jupyter-client.readthedocs.io/en/stable/messaging.html#execute); ipykernel keeps it as `_allow_stdin`.
     """
-    return screen() is None and bool(getattr(_kernel(), "_allow_stdin", False))
+    return not isinstance(screen(), Nowhere) and bool(getattr(_kernel(), "_allow_stdin", False))
 
 
 def _kernel() -> object | None:
