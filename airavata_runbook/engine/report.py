@@ -88,6 +88,22 @@ def picture_of(name: str, drawn: Drawn) -> Picture:
     return Picture(name=f"{name}.svg", text=drawn.text, svg=drawn.svg)
 
 
+class Origin(BaseModel):
+    """Who ran a step in a live notebook, and where. notebook: its file's name, where it is known. cell: its number there, from 1,
+    prose counted, or 0. count: as the notebook shows it, "[7]"; 0 for a button.
+    """
+
+    who: str
+    notebook: str = ""
+    cell: int = 0
+    count: int = 0
+
+    def __str__(self) -> str:
+        cell = [f"cell {self.cell}"] if self.cell else []
+        count = [f"[{self.count}]"] if self.count else []
+        return ", ".join([self.who, *([self.notebook] if self.notebook else []), " ".join(cell + count)]).removesuffix(", ")
+
+
 class Report(BaseModel):
     """The result of one step.
 
@@ -110,6 +126,7 @@ class Report(BaseModel):
     picture: Picture | None = None
     site: str = ""
     by_hand: ByHand | None = Field(default=None, exclude=True)
+    origin: Origin | None = None
 
     def count(self, status: Status) -> int:
         """How many resources on all hosts have that status."""

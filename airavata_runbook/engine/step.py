@@ -147,7 +147,7 @@ class Step:
             return self._on_all_hosts(session, hosts, plan=False)
 
     def _on_all_hosts(self, session: Session, hosts: list[Host], plan: bool) -> Report:
-        report = _begun(self, session.site, plan)
+        report = begin_report(self, session.site, plan)
         notifying, port = Lock(), session.site.registry_pull_port
         # The registry's host begins: the others may wait for it, and there may be more hosts than threads.
         in_order = sorted(hosts, key=lambda host: host is not session.registry_host)
@@ -203,7 +203,7 @@ class Check(Generic[Seen]):
         plan = begin(site, plan)
         session = session_of(site)
         session.forget()
-        report = _begun(self, site, plan)
+        report = begin_report(self, site, plan)
         errors: dict[str, Exception] = {}
         if plan and not self.before:
             report.rows = [["in a run"], ["checked after the steps before it"]]
@@ -230,24 +230,6 @@ def check(title: str, before: bool = False, by_hand: Typed | None = None) -> Cal
     return lambda look: Check(title, look, before, by_hand)
 
 
-def _begun(one: "Step | Check", site: Site, plan: bool) -> Report:
-    """The report of a step or check that begins. What is invalid in the site is told of by the step itself."""
-    by_hand = None
-    if one.by_hand:
-        with suppress(RunbookError):
-            by_hand = one.by_hand(site)
-    return Report(
-        site=site.name,
-        chapter=one.chapter,
-        step=one.name,
-        title=one.title,
-        plan=plan,
-        hosts={},
-        started=time.time(),
-        by_hand=by_hand,
-    )
-
-
 def begin(site: Site | None, plan: bool) -> bool:
     """Whether a step is to plan only. Raises SiteError when its notebook has no site yet, or another one was chosen since."""
     if live := live_notebook():
@@ -255,6 +237,31 @@ def begin(site: Site | None, plan: bool) -> bool:
     if site is None:
         raise SiteError("no site is loaded", remedy="run the cell with `Site.load(site)` first")
     return plan or bool(os.environ.get(PLAN))
+
+
+def begin_report(work: Step | Check, site: Site, plan: bool) -> Report:
+    """The report of a step that begins; in a live notebook its beginning is recorded, too.
+
+    What is invalid in the site is told of by the step itself.
+    """
+    live, now, by_hand = live_notebook(), time.time(), None
+    if work.by_hand:
+        with suppress(RunbookError):
+            by_hand = work.by_hand(site)
+    report = Report(
+        site=site.name,
+        chapter=work.chapter,
+        step=work.name,
+        title=work.title,
+        plan=plan,
+        hosts={},
+        started=now,
+        by_hand=by_hand,
+        origin=live.origin() if live else None,
+    )
+    if live:
+        record(report.model_copy(update={"running": True}))
+    return report
 
 
 def finish(
@@ -282,10 +289,12 @@ def finish(
 
 
 def record(report: Report) -> None:
-    """Give the report to the runner, if there is one."""
+    """Give the report to the runner, if there is one, or to the record of what is done by hand."""
     if path := os.environ.get(REPORT_FILE):
         with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(report.model_dump(mode="json")) + "\n")
+    elif report.origin and (live := live_notebook()):
+        live.keep(report)
 
 
 def _failure(host: str, error: Exception, mask: Callable[[str], str]) -> Failure:

@@ -7,10 +7,8 @@ its connection was lost takes the lock again; if another run has it by then, thi
 was done to the site's journal (journal.py).
 """
 
-import getpass
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +19,7 @@ from airavata_runbook.hosts import heartbeat, journal
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.hosts.ssh_library import paramiko
 from airavata_runbook.kernel_env import LOCK_HELD
+from airavata_runbook.local.person import person
 
 PATH = "/run/airavata-runbook.lock"
 FOOTPRINT = (Touch("file", PATH, stays=f"empty, {UNTIL_RESTART}"),)
@@ -230,8 +229,4 @@ if [ "$beat" = '{END}' ]; then outcome=$(timeout 5 head -n 1 9>&-); else outcome
 
 def _holder(purpose: str) -> str:
     """This process, for the lock file and the journal."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name
-        user = f"user {os.getuid()}"
-    return journal.one_line(f"{user}@{socket.gethostname()}, process {os.getpid()}, {purpose}")
+    return journal.one_line(f"{person()}, process {os.getpid()}, {purpose}")

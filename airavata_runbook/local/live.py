@@ -18,6 +18,12 @@ class LiveNotebook(Protocol):
     def begin(self, site: Any, plan: bool) -> bool:
         """Whether a step on `site` is to plan only. Raises SiteError when no site was chosen, or another one since."""
 
+    def origin(self) -> Any:
+        """Who runs a step now, and where: the engine's Origin."""
+
+    def keep(self, report: Any) -> None:
+        """Put the report of a step that has begun, goes on or ended into the record of what was done by hand."""
+
     def show(self, site: Any) -> None:
         """Show a site as the result of its cell."""
 

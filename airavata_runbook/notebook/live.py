@@ -1,19 +1,22 @@
 """What is done for a person who steps through a notebook: the choice of the site, and what the steps have to do with it."""
 
 import os
+import sys
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from airavata_runbook.engine.report import Origin, Report
 from airavata_runbook.errors import SiteError
 from airavata_runbook.kernel_env import PLAN, SITE
 from airavata_runbook.local import paths
 from airavata_runbook.notebook import session, site_view
-from airavata_runbook.notebook.origin import notebook_name
+from airavata_runbook.notebook.origin import notebook_name, origin
 from airavata_runbook.notebook.picker import Picker
 from airavata_runbook.notebook.session import Choice
 from airavata_runbook.notebook.site_files import look, site_files
+from airavata_runbook.run import by_hand
 from airavata_runbook.site import Site
 
 
@@ -47,6 +50,18 @@ class Live:
         if site is None and not os.environ.get(SITE) and not session.chosen(paths.base_dir()):
             raise no_site()
         return plan or bool(self._why_plan(site))
+
+    def origin(self) -> Origin:
+        """As LiveNotebook says."""
+        return origin()
+
+    def keep(self, report: Report) -> None:
+        """As LiveNotebook says. A record that cannot be written fails no step: it says so below it."""
+        project = paths.base_dir()
+        try:
+            by_hand.keep(report, project, session.file_of(project / "outputs" / report.site, "record"))
+        except SiteError as error:
+            print(f"{report.title}: {error}", file=sys.stderr)
 
     def show(self, site: Site) -> None:
         """As LiveNotebook says."""

@@ -1,4 +1,4 @@
-"""The runs, plans and resets of a site that are kept on this machine, newest first."""
+"""The runs, plans and resets of a site, and what was done by hand, as kept on this machine, newest first."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,8 @@ def _row(folder: Path) -> list[str]:
 
 
 def _cells(report: RunReport) -> list[str]:
-    asked = [chapter.partition("-")[0] for chapter in report.asked]
+    chapters = sorted(chapter.chapter for chapter in report.chapters) if report.what == "by-hand" else report.asked
+    asked = [chapter.partition("-")[0] for chapter in chapters]
     return [
         report.started[:16].replace("T", " "),
         report.what,

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
@@ -28,6 +29,7 @@ def render(report: RunReport) -> str:
         settings=settings(report.set),
         has_details=has_details,
         timeline=timeline(report),
+        clock=clock,
     )
 
 
@@ -54,7 +56,15 @@ def timeline(report: RunReport) -> list[Bar]:
 def verdict(report: RunReport) -> str:
     """One line: "6 chapters in 1 min 35 s: 120 changed, 0 failed"."""
     changed = f"{report.would_change} would change" if report.plan else f"{report.changed} changed"
-    return f"{counted(len(report.chapters), 'chapter')} in {duration(report.seconds)}: {changed}, {report.failed} failed"
+    parts = counted(len(report.chapters), "chapter")
+    if report.what == "by-hand":
+        parts = counted(sum(len(chapter.steps) for chapter in report.chapters), "step") + " by hand"
+    return f"{parts} in {duration(report.seconds)}: {changed}, {report.failed} failed"
+
+
+def clock(seconds: float) -> str:
+    """A time, in seconds since the epoch, as "14:03:05 UTC"."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S UTC")
 
 
 def chapter_line(chapter: ChapterReport) -> str:
@@ -86,7 +96,7 @@ def host_line(step: Report, host: str) -> str:
 
 def next_steps(report: RunReport) -> list[str]:
     """After a run that failed or was stopped: which of its chapters were not run, and how to continue."""
-    if report.outcome not in ("failed", "stopped"):
+    if report.outcome not in ("failed", "stopped") or report.what == "by-hand":
         return []
     done = [chapter.chapter for chapter in report.chapters]
     left = [chapter for chapter in report.asked if chapter not in done]

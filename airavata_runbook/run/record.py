@@ -38,7 +38,7 @@ class RunRecord:
         self.started = time.time()
         outputs, suffix = project / "outputs" / site, "" if what == "run" else f"-{what}"
         with write_errors(outputs):
-            self.folder = _new_folder(outputs, suffix)
+            self.folder = new_folder(outputs, suffix)
         self.report = RunReport(
             site=site,
             run=self.folder.name,
@@ -68,9 +68,8 @@ class RunRecord:
             ]
         if chapter.outcome == "failed" and not chapter.failed:
             chapter.failed = 1  # a cell that failed outside any step is a failure as well
-        for picture in (step.picture for step in steps if step.picture):
-            with write_errors(self.folder):
-                (self.folder / picture.name).write_bytes(picture.content)
+        with write_errors(self.folder):
+            write_pictures(self.folder, steps)
         self.write()
 
     def write(self, outcome: Outcome = "running") -> None:
@@ -78,11 +77,8 @@ class RunRecord:
         self.report.outcome = outcome
         self.report.seconds = round(time.time() - self.started, 3)
         self.report.add_up(self.report.chapters)
-        # Not model_dump_json: it refuses lone surrogates, which an error's text may hold.
-        text = json.dumps(self.report.model_dump(mode="json", exclude=IN_FILES), indent=1)
         with write_errors(self.folder):
-            _replace(self.folder / "report.json", text)
-            _replace(self.folder / "report.html", page.render(self.report))
+            write_files(self.folder, self.report)
 
     @property
     def verdict(self) -> str:
@@ -109,7 +105,21 @@ def write_errors(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _new_folder(outputs: Path, suffix: str) -> Path:
+def write_files(folder: Path, report: RunReport) -> None:
+    """Write report.json and report.html. Raises OSError."""
+    # Not model_dump_json: it refuses lone surrogates, which an error's text may hold.
+    _replace(folder / "report.json", json.dumps(report.model_dump(mode="json", exclude=IN_FILES), indent=1))
+    _replace(folder / "report.html", page.render(report))
+
+
+def write_pictures(folder: Path, steps: Sequence[Report]) -> None:
+    """Write the pictures of steps. Raises OSError."""
+    for picture in (step.picture for step in steps if step.picture):
+        (folder / picture.name).write_bytes(picture.content)
+
+
+def new_folder(outputs: Path, suffix: str) -> Path:
+    """A folder of its own for a run that begins now. Raises OSError."""
     while True:
         folder = outputs / (datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ") + suffix)
         try:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, FiniteFloat
 
 from airavata_runbook.engine.report import Report
 
-RunKind = Literal["run", "plan", "reset"]
+RunKind = Literal["run", "plan", "reset", "by-hand"]
 Outcome = Literal["running", "ok", "failed", "stopped"]
 
 
@@ -58,7 +58,7 @@ class ChapterReport(Counts):
 
 
 class RunReport(Counts):
-    """One run, plan or reset of a site.
+    """One run, plan or reset of a site, or what was done on it by hand.
 
     run: its folder's name. started: UTC, ISO 8601. asked: the chapters that it is to execute. set: the fields of the site
     that `--set` changed, with their values. seconds: the duration so far.

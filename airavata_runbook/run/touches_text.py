@@ -17,7 +17,8 @@ HERE = """\
 
 - the project's folder: `.venv`, and in `outputs/` the records of runs
 - `~/.cache/airavata-runbook`: components, packages and images; it can be deleted at any time, and is filled again
-- `~/.local/state/airavata-runbook`: kubeconfigs; of a lab also its hosts, which `lab down` removes with their bridge and cgroups
+- `~/.local/state/airavata-runbook`: kubeconfigs, and the site that is chosen in JupyterLab; of a lab also its hosts, which
+  `lab down` removes with their bridge and cgroups
 - Debian packages that `make` installs where they are missing, the first lines of `Makefile`
 - `~/.ssh` is only read
 """
