@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +12,12 @@ from airavata_runbook.engine.report import Origin, Report
 from airavata_runbook.errors import SiteError
 from airavata_runbook.kernel_env import PLAN, SITE
 from airavata_runbook.local import paths
-from airavata_runbook.notebook import session, site_view
+from airavata_runbook.notebook import session
 from airavata_runbook.notebook.origin import notebook_name, origin
 from airavata_runbook.notebook.picker import Picker
 from airavata_runbook.notebook.session import Choice
 from airavata_runbook.notebook.site_files import look, site_files
+from airavata_runbook.notebook.site_view import FIXED_PLAN, PLAN_ON, SiteView
 from airavata_runbook.run import by_hand
 from airavata_runbook.site import Site
 
@@ -26,6 +28,8 @@ class Live:
     def __init__(self) -> None:
         self._loaded: list[tuple[Site, Path, Path]] = []  # by choice: the site, its file, the project's folder
         self._picker: Picker | None = None
+        self._view: SiteView | None = None
+        self._plan = False  # as this notebook shows the switch
 
     def choice(self, source: object) -> object:
         """As LiveNotebook says."""
@@ -36,6 +40,7 @@ class Live:
         if not files:
             return source
         choice = session.chosen(project)
+        self._plan = bool(choice and choice.plan)
         self._show_picker(project, files, choice)
         if choice is None or not Path(choice.site).is_file():
             raise no_site()
@@ -65,14 +70,18 @@ class Live:
 
     def show(self, site: Site) -> None:
         """As LiveNotebook says."""
-        site_view.show(site, self._why_plan(site))
+        self._view = SiteView(site, self._why_plan(site))
 
     def _file_of(self, site: object) -> Path | None:
         """The file that a site was loaded from by choice. An equal site that is named in the notebook was not."""
         return next((path for one, path, _ in self._loaded if one is site), None)
 
     def _why_plan(self, site: object) -> str:
-        """Why steps on a site only plan; "" when they do not. Raises SiteError when another site has been chosen since."""
+        """Why steps on a site only plan; "" when they do not. Raises SiteError when another site has been chosen since.
+
+        The switch of each notebook counts for itself, so that none runs while it shows plan; one that is turned on counts for
+        all.
+        """
         for one, path, project in self._loaded:
             if one is site:
                 now = session.chosen(project)
@@ -82,8 +91,8 @@ class Live:
                         found=now.site if now else "no choice of this session",
                         remedy="run the cell with `Site.load(site)` again, and go on from there",
                     )
-                return site_view.FIXED_PLAN if os.environ.get(PLAN) else site_view.PLAN if now.plan else ""
-        return site_view.FIXED_PLAN if os.environ.get(PLAN) else ""
+                return FIXED_PLAN if os.environ.get(PLAN) else PLAN_ON if now.plan or self._plan else ""
+        return FIXED_PLAN if os.environ.get(PLAN) else ""
 
     def _show_picker(self, project: Path, files: dict[str, Path], choice: Choice | None) -> None:
         if self._picker:
@@ -95,9 +104,12 @@ class Live:
             return _kept(project, chosen) or self._chosen(picker, name, files[name])
 
         def plan(on: bool) -> str:
-            if now := session.chosen(project):
-                return _kept(project, replace(now, plan=on)) or _plan_words(on)
-            return _plan_words(on)
+            self._plan, now = on, session.chosen(project)
+            wrong = _kept(project, replace(now, plan=on)) if now else ""
+            with suppress(SiteError):  # another site was chosen: its steps say so
+                if self._view:
+                    self._view.update(self._why_plan(self._view.site))
+            return wrong or _plan_words(on)
 
         picker = self._picker = Picker(list(files), fixed or bool(choice and choice.plan), choose, plan, fixed)
         chosen = next((name for name, path in files.items() if choice and str(path) == choice.site), "")

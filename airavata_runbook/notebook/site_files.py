@@ -14,7 +14,7 @@ Tell = Callable[[str, str], None]  # (the hosts, whether they answer)
 
 def site_files(project: Path) -> list[Path]:
     """Those in the project's parameters/, by name."""
-    return sorted((project / "parameters").glob("*.yaml"))
+    return sorted((project / "parameters").glob("*.yaml"), key=lambda path: path.stem)
 
 
 def look(path: Path, tell: Tell) -> None:
@@ -27,7 +27,11 @@ def look(path: Path, tell: Tell) -> None:
     hosts = hosts if site.name == path.stem else f"site {site.name}: {hosts}"
     tell(hosts, "asking …")
     with ThreadPoolExecutor(HOSTS) as threads:
-        silent = dict(zip([node.name for node in site.nodes], threads.map(why_silent, site.nodes), strict=True))
-    if reasons := [f"{name}: {why}" for name, why in silent.items() if why]:
-        return tell(hosts, f"{len(silent) - len(reasons)} of {counted(len(silent), 'host')} answer ({'; '.join(reasons)})")
-    tell(hosts, "all hosts answer" if len(silent) > 1 else "the host answers")
+        silent: dict[str, list[str]] = {}  # why → hosts
+        for node, why in zip(site.nodes, threads.map(why_silent, site.nodes), strict=True):
+            silent.setdefault(why, []).append(node.name)
+    answering, total = len(silent.pop("", [])), len(site.nodes)
+    if silent:
+        reasons = "; ".join(f"{', '.join(names)}: {why}" for why, names in silent.items())
+        return tell(hosts, f"{answering} of {counted(total, 'host')} answer ({reasons})")
+    tell(hosts, "all hosts answer" if total > 1 else "the host answers")

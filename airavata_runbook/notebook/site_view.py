@@ -3,7 +3,7 @@
 import threading
 from html import escape
 
-from IPython.display import display
+from IPython.display import DisplayHandle, display
 
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine.report import MIX, table_html
@@ -12,7 +12,7 @@ from airavata_runbook.hosts import journal, lock
 from airavata_runbook.local.terminal import text_table
 from airavata_runbook.site import Site
 
-PLAN = "PLAN: steps show what they would change, and change nothing. The switch is in the site picker."
+PLAN_ON = "PLAN: steps show what they would change, and change nothing. The switch is in the site picker."
 FIXED_PLAN = "PLAN: steps show what they would change, and change nothing, as AIRAVATA_RUNBOOK_PLAN is set."
 COLOUR = MIX.format(plain="#9a6700", name="warn", own="#bf8700")
 ENTRIES = 3  # of the journal
@@ -21,23 +21,43 @@ WAIT = 2.0  # seconds that the cell waits for the journal; it comes later from a
 Words = tuple[str, list[list[str]]]  # a sentence, and a table
 
 
-def show(site: Site, plan: str = "") -> None:
-    """Show a site. plan: why its steps only plan, if they do."""
-    found: list[Words] = []
-    read, shown = threading.Event(), threading.Event()
+class SiteView:
+    """A site as it is shown, from now on. plan: why its steps only plan, if they do."""
 
-    def work() -> None:
-        found.append(last_done(site))
-        read.set()
-        shown.wait()
-        if waited_for:
-            handle.update(_bundle(site, plan, found[0]), raw=True)
+    def __init__(self, site: Site, plan: str):
+        self.site, self.plan = site, plan
+        self.words: Words = ("What was last done here is being read …", [])
+        self._handle: DisplayHandle | None = None
+        self._lock = threading.Lock()
+        reading = threading.Thread(target=self._read, name=f"journal of {site.name}", daemon=True)
+        reading.start()
+        reading.join(WAIT)
+        with self._lock:
+            self._handle = display(self._bundle(), raw=True, display_id=True)
 
-    threading.Thread(target=work, name=f"journal of {site.name}", daemon=True).start()
-    waited_for = not read.wait(WAIT)
-    words: Words = ("What was last done here is being read …", []) if waited_for else found[0]
-    handle = display(_bundle(site, plan, words), raw=True, display_id=True)
-    shown.set()
+    def update(self, plan: str) -> None:
+        """Show that its steps only plan, or that they do not any more."""
+        with self._lock:
+            self.plan = plan
+            self._show_again()
+
+    def _read(self) -> None:
+        words = last_done(self.site)
+        with self._lock:
+            self.words = words
+            self._show_again()
+
+    def _show_again(self) -> None:
+        if self._handle:
+            self._handle.update(self._bundle(), raw=True)
+
+    def _bundle(self) -> dict[str, str]:
+        sentence, rows = self.words
+        page = f"<div>{escape(repr(self.site))}</div>"
+        page += f"<div style='{COLOUR}'><b>{escape(self.plan)}</b></div>" if self.plan else ""
+        page += f"<div>{escape(sentence)}</div>" + (table_html(rows) if rows else "")
+        lines = [repr(self.site), self.plan, sentence, text_table(rows) if rows else ""]
+        return {"text/plain": "\n".join(filter(None, lines)), "text/html": page}
 
 
 def last_done(site: Site) -> Words:
@@ -54,14 +74,3 @@ def last_done(site: Site) -> Words:
         return running or "Nothing was done here yet, as far as the master knows.", []
     rows = [[f"{one.since} to {one.until[11:]}", one.who, one.what, one.outcome] for one in found.entries]
     return f"{running} Last done here:".strip(), [["when (UTC)", "who", "what", "outcome"], *rows]
-
-
-def _bundle(site: Site, plan: str, words: Words) -> dict[str, str]:
-    sentence, rows = words
-    page = f"<div>{escape(repr(site))}</div>"
-    page += f"<div style='{COLOUR}'><b>{escape(plan)}</b></div>" if plan else ""
-    page += f"<div>{escape(sentence)}</div>" + (table_html(rows) if rows else "")
-    return {
-        "text/plain": "\n".join([repr(site), *([plan] if plan else []), sentence, *([text_table(rows)] if rows else [])]),
-        "text/html": page,
-    }

@@ -218,6 +218,13 @@ def test_a_host_that_takes_long_delays_no_cell(notebook, displayed, monkeypatch)
     wait_for(lambda: "today" in displayed[-1]["text/plain"])
 
 
+def test_a_switch_for_plan_is_shown_as_it_is(notebook, displayed):
+    view = site_view.SiteView(notebook, site_view.PLAN_ON)
+    assert "PLAN: steps show what they would change" in displayed[-1]["text/html"]
+    view.update("")
+    assert "PLAN" not in displayed[-1]["text/html"] + displayed[-1]["text/plain"]
+
+
 def test_nobody_is_asked_for_a_passphrase_to_show_it(notebook, displayed, monkeypatch):
     monkeypatch.setattr(Host, "node", SimpleNamespace(name="one", ssh=SimpleNamespace(passphrase="prompt:key")))
     notebook._ipython_display_()

@@ -129,6 +129,13 @@ def test_the_switch_for_plan_reaches_every_step_and_every_notebook_of_the_folder
     assert a_look(of_second).plan and second._picker.plan.value
     assert "Plan is off: steps change the hosts" in turned(second, False)
     assert not a_look(of_second).plan
+    set_live_notebook(first)
+    assert a_look(site).plan, "as it still shows"
+    turned(first, False)
+    assert not a_look(site).plan
+    turned(first, True)
+    set_live_notebook(second)
+    assert a_look(of_second).plan, "on counts for all"
 
 
 def turned(kernel: Live, on: bool) -> str:
