@@ -26,9 +26,12 @@ def counted(number: int, thing: str) -> str:
 class RunbookError(Exception):
     """An expected failure; `str()` is the whole message for the user.
 
-    message: one sentence, what went wrong. where: host, step, file or field. command: the command that failed. found,
+    brief: what a live notebook shows instead of the message, where it has shown the rest already. message: one sentence, what
+    went wrong. where: host, step, file or field. command: the command that failed. found,
     needed: the actual and the required state. remedy: what the user can do. All are plain text without secrets.
     """
+
+    brief = ""
 
     def __init__(self, message: str, *, where: str = "", command: str = "", found: str = "", needed: str = "", remedy: str = ""):
         super().__init__(message)
@@ -58,7 +61,7 @@ class RunbookError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         # IPython calls this instead of printing a traceback: an admin needs the message, not our call stack.
-        return [f"{type(self).__name__}: {self}"]
+        return [f"{type(self).__name__}: {self.brief or self}"]
 
 
 class SiteError(RunbookError):

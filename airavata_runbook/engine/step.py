@@ -28,8 +28,10 @@ from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.hosts.snapshot import HostSnapshot, gather
 from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.kernel_env import PLAN, REPORT_FILE
+from airavata_runbook.local.interrupts import without_traceback
 from airavata_runbook.local.live import live_notebook
-from airavata_runbook.local.terminal import show, step_progress
+from airavata_runbook.local.step_progress import step_progress
+from airavata_runbook.local.terminal import in_live_notebook, show
 from airavata_runbook.site import Site
 from airavata_runbook.site.node import Node
 
@@ -130,6 +132,7 @@ class Step:
         self.chapter = resources.__module__.rpartition(".")[2]
         update_wrapper(self, resources)
 
+    @without_traceback()
     def __call__(self, site: Site, plan: bool = False, leave_out: Collection[str] = ()) -> Report:
         """Probe, compare and (unless planning) change, on all hosts in parallel. leave_out: names of hosts to skip.
 
@@ -162,9 +165,12 @@ class Step:
 
             def work(host: Host):
                 target, tell = Target(session, host, fan_outs), partial(notify, host)
-                return fan_outs[host.name].watch(
-                    host, lambda: converge(session, host, lambda: list(self.resources(target)), plan, progress, tell)
-                )
+                try:
+                    return fan_outs[host.name].watch(
+                        host, lambda: converge(session, host, lambda: list(self.resources(target)), plan, progress, tell)
+                    )
+                finally:
+                    progress.end(host.name)
 
             results = run_parallel(in_order, work)
         report.seconds = time.time() - report.started
@@ -198,6 +204,7 @@ class Check(Generic[Seen]):
         self.name, self.chapter = look.__name__, look.__module__.rpartition(".")[2]
         update_wrapper(self, look)
 
+    @without_traceback()
     def __call__(self, site: Site, plan: bool = False) -> Report:
         """Raises StepFailed when the check failed."""
         plan = begin(site, plan)
@@ -310,13 +317,20 @@ def _failure(host: str, error: Exception, mask: Callable[[str], str]) -> Failure
 
 def _failed(report: Report) -> StepFailed:
     hosts = ", ".join(one.host for one in report.failures)
+    place = f"(chapter {report.chapter}, step {report.step})"
     heading = f"{report.title} did not succeed on {hosts}" if report.hosts else f"Check failed: {report.title}"
     failures = "".join("\n" + indent(f"{one.host}: {one.message}", "  ") for one in report.failures)
     # The runner prints how to continue, with the chapter to start from.
     remedy = "" if os.environ.get(REPORT_FILE) else "fix the cause and run the step again: completed changes are kept"
-    return StepFailed(
-        f"{heading} (chapter {report.chapter}, step {report.step}){failures}",
+    error = StepFailed(
+        f"{heading} {place}{failures}",
         remedy=remedy,
         report=report,
         retryable=all(one.retryable for one in report.failures),
     )
+    if in_live_notebook():
+        if all(one.kind == "stopped" for one in report.failures):
+            heading = f"{report.title} was stopped on {hosts}"
+            remedy = "run the step again: completed changes are kept"
+        error.brief = f"{heading} {place}, see the report above" + f"\n  remedy: {remedy}" * bool(remedy)
+    return error

@@ -3,15 +3,15 @@
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import BinaryIO
 
 from airavata_runbook.hosts import frame
 from airavata_runbook.hosts.client import CONNECT_TIMEOUT
 from airavata_runbook.hosts.ssh_library import paramiko
+from airavata_runbook.local.files import Readable
 
 
 def run_command(
-    transport: paramiko.Transport, command: str, nonce: str, data: Sequence[BinaryIO], timeout: float
+    transport: paramiko.Transport, command: str, nonce: str, data: Sequence[Readable], timeout: float
 ) -> tuple[list[bytes], list[bytes], int]:
     """The parts of standard output and of standard error (frame.read_frame), and the exit status of the user's shell."""
     channel = transport.open_session(timeout=CONNECT_TIMEOUT)
@@ -44,7 +44,7 @@ def _read_errors(channel: paramiko.Channel, nonce: str, errors: list[bytes]) -> 
         errors[:] = frame.read_frame(channel.recv_stderr, nonce)
 
 
-def feed(channel: paramiko.Channel, data: Sequence[BinaryIO], whole: bool = False) -> None:
+def feed(channel: paramiko.Channel, data: Sequence[Readable], whole: bool = False) -> None:
     """Send data to a command. whole: nothing follows it."""
     with suppress(OSError):  # the command ended without reading it all; its exit status says whether it failed
         for stream in data:

@@ -3,11 +3,10 @@
 import secrets
 import shlex
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 from airavata_runbook.errors import STOPPED_BY_USER, ForwardForbidden, HostUnreachable, StoppedByUser
 from airavata_runbook.hosts import frame
@@ -19,7 +18,7 @@ from airavata_runbook.hosts.forward import Forward, open_channel
 from airavata_runbook.hosts.frame import Result
 from airavata_runbook.hosts.no_shell import not_root
 from airavata_runbook.hosts.ssh_library import paramiko
-from airavata_runbook.local.files import AS_IT_IS, Head, digest
+from airavata_runbook.local.files import AS_IT_IS, Head, Readable, Watched, digest
 from airavata_runbook.site.node import Node
 
 TIMEOUT = 600.0  # seconds without any output of a command
@@ -99,10 +98,11 @@ class Host:
             raise self._lost(error, connection) from None
         return channel
 
-    def send(self, source: Path, target: str, head: Head = AS_IT_IS) -> None:
+    def send(self, source: Path, target: str, head: Head = AS_IT_IS, done: Callable[[int], None] = lambda count: None) -> None:
         """Copy a local file to `target` on the host, as root, mode 644, with that head.
 
-        Raises HostUnreachable when the connection fails or the file is not copied completely.
+        done: called with numbers of bytes that were sent. Raises HostUnreachable when the connection fails or the file is not
+        copied completely.
         """
         sha256 = digest(source, head)
         with source.open("rb") as stream:
@@ -113,7 +113,9 @@ class Host:
                 f"echo {sha256} {quoted}.part | sha256sum -c --quiet; mv -f {quoted}.part {quoted}"
             )
             framed = frame.framed(script, nonce, reads=True)
-            result = self._exchange(self._command(len(framed)), nonce, [BytesIO(framed), BytesIO(head.content), stream])
+            result = self._exchange(
+                self._command(len(framed)), nonce, [BytesIO(framed), BytesIO(head.content), Watched(stream, done)]
+            )
         if result.status:
             raise HostUnreachable(
                 "a file was not copied completely",
@@ -224,7 +226,7 @@ class Host:
     def _command(self, size: int | None = None) -> str:
         return frame.command(self.node.ssh.user, size)
 
-    def _exchange(self, command: str, nonce: str, data: Sequence[BinaryIO], timeout: float = TIMEOUT) -> Result:
+    def _exchange(self, command: str, nonce: str, data: Sequence[Readable], timeout: float = TIMEOUT) -> Result:
         with self._sessions:
             connection = self._open()
             try:

@@ -6,11 +6,14 @@ import ipywidgets as widgets
 from IPython import get_ipython
 from IPython.display import clear_output, display
 
-COLUMNS = "max-content 14em max-content minmax(0, 1fr)"  # name, bar, count, what is being done now
+from airavata_runbook.local.interrupts import interrupt_kernel
+
+COLUMNS = "max-content 14em max-content max-content minmax(0, 1fr)"  # name, bar, count, elapsed, what is being done now
+WORDS = 2  # labels of a row after its bar: count, elapsed
 
 
 class Bars:
-    """A bar for each name, below a title if there is one. Threads may update bars, one at a time.
+    """A bar for each name, below a title if there is one, maybe with a StopButton. Threads may update bars, one at a time.
 
     Widgets may be updated by threads: https://ipywidgets.readthedocs.io/en/stable/examples/Widget%20Asynchronous.html.
     """
@@ -18,25 +21,35 @@ class Bars:
     shown: ClassVar[set["Bars"]] = set()
     cleared: ClassVar[str] = ""  # the last cell (ID of the request to execute it) whose output was cleared
 
-    def __init__(self, title: str, names: list[str]):
-        self.bars = {name: widgets.FloatProgress(max=1, layout=widgets.Layout(width="auto")) for name in names}
-        self.counts = {name: widgets.Label() for name in names}
+    def __init__(self, title: str, names: list[str], stop: bool = False):
+        self.bars = {name: _bar(f"{title} {name}".strip()) for name in names}
+        self.words = {name: [widgets.Label() for _ in range(WORDS)] for name in names}
         self.texts = {name: widgets.Label() for name in names}
-        cells = [cell for name in names for cell in (widgets.Label(name), self.bars[name], self.counts[name], self.texts[name])]
+        cells = [cell for name in names for cell in (widgets.Label(name), self.bars[name], *self.words[name], self.texts[name])]
         grid = widgets.GridBox(cells, layout=widgets.Layout(grid_template_columns=COLUMNS, grid_gap="0 1em"))
-        heading = [widgets.Label(title)] if title else []
+        self.title = widgets.Label(title)
+        self.stop = StopButton() if stop else None
+        heading = [widgets.HBox([self.title, *([self.stop.box] if self.stop else [])])] if title else []
         box = widgets.VBox([*heading, grid])
-        self.widgets = [*cells, *heading, grid, box]
+        self.widgets = [*cells, self.title, *heading, grid, box, *(self.stop.widgets if self.stop else [])]
         self.cell = get_ipython().kernel.get_parent()["header"]["msg_id"]
         self.display = display(box, display_id=True)
         Bars.shown.add(self)
 
-    def update(self, name: str, text: str, done: float = 0, total: float = 0, count: str = "") -> None:
-        """Show how much of `total` (0: not known) is done, also in words (`count`), and what is being done now."""
+    def heading(self, text: str) -> None:
+        """Show another title."""
+        self.title.value = text
+        if self.stop:
+            self.stop.look()
+
+    def update(self, name: str, text: str, done: float = 0, total: float = 0, *words: str) -> None:
+        """Show how much of `total` (0: not known) is done, also in words (count, elapsed), and what is being done now."""
         bar = self.bars[name]
         bar.max, bar.value = total or 1, done
         bar.bar_style = "success" if total and done == total else ""
-        self.counts[name].value, self.texts[name].value = count, text
+        for label, word in zip(self.words[name], words, strict=False):
+            label.value = word
+        self.texts[name].value = text
 
     def close(self) -> bool:
         """Remove the bars, their state, and the output of their cell so far. Whether that had to be removed, text included.
@@ -55,3 +68,41 @@ class Bars:
         clear_output()
         Bars.cleared = self.cell
         return True
+
+
+class StopButton:
+    """Ends the running cell as the notebook's ■ does, within the cell; where no button can do that, the words that ■ does.
+
+    While a cell runs, a kernel takes a widget's messages only on a subshell, a thread beside the cell's, which the front end
+    has it make for its widgets (JupyterLab 4.4, ipykernel 7; https://jupyter.org/enhancement-proposals/91-kernel-subshells).
+    """
+
+    def __init__(self) -> None:
+        self.button = widgets.Button(
+            description="Stop this step",
+            tooltip="End this step now, as ■ does: what is done stays done",
+            layout=widgets.Layout(display="none", width="auto"),
+        )
+        self.button.on_click(self._stop)
+        self.words = widgets.Label("■ (interrupt the kernel) ends it")
+        self.box = widgets.HBox([self.button, self.words], layout=widgets.Layout(margin="0 0 0 1em"))
+        self.widgets = [self.button, self.words, self.box]
+
+    def look(self) -> None:
+        """Show the button as soon as the front end can send its click."""
+        if self.words.layout.display != "none" and _has_subshell():
+            self.words.layout.display, self.button.layout.display = "none", None
+
+    def _stop(self, _: object) -> None:
+        self.button.disabled, self.button.description = True, "stopping …"
+        interrupt_kernel()
+
+
+def _bar(name: str) -> widgets.FloatProgress:
+    return widgets.FloatProgress(max=1, tooltip=name, layout=widgets.Layout(width="auto"))
+
+
+def _has_subshell() -> bool:
+    """Whether the front end has made a subshell in this kernel."""
+    manager = getattr(getattr(get_ipython().kernel, "shell_channel_thread", None), "manager", None)
+    return bool(manager and manager.list_subshell())

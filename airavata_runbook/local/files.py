@@ -5,10 +5,10 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 
 from airavata_runbook.errors import CannotBuild
 
@@ -21,6 +21,24 @@ class Head(NamedTuple):
 
 
 AS_IT_IS = Head(b"", 0)
+
+
+class Readable(Protocol):
+    """What can be read from its beginning to its end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Watched:
+    """`content`, but each number of bytes that is read of it is told to `done`."""
+
+    def __init__(self, content: Readable, done: Callable[[int], None]):
+        self.content, self.done = content, done
+
+    def read(self, size: int, /) -> bytes:
+        part = self.content.read(size)
+        self.done(len(part))
+        return part
 
 
 @contextmanager

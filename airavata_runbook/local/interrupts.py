@@ -1,9 +1,12 @@
 """Ctrl-C, `kill` and a closed terminal (SIGINT, SIGTERM, SIGHUP) end a command alike: by KeyboardInterrupt."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+
+from airavata_runbook.errors import STOPPED_BY_USER
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -11,6 +14,26 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def raise_keyboard_interrupt() -> None:
     """From now on each of these signals raises KeyboardInterrupt in the main thread."""
     _handle(signal.default_int_handler)
+
+
+def interrupt_kernel() -> None:
+    """What a notebook's ■ does (jupyter_client's LocalProvisioner.send_signal): SIGINT to this kernel, and to the programs that
+    it has started, if it leads a process group of its own."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpgrp(), signal.SIGINT)
+    else:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+@contextmanager
+def without_traceback() -> Iterator[None]:
+    """A notebook's cell that is stopped within the block shows one line, not our call stack."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        # IPython calls this instead of printing a traceback.
+        vars(stop)["_render_traceback_"] = lambda: [f"{STOPPED_BY_USER}; run the cell again: what is done stays done"]
+        raise
 
 
 @contextmanager

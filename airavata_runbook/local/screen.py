@@ -17,8 +17,11 @@ T = TypeVar("T")
 class Shown(Protocol):
     """Progress of several things by name, as local/bars.py shows it."""
 
-    def update(self, name: str, text: str, done: float = 0, total: float = 0, count: str = "") -> None:
-        """Show how much of `total` (0: not known) is done, also in words (`count`), and what is being done now."""
+    def heading(self, text: str) -> None:
+        """Show another title."""
+
+    def update(self, name: str, text: str, done: float = 0, total: float = 0, *words: str) -> None:
+        """Show how much of `total` (0: not known) is done, also in words (count, elapsed), and what is being done now."""
 
     def close(self) -> bool:
         """Remove it. Whether texts that were shown beside it were removed too."""

@@ -10,10 +10,10 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TextIO
 
-from airavata_runbook.errors import printable
 from airavata_runbook.local.screen import Nowhere, Shown, screen
 
 INTERVAL = 5.0  # seconds between two lines of progress in a log
+TRANSFER_INTERVAL = 0.5  # seconds between two looks at a transfer
 WIDTH = 110  # columns, where the terminal does not say
 SGR = re.compile("\x1b\\[[0-9;]*m")  # a colour (local/colours.py), which takes no column
 
@@ -29,6 +29,11 @@ def duration(seconds: float) -> str:
     """A duration that was measured: "4.2 s", "1 min 35 s"."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def elapsed(seconds: float) -> str:
+    """How long something has been going on: "4 s", "1 min 35 s"."""
+    return duration(seconds) if seconds >= 60 else f"{seconds:.0f} s"
 
 
 def size_text(count: int) -> str:
@@ -123,6 +128,51 @@ class ProgressLine:
                 self.stream.flush()
 
 
+class ProgressFile:
+    """A line of progress that a headless notebook's step writes into a file, with a newline, for the runner to show."""
+
+    muted = terminal = False
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def update(self, text: str) -> None:
+        with suppress(OSError), open(self.path, "w", encoding="utf-8") as file:  # a full disk: the work itself reports it
+            file.write(text + "\n")
+
+    def print(self, text: str) -> None:
+        """Nothing: what stays is in the step's report, from which the runner prints it."""
+
+    def clear(self) -> None:
+        self.update("")
+
+
+class Transfer:
+    """Says how far a transfer is, "12 of 141 MB, 48 MB/s, about 3 s left", now and then; called with numbers of bytes, by any
+    thread."""
+
+    def __init__(self, total: int, say: Callable[[str], None]):
+        self.total, self.say = total, say
+        self.done, self.started = 0, time.monotonic()
+        self.said = self.started
+        self._lock = threading.Lock()
+
+    def __call__(self, count: int) -> None:
+        with self._lock:
+            self.done = min(self.done + count, self.total)
+            now = time.monotonic()
+            if now - self.said < TRANSFER_INTERVAL:
+                return
+            self.said = now
+            self.say(self.text(now - self.started))
+
+    def text(self, seconds: float) -> str:
+        """What is said after so many seconds."""
+        size = f"{self.done / 1e6:.0f} of {self.total / 1e6:.0f} MB"
+        rate = max(self.done, 1) / seconds
+        return f"{size}, {rate / 1e6:.1f} MB/s, {about((self.total - self.done) / rate)} left"
+
+
 @contextmanager
 def reported_to(report: Callable[[str], None]) -> Iterator[None]:
     """Within the block, in this thread, `progress` calls `report` with its texts and shows nothing itself: for one of several
@@ -144,7 +194,7 @@ def progress(title: str, total: float = 0) -> Iterator[Callable[..., None]]:
     if report := _reported_to.get():
         yield lambda text, done=0: report(f"{title}, {100 * done / total:.0f} %" if total and done else f"{title}: {text}")
         return
-    bars, line, started = _bars("", [title]), ProgressLine(), time.monotonic()
+    bars, line, started = live_bars("", [title]), ProgressLine(), time.monotonic()
 
     def update(text: str, done: float = 0) -> None:
         elapsed = time.monotonic() - started
@@ -165,64 +215,13 @@ def progress(title: str, total: float = 0) -> Iterator[Callable[..., None]]:
             bars.close()
 
 
-class StepProgress:
-    """What each host of a step is doing: one bar per host in a live notebook, elsewhere a ProgressLine. For any thread."""
-
-    def __init__(self, title: str, hosts: list[str]):
-        self.title = title
-        self._bars, self._line, self._lock = _bars(title, hosts), ProgressLine(), threading.Lock()
-        self._doing: dict[str, str] = {}
-        self._said: list[str] = []
-
-    def __call__(self, host: str, what: str, done: int = 0, total: int = 0) -> None:
-        """Say what a host is doing now, and that `done` of its `total` resources are in order."""
-        with self._lock:
-            self._doing[host] = what
-            if self._bars:
-                self._bars.update(host, what, done, total, f"{done}/{total}" if total else "")
-            else:
-                self._line.update(f"{self.title}: " + "; ".join(f"{name}: {self._doing[name]}" for name in sorted(self._doing)))
-
-    def say(self, text: str) -> None:
-        """Show a text that stays. In a headless notebook it is left to the runner: the cell's output is compared."""
-        with self._lock:
-            self._said.append(printable(text))
-            if other := screen():
-                other.say(self._said[-1])
-            elif self._bars:
-                print(self._said[-1], flush=True)
-            else:
-                self._line.print(self._said[-1])
-
-    def close(self, last: str) -> None:
-        """Remove what is shown; on a terminal the line `last` remains."""
-        if self._bars:
-            if self._bars.close():
-                print(*self._said, sep="\n", end="\n" * bool(self._said), flush=True)
-        elif self._line.terminal:
-            self._line.print(last)
-
-
-@contextmanager
-def step_progress(title: str, hosts: list[str]) -> Iterator[StepProgress]:
-    """The progress of a step on these hosts. Nothing of it remains in a notebook's outputs, but for what it says.
-
-    On a terminal the title and the hosts remain.
-    """
-    hosts = sorted(hosts)
-    shown = StepProgress(title, hosts)
-    try:
-        yield shown
-    finally:
-        shown.close(title + (f": {', '.join(hosts)}" if hosts else ""))
-
-
-def _bars(title: str, names: list[str]) -> Shown | None:
-    """Progress bars, in a live notebook only; or those of the screen that this thread shows its work on."""
+def live_bars(title: str, names: list[str], stop: bool = False) -> Shown | None:
+    """Progress bars, in a live notebook only; or those of the screen that this thread shows its work on. stop: with a button that
+    ends the running cell."""
     if other := screen():
         return other.bars(title, names)
     if not in_live_notebook():
         return None
     from airavata_runbook.local.bars import Bars  # ipywidgets takes long to import
 
-    return Bars(title, names)
+    return Bars(title, names, stop)

@@ -12,8 +12,8 @@ from airavata_runbook.engine.resource import ABSENT, Change, Context, Found, quo
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.footprint import Footprint, Touch
 from airavata_runbook.hosts.fan_out import FanOut, Shared
-from airavata_runbook.hosts.host import Host
 from airavata_runbook.local.files import AS_IT_IS, Head
+from airavata_runbook.local.terminal import Transfer
 
 Content = str | bytes | Callable[[], str | bytes]
 END = "END-OF-FILE"
@@ -231,14 +231,18 @@ class Upload:
             "create" if found.status else "replace",
             detail=f"sha256 {sha256}",
             shown=shown,
-            call=lambda: self._copy(context.host, sha256, fan_out),
+            call=lambda: self._copy(context, sha256, fan_out),
             touches=frozenset({self.path}),
         )
 
-    def _copy(self, host: Host, sha256: str, fan_out: FanOut | None) -> str:
-        failure = fan_out.fetch(host, Shared(self.path, sha256)) if fan_out else ""
+    def _copy(self, context: Context, sha256: str, fan_out: FanOut | None) -> str:
+        failure, size = "", self.source.stat().st_size
+        if fan_out:
+            context.say(f"{self.label}, {size / 1e6:.0f} MB from {fan_out.source.name}")
+            failure = fan_out.fetch(context.host, Shared(self.path, sha256))
         if failure or not fan_out:
-            host.send(self.source, self.path, self.head())
+            shown = Transfer(size, lambda text: context.say(f"{self.label}, {text}"))
+            context.host.send(self.source, self.path, self.head(), shown)
         return failure and f"sent from this machine ({failure})"
 
 

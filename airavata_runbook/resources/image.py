@@ -1,6 +1,5 @@
 """An image in the private registry (POC row 12)."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -9,6 +8,7 @@ from airavata_runbook.engine.planned import planned_changes
 from airavata_runbook.engine.resource import ApiResource, Change, Context, Found
 from airavata_runbook.errors import NotYet
 from airavata_runbook.footprint import Footprint, Touch
+from airavata_runbook.local.terminal import Transfer
 from airavata_runbook.wellknown import PULL_SERVICE
 
 if TYPE_CHECKING:  # the registry's client takes a while to load, and only one chapter in six needs it
@@ -98,16 +98,9 @@ class Image(ApiResource):
         )
 
     def _push(self, context: Context) -> None:
-        layout, lock, done = self.layout(), threading.Lock(), 0
-
-        def show(count: int) -> None:
-            nonlocal done
-            with lock:
-                before, done = done, done + count
-            if before >> 22 != done >> 22:  # every 4 MiB
-                context.say(f"{self.label}, {min(done, layout.size) / 1e6:.0f} of {layout.size / 1e6:.0f} MB")
-
-        self.digests[self.repository] = self.registry().push(self.repository, self.tag, layout, show)
+        layout = self.layout()
+        shown = Transfer(layout.size, lambda text: context.say(f"{self.label}, {text}"))
+        self.digests[self.repository] = self.registry().push(self.repository, self.tag, layout, shown)
 
     def _tag(self, digest: str) -> None:
         self.registry().tag(self.repository, digest, self.tag)

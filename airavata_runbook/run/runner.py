@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine.report import Status, report_text
 from airavata_runbook.errors import STOPPED_BY_USER, SiteError, StepFailed
-from airavata_runbook.kernel_env import LOCK_HELD, PLAN, PLANNED, REPORT_FILE, SITE
+from airavata_runbook.kernel_env import LOCK_HELD, PLAN, PLANNED, PROGRESS, REPORT_FILE, SITE
 from airavata_runbook.local import paths
 from airavata_runbook.local.colours import painted
 from airavata_runbook.run import page, record
 from airavata_runbook.run.kernels import KernelServer
-from airavata_runbook.run.progress import ChapterProgress
+from airavata_runbook.run.progress import ChapterProgress, doing_file
 from airavata_runbook.run.report import ChapterError, ChapterReport, RunReport, read_steps
 from airavata_runbook.site import Site
 from airavata_runbook.wellknown import DATABASE_BACKUP
@@ -172,6 +172,7 @@ class _Run:
 
         environment = {name: value for name, value in os.environ.items() if name not in (SITE, PLAN, PLANNED)}
         environment[REPORT_FILE] = str(self._steps(path))
+        environment[PROGRESS] = str(doing_file(self._steps(path)))
         if self.locked:
             environment[LOCK_HELD] = "1"
         if self.plan:

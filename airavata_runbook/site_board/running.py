@@ -12,8 +12,11 @@ class Lines:
         self.html = html
         self.lines = dict.fromkeys(names, "")
 
-    def update(self, name: str, text: str, done: float = 0, total: float = 0, count: str = "") -> None:
-        self.lines[name] = " ".join(filter(None, (name, count, text)))
+    def heading(self, text: str) -> None:
+        """The grid shows which step it is."""
+
+    def update(self, name: str, text: str, done: float = 0, total: float = 0, *words: str) -> None:
+        self.lines[name] = " ".join(filter(None, (name, *words, text)))
         self.html.value = "".join(f"<div>{escape_html(line)}</div>" for line in self.lines.values() if line)
 
     def close(self) -> bool:

@@ -33,7 +33,7 @@ class Remembers:
         self.ran.append(script)
         return self.answer
 
-    def send(self, source, target: str, head) -> None:
+    def send(self, source, target: str, head, done) -> None:
         self.sent.append(target)
 
     def start(self, script: str, data: bytes):

@@ -68,7 +68,7 @@ class StandIn(FakeHost):
     def run(self, script: str, timeout: float = 600.0) -> Result:
         return self._trip(lambda text: self._shell(text), script)
 
-    def send(self, source: Path, target: str, head: Head = AS_IT_IS) -> None:
+    def send(self, source: Path, target: str, head: Head = AS_IT_IS, done: object = None) -> None:
         def carry(script: str) -> Result:
             part = Path(f"{target}.part")
             part.parent.mkdir(parents=True, exist_ok=True)

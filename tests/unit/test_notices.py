@@ -11,7 +11,7 @@ from airavata_runbook.cluster.causes import RULES, Cause, Patience
 from airavata_runbook.engine.report import Report
 from airavata_runbook.engine.step import step
 from airavata_runbook.kernel_env import LOCK_HELD, REPORT_FILE
-from airavata_runbook.local.terminal import step_progress
+from airavata_runbook.local.step_progress import step_progress
 from airavata_runbook.resources import Condition
 from airavata_runbook.run.progress import ChapterProgress
 from airavata_runbook.run.record import RunRecord

@@ -13,7 +13,11 @@ from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
 from airavata_runbook import kernel_env
-from airavata_runbook.local.terminal import ProgressLine, progress, step_progress
+from airavata_runbook.local import step_progress as steps
+from airavata_runbook.local import terminal
+from airavata_runbook.local.step_progress import step_progress
+from airavata_runbook.local.terminal import ProgressLine, Transfer, progress
+from tests.unit.small_project import wait_for
 from tests.unit.test_runner import Terminal
 
 PROJECT = Path(__file__).parents[2]
@@ -78,6 +82,13 @@ class Live:
         self.client.execute_interactive(source, allow_stdin=True, timeout=60, output_hook=messages.append)
         return messages
 
+    def subshell(self) -> None:
+        """Have the kernel make one, as JupyterLab does for the messages of widgets."""
+        self.client.control_channel.send(self.client.session.msg("create_subshell_request"))
+        while (reply := self.client.get_control_msg(timeout=60))["msg_type"] != "create_subshell_reply":
+            pass
+        assert reply["content"]["status"] == "ok"
+
 
 @pytest.fixture
 def live(environment):
@@ -122,12 +133,82 @@ def test_a_live_notebook_shows_bars_and_keeps_nothing_of_them(live):
     assert "6 changed" in report["text/plain"]
 
 
+CLICK = """
+from airavata_runbook.local.bars import StopButton
+from airavata_runbook.resources import Condition
+Machine.pause, Machine.stop, Machine.resume = Host.pause, lambda self: self._stop.set(), lambda self: self._stop.clear()
+Machine._stopped, Machine._stop = Host._stopped, threading.Event()
+buttons = []
+
+def look(self, before=StopButton.look):
+    before(self)
+    buttons.append(self.button.layout.display)
+    if not self.button.layout.display and not self.button.disabled:  # it is shown
+        self.button.click()
+StopButton.look = look
+
+@step("What never ends")
+def endless(target):
+    yield Condition("what never comes", check=lambda: "nothing", deadline=60)
+"""
+
+
+def test_the_stop_button_is_shown_where_it_works_and_ends_the_step(live):
+    """The front end of these tests makes a subshell for widgets when it is told to, as JupyterLab does by itself."""
+    assert not [
+        message
+        for message in live.execute(f"import threading\nfrom airavata_runbook.hosts.host import Host{CLICK}")
+        if message["msg_type"] == "error"
+    ]
+    live.execute("files(site)")
+    (shown,) = [output for output in kept(live.execute("set(buttons)")) if output]
+    assert shown["text/plain"] == "{'none'}", "no subshell: a button would do nothing before the end of the cell"
+    live.subshell()
+    report, error = kept(live.execute("endless(site)"))
+    assert "stopped by the user" in report["text/plain"] and "2 stopped" in report["text/plain"]
+    assert error["traceback"][0].startswith(
+        "StepFailed: What never ends was stopped on one, two (chapter __main__, step endless)"
+    )
+    assert error["traceback"][0].endswith("remedy: run the step again: completed changes are kept")
+
+
 def test_a_failed_step_keeps_its_report_and_no_bars(live, tmp_path):
     (tmp_path / "files" / "two-1").mkdir()
     messages = live.execute("files(site)")
     report, error = kept(messages)
     assert "1 failed" in report["text/plain"] and error["ename"] == "StepFailed"
     assert comms(messages, "comm_open") == comms(messages, "comm_close")
+    assert "two-1" in error["evalue"], "for programs, all of it; a person has it in the report above"
+    assert error["traceback"] == [
+        "StepFailed: Three files did not succeed on two (chapter __main__, step files), see the report above\n"
+        "  remedy: fix the cause and run the step again: completed changes are kept"
+    ]
+
+
+def test_a_failed_step_of_a_headless_notebook_keeps_its_whole_message(environment, tmp_path):
+    (tmp_path / "files" / "two-1").mkdir()
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (environment, "files(site)")])
+    NotebookClient(notebook, kernel_name="python3", timeout=60, allow_errors=True).execute()
+    _, error = notebook.cells[1].outputs
+    assert error.traceback == [f"StepFailed: {error.evalue}"] and "two-1" in error.evalue
+
+
+STOPPED = """
+import os, signal, threading
+from airavata_runbook.engine.step import check
+
+@check("What is there")
+def look(session):
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    threading.Event().wait(60)
+look(site)
+"""
+
+
+def test_a_check_that_is_stopped_shows_one_line(live):
+    (error,) = kept(live.execute(STOPPED))
+    assert error["ename"] == "KeyboardInterrupt", "what a program sees stays"
+    assert error["traceback"] == ["stopped by the user; run the cell again: what is done stays done"]
 
 
 def test_reports_shown_between_the_steps_of_one_cell_stay(live):
@@ -155,7 +236,7 @@ def terminal_of(monkeypatch) -> Terminal:
 
 
 def test_a_terminal_gets_one_rewritten_line(monkeypatch):
-    terminal = terminal_of(monkeypatch)
+    shown = terminal_of(monkeypatch)
     with step_progress("Files", ["two", "one"]) as update:
         update("two", "checking")
         threads = [threading.Thread(target=update, args=("one", f"file {n}", n, 9)) for n in range(9)]
@@ -163,19 +244,32 @@ def test_a_terminal_gets_one_rewritten_line(monkeypatch):
             thread.start()
         for thread in threads:
             thread.join()
+        update("one", "file 8", 8, 9)
         update("two", "a file with quite a long name", 1, 9)
-        (line,) = lines(terminal.text)
-        assert line.startswith("Files: one: file ") and line.endswith("…") and len(line) == 39
+        (line,) = lines(shown.text)
+        assert line.startswith("Files, 0 s: one 8/9 file 8; two 1/9 a ") and line.endswith("…") and len(line) == 39
+        update.end("one")
+        assert lines(shown.text) == ["Files, 0 s: 1 of 2 hosts done; two 1/9…"]
         update("two", "done", 9, 9)
-    assert lines(terminal.text) == ["Files: one, two", ""]
+    assert lines(shown.text) == ["Files: one, two", ""]
+
+
+def test_the_line_says_for_how_long_while_nothing_else_is_said(monkeypatch):
+    shown = terminal_of(monkeypatch)
+    monkeypatch.setattr(steps, "TICK", 0.02)
+    with step_progress("Files", ["one"]) as update:
+        update.started -= 95
+        update("one", "waiting")
+        shown.text = ""
+        wait_for(lambda: "Files, 1 min 35 s: one waiting" in shown.text)
 
 
 def test_progress_on_a_terminal_vanishes(monkeypatch):
-    terminal = terminal_of(monkeypatch)
+    shown = terminal_of(monkeypatch)
     with progress("build", 4) as update:
         update("etcd", 2)
-        assert lines(terminal.text) == ["build: etcd (50 %, 0 s, about 0 s left)"]
-    assert lines(terminal.text) == [""]
+        assert lines(shown.text) == ["build: etcd (50 %, 0 s, about 0 s left)"]
+    assert lines(shown.text) == [""]
 
 
 @pytest.mark.parametrize(
@@ -187,11 +281,39 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch, work, texts):
     log, now = io.StringIO(), 100.0
     monkeypatch.setattr(sys, "stderr", log)
     monkeypatch.setattr("airavata_runbook.local.terminal.time.monotonic", lambda: now)
+    monkeypatch.setattr(steps, "TICK", 3600)
     with work() as update:
         for _ in range(120):  # a minute
             update(*texts)
             now += 0.5
     assert len(log.getvalue().splitlines()) == 12 and "\r" not in log.getvalue()
+
+
+def test_a_transfer_says_bytes_and_the_time_left(monkeypatch):
+    said, now = [], 100.0
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
+    transfer = Transfer(141_000_000, said.append)
+    for _ in range(10):
+        now += 0.3
+        transfer(14_000_000)
+    assert said[0] == "28 of 141 MB, 46.7 MB/s, about 2 s left"
+    assert said[-1] == "140 of 141 MB, 46.7 MB/s, about 0 s left" and len(said) == 5
+
+
+def test_the_kernel_of_a_run_leaves_its_line_to_the_runner(environment, monkeypatch, tmp_path):
+    """So that a run shows what a step is doing while the step goes on, and the notebook keeps nothing of it."""
+    file = tmp_path / "steps.doing"
+    monkeypatch.setenv(kernel_env.PROGRESS, str(file))
+    look = f"""
+from airavata_runbook.local.terminal import ProgressFile
+from pathlib import Path
+seen, clear = [], ProgressFile.clear
+ProgressFile.clear = lambda self: (seen.append(Path({str(file)!r}).read_text()), clear(self))
+files(site); seen"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (environment, look)])
+    NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
+    (output,) = notebook.cells[1].outputs
+    assert output.data["text/plain"] == r"['Three files, 0 s: 2 of 2 hosts done\n']" and file.read_text() == "\n"
 
 
 def test_work_goes_on_when_its_terminal_is_closed():

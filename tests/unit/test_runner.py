@@ -1,5 +1,6 @@
 """Headless runs with small notebooks: what stands in outputs/ and on the terminal afterwards."""
 
+import io
 import json
 import os
 import subprocess
@@ -283,6 +284,21 @@ def test_a_terminal_sees_each_step_as_it_ends(tmp_path):
         wait_for(lambda: "4.2 s" in stream.text)
     assert "\n" in stream.text and "  Packages: FAILED: 1 changed, 1 ok (4.2 s)\n" in stream.text
     assert "half" not in stream.text
+
+
+@pytest.mark.parametrize(("stream", "line"), [(Terminal(), "\r  02-install, 0 s: Packages, 3 s: one 1/4"), (io.StringIO(), "")])
+def test_a_run_shows_what_a_step_is_doing(tmp_path, stream, line):
+    """On a terminal at once; in a log when some seconds have passed."""
+    record = tmp_path / "02-install.jsonl"
+    doing = tmp_path / "02-install.doing"
+    with ChapterProgress("02-install", record, stream) as chapter:
+        doing.write_text("Packages, 3 s: one 1/4\n")
+        if not line:
+            chapter.line.printed -= 60
+        text = (lambda: stream.text) if line else stream.getvalue
+        wait_for(lambda: "Packages" in text())
+    assert (line in text()) if line else text() == "  02-install, 0 s: Packages, 3 s: one 1/4\n"
+    assert not doing.exists()
 
 
 def test_a_reset_is_of_the_site_that_was_run(project, monkeypatch):
