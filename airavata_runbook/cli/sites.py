@@ -32,7 +32,10 @@ def add(commands: Commands) -> None:
     back = site_command(commands, "rollback", _rollback, before)
     back.add_argument("--to", default="", metavar="NAME", help="another one of the kept releases, by its name (a time)")
     back.add_argument("--with-databases", action="store_true", help="also load their dump: what was written since is lost")
-    add_yes(reset, remove, move, back)
+    shown = "print a password that the runbook has generated, after asking; without NAME list their names"
+    secret = site_command(commands, "secret", _secret, shown, settings=False)
+    secret.add_argument("name", nargs="?", metavar="NAME", help="of the secret, such as registry-password")
+    add_yes(reset, remove, move, back, secret)
     kubeconfig = site_command(
         commands, "kubeconfig", _kubeconfig, "print the path of a kubeconfig that works from this machine", settings=False
     )
@@ -95,6 +98,21 @@ def _rollback(options: argparse.Namespace) -> None:
     from airavata_runbook.run import rollback
 
     rollback.rollback(site_of(options), options.to, options.with_databases, options.yes)
+
+
+def _secret(options: argparse.Namespace) -> int:
+    from airavata_runbook.run import secrets
+
+    site = site_of(options)
+    if not options.name:
+        print(secrets.table(site))
+        return 0
+    value = secrets.reveal(site, options.name, options.yes)
+    if not value:
+        print("nothing was shown", file=sys.stderr)
+        return 1
+    print(value)
+    return 0
 
 
 def _kubeconfig(options: argparse.Namespace) -> None:
