@@ -14,7 +14,7 @@ from airavata_runbook.local import interrupts
 FAILED, STOPPED, CLOSED = 1, 130, 141
 EXIT_CODES = """exit status:
   0    done; with check: no check failed
-  1    failed, with one message on standard error; with check: a check failed
+  1    failed, with one message on standard error; with check: a check failed; with several sites: one of them failed
   2    the command line is wrong
   130  stopped by Ctrl-C, kill or a closed terminal
   141  standard output was closed, as by head

@@ -2,21 +2,28 @@
 
 import argparse
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
-from airavata_runbook.cli.site_command import Commands, add_yes, settings_of, site_command, site_of
+from airavata_runbook.cli.site_command import Commands, add_yes, settings_of, site_command, site_of, sites_command, sites_of
 from airavata_runbook.errors import SiteError, counted
+
+if TYPE_CHECKING:
+    from airavata_runbook.checks.types import Finding
+    from airavata_runbook.site import Site
 
 
 def add(commands: Commands) -> None:
-    run = site_command(commands, "run", _run, "execute a site's notebooks in order")
-    plan = site_command(commands, "plan", _run, "show what a run would change; change nothing")
+    run = sites_command(commands, "run", _run, "execute a site's notebooks in order; of several sites side by side")
+    plan = sites_command(commands, "plan", _run, "show what a run would change; change nothing")
     for added in (run, plan):
         added.add_argument("--from", metavar="CHAPTER", dest="start", help="the first chapter to execute, for example 03")
         added.add_argument("--to", metavar="CHAPTER", help="the last chapter to execute")
         added.add_argument("--disruptive", action="store_true", help="let 06-verify delete a replica, and restart the database")
         added.add_argument("--only", metavar="CHAPTER", help="execute this chapter only")
+        added.add_argument("--jobs", type=_jobs, default=4, metavar="N", help="how many sites at a time (default: 4)")
         added.set_defaults(plan=added is plan)
-    check = site_command(commands, "check", _check, "run the preflight checks on a site; change nothing")
+    check = sites_command(commands, "check", _check, "run the preflight checks on a site; change nothing")
     check.add_argument("--offline", action="store_true", help="check the site file only; connect to no host")
     kept = "list a site's runs, plans and resets that are kept on this machine"
     site_command(commands, "runs", _runs, kept, settings=False)
@@ -47,24 +54,55 @@ def _run(options: argparse.Namespace) -> None:
 
     if options.only is not None and (options.start is not None or options.to is not None):
         raise SiteError("--only cannot be combined with --from or --to")
+    sites = sites_of(options)
+    chapters = {"start": options.start, "to": options.to, "only": options.only, "plan": options.plan}
+    if len(sites) > 1:
+        from airavata_runbook.run import many
+
+        return many.run(sites, _settings(options), **chapters, jobs=options.jobs)
     with KernelServer() as server:  # it loads the kernels' libraries while this process loads its own
         from airavata_runbook.run import runner
 
-        settings = settings_of(options) | ({"verify.disruptive": True} if options.disruptive else {})
-        chapters = {"start": options.start, "to": options.to, "only": options.only}
-        runner.run(options.site, settings, **chapters, plan=options.plan, server=server)
+        runner.run(sites[0], _settings(options), **chapters, server=server)
+
+
+def _settings(options: argparse.Namespace) -> dict[str, object]:
+    return settings_of(options) | ({"verify.disruptive": True} if options.disruptive else {})
+
+
+def _jobs(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError("needs a number of at least 1")
+    return int(text)
 
 
 def _check(options: argparse.Namespace) -> int:
+    from airavata_runbook.site import Site
+
+    names, settings = sites_of(options), settings_of(options)
+    if len(names) > 1:
+        from airavata_runbook.run.many import load
+
+        sites = load(names, settings)
+    else:
+        sites = [Site.load(names[0], settings)]
+    from airavata_runbook.checks import preflight
+
+    look = preflight.offline if options.offline else preflight.preflight
+    with ThreadPoolExecutor(len(sites)) as beside:
+        found = list(beside.map(look, sites))
+    return max(_print_findings(site, findings, options.offline) for site, findings in zip(sites, found, strict=True))
+
+
+def _print_findings(site: "Site", findings: list["Finding"], offline: bool) -> int:
+    """Print what the preflight checks found at a site; returns the exit status."""
     from airavata_runbook.checks import preflight
     from airavata_runbook.local.colours import painted
 
-    site = site_of(options)
-    findings = preflight.offline(site) if options.offline else preflight.preflight(site)
     failed, ignored = sum(one.failed for one in findings), sum(one.ignored for one in findings)
     if findings:
         print(preflight.format_findings(findings, painted))
-    where = "without connecting to a host" if options.offline else f"on {', '.join(node.name for node in site.nodes)}"
+    where = "without connecting to a host" if offline else f"on {', '.join(node.name for node in site.nodes)}"
     notes = f", {counted(len(findings) - failed - ignored, 'note')}" if len(findings) > failed + ignored else ""
     print(f"site {site.name}: {failed} failed, {ignored} ignored{notes}, {where}")
     return 1 if failed else 0

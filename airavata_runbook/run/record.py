@@ -119,7 +119,7 @@ def write_pictures(folder: Path, steps: Sequence[Report]) -> None:
 
 
 def new_folder(outputs: Path, suffix: str) -> Path:
-    """A folder of its own for a run that begins now. Raises OSError."""
+    """Make the folder of a record in `outputs`, named by the time. suffix: what the name ends with. Raises OSError."""
     while True:
         folder = outputs / (datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ") + suffix)
         try:

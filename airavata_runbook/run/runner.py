@@ -41,12 +41,14 @@ def run(
     only: str | None = None,
     plan: bool = False,
     server: KernelServer | None = None,
+    on_start: Callable[[Path], None] = lambda folder: None,
 ) -> RunReport:
     """Execute the site's notebooks in order and return the run's report, as in report.json.
 
     source, overrides: as Site.load takes them. start, to, only: a chapter, as "3", "03" or "03-etcd-flannel"; from there
     on, up to it, or that one alone. plan: show what would change, change nothing; such a run is kept as outputs/SITE/RUN-plan
-    and `latest-plan`. server: forks the kernels (default: one of its own). The project is found from the working directory.
+    and `latest-plan`. server: forks the kernels (default: one of its own). on_start: called with the folder of the record. The
+    project is found from the working directory.
     Raises SiteError before anything is executed; StepFailed, naming chapter and cell, when a chapter fails;
     KeyboardInterrupt when the user stops it, after printing how far each host got.
     """
@@ -59,6 +61,7 @@ def run(
         nullcontext(False) if plan else session_of(site).lock.held("airavata-runbook run") as locked,
     ):
         run_record = record.RunRecord(site.name, project, "plan" if plan else "run", names, overrides)
+        on_start(run_record.folder)
         try:
             return _Run(site, project, chapters, run_record, plan, locked, kernel_server).execute()
         finally:

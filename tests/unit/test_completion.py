@@ -60,6 +60,7 @@ def candidates(folder: Path, *words: str) -> list[str]:
         (["ru"], ["run", "runs"]),
         (["lab", "s"], ["status", "ssh"]),
         (["run", "m"], ["mine"]),
+        (["run", "mine", ""], ["lab", "mine"]),  # several sites
         (["check", "mine", "--o"], ["--offline"]),
         (["run", "mine", "--from", ""], ["01-network", "02-install"]),
         (["run", "mine", "--from", "=", "02"], ["02-install"]),  # bash takes = for a word of its own
