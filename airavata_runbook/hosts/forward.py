@@ -110,16 +110,17 @@ class Forward:
         back.start()
         _pump(client.recv, channel.sendall, channel.shutdown_write)
         back.join()
-        channel.close()
+        with suppress(EOFError):  # the SSH connection is closed, and the channel with it
+            channel.close()
 
 
 def _pump(receive: Callable[[int], bytes], send: Callable[[bytes], None], finish: Callable[[], None]) -> None:
     try:
         while data := receive(1 << 16):
             send(data)
-    except OSError:
-        pass  # either side may close the connection at any time
-    with suppress(OSError):  # already closed
+    except (OSError, EOFError):
+        pass  # either side, and the SSH connection, may be closed at any time
+    with suppress(OSError, EOFError):  # already closed
         finish()
 
 

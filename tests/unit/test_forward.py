@@ -13,6 +13,7 @@ from airavata_runbook.checks import preflight
 from airavata_runbook.cluster import airavata_api, etcd
 from airavata_runbook.cluster.kube import Kube
 from airavata_runbook.errors import ForwardForbidden
+from airavata_runbook.hosts import forward
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.images.http import Connection
 from airavata_runbook.pki import issue as pki
@@ -99,6 +100,16 @@ def test_a_server_that_forbids_forwards_is_told_with_the_remedy(way):
         )
         assert "sshd_config" in refused.value.remedy and host._open().active, "the connection is still good"
         assert not host._forwards
+
+
+def test_a_lost_ssh_connection_ends_a_client_of_a_forward_without_a_traceback():
+    """paramiko says EOFError, which is no OSError, for whatever is sent on a closed connection."""
+
+    def lost(*_):
+        raise EOFError
+
+    data = iter([b"question", b""])
+    forward._pump(lambda size: next(data), lost, lost)
 
 
 def test_a_server_that_forbids_forwards_later_is_told_by_the_next_call(target):
