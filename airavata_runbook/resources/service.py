@@ -60,7 +60,9 @@ class Service:
         package = f"package {self.package}"
         touched = [name for name in [*self.reads, package] if name in context.touched]
         verb, reasons = "", []
-        if state["ActiveState"] != "active":
+        # A start that is under way with a file as it was before may never end, and another one would only join it.
+        current = ("active", "activating") if newer or touched else ("active",)
+        if state["ActiveState"] not in current:
             verb, reasons = "start", ["start"]
         elif newer or touched:
             names = sorted(set(newer) | {"package" if name == package else name for name in touched})

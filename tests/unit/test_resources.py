@@ -147,6 +147,13 @@ def test_a_service_that_is_down_is_started_and_enabled():
     assert change.summary == "start, enable" and "systemctl start x" in change.shown
 
 
+@pytest.mark.parametrize(("time", "expected"), [("1795424400.4", "start"), ("1795424400.6", "restart: newer /etc/a")])
+def test_a_start_that_is_under_way_with_a_file_as_it_was_is_not_joined(time, expected):
+    """flanneld's never ends where the key that it is told has no network."""
+    text = SERVICE.replace("ActiveState=active", "ActiveState=activating") + f"{time} /etc/a"
+    assert Service("x", reads=["/etc/a"]).change(Found(text.encode()), Context(None, None)).summary == expected
+
+
 def test_systemd_reads_its_unit_files_anew_once_for_each_change_of_a_service():
     """To enable does so too (systemctl(1)); it takes longer than most services' start."""
 
