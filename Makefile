@@ -18,7 +18,8 @@ install = missing=$$(for name in $(1); do dpkg-query -W -f='$${db:Status-Abbrev}
 	if [ -n "$$missing" ]; then apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends $$missing; fi
 
 .NOTPARALLEL:
-.PHONY: run test lint unit lab-tests faults poc notebooks-test air-gapped chaos notebooks bench mirror lab down java docs setup lock help
+.PHONY: run test lint unit lab-tests faults poc notebooks-test exercises air-gapped chaos notebooks bench mirror lab down java docs \
+	setup lock help
 
 run: setup ## Bring a site up on lab hosts of this machine, with all notebooks, and leave it up
 	@echo "== mirror"
@@ -56,6 +57,10 @@ poc: mirror ## Run parameters/poc-2017.yaml as it is on hosts with rpm and dnf, 
 notebooks-test: mirror java ## Compare the notebooks' outputs with the committed ones, then test the running sites from outside
 	@echo "== notebooks and running sites"
 	tests/nbval/run.sh
+
+exercises: mirror ## Do every exercise on a lab: broken, mended by its solution, repaired by the runbook
+	@echo "== exercises"
+	$(BIN)/pytest -q tests/exercises
 
 air-gapped: mirror ## Bring a site up from its bundle, in a network namespace that reaches the lab hosts and nothing else
 	@echo "== a site from its bundle, without a network"

@@ -12,6 +12,7 @@ RPM_REPOSITORY_KEY = f"{SECRETS}/repository-rpm.key"  # likewise: signs rpm pack
 KEYRING = "/etc/apt/keyrings/airavata-runbook.asc"  # its public half, on every host
 PROXY = "/etc/airavata-runbook/package-proxy.sh"  # on every host: the environment of its package manager
 IMAGES = "/etc/airavata-runbook/images.json"  # on the master: the digest of every image that the site runs
+EXERCISE = "/etc/airavata-runbook/exercise"  # on the master: which exercise is open there
 API_PORT = 6443
 ETCD_PORT = 2379
 KUBELET_PORT = 10250

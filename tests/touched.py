@@ -14,7 +14,7 @@ LOCAL = re.compile(r"tcp 127\.0\.0\.1:(3[2-9]|[45]\d|6[0-5])\d{3}")  # a port th
 NOTHING = re.compile(r"files: /var/lib/(containerd|kubelet): d 755 .*→ d 700 |running: \S+: absent → not-found inactive")
 
 
-SELDOM = ("an upgrade", "a pod with a port of its host")  # who makes it, and not in every site
+SELDOM = ("an upgrade", "a pod with a port of its host", "an exercise, while it is open")  # who makes it, and not in every site
 
 
 class Paths:

@@ -24,7 +24,7 @@ from airavata_runbook.resources.selinux import LOCAL_RULES, without_rule
 from airavata_runbook.site.host_parts import drop_in_of
 from airavata_runbook.site.life import LOOK, RECORD, RESTORING, kept_folders, parse_look
 from airavata_runbook.site.storage import STORED, STORED_FOLDERS, folders
-from airavata_runbook.wellknown import IMAGES, PROXY, PULL_SERVICE, SECRETS
+from airavata_runbook.wellknown import EXERCISE, IMAGES, PROXY, PULL_SERVICE, SECRETS
 
 SERVICES = (
     "kubelet",
@@ -127,6 +127,7 @@ def files(target: Target) -> Iterator[Resource]:
     yield Absent(PROXY)
     if target.node == site.master:
         yield Absent(journal.PATH)
+    yield Absent(EXERCISE)
     yield Absent("/etc/airavata-runbook/pod-network.sh", parents=("/etc/airavata-runbook",))
     for name, manager in MANAGERS.items():
         yield Cleared(

@@ -31,6 +31,7 @@ from airavata_runbook.site import Site
 from airavata_runbook.site.life import LOOK
 from airavata_runbook.site.node import Node
 from airavata_runbook.stacks import keystores
+from airavata_runbook.wellknown import EXERCISE
 
 REMOVED, WITH_DATA = "removed", "removed with --data"
 PATHS = ("file", "folder", "lines", "packaged", "mount")
@@ -164,7 +165,8 @@ class Touches:
         found: dict[tuple[str, str, str], list[tuple[str, bool, Entry]]] = {}
         for (packaging, full), session in self._sessions.items():
             locked = [Entry(self.site.master.name, one, "every run") for one in (*lock.FOOTPRINT, *journal.FOOTPRINT)]
-            for entry in (*locked, *touched(steps, session)):
+            exercise = Entry(self.site.master.name, Touch("file", EXERCISE), "an exercise, while it is open")
+            for entry in (*locked, exercise, *touched(steps, session)):
                 one = entry.touch
                 found.setdefault((entry.host, _group(one.kind), one.name), []).append((packaging, full, entry))
         return [self._merged(alike) for alike in found.values()]
