@@ -13,9 +13,11 @@ from airavata_runbook.chapters.site_stack import references, stack_of
 from airavata_runbook.checks.references import IDENTITY_CA, authorities
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine.planned import planned_changes
+from airavata_runbook.engine.report import Picture, picture_of
 from airavata_runbook.engine.step import Rows, Target, check, master, step
-from airavata_runbook.errors import NotYet
+from airavata_runbook.errors import NotYet, counted
 from airavata_runbook.hosts.vault import Vault
+from airavata_runbook.pictures import components as drawn
 from airavata_runbook.pki.types import Pair
 from airavata_runbook.resources import (
     Certificate,
@@ -36,8 +38,8 @@ from airavata_runbook.resources.left_out import BESIDE, RUNNING, USED
 from airavata_runbook.site import Site
 from airavata_runbook.site.node import Node
 from airavata_runbook.site.stack_file import Keystore
-from airavata_runbook.stacks import Stack, keystores, secrets_of
-from airavata_runbook.stacks.render import ONCE, REPEAT, SECRETS_STAMP
+from airavata_runbook.stacks import Component, Stack, keystores, secrets_of
+from airavata_runbook.stacks.render import ONCE, REPEAT, SECRETS_STAMP, pod_of
 from airavata_runbook.wellknown import PKI, SERVICES_CA
 
 SERVICES = f"{PKI}/services"
@@ -48,11 +50,24 @@ def storage_node(site: Site) -> list[Node]:
 
 
 @check("Components: real servers and stand-ins", before=True, by_hand=by_hand.components)
-def components(session: Session) -> Rows:
-    """Rows of component and what runs for it in this site."""
+def components(session: Session) -> tuple[Rows, Picture]:
+    """Rows of component and what runs for it in this site, and a picture of who needs whom."""
     stack = stack_of(session.site)
     rows = [[one.name, "STAND-IN" if one.stand_in else "real server"] for one in stack.components]
-    return [["component", "in this site"], *rows, *([one.name, f"left out: {one.reason}"] for one in stack.left_out)]
+    rows += [[one.name, f"left out: {one.reason}"] for one in stack.left_out]
+    left_out = [f"{one.name} is left out: {one.reason}" for one in stack.left_out]
+    title = f"Components of site {session.site.name}"
+    shown = drawn.connections(title, [_drawn(one, stack) for one in stack.components], left_out)
+    return [["component", "in this site"], *rows], picture_of("components", shown)
+
+
+def _drawn(one: Component, stack: Stack) -> drawn.Component:
+    """A component with what runs for it, and how many pods of it."""
+    pods = sum(manifest["spec"].get("replicas", 1) for manifest in one.objects if pod_of(manifest))
+    once = {kind for kind, _ in one.waits_for} == {ONCE}
+    what = "STAND-IN" if one.stand_in else "Job, done once" if once else "real server"
+    lines = (what,) if once else (what, counted(pods, "pod"))
+    return drawn.Component(one.name, lines, one.needs, f"{one.name}-tls" in stack.certificates, one.stand_in)
 
 
 @step("Secrets and server certificates", on=master, by_hand=by_hand.secrets)

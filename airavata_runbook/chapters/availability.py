@@ -20,18 +20,23 @@ from airavata_runbook.chapters.verifiers import server_calls
 from airavata_runbook.cluster.airavata_api import token
 from airavata_runbook.cluster.readiness import workload_missing
 from airavata_runbook.cluster.session import Session
+from airavata_runbook.pictures import charts
+from airavata_runbook.pictures.charts import Bar
+from airavata_runbook.pictures.svg import Drawn
 
 REQUESTS = 100
 SHARE = 20  # of 100: what each of two replicas must at least have served; chance alone gives less in 1 of 10^9 runs
 MIN_CALLS = 50  # while a replica is replaced: fewer would prove nothing
 APPROVED = GatewayApprovalStatus.APPROVED
+COUNTED = f"Calls by replica, of {REQUESTS}, as counted in their logs:"  # they differ: tests/nbval/sanitize.cfg has it too
 DATABASE = "mariadb"
 BACK = 90  # seconds until all servers answer again; the database may take 60 to end (terminationGracePeriodSeconds)
 TEST = "runbook-verify-restart"  # the gateway that must still be there
 
 
-def calls_by_replica(session: Session) -> tuple[list[list[str]], list[str]]:
-    """(rows of replica and its share of REQUESTS calls, counted in the replicas' own logs; a line if they are not spread)."""
+def calls_by_replica(session: Session) -> tuple[list[list[str]], list[str], Drawn]:
+    """(rows of replica and its share of REQUESTS calls, counted in the replicas' own logs; a line if they are not spread; a chart
+    of the counts)."""
     before = calls_served(session)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: call_api(session), range(REQUESTS)))
@@ -39,9 +44,11 @@ def calls_by_replica(session: Session) -> tuple[list[list[str]], list[str]]:
     counts = sorted(after[pod] - before.get(pod, 0) for pod in after)
     least = SHARE * 2 // max(len(counts), 2)
     spread = sum(counts) >= REQUESTS and min(counts) >= least
+    bars = [Bar(f"replica {number}", count, f"{count} calls") for number, count in enumerate(counts, 1)]
     return (
         [[f"replica {number}", f"served at least {least}"] for number in range(1, len(counts) + 1)],
         [] if spread else [f"{', '.join(map(str, counts))} of {REQUESTS} calls"],
+        charts.bars(COUNTED, bars, least, f"needed: at least {least} each"),
     )
 
 

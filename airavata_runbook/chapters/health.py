@@ -1,6 +1,6 @@
 """What 06-verify reports of nodes, hosts and pods that work, but need somebody's attention."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,18 +38,17 @@ def hosts_health(session: Session) -> tuple[list[list[str]], list[str]]:
     return rows, problems
 
 
-def restarting_pods(session: Session, namespaces: list[str]) -> list[str]:
+def restarting_pods(pods: Iterable[Any]) -> list[str]:
     """Containers that restart again and again, with the reason and the command to look at their last log."""
     found = []
-    for namespace in namespaces:
-        for pod in session.kube().core.list_namespaced_pod(namespace).items:
-            for one in pod.status.container_statuses or ():
-                waiting, last = one.state.waiting, one.last_state.terminated
-                recent = last and last.finished_at and (datetime.now(UTC) - last.finished_at).total_seconds() < RECENT
-                if (waiting and waiting.reason == "CrashLoopBackOff") or (one.restart_count >= RESTARTS and recent):
-                    why = f"exit status {last.exit_code} ({last.reason})" if last else waiting.reason
-                    found.append(
-                        f"{pod.metadata.name}: {one.restart_count} restarts, last {why}: "
-                        f"kubectl -n {namespace} logs --previous {pod.metadata.name} -c {one.name}"
-                    )
+    for pod in pods:
+        for one in pod.status.container_statuses or ():
+            waiting, last = one.state.waiting, one.last_state.terminated
+            recent = last and last.finished_at and (datetime.now(UTC) - last.finished_at).total_seconds() < RECENT
+            if (waiting and waiting.reason == "CrashLoopBackOff") or (one.restart_count >= RESTARTS and recent):
+                why = f"exit status {last.exit_code} ({last.reason})" if last else waiting.reason
+                found.append(
+                    f"{pod.metadata.name}: {one.restart_count} restarts, last {why}: "
+                    f"kubectl -n {pod.metadata.namespace} logs --previous {pod.metadata.name} -c {one.name}"
+                )
     return found

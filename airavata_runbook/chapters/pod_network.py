@@ -1,7 +1,10 @@
 """What 06-verify reports of the pod network and of services, as seen from the network check's pod on each host."""
 
-from airavata_runbook.chapters.probes import SYSTEM, answering_node, cluster_ip, netcheck_pods, probe_from_pod
+from collections.abc import Mapping
+
+from airavata_runbook.chapters.probes import SYSTEM, answering_node, netcheck_pods, probe_from_pod
 from airavata_runbook.cluster.session import Session
+from airavata_runbook.errors import StepFailed
 
 
 def answers_between_pods(session: Session) -> tuple[list[list[str]], list[str]]:
@@ -18,10 +21,13 @@ def answers_between_pods(session: Session) -> tuple[list[list[str]], list[str]]:
     return rows, problems
 
 
-def names_and_services(session: Session) -> tuple[list[list[str]], list[str]]:
-    """(rows of host and result; a line for each DNS name or service address that does not answer in a pod there)."""
+def names_and_services(session: Session, services: Mapping[tuple[str, str], dict]) -> tuple[list[list[str]], list[str]]:
+    """(rows of host and result; a line for each DNS name or service address that does not answer in a pod there).
+
+    services: (namespace, name) → Service. Raises StepFailed when one is missing.
+    """
     domain, namespace = session.site.network.domain, session.site.airavata.namespace
-    database = cluster_ip(session, namespace, "mariadb")
+    database, netcheck = _address(services, namespace, "mariadb"), _address(services, SYSTEM, "netcheck")
     # Name → the address that it resolves to.
     names = {
         f"kubernetes.default.svc.{domain}": str(session.site.network.api_address),
@@ -29,7 +35,7 @@ def names_and_services(session: Session) -> tuple[list[list[str]], list[str]]:
     }
     urls = {
         f"http://netcheck.{SYSTEM}.svc.{domain}:8080/": "HTTP 200 from the service by name",
-        f"http://{cluster_ip(session, SYSTEM, 'netcheck')}:8080/": "HTTP 200 from the service by address",
+        f"http://{netcheck}:8080/": "HTTP 200 from the service by address",
     }
     rows, problems = [], []
     for host, (pod, _) in netcheck_pods(session).items():
@@ -42,3 +48,11 @@ def names_and_services(session: Session) -> tuple[list[list[str]], list[str]]:
             shown = "its service address" if names.get(target) == database else names.get(target)
             rows.append([host, f"{target} resolves to {shown}" if target in names else urls[target]])
     return rows, problems
+
+
+def _address(services: Mapping[tuple[str, str], dict], namespace: str, name: str) -> str:
+    if (namespace, name) not in services:
+        raise StepFailed(
+            f"no service {name} in namespace {namespace}", retryable=True, remedy="run 04-registry and 05-deploy-airavata"
+        )
+    return services[namespace, name]["spec"]["clusterIP"]

@@ -95,10 +95,6 @@ def answering_node(result: dict) -> str:
     return str(answer.get("node")) if isinstance(answer, dict) else str(answer)[:200]
 
 
-def cluster_ip(session: Session, namespace: str, service: str) -> str:
-    return session.kube().core.read_namespaced_service(service, namespace).spec.cluster_ip
-
-
 def skipped_rows(session: Session, name: str, stand_in_only: bool = False) -> list[list[str]]:
     """Rows with the reason why a component is not verified; [] when it is. stand_in_only: the check works with the STAND-IN only.
 

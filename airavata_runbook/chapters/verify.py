@@ -1,6 +1,6 @@
 """Chapter 06: the running site, verified from outside and from inside its pods; no step's word is relied on (row 16)."""
 
-from airavata_runbook.chapters import etcd_flannel, registry
+from airavata_runbook.chapters import etcd_flannel, registry, speaks
 from airavata_runbook.chapters.availability import (
     DATABASE,
     REQUESTS,
@@ -14,12 +14,13 @@ from airavata_runbook.chapters.health import hosts_health, restarting_pods, unde
 from airavata_runbook.chapters.pod_network import answers_between_pods, names_and_services
 from airavata_runbook.chapters.portal_page import page_in_browser, portal_pages
 from airavata_runbook.chapters.probes import SYSTEM, ready_pods, skipped_rows
+from airavata_runbook.chapters.running import pods_by_host, pods_in, read_services, services_to_endpoints
 from airavata_runbook.chapters.running_images import running_images
 from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.chapters.verifiers import server_calls
 from airavata_runbook.cluster.readiness import node_missing, workload_trouble
 from airavata_runbook.cluster.session import Session
-from airavata_runbook.engine.report import Picture
+from airavata_runbook.engine.report import Picture, picture_of
 from airavata_runbook.engine.step import Rows, check, everywhere
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.local.browser import INSTALL, find_browser
@@ -48,16 +49,17 @@ def units(session: Session) -> Rows:
 
 
 @check("Workloads and their pods", by_hand=by_hand.pods)
-def pods(session: Session) -> Rows:
-    """Rows of namespace, workload and its ready pods, and whether it is a STAND-IN."""
+def pods(session: Session) -> tuple[Rows, Picture]:
+    """Rows of namespace, workload and its ready pods, and whether it is a STAND-IN; a picture of the pods by host."""
     stack = stack_of(session.site)
     wanted = [(SYSTEM, "Deployment", "coredns"), (SYSTEM, "DaemonSet", "netcheck")]
     wanted += [(stack.namespace, kind, name) for component in stack.components for kind, name in component.waits_for]
     missing = {name: workload_trouble(session, kind, namespace, name) for namespace, kind, name in wanted}
     _fail_on("workloads are not ready", [f"{name}: {why}" for name, why in missing.items() if why])
-    _fail_on("pods restart again and again", restarting_pods(session, [SYSTEM, stack.namespace]))
-    stand_ins = {component.name for component in stack.components if component.stand_in}
-    return [
+    found = pods_in(session, [SYSTEM, stack.namespace])
+    _fail_on("pods restart again and again", restarting_pods(found))
+    stand_ins = {name for component in stack.components if component.stand_in for _, name in component.waits_for}
+    rows = [
         ["namespace", "workload", "pods", "note"],
         *(
             [
@@ -69,6 +71,8 @@ def pods(session: Session) -> Rows:
             for namespace, kind, name in wanted
         ),
     ]
+    placed = [pod for pod in found if not pod.metadata.deletion_timestamp]
+    return rows, picture_of("pods", pods_by_host(session.site, placed, dict.fromkeys(stand_ins, "STAND-IN")))
 
 
 @check("Images that run, by digest", by_hand=by_hand.images)
@@ -94,11 +98,13 @@ def pod_to_pod(session: Session) -> Rows:
 
 
 @check("DNS names and service addresses, from a pod on every host", by_hand=by_hand.services)
-def services(session: Session) -> Rows:
-    """Rows of host and result."""
-    rows, problems = names_and_services(session)
+def services(session: Session) -> tuple[Rows, Picture]:
+    """Rows of host and result, and a picture of all services and the pods behind them."""
+    found = read_services(session)
+    rows, problems = names_and_services(session, found)
     _fail_on("DNS names or services do not answer in pods", problems)
-    return [["from a pod on", "result"], *rows]
+    shown = services_to_endpoints(session, found, ["default", SYSTEM, session.site.airavata.namespace])
+    return [["from a pod on", "result"], *rows], picture_of("services", shown)
 
 
 @check("Registry certificate and authentication", by_hand=by_hand.registry_authentication)
@@ -116,11 +122,11 @@ def certificates(session: Session) -> Rows:
 
 
 @check("Certificates that the servers present", by_hand=by_hand.served_certificates)
-def served_certificates(session: Session) -> Rows:
-    """Rows of server, host and the file whose certificate it presents, verified as its clients do."""
+def served_certificates(session: Session) -> tuple[Rows, Picture]:
+    """Rows of server, host and the file whose certificate it presents, verified as its clients do; a picture of these clients."""
     rows, problems = served(session)
     _fail_on("servers present another certificate than they should", problems)
-    return [["server", "certificate on", "file"], *rows]
+    return [["server", "certificate on", "file"], *rows], picture_of("certificates", speaks.picture(session))
 
 
 @check("Portal through the node port of every host", by_hand=by_hand.portal)
@@ -152,13 +158,13 @@ def servers(session: Session) -> Rows:
 
 
 @check("Load balancing over the API server's replicas", by_hand=by_hand.spread)
-def spread(session: Session) -> Rows:
-    """Rows of replica and its share; the calls are counted in the replicas' own logs."""
+def spread(session: Session) -> Rows | tuple[Rows, Picture]:
+    """Rows of replica and its share, and a chart; the calls are counted in the replicas' own logs."""
     if skipped := skipped_rows(session, "api-server", stand_in_only=True):
         return skipped
-    rows, problems = calls_by_replica(session)
+    rows, problems, chart = calls_by_replica(session)
     _fail_on("calls are not spread over the replicas", problems)
-    return [["replica", f"of {REQUESTS} calls"], *rows]
+    return [["replica", f"of {REQUESTS} calls"], *rows], picture_of("replicas", chart)
 
 
 @check("Availability while a replica is deleted", by_hand=by_hand.replica_killed)

@@ -119,7 +119,8 @@ def pods_by_host(heading: str, hosts: Sequence[Host], pods: Sequence[Pod]) -> Dr
 
 def _chip(pod: Pod) -> Chip:
     state = "done" if pod.done else "" if pod.ready else "not ready"
-    words = ", ".join(filter(None, (pod.label, pod.note, state)))
+    more = ", ".join(filter(None, (pod.note, state)))
+    words = f"{pod.label} ({more})" if more else pod.label
     fill = (
         "red" if not (pod.ready or pod.done) else "yellow" if pod.note else "blue" if pod.namespace == "kube-system" else "green"
     )

@@ -13,9 +13,10 @@ from html import escape
 
 from airavata_runbook.errors import printable
 
+NAMESPACE = "http://www.w3.org/2000/svg"
 MARGIN, LINE = 16, 19  # pixels around a drawing, and from one line of text to the next
 SIZE = 13  # of text, in pixels
-LETTER = 0.59  # the width of a letter of common sans-serif fonts, of their size; bold ones are wider
+LETTER = 0.57  # the width of a letter of common sans-serif fonts, of their size; bold ones are wider
 
 # Colour → on a light page, on a dark one. Texts have a contrast of at least 4.5 to 1 on every colour of a box (WCAG 2.1, 1.4.3).
 COLOURS = {
@@ -68,6 +69,13 @@ class Drawing:
         self._parts.append(
             f'<rect x="{_number(x)}" y="{_number(y)}" width="{_number(width)}" height="{_number(height)}" rx="6" '
             f"{_paint(fill, stroke)}{dash}/>"
+        )
+
+    def bar(self, x: float, y: float, width: float, height: float, fill: str) -> None:
+        """A number in a chart."""
+        self._grow(y + height)
+        self._parts.append(
+            f'<rect x="{_number(x)}" y="{_number(y)}" width="{_number(width)}" height="{_number(height)}" {_paint(fill)}/>'
         )
 
     def text(
@@ -129,7 +137,7 @@ class Drawing:
         width, height = _number(self.width), _number(self.height + MARGIN)
         body = f'<rect width="{width}" height="{height}" rx="8" {_paint("paper")}/>{"".join(self._parts)}'
         svg = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+            f'<svg xmlns="{NAMESPACE}" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
             f'role="img" font-family="system-ui, Segoe UI, Roboto, Helvetica, Arial, sans-serif" font-size="{SIZE}">'
             f"<title>{clean(title)}</title><desc>{clean(text)}</desc>"
             f"<style>@media (prefers-color-scheme:dark){{{_dark(body)}}}</style>{body}</svg>"
@@ -162,6 +170,11 @@ def clean(text: str) -> str:
     """Text for an element or an attribute of XML, whatever characters it has."""
     shown = "".join("�" if ord(letter) & 0xFFFE == 0xFFFE else letter for letter in printable(text))
     return escape(shown)
+
+
+def inline(svg: str) -> str:
+    """SVG for a page of HTML, which needs no name of the language: no address is in the page then."""
+    return svg.replace(f' xmlns="{NAMESPACE}"', "", 1)
 
 
 def as_image(svg: str, text: str) -> str:

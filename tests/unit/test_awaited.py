@@ -146,9 +146,8 @@ def container(restarts: int, minutes: float, waiting: str = ""):
     ],
 )
 def test_containers_that_restart_again_and_again_are_reported(one, reported):
-    pod = SimpleNamespace(metadata=SimpleNamespace(name="pod"), status=SimpleNamespace(container_statuses=[one]))
-    core = SimpleNamespace(list_namespaced_pod=lambda namespace: SimpleNamespace(items=[pod]))
-    found = health.restarting_pods(SimpleNamespace(kube=lambda: SimpleNamespace(core=core)), ["airavata"])
+    metadata = SimpleNamespace(name="pod", namespace="airavata")
+    found = health.restarting_pods([SimpleNamespace(metadata=metadata, status=SimpleNamespace(container_statuses=[one]))])
     assert bool(found) == reported
     assert not reported or "kubectl -n airavata logs --previous pod -c box" in found[0]
 

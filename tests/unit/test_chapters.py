@@ -73,7 +73,7 @@ def stack_for(monkeypatch, site: Site) -> None:
 def test_components_without_an_image_are_shown_as_left_out_and_not_verified(site, monkeypatch):
     stack_for(monkeypatch, site)
     bare = Site.load("lab", {"airavata.stand_in": False})
-    shown = {name: how for name, how in airavata.components.look(Session(bare))}
+    shown = {name: how for name, how in airavata.components.look(Session(bare))[0]}
     assert shown["mariadb"] == "real server" and shown["api-server"].startswith("left out: the site names no image")
     for check in (verify.portal, verify.browser, verify.spread, verify.replica_killed):
         head, (name, why) = check.look(Session(bare))
@@ -92,7 +92,7 @@ def test_what_disturbs_a_site_is_asked_for(site, monkeypatch):
 
 def test_the_stand_in_is_said_to_be_one(site, monkeypatch):
     stack_for(monkeypatch, site)
-    shown = {name: how for name, how in airavata.components.look(Session(site))}
+    shown = {name: how for name, how in airavata.components.look(Session(site))[0]}
     assert shown["api-server"] == shown["portal"] == "STAND-IN"
     assert {shown[name] for name in ("mariadb", "rabbitmq", "zookeeper")} == {"real server"}
 
