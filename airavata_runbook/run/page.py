@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 
@@ -13,6 +12,9 @@ from airavata_runbook.engine.report import Item, Report, Status
 from airavata_runbook.errors import counted, printable
 from airavata_runbook.local.colours import painted
 from airavata_runbook.local.terminal import duration
+from airavata_runbook.pictures import charts
+from airavata_runbook.pictures.charts import Bar
+from airavata_runbook.pictures.svg import inline
 from airavata_runbook.run.report import ChapterReport, RunReport
 
 
@@ -30,27 +32,19 @@ def render(report: RunReport) -> str:
         has_details=has_details,
         timeline=timeline(report),
         clock=clock,
+        drawing=lambda svg: Markup(inline(svg)),
     )
 
 
-@dataclass
-class Bar:
-    """A step in the timeline. left, width: its start and duration in percent of the whole time."""
-
-    chapter: str
-    step: Report
-    left: float
-    width: float
-
-
-def timeline(report: RunReport) -> list[Bar]:
-    """Every step as a bar, in order."""
+def timeline(report: RunReport) -> str:
+    """Every step as a bar, in order: when it began and how long it took. "" without steps."""
     steps = [(chapter.chapter, step) for chapter in report.chapters for step in chapter.steps]
-    if not steps:
-        return []
-    begin = min(step.started for _, step in steps)
-    whole = max(step.started + step.seconds for _, step in steps) - begin or 1
-    return [Bar(chapter, step, 100 * (step.started - begin) / whole, 100 * step.seconds / whole) for chapter, step in steps]
+    begin = min((step.started for _, step in steps), default=0)
+    bars = [
+        Bar(step.title, step.seconds, duration(step.seconds), step.started - begin, chapter, bool(step.failed))
+        for chapter, step in steps
+    ]
+    return charts.bars("Time per step:", bars).svg if bars else ""
 
 
 def verdict(report: RunReport) -> str:

@@ -69,7 +69,7 @@ def test_a_host_that_was_lost_is_one_failure_wherever_it_is_told(tmp_path, items
     assert "1 failed" in step.verdict
     page = page_of(tmp_path, step)
     assert f'<summary class="failed">{told}</summary>' in page and "nothing to do" not in page
-    assert '<h3 class="failed">Files' in page and '<td class="failed">Files</td>' in page
+    assert '<h3 class="failed">Files' in page and re.search(r'class="f-bad"[^>]*>Files</text>', page)
     assert "1 failed" in re.search('<p class="verdict failed">(.*?)</p>', page, re.DOTALL)[1]
 
 
@@ -171,11 +171,18 @@ def test_the_timeline_places_steps_by_when_they_ran_and_how_long():
     one = Report(chapter="01", step="one", title="one", plan=False, hosts={}, started=100.0, seconds=1.0)
     two = Report(chapter="02", step="two", title="two", plan=False, hosts={"a": [BROKEN]}, started=103.0, seconds=1.0)
     chapters = [ChapterReport(chapter="01", steps=[one]), ChapterReport(chapter="02", steps=[two])]
-    bars = report_page.timeline(RunReport(started="s", chapters=chapters))
-    assert [(bar.chapter, bar.step.title, bar.left, bar.width) for bar in bars] == [("01", "one", 0, 25), ("02", "two", 75, 25)]
-    assert report_page.timeline(RunReport(started="s")) == []
-    page = report_page.render(RunReport(started="s", chapters=chapters))
-    assert '<td class="failed">two</td>' in page and '<span class="bar failed" style="margin-left:75.0%' in page
+    drawn = report_page.timeline(RunReport(started="s", chapters=chapters))
+    (_, one_x, one_width), (bad, two_x, two_width) = [
+        ("f-bad" in bar, float(bar.split('x="')[1].split('"')[0]), float(bar.split('width="')[1].split('"')[0]))
+        for bar in re.findall(r'<rect [^>]*class="f-ba[rd]"[^>]*>', drawn)
+    ]
+    assert bad and one_width == two_width > 0 and two_x - one_x == 3 * one_width
+    words_of = re.sub("<desc>.*?</desc>|<style>.*?</style>|<[^>]*>", " ", drawn, flags=re.DOTALL).split()
+    assert words_of[-8:] == ["01", "one", "1.0", "s", "02", "two", "1.0", "s"]
+    assert report_page.timeline(RunReport(started="s")) == ""
+    assert drawn.replace(' xmlns="http://www.w3.org/2000/svg"', "") in report_page.render(
+        RunReport(started="s", chapters=chapters)
+    )
 
 
 def test_a_picture_of_a_step_is_in_the_page_and_in_a_file_beside_it(tmp_path):
