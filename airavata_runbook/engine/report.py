@@ -251,9 +251,10 @@ def report_html(report: Report) -> str:
 
 
 def _by_hand(shown: ByHand) -> str:
+    style = "margin:2px 0 2px 1em;white-space:pre-wrap;overflow-wrap:anywhere"
     blocks = "".join(
         f"<div style='margin:4px 0 0 1em'>{escape_html(heading)}:</div>"
-        f"<pre style='margin:2px 0 2px 1em;white-space:pre-wrap'>{escape_html(chr(10).join(commands))}</pre>"
+        f"<pre style='{style}'>{escape_html(chr(10).join(commands))}</pre>"
         for heading, commands in shown.blocks
     )
     return f"<details><summary>By hand</summary>{blocks}</details>"
