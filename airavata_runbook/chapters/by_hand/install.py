@@ -32,7 +32,7 @@ def repository(site: Site) -> ByHand:
     looks = [f"cat {apt} 2> /dev/null || cat {dnf}"]
     if folder:  # the packages were copied there before
         do += [
-            f"cd {quote(folder)} && apt-ftparchive packages . > Packages",
+            f"cd {quote(folder)} && apt-ftparchive packages . > Packages  # of apt-utils",
             "apt-ftparchive release . > Release && gpg --clearsign -o InRelease Release",
         ]
         looks += [f"ls -l {quote(folder)}"]

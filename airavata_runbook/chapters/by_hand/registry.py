@@ -27,7 +27,7 @@ def folders(site: Site) -> ByHand:
     chain = " ".join(part for part in (own.certificate, own.chain) if part) if own else "registry.crt ca.crt"
     do = (
         f"mkdir -p {root}/auth {root}/cert {root}/data",
-        f"htpasswd -Bn {site.registry.user} > {root}/auth/htpasswd",
+        f"htpasswd -Bn {site.registry.user} > {root}/auth/htpasswd  # of apache2-utils, or httpd-tools; it asks for the password",
         f"htpasswd -Bn {PULL_USER} > {root}/auth/htpasswd-pull",
         f"cat {chain} > {root}/cert/registry-cert.crt",
         f"vi {root}/config.yml {root}/config-pull.yml",

@@ -5,9 +5,9 @@ from shlex import quote
 from airavata_runbook.chapters.by_hand import etcd_flannel
 from airavata_runbook.chapters.by_hand import registry as registry_by_hand
 from airavata_runbook.chapters.by_hand.shell import SERVICES, STATUS, here, kubectl, on, on_each
-from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.engine.by_hand import ByHand
 from airavata_runbook.site import Site
+from airavata_runbook.site.stack_file import parts_of, runs
 from airavata_runbook.wellknown import API_PORT, CLUSTER_CA, PKI
 
 NETCHECK = "kubectl -n kube-system exec daemonset/netcheck -- netcheck ask"
@@ -145,7 +145,7 @@ def _portal(site: Site, address: str) -> str:
 
 
 def _runs(site: Site, name: str) -> bool:
-    return any(one.name == name for one in stack_of(site).components)
+    return any(one.name == name and runs(one, site.airavata) for one in parts_of(site.airavata))
 
 
 def _api(site: Site) -> str:
