@@ -20,7 +20,8 @@ from airavata_runbook.exercises.names import MODULES
 from airavata_runbook.exercises.shown import Checked, Shown
 from airavata_runbook.exercises.task import Command, Lab, Task
 from airavata_runbook.kernel_env import PLAN
-from airavata_runbook.local.terminal import show, step_progress
+from airavata_runbook.local.step_progress import step_progress
+from airavata_runbook.local.terminal import show
 from airavata_runbook.site import Site
 from airavata_runbook.wellknown import EXERCISE
 
