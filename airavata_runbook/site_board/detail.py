@@ -59,10 +59,10 @@ class Detail:
         where = self.row.places if self.host == SITE else f"on {self.host}"
         self.title.value = f"<b>{escape_html(self.row.title)}</b>, {escape_html(where)}: {escape_html(cell.text)}"
         self.content.value = f"<div style='overflow-x:auto'>{cell_html(cell)}</div>"
-        busy = bool(self.work.doing)
-        for one in (self.plan, self.run, self.run_from):
-            one.disabled = busy or bool(self.asked)
-        self.yes.disabled = busy
+        # A button that is disabled loses the keyboard's focus; the plan's stays, and is refused while something goes on.
+        for one in (self.run, self.run_from):
+            one.disabled = bool(self.work.doing or self.asked)
+        self.yes.disabled = bool(self.work.doing)
         self.ask.layout.display = None if self.asked else "none"
 
     def _ask(self, rows: list[Row]) -> None:
@@ -75,11 +75,9 @@ class Detail:
 
     def _answer(self, yes: bool) -> None:
         rows, self.asked = self.asked, []
-        if yes and rows:
-            self.work.run(rows)
+        began = yes and bool(rows) and self.work.run(rows)
         self.show()
-        if not yes:
-            self.run.focus()
+        (self.hide if began else self.run).focus()
 
 
 def button(text: str, tooltip: str) -> widgets.Button:

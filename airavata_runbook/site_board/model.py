@@ -178,17 +178,15 @@ def _what_failed(failure: Failure, items: list[Item]) -> str:
 def question(grid: Grid, rows: list[Row], site: str) -> str:
     """What is asked before these rows are run, with what they would change by the last look."""
     first, last = rows[0], rows[-1]
-    cells = [grid.cells[row, host] for row in rows for host in row.hosts]
-    changes = sum(cell.report.would_change for cell in cells if cell.report and cell.report.plan)
-    known = all(cell.state != State.UNKNOWN or cell is CHECKED_IN_A_RUN for cell in cells)
     what = f"Run “{first.title}” on {first.places}"
     if len(rows) > 1:
         what = f"Run {counted(len(rows), 'step')}, from “{first.title}” of {first.chapter} to “{last.title}” of {last.chapter}"
-    found = (
-        f"{counted(changes, 'resource')} would be changed"
-        if known
-        else f"{counted(changes, 'resource')} or more would be changed"
-    )
+    cells = [grid.cells[row, host] for row in rows for host in row.hosts]
+    changes = sum(cell.report.would_change for cell in cells if cell.report and cell.report.plan)
+    known = all(cell.state != State.UNKNOWN or cell is CHECKED_IN_A_RUN for cell in cells)
+    found = counted(changes, "resource") + ("" if known else " or more")
     if all(row.hosts == (SITE,) for row in rows):
-        found = "a check makes no change that stays"
-    return f"{what} (site {site})? {'By the last look, ' if rows[0].hosts != (SITE,) else ''}{found}."
+        return f"{what} (site {site})? A check leaves the site as it was."
+    if not changes:
+        found = "nothing" if known else "nothing that is known"
+    return f"{what} (site {site})? By the last look, {found} would be changed."

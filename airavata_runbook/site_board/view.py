@@ -60,11 +60,9 @@ class BoardView:
         for row in rows:
             for host in row.hosts:
                 self._show_cell(row, host)
-        doing = self.work.doing
-        with self.status.hold_sync():
-            self.status.value = _status_html(self.site, self.work, self.grid)
-        self.again.disabled = bool(doing)
-        self.stop.disabled = not doing or self.work.stopping
+        self.status.value = _status_html(self.site, self.work, self.grid)
+        self.again.disabled = self.work.doing == CLOSED
+        self.stop.disabled = self.work.doing in ("", CLOSED) or self.work.stopping
         for detail in self.details.values():
             detail.show()
 

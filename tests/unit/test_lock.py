@@ -1,7 +1,9 @@
 """A lock whose connection is lost, with a host whose answers are given (a stand-in); real hosts: tests/lab/test_steps.py."""
 
+import fcntl
 import io
 import queue
+import shutil
 import threading
 from types import SimpleNamespace
 
@@ -10,6 +12,7 @@ import pytest
 from airavata_runbook import kernel_env
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts import lock
+from tests.unit.test_engine import ThisMachine
 
 
 class Channel:
@@ -78,3 +81,62 @@ def test_a_site_that_cannot_be_locked_is_not_worked_on(master, channel, found):
     with pytest.raises(StepFailed, match="could not be locked") as caught, site_lock.held("a test"):
         raise AssertionError("the work went on")
     assert caught.value.found == found and caught.value.remedy and channel.closed.wait(10)
+
+
+def test_another_thread_of_this_process_is_refused_as_another_process_is(master):
+    site_lock, channels, _ = master
+    channels.put(Channel(b"held\n"))
+    refused = []
+
+    def second():
+        try:
+            with site_lock.held("a step of a cell"):
+                refused.append("it went on")
+        except StepFailed as error:
+            refused.append(error.found)
+
+    with site_lock.held("a step of the board"), site_lock.held("the same thread again"):
+        channels.put(Channel(b"taken\nann@desk, process 7, a step of the board, since noon\n"))
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(10)
+    assert refused == ["ann@desk, process 7, a step of the board, since noon"]
+
+
+def test_a_lock_that_a_thread_loses_stops_its_hosts_and_not_the_main_thread(master):
+    site_lock, channels, _ = master
+    stopped, first = threading.Event(), Channel(b"held\n")
+    done: list = []
+    host = SimpleNamespace(stop=stopped.set, resume=lambda: done.append("resumed"))
+    site_lock.hosts = [host]
+    channels.put(first)
+    channels.put(Channel(b"taken\nann@desk, process 7, another, since noon\n"))
+
+    def work():
+        try:
+            with site_lock.held("a step of the board"):
+                first.close()
+                assert stopped.wait(10)
+                raise StepFailed("stopped")
+        except StepFailed as error:
+            done.append(error.message)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(20)
+    assert done[0] == "resumed" and "lock was lost" in done[1]
+
+
+@pytest.mark.skipif(not shutil.which("flock"), reason="no flock here")
+def test_who_holds_the_lock_is_read_without_taking_it(monkeypatch, tmp_path):
+    path = tmp_path / "lock"
+    monkeypatch.setattr(lock, "PATH", str(path))
+    here = lock.SiteLock(ThisMachine())
+    assert here.holder() == "", "no run yet"
+    path.write_text("ann@desk, process 7, a run that was killed, since noon\n")
+    assert here.holder() == ""
+    path.write_text("ann@desk, process 8, airavata-runbook run, since one\n")
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert here.holder() == "ann@desk, process 8, airavata-runbook run, since one"
+    assert here.holder() == ""
