@@ -24,7 +24,7 @@ class Detail:
         self.run_from = button("Run from here …", "This step and all after it, up to the first that fails; asks first")
         self.hide = button("Close", "Hide these details")
         self.yes = button("Yes, run", "Begin now")
-        self.yes.button_style = "warning"
+        self.yes.style.font_weight = "bold"
         self.no = button("Cancel", "Change nothing")
         actions = [self.plan, self.run, self.run_from, self.hide]
         self.ask = widgets.VBox([self.question, buttons(self.yes, self.no)], layout=widgets.Layout(border=FRAME, padding="4px"))

@@ -42,9 +42,12 @@ def cell_html(cell: Cell) -> str:
 
 
 def _picture(picture: Picture | None) -> str:
-    if not picture or not picture.png:
+    if not picture:
         return ""
-    return f"<img alt='{escape_html(picture.text)}' style='max-width:100%' src='data:image/png;base64,{picture.png}'>"
+    return (
+        picture._repr_html_()
+        or f"<img alt='{escape_html(picture.text)}' style='max-width:100%' src='data:image/png;base64,{picture.png}'>"
+    )
 
 
 def _table(grid: Grid) -> str:

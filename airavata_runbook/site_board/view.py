@@ -31,7 +31,7 @@ class BoardView:
         self.columns: dict[str, widgets.Layout] = {}
         self.work: Work
         self.styles = {state: widgets.ButtonStyle(text_color=_colour(state)) for state in State}
-        self.status = widgets.HTML()
+        self.doing, self.status = widgets.HTML(), widgets.HTML()
         self.again = button("Look again", "Look at all steps anew; changes nothing")
         self.again.on_click(lambda _: self.work.look())
         self.stop = button("Stop", "End what goes on; what is done stays done")
@@ -60,7 +60,7 @@ class BoardView:
         for row in rows:
             for host in row.hosts:
                 self._show_cell(row, host)
-        self.status.value = _status_html(self.site, self.work, self.grid)
+        self.doing.value, self.status.value = _doing_html(self.site, self.work, self.grid), _status_html(self.work)
         self.again.disabled = self.work.doing == CLOSED
         self.stop.disabled = self.work.doing in ("", CLOSED) or self.work.stopping
         for detail in self.details.values():
@@ -72,7 +72,7 @@ class BoardView:
         self.changed()
 
     def _head(self) -> widgets.Widget:
-        return widgets.VBox([self.status, buttons(self.again, self.stop), self.screen.box])
+        return widgets.VBox([self.doing, self.status, buttons(self.again, self.stop), self.screen.box])
 
     def _chapters(self) -> list[widgets.Widget]:
         columns = f"minmax(12em, 1.4fr) repeat({len(self.grid.hosts)}, {CELL})"
@@ -133,15 +133,19 @@ def _colour(state: State) -> str | None:
     return COLOURS[state].rpartition("color:")[2] if "color:" in COLOURS[state] else None
 
 
-def _status_html(site: Site, work: Work, grid: Grid) -> str:
-    """What goes on, what the cells say together, how the last work ended, and who else works on the site."""
-    lines = [f"<b>Site {escape_html(site.name)}</b>: {escape_html(grid.summary())}"]
+def _doing_html(site: Site, work: Work, grid: Grid) -> str:
+    """What the cells say together, and what goes on."""
+    doing = f"<br>… {escape_html(work.doing)}{', stopping' if work.stopping else ''}" if work.doing not in ("", CLOSED) else ""
+    return f"<b>Site {escape_html(site.name)}</b>: {escape_html(grid.summary())}{doing}"
+
+
+def _status_html(work: Work) -> str:
+    """Who else works on the site, and how the last work ended: what a screen reader tells as soon as it changes."""
+    lines = []
     if work.other:
         lines.append(f"<span style='{COLOURS[State.DIFFERS]}'>~ A run is in progress: {escape_html(work.other)}</span>")
     if work.doing == CLOSED:
-        lines.append("another board of this site was opened: this one does nothing any more")
-    elif work.doing:
-        lines.append(f"… {escape_html(work.doing)}" + (", stopping" if work.stopping else ""))
+        lines.append("Another board of this site was opened: this one does nothing any more.")
     if work.said:
         lines.append(f"<span style='white-space:pre-wrap'>{escape_html(work.said)}</span>")
     return f"<div role='status' aria-live='polite'>{'<br>'.join(lines)}</div>"

@@ -211,6 +211,8 @@ class Work:
         try:
             with shown_on(self.watcher.screen):
                 report = row.call(self.site)
+        except SiteError:  # it was refused before it began
+            raise
         except RunbookError as error:
             _take_error(self.grid, row, error, row.hosts)
             return False

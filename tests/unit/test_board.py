@@ -332,6 +332,27 @@ def test_a_bug_in_a_step_leaves_the_board_usable(board, grid):
     board.wait()
 
 
+def test_a_run_that_is_refused_before_it_begins_marks_no_cell(board, grid, world):
+    """As where another site was chosen since (airavata_runbook.notebook)."""
+
+    def refused(site, plan=False, leave_out=()):
+        raise SiteError("another site was chosen")
+
+    row = Row("c", "s", "Step", refused, ("one",))
+    board.work.grid = Grid(["one"], [row])
+    board.work.run([row])
+    board.wait()
+    assert board.work.said == "another site was chosen" and states(board.work.grid) == ["? unknown: not looked at yet"]
+
+
+def test_a_picture_of_a_check_is_shown_with_its_words(grid):
+    from airavata_runbook.engine.report import Picture
+
+    found = report(False)
+    found.picture = Picture(name="portal.png", text="the portal", png="aGk=")
+    assert "alt='the portal'" in cell_html(cell_of(grid.rows[2], found, SITE))
+
+
 def test_an_error_without_a_report_stands_for_the_whole_step(site, grid, world):
     def wrong(site, plan=False, leave_out=()):
         raise HostUnreachable("the SSH connection was lost", where="host one")
