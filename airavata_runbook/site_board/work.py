@@ -13,7 +13,7 @@ from airavata_runbook.engine.watch import holder, look_anew, note, stoppable
 from airavata_runbook.errors import RunbookError, SiteError, StepFailed, counted
 from airavata_runbook.local.screen import Nowhere, Screen, shown_on
 from airavata_runbook.site import Site
-from airavata_runbook.site_board.model import SITE, Cell, Grid, Ran, Row, State
+from airavata_runbook.site_board.model import CHECKED_IN_A_RUN, SITE, Cell, Grid, Ran, Row, State
 
 CLOSED = "closed"
 POLL = 5.0  # seconds between two looks at a lock that somebody else holds
@@ -55,7 +55,10 @@ def look(site: Site, grid: Grid, keep: Collection[Row] = ()) -> Iterator[Row]:
 
 
 def plan(site: Site, grid: Grid, row: Row, leave_out: Collection[str] = ()) -> None:
-    """Plan one row, and show what it says. leave_out: hosts that do not answer."""
+    """Plan one row, and show what it says; a check of a run is not called. leave_out: hosts that do not answer."""
+    if row.in_a_run:
+        grid.put(row, CHECKED_IN_A_RUN)
+        return
     if all(host in leave_out for host in row.hosts):
         return
     options = {"leave_out": leave_out} if leave_out and row.hosts != (SITE,) else {}
