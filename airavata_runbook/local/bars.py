@@ -1,5 +1,6 @@
 """Progress bars in a live notebook (ipywidgets). They leave nothing behind in the notebook that is saved."""
 
+import time
 from typing import ClassVar
 
 import ipywidgets as widgets
@@ -9,6 +10,7 @@ from IPython.display import clear_output, display
 from airavata_runbook.local.interrupts import interrupt_kernel
 
 COLUMNS = "max-content 14em max-content max-content minmax(0, 1fr)"  # name, bar, count, elapsed, what is being done now
+SETTLED = 0.8  # seconds after which a front end has learned of the subshell that it asked for, and of the end of an older one
 WORDS = 2  # labels of a row after its bar: count, elapsed
 
 
@@ -84,13 +86,18 @@ class StopButton:
             layout=widgets.Layout(display="none", width="auto"),
         )
         self.button.on_click(self._stop)
+        # ipykernel 7.4 gives a widget's message to the shell that last sent the widget one, here the cell's, which is busy.
+        self.button.comm._reply_subshell_for = lambda data, subshell: subshell
         self.words = widgets.Label("■ (interrupt the kernel) ends it")
         self.box = widgets.HBox([self.button, self.words], layout=widgets.Layout(margin="0 0 0 1em"))
         self.widgets = [self.button, self.words, self.box]
+        self.seen: dict[str, float] = {}  # ID of a subshell → since when it has been there
 
     def look(self) -> None:
-        """Show the button as soon as the front end can send its click."""
-        if self.words.layout.display != "none" and _has_subshell():
+        """Show the button as soon as the front end can send its click; called now and then."""
+        listed = _subshells()
+        self.seen = {one: self.seen.get(one, time.monotonic()) for one in listed}
+        if self.words.layout.display != "none" and any(time.monotonic() - since >= SETTLED for since in self.seen.values()):
             self.words.layout.display, self.button.layout.display = "none", None
 
     def _stop(self, _: object) -> None:
@@ -102,7 +109,7 @@ def _bar(name: str) -> widgets.FloatProgress:
     return widgets.FloatProgress(max=1, tooltip=name, layout=widgets.Layout(width="auto"))
 
 
-def _has_subshell() -> bool:
-    """Whether the front end has made a subshell in this kernel."""
+def _subshells() -> list[str]:
+    """The IDs of the subshells that the front end has made in this kernel."""
     manager = getattr(getattr(get_ipython().kernel, "shell_channel_thread", None), "manager", None)
-    return bool(manager and manager.list_subshell())
+    return manager.list_subshell() if manager else []

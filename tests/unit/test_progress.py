@@ -5,6 +5,7 @@ import io
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -75,19 +76,38 @@ class Live:
 
     def __init__(self, client):
         self.client = client
+        self.subshell = self.button = ""  # IDs
+        self.clicked = False
 
-    def execute(self, source: str) -> list[dict]:
-        """The messages of a cell, those that come from other threads included."""
+    def execute(self, source: str, look: Callable[[dict], None] = lambda message: None) -> list[dict]:
+        """The messages of a cell, those that come from other threads included. look: is given each as it comes."""
         messages = []
-        self.client.execute_interactive(source, allow_stdin=True, timeout=60, output_hook=messages.append)
+
+        def keep(message: dict) -> None:
+            messages.append(message)
+            look(message)
+
+        self.client.execute_interactive(source, allow_stdin=True, timeout=60, output_hook=keep)
         return messages
 
-    def subshell(self) -> None:
-        """Have the kernel make one, as JupyterLab does for the messages of widgets."""
+    def make_subshell(self) -> None:
         self.client.control_channel.send(self.client.session.msg("create_subshell_request"))
         while (reply := self.client.get_control_msg(timeout=60))["msg_type"] != "create_subshell_reply":
             pass
-        assert reply["content"]["status"] == "ok"
+        self.subshell = reply["content"]["subshell_id"]
+
+    def click(self, message: dict) -> None:
+        """Click the button of the cell as soon as it is shown."""
+        content = message["content"]
+        state = content.get("data", {}).get("state", {}) if message["msg_type"].startswith("comm_") else {}
+        if state.get("_model_name") == "ButtonModel":
+            self.button, self.layout = content["comm_id"], state["layout"].removeprefix("IPY_MODEL_")
+        if message["msg_type"] == "comm_msg" and content["comm_id"] == self.layout and state == {"display": None}:
+            data = {"method": "custom", "content": {"event": "click"}}
+            click = self.client.session.msg("comm_msg", {"comm_id": self.button, "data": data})
+            click["header"]["subshell_id"] = self.subshell
+            self.client.shell_channel.send(click)
+            self.clicked = True
 
 
 @pytest.fixture
@@ -133,39 +153,27 @@ def test_a_live_notebook_shows_bars_and_keeps_nothing_of_them(live):
     assert "6 changed" in report["text/plain"]
 
 
-CLICK = """
-from airavata_runbook.local.bars import StopButton
+ENDLESS = """
+import threading
+from airavata_runbook.hosts.host import Host
 from airavata_runbook.resources import Condition
 Machine.pause, Machine.stop, Machine.resume = Host.pause, lambda self: self._stop.set(), lambda self: self._stop.clear()
 Machine._stopped, Machine._stop = Host._stopped, threading.Event()
-buttons = []
-
-def look(self, before=StopButton.look):
-    before(self)
-    buttons.append(self.button.layout.display)
-    if not self.button.layout.display and not self.button.disabled:  # it is shown
-        self.button.click()
-StopButton.look = look
 
 @step("What never ends")
 def endless(target):
-    yield Condition("what never comes", check=lambda: "nothing", deadline=60)
+    yield Condition("what never comes", check=lambda: "nothing", deadline=seconds)
 """
 
 
 def test_the_stop_button_is_shown_where_it_works_and_ends_the_step(live):
     """The front end of these tests makes a subshell for widgets when it is told to, as JupyterLab does by itself."""
-    assert not [
-        message
-        for message in live.execute(f"import threading\nfrom airavata_runbook.hosts.host import Host{CLICK}")
-        if message["msg_type"] == "error"
-    ]
-    live.execute("files(site)")
-    (shown,) = [output for output in kept(live.execute("set(buttons)")) if output]
-    assert shown["text/plain"] == "{'none'}", "no subshell: a button would do nothing before the end of the cell"
-    live.subshell()
-    report, error = kept(live.execute("endless(site)"))
-    assert "stopped by the user" in report["text/plain"] and "2 stopped" in report["text/plain"]
+    assert not [message for message in live.execute(ENDLESS) if message["msg_type"] == "error"]
+    messages = live.execute("seconds = 3; endless(site)", live.click)
+    assert not live.clicked and "2 failed" in kept(messages)[0]["text/plain"], "no subshell: it would do nothing before the end"
+    live.make_subshell()
+    report, error = kept(live.execute("seconds = 60; endless(site)", live.click))
+    assert live.clicked and "stopped by the user" in report["text/plain"] and "2 stopped" in report["text/plain"]
     assert error["traceback"][0].startswith(
         "StepFailed: What never ends was stopped on one, two (chapter __main__, step endless)"
     )
