@@ -63,7 +63,7 @@ def components(session: Session) -> tuple[Rows, Picture]:
 
 def _drawn(one: Component, stack: Stack) -> drawn.Component:
     """A component with what runs for it, and how many pods of it."""
-    pods = sum(manifest["spec"].get("replicas", 1) for manifest in one.objects if pod_of(manifest))
+    pods = sum(manifest["spec"].get("replicas", 1) for manifest in one.objects if pod_of(manifest) and manifest["kind"] != ONCE)
     once = {kind for kind, _ in one.waits_for} == {ONCE}
     what = "STAND-IN" if one.stand_in else "Job, done once" if once else "real server"
     lines = (what,) if once else (what, counted(pods, "pod"))

@@ -1,6 +1,7 @@
 """What is read of a cluster and drawn: pods by host, services and their endpoints, who speaks to whom with which certificate."""
 
 import configparser
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,8 @@ from airavata_runbook import Site
 from airavata_runbook.chapters import airavata, availability, running, speaks
 from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster.session import Session
-from airavata_runbook.pictures import charts
+from airavata_runbook.pictures import charts, hosts, svg
+from airavata_runbook.stacks import secrets_of
 
 TESTS = Path(__file__).parents[1]
 KAFKA = {"airavata.components": {"kafka": {"enabled": True}}}
@@ -135,6 +137,22 @@ def test_whoever_waits_for_a_job_speaks_to_those_that_the_job_works_on():
     assert {"mariadb", "keycloak"} <= speaks.needed_by(server, stack)
 
 
+@pytest.mark.parametrize(("name", "settings"), [("lab", KAFKA), ("lab-unified", {})])
+def test_whoever_is_drawn_as_a_client_is_configured_with_the_server_s_name(name, settings):
+    """Its manifests, or the settings that it is given, have it; Keycloak's outside is known by its address."""
+    stack = stack_of(Site.load(name, settings))
+    for component in stack.components:
+        given = json.dumps(component.objects)
+        for secret in {secret for one in component.objects for secret in secrets_of(one)}:
+            given += "".join(one.text(lambda secret, key: "x") for one in stack.settings.get(secret, {}).values())
+        servers = {f"{one}-tls" for one in speaks.needed_by(component, stack)} & set(stack.certificates) - {"keycloak-front-tls"}
+        for server in (one.removesuffix("-tls") for one in servers):
+            assert re.search(rf"(?<![\w.-]){server}(:\d|\.{stack.namespace}\b)|{server.upper()}_HOST|{server} ?\"", given), (
+                component.name,
+                server,
+            )
+
+
 @pytest.mark.parametrize(("name", "settings"), [("lab", {}), ("lab", KAFKA), ("lab-unified", {}), ("lab-three", {})])
 def test_the_components_of_every_stack_are_drawn_with_what_each_needs(name, settings):
     site = Site.load(name, settings)
@@ -144,14 +162,16 @@ def test_the_components_of_every_stack_are_drawn_with_what_each_needs(name, sett
     assert float(re.search(r'viewBox="0 0 ([0-9.]+)', picture.svg)[1]) <= 1000
 
 
-def test_nbval_does_not_compare_what_differs_in_every_run():
+def test_nbval_compares_pictures_of_another_lab_and_not_what_differs_in_every_run():
     sanitize = configparser.RawConfigParser()
     sanitize.read(TESTS / "nbval/sanitize.cfg")
-    (section,) = [sanitize[name] for name in sanitize.sections() if name.startswith("pictures")]
 
     def compared(drawn) -> list[str]:
         picture = airavata.picture_of("x", drawn)
-        return [re.sub(section["regex"], section["replace"], text) for text in (repr(picture), picture._repr_html_())]
+        texts = [repr(picture), picture._repr_html_()]
+        for name in sanitize.sections():
+            texts = [re.sub(sanitize[name]["regex"], sanitize[name]["replace"], text) for text in texts]
+        return texts
 
     site = Site.load("lab")
     master, worker = (str(node.address) for node in site.nodes)
@@ -159,3 +179,10 @@ def test_nbval_does_not_compare_what_differs_in_every_run():
     assert one.text != other.text and compared(one) == compared(other)
     few, many = (charts.bars(availability.COUNTED, [charts.Bar("replica 1", number, f"{number}")], 20) for number in (40, 60))
     assert few.svg != many.svg and compared(few) == compared(many)
+
+    def leases(network: int, lease: int, used: int) -> svg.Drawn:
+        subnet, mac = f"10.244.{lease}.0/24", f"0a:fb:0a:{network:x}:00:0b"
+        found = [hosts.HostLease("master", f"10.{network}.0.11", subnet, f"10.244.{used}.0/24", mac)]
+        return hosts.leases("lab", "/net/subnets", "10.244.0.0/16", 8472, found)
+
+    assert compared(leases(98, 3, 3)) == compared(leases(95, 103, 103)) != compared(leases(98, 3, 4))
