@@ -101,15 +101,22 @@ class StoppedByUser(HostUnreachable):
 class StepFailed(RunbookError):
     """A step did not reach the desired state on one host or more.
 
-    retryable: the same call may succeed later. rows: a table for a report, its header row first. report: the step's
-    whole Report, where there is one (a type of the engine, which is above this module).
+    retryable: the same call may succeed later. rows: a table for a report, its header row first. picture: for a report too.
+    report: the step's whole Report, where there is one. (Both are types of the engine, which is above this module.)
     """
 
     def __init__(
-        self, message: str, *, retryable: bool = False, rows: list[list[str]] | None = None, report: Any = None, **parts: str
+        self,
+        message: str,
+        *,
+        retryable: bool = False,
+        rows: list[list[str]] | None = None,
+        picture: Any = None,
+        report: Any = None,
+        **parts: str,
     ):
         super().__init__(message, **parts)
-        self.retryable, self.rows, self.report = retryable, rows or [], report
+        self.retryable, self.rows, self.picture, self.report = retryable, rows or [], picture, report
 
 
 class CannotBuild(RunbookError):

@@ -181,7 +181,7 @@ def superseded(target: Target) -> Iterator[Resource]:
 
 @check("Leases in etcd and subnets on the hosts", by_hand=by_hand.leases)
 def leases(session: Session) -> tuple[Rows, Picture]:
-    """Rows of host, lease and subnet, and a picture of them. Raises StepFailed when they differ."""
+    """Rows of host, lease and subnet, and a picture of them. Raises StepFailed, with the picture, when they differ."""
     in_etcd = etcd.leases(session)
     on_hosts = run_parallel(
         session.hosts.values(),
@@ -198,15 +198,17 @@ def leases(session: Session) -> tuple[Rows, Picture]:
         subnet = ", ".join(sorted(subnets)) or "none"
         found.append(drawn.HostLease(one.name, str(one.address), lease.subnet, subnet, lease.mac))
         rows.append([one.name, str(one.address), lease.subnet, subnet, "yes" if subnets == {lease.subnet} else "NO"])
+    network = session.site.network
+    shown = drawn.leases(session.site.name, f"{network.etcd_prefix}/subnets", str(network.pods), FLANNEL_PORT, found)
+    picture = picture_of("leases", shown)
     if any(row[-1] == "NO" for row in rows):
         raise StepFailed(
             "a host's subnet is not its lease in etcd",
+            picture=picture,
             found="; ".join(" ".join(row) for row in rows[1:]),
             remedy="restart flanneld on that host, then delete its pods, so that they start with new addresses",
         )
-    network = session.site.network
-    shown = drawn.leases(session.site.name, f"{network.etcd_prefix}/subnets", str(network.pods), FLANNEL_PORT, found)
-    return rows, picture_of("leases", shown)
+    return rows, picture
 
 
 def _network(address: str, host: str) -> str:

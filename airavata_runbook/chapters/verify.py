@@ -55,11 +55,13 @@ def pods(session: Session) -> tuple[Rows, Picture]:
     wanted = [(SYSTEM, "Deployment", "coredns"), (SYSTEM, "DaemonSet", "netcheck")]
     wanted += [(stack.namespace, kind, name) for component in stack.components for kind, name in component.waits_for]
     missing = {name: workload_trouble(session, kind, namespace, name) for namespace, kind, name in wanted}
-    _fail_on("workloads are not ready", [f"{name}: {why}" for name, why in missing.items() if why])
     found = pods_in(session, [SYSTEM, stack.namespace])
-    _fail_on("pods restart again and again", restarting_pods(found))
     stand_ins = {name for component in stack.components if component.stand_in for _, name in component.waits_for}
-    rows = [
+    placed = [pod for pod in found if not pod.metadata.deletion_timestamp]
+    picture = picture_of("pods", pods_by_host(session.site, placed, dict.fromkeys(stand_ins, "STAND-IN")))
+    _fail_on("workloads are not ready", [f"{name}: {why}" for name, why in missing.items() if why], picture)
+    _fail_on("pods restart again and again", restarting_pods(found), picture)
+    return [
         ["namespace", "workload", "pods", "note"],
         *(
             [
@@ -70,9 +72,7 @@ def pods(session: Session) -> tuple[Rows, Picture]:
             ]
             for namespace, kind, name in wanted
         ),
-    ]
-    placed = [pod for pod in found if not pod.metadata.deletion_timestamp]
-    return rows, picture_of("pods", pods_by_host(session.site, placed, dict.fromkeys(stand_ins, "STAND-IN")))
+    ], picture
 
 
 @check("Images that run, by digest", by_hand=by_hand.images)
@@ -102,9 +102,10 @@ def services(session: Session) -> tuple[Rows, Picture]:
     """Rows of host and result, and a picture of all services and the pods behind them."""
     found = read_services(session)
     rows, problems = names_and_services(session, found)
-    _fail_on("DNS names or services do not answer in pods", problems)
     shown = services_to_endpoints(session, found, ["default", SYSTEM, session.site.airavata.namespace])
-    return [["from a pod on", "result"], *rows], picture_of("services", shown)
+    picture = picture_of("services", shown)
+    _fail_on("DNS names or services do not answer in pods", problems, picture)
+    return [["from a pod on", "result"], *rows], picture
 
 
 @check("Registry certificate and authentication", by_hand=by_hand.registry_authentication)
@@ -163,8 +164,9 @@ def spread(session: Session) -> Rows | tuple[Rows, Picture]:
     if skipped := skipped_rows(session, "api-server", stand_in_only=True):
         return skipped
     rows, problems, chart = calls_by_replica(session)
-    _fail_on("calls are not spread over the replicas", problems)
-    return [["replica", f"of {REQUESTS} calls"], *rows], picture_of("replicas", chart)
+    picture = picture_of("replicas", chart)
+    _fail_on("calls are not spread over the replicas", problems, picture)
+    return [["replica", f"of {REQUESTS} calls"], *rows], picture
 
 
 @check("Availability while a replica is deleted", by_hand=by_hand.replica_killed)
@@ -194,10 +196,10 @@ def _not_asked_for(session: Session, component: str) -> Rows:
     return [["not verified", "reason"], [component, "it deletes a pod: set verify.disruptive, or run with --disruptive"]]
 
 
-def _fail_on(message: str, problems: list[str]) -> None:
-    """Raise StepFailed with the problems, if there are any."""
+def _fail_on(message: str, problems: list[str], picture: Picture | None = None) -> None:
+    """Raise StepFailed with the problems, if there are any, and a picture that shows them."""
     if problems:
-        raise StepFailed(message, found="\n".join(problems), retryable=True)
+        raise StepFailed(message, found="\n".join(problems), picture=picture, retryable=True)
 
 
 STEPS = [

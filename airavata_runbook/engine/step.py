@@ -221,15 +221,12 @@ class Check(Generic[Seen]):
                 found = self.look(session)
                 report.rows, report.picture = found if isinstance(found, tuple) else (found, None)
             except StepFailed as error:
-                report.rows, errors[site.name] = error.rows, error
+                report.rows, report.picture, errors[site.name] = error.rows, error.picture, error
             except (RunbookError, NotYet) as error:
                 errors[site.name] = error
             session.lock.note("failed" if errors else "checked")
         report.seconds = time.time() - report.started
-        finish(report, errors, session.vault.mask)
-        if report.picture:
-            show(report.picture)
-        return report
+        return finish(report, errors, session.vault.mask)
 
 
 def check(title: str, before: bool = False, by_hand: Typed | None = None) -> Callable[[Callable[[Session], Seen]], Check[Seen]]:
@@ -277,7 +274,7 @@ def finish(
     mask: Callable[[str], str] = lambda text: text,
     note: Callable[[str], None] = ignore,
 ) -> Report:
-    """Record the report for the runner; if there are errors (host → its error), show it and raise StepFailed.
+    """Record the report for the runner and show its picture; with errors (host → its error), show it and raise StepFailed.
 
     mask: removes known secrets from a text before it is recorded or shown. note: takes the verdict for the site's journal.
     """
@@ -289,6 +286,8 @@ def finish(
     if picture := report.picture:
         picture.text, picture.svg = mask(picture.text), mask(picture.svg)
     record(report)
+    if report.picture:
+        show(report.picture)
     if report.failures:
         show(report)
         raise _failed(report)

@@ -9,9 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from airavata_runbook import Site
-from airavata_runbook.chapters import airavata, availability, running, speaks
+from airavata_runbook.chapters import airavata, availability, etcd_flannel, running, speaks
 from airavata_runbook.chapters.site_stack import stack_of
-from airavata_runbook.cluster.session import Session
+from airavata_runbook.cluster.etcd import Lease
+from airavata_runbook.cluster.session import Session, session_of
+from airavata_runbook.engine.step import Check
+from airavata_runbook.errors import StepFailed
 from airavata_runbook.pictures import charts, hosts, svg
 from airavata_runbook.stacks import secrets_of
 
@@ -186,3 +189,19 @@ def test_nbval_compares_pictures_of_another_lab_and_not_what_differs_in_every_ru
         return hosts.leases("lab", "/net/subnets", "10.244.0.0/16", 8472, found)
 
     assert compared(leases(98, 3, 3)) == compared(leases(95, 103, 103)) != compared(leases(98, 3, 4))
+
+
+def test_what_a_check_found_wrong_is_shown_as_a_picture_too(monkeypatch, capsys):
+    """A host that flannel's lease was taken from: the picture says where, and the report keeps it."""
+    session = session_of(Site.load("lab"))
+    master, worker = session.site.nodes
+    monkeypatch.setattr(etcd_flannel.etcd, "leases", lambda session: {str(master.address): Lease("10.244.3.0/24", "")})
+    monkeypatch.setattr(etcd_flannel, "run_parallel", lambda hosts, ask: dict.fromkeys(session.hosts, ["10.244.3.1/24"]))
+    check = Check("Leases", etcd_flannel.leases.look, before=True)  # no lock is taken: there is no host
+    with pytest.raises(StepFailed, match="a host's subnet is not its lease in etcd") as caught:
+        check(session.site)
+    session.close()
+    picture = caught.value.report.picture
+    line = f"{worker.name} ({worker.address}): lease none, subnet on the host 10.244.3.0/24 DIFFERS"
+    assert "f-red" in picture.svg and line in picture.text
+    assert picture.text in capsys.readouterr().out
