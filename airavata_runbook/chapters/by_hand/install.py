@@ -28,14 +28,11 @@ def repository_key(site: Site) -> ByHand:
 def repository(site: Site) -> ByHand:
     one, folder = site.repository, site.repository.folder
     apt, dnf = f"/etc/apt/sources.list.d/{one.id}.list", f"/etc/yum.repos.d/{one.id}.repo"
-    do = [f"vi {apt}  # Rocky Linux, CentOS: {dnf}"]
-    looks = [f"cat {apt} 2> /dev/null || cat {dnf}"]
-    if folder:  # the packages were copied there before
-        do += [
-            f"cd {quote(folder)} && apt-ftparchive packages . > Packages  # of apt-utils",
-            "apt-ftparchive release . > Release && gpg --clearsign -o InRelease Release",
-        ]
-        looks += [f"ls -l {quote(folder)}"]
+    do, looks = [f"vi {apt}  # Rocky Linux, CentOS: {dnf}"], [f"cat {apt} 2> /dev/null || cat {dnf}"]
+    if folder:
+        index = f"cd {quote(folder)} && apt-ftparchive packages . > Packages  # of apt-utils; the packages are there already"
+        do = [index, "apt-ftparchive release . > Release && gpg --clearsign -o InRelease Release", *do]
+        looks = [*looks, f"ls -l {quote(folder)}"]
     return ByHand(do=(on_each(site, *do),), check=(on_each(site, *looks),))
 
 
