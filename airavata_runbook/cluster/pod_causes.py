@@ -120,7 +120,8 @@ def _container(session: Session, pod: Any, box: Any) -> Iterator[Cause]:
     ended = box.state.terminated or box.last_state.terminated
     if waiting and waiting.reason in PULLING:
         events = events_of(client, namespace, pod.metadata.uid)
-        pulls = [event for event in events if event.reason == "Pulling"]
+        # Not those that have begun: the one under way may succeed.
+        pulls = [event for event in events if event.reason == "Failed" and event.message.startswith("Failed to pull image")]
         tries = sum(event.count or 1 for event in pulls)
         last = max((event.last_timestamp for event in pulls if event.last_timestamp), default=None)
         text = f"{waiting.reason} after {counted(tries, 'pull')}: {waiting.message or ''}"

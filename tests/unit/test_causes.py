@@ -94,6 +94,14 @@ def test_the_cause_of_a_broken_workload_is_told_whole(name, kind, tries, words):
     assert cause.command.startswith("kubectl -n broken ")
 
 
+def test_a_pull_that_is_under_way_has_not_failed():
+    events = json.loads(json.dumps(RECORDED["events"]))
+    for event in events:
+        event["count"] = 4 if event["reason"] == "Pulling" else event.get("count")
+    (cause,) = causes_of("notfound", events=events)
+    assert cause.tries == 3
+
+
 def test_a_container_that_needs_too_much_memory_is_told_its_limit():
     def limited(pod: dict) -> None:
         pod["spec"]["containers"][0] |= {"name": "box", "resources": {"limits": {"memory": "10Mi"}}}
