@@ -30,7 +30,7 @@ def log_in(hop: Hop, dial: Dial | None = None) -> Transport:
     Raises HostUnreachable when the machine does not answer or refuses the user, HostKeyRefused when its key is not the known
     one, SiteError for an invalid path in the site file.
     """
-    transport = _verified(hop, dial or (lambda: _prompt_socket(hop)))
+    transport = _verified(hop, dial)
     try:
         _authenticate(transport, hop)
     except BaseException:
@@ -39,7 +39,7 @@ def log_in(hop: Hop, dial: Dial | None = None) -> Transport:
     return transport
 
 
-def _verified(hop: Hop, dial: Dial) -> Transport:
+def _verified(hop: Hop, dial: Dial | None) -> Transport:
     """A connection whose host key is the right one.
 
     A host proves one key at each connection. Where it is not the right one, other types that may be are asked for, each once.
@@ -47,7 +47,7 @@ def _verified(hop: Hop, dial: Dial) -> Transport:
     decides = trust(hop)
     types, presented = list(dict.fromkeys([*decides.likely, *KEYS])), []
     while types:
-        transport = _negotiate(hop, dial, types)
+        transport = negotiate(hop, dial, types)
         try:
             key = transport.get_remote_server_key()
             if decides.accepts(key):
@@ -64,7 +64,9 @@ def _verified(hop: Hop, dial: Dial) -> Transport:
     raise decides.refusal(presented)
 
 
-def _negotiate(hop: Hop, dial: Dial, key_types: Sequence[str]) -> Transport:
+def negotiate(hop: Hop, dial: Dial | None, key_types: Sequence[str]) -> Transport:
+    """A connection whose host has proved a key, which nobody has compared yet. Raises HostUnreachable."""
+    dial = dial or (lambda: _prompt_socket(hop))
     started = time.monotonic()
     transport = None
     try:

@@ -24,7 +24,7 @@ class Connection:
         self._threads: list[threading.Thread] = []  # a transport is one, which its close() does not wait for
         with ExitStack() as opened:  # closes the jump hosts' if the host's cannot be opened
             for hop in route(node).chain:
-                dial = partial(_through, self.transport, hop) if hop.through else None
+                dial = partial(through, self.transport, hop) if hop.through else None
                 self.transport = opened.enter_context(log_in(hop, dial))
                 self._threads.append(self.transport)
             self._opened = opened.pop_all()
@@ -61,7 +61,7 @@ class Connection:
         replied.set()
 
 
-def _through(jump: Transport, hop: Hop) -> paramiko.Channel:
+def through(jump: Transport, hop: Hop) -> paramiko.Channel:
     """A channel to a machine through the connection to its jump host."""
     try:
         return jump.open_channel("direct-tcpip", (hop.address, hop.ssh.port), ("127.0.0.1", 0), timeout=CONNECT_TIMEOUT)
