@@ -18,8 +18,8 @@ def add(commands: Commands) -> None:
         action.add_argument("--site", default="lab", help="a site with a lab: section (default: lab)")
         action.set_defaults(command=function)
         if name == "ssh":
-            action.add_argument("host")
-            action.add_argument("words", nargs="*", metavar="COMMAND")
+            action.add_argument("host", help="the name of a host in the site file")
+            action.add_argument("words", nargs="*", metavar="COMMAND", help="what to run there instead of a shell")
 
 
 def _lab_up(options: argparse.Namespace) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from docs.sphinx import reference_checks, reference_commands, reference_fields, reference_steps
+from docs.sphinx import reference_checks, reference_commands, reference_facts, reference_fields, reference_steps
 from tests import messages
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -10,6 +10,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/commands.md": reference_commands.page,
     "reference/checks.md": reference_checks.page,
     "reference/steps.md": reference_steps.page,
+    "reference/facts.md": reference_facts.page,
     "reference/messages.md": messages.page,
 }
 

@@ -73,6 +73,6 @@ def _name(action: argparse.Action) -> str:
 
 def _meaning(action: argparse.Action) -> str:
     text = sentence(escaped((action.help or "").replace("%(prog)s", "airavata-runbook")))
-    if action.choices and action.metavar:
-        text += f" One of {', '.join(code(one) for one in action.choices)}."
+    if action.choices:
+        text = f"{text} One of {', '.join(code(one) for one in action.choices)}.".strip()
     return text + (" Required." if action.required and action.option_strings else "")

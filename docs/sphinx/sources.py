@@ -155,7 +155,7 @@ def _start() -> str:
     """The first page without patterns that no page matches: Sphinx warns of them."""
     pages = [path.rpartition(".")[0] for path in documents()]
     lines = START.read_text(encoding="utf-8").splitlines()
-    return "\n".join(line for line in lines if not line.endswith("/*") or fnmatch.filter(pages, line)) + "\n"
+    return "\n".join(line for line in lines if not line.endswith("*") or fnmatch.filter(pages, line)) + "\n"
 
 
 def _notebook(text: str, path: str, own: Links) -> str:

@@ -10,7 +10,7 @@ from airavata_runbook import cli
 from airavata_runbook.chapters import MODULES, steps_of
 from airavata_runbook.checks.table import CHECKS
 from airavata_runbook.site.life import lives
-from docs.sphinx import build, reference, reference_checks, reference_commands, reference_fields, reference_steps
+from docs.sphinx import build, reference, reference_checks, reference_commands, reference_facts, reference_fields, reference_steps
 from docs.sphinx.sources import PROJECT, START, Links, documents, readme_sections, stage
 from tests import messages
 
@@ -67,6 +67,7 @@ def test_the_reference_has_every_command_with_all_its_options(generated):
                 for name in action.option_strings or [action.metavar or action.dest]:
                     assert f"`{name}" in section or f", {name}" in section, f"{command.prog}: {name}"
     assert {"airavata-runbook run", "airavata-runbook lab up"} <= headings(text)
+    assert re.findall(r"(?m)^\| (\S+) \|\s+\|$", text) == [], "an argument without a help"
 
 
 def test_the_reference_has_every_check_with_its_remedies(generated):
@@ -85,6 +86,24 @@ def test_the_reference_has_every_step_and_kind_of_resource(generated):
         assert all(f"`{module}.{step.__name__}`" in text for step in steps_of(notebook)), notebook
     assert {kind.__name__ for kind in reference_steps.kinds()} <= headings(text)
     assert re.search(r"(?m)^\| `install.packages` \| Packages.*\| every host \| Packages, ", text)
+
+
+def test_the_reference_has_every_fact_with_its_command(generated):
+    text = generated["reference/facts.md"]
+    assert {fact.name for fact in reference_facts.facts()} <= headings(text)
+    assert "### Hostname\n\nThe name that the host gives itself.\n\n~~~~~~~~sh\nuname -n\n" in text
+
+
+def test_the_variables_of_the_environment_are_documented():
+    """But for those that the runner sets for its kernels."""
+    own = set(re.findall(r"AIRAVATA_RUNBOOK_\w+", (PROJECT / "airavata_runbook/kernel_env.py").read_text()))
+    read = {
+        name
+        for path in (PROJECT / "airavata_runbook").rglob("*.py")
+        for name in re.findall(r"[\"'](AIRAVATA_RUNBOOK_\w+)[\"']", path.read_text())
+    }
+    documented = set(re.findall(r"AIRAVATA_RUNBOOK_\w*[A-Z]", (PROJECT / "docs/command-line.md").read_text()))
+    assert read - own | {"AIRAVATA_RUNBOOK_SITE"} == documented
 
 
 def test_the_reference_has_every_message(generated):
