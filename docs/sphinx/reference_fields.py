@@ -144,7 +144,7 @@ def _closure(validator: Any) -> Iterator[str]:
 
 def _bounds(metadata: list[Any], kind: type) -> Iterator[Any]:
     for one in metadata:
-        if isinstance(one, kind):
+        if isinstance(one, Ge | Le) and isinstance(one, kind):
             yield one.ge if isinstance(one, Ge) else one.le
 
 

@@ -96,7 +96,7 @@ class Links:
 
     @cached_property
     def _readme(self) -> dict[str, str]:
-        found = {}
+        found: dict[str, str] = {}
         for page, text in readme_sections().items():
             found |= dict.fromkeys(anchors(text), f"/{page}.md" if page else "/index.md")
         return found
