@@ -11,8 +11,12 @@ PATTERNS: dict[str, str] = {}
 
 
 def text(pattern: str, words: str, longest: int | None = None) -> Any:
-    """Constraint: a text that matches `pattern`. words: what is needed, after "needs". longest: in characters."""
-    PATTERNS[pattern] = words
+    """Constraint: a text that matches `pattern`. words: what is needed, after "needs". longest: in characters.
+
+    Raises ValueError for a pattern that has other words already: a message would have the wrong ones.
+    """
+    if PATTERNS.setdefault(pattern, words) != words:
+        raise ValueError(f"{pattern} is also: {PATTERNS[pattern]}")
     return Field(pattern=pattern, max_length=longest, strict=True)
 
 
@@ -173,7 +177,7 @@ ImageReference = Annotated[
 LocalPath = Annotated[str, text(f"^{PRINTABLE}+$", "a path on this machine")]
 PathOrUrl = Annotated[
     str,
-    text(f"^{PRINTABLE}+$", "a path on this machine, or a URL"),
+    text(f"^({PRINTABLE})+$", "a path on this machine, or a URL"),
     not_matching("^(?!https://)[A-Za-z][A-Za-z0-9+.-]*://", "a path on this machine, or a URL that starts with https://"),
     not_matching("^https://([^/]*@|[^/]*$)", "a URL with a host and a path, without a login, which belongs in auth"),
 ]

@@ -267,7 +267,7 @@ VALUES = [
     ("ssh.host", "h" * 64, "name or address"),
     ("ssh.host", "head:22", "name or address"),
     ("ssh.host", 12, "quotes"),
-    ("ssh.key", "", "a path on this machine"),
+    ("ssh.key", "", "needs a path on this machine\n"),
     ("ssh.known_hosts", "a\nb", "a path on this machine"),
     ("nodes.0.address", "0.0.0.0", "this network"),
     ("nodes.0.address", "127.0.0.1", "loopback"),
