@@ -1,6 +1,7 @@
 """`make docs`: the documentation as a site in outputs/docs/html, for a browser without a server and without a network."""
 
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -22,7 +23,8 @@ def main() -> int:
 
     stage(OUTPUT / "source", generated())
     html = OUTPUT / "html"
-    strict = ["--fail-on-warning", "--keep-going", "--quiet", "--jobs", "auto"]
+    shutil.rmtree(html, ignore_errors=True)  # what is read is kept, what is written is not: each page has the whole navigation
+    strict = ["--fail-on-warning", "--keep-going", "--quiet", "--jobs", "auto", "--write-all"]
     status = build_main([*strict, "-c", str(SETTINGS), "-d", str(OUTPUT / "doctrees"), str(OUTPUT / "source"), str(html)])
     if status == 0:
         wrong = [f"{path.relative_to(html)}: {address}" for path in sorted(html.rglob("*")) for address in elsewhere(path)]

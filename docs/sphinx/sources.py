@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
 START = Path(__file__).parent / "index.md"  # the first page, which has the navigation
@@ -125,8 +125,9 @@ class Links:
 
 
 def stage(folder: Path, generated: dict[str, str]) -> None:
-    """Write the sources of all pages into a folder. generated: path of a page → its text; it has precedence over a file."""
-    shown: dict[Path, str] = {}
+    """Write the sources of all pages into a folder, and remove what is none any more. generated: path of a page → its text; it
+    has precedence over a file."""
+    pages, shown = {}, dict[Path, str]()
 
     def show(target: Path) -> str:
         shown.setdefault(target, "")
@@ -135,20 +136,23 @@ def stage(folder: Path, generated: dict[str, str]) -> None:
     own = Links(generated, show)
     for page, text in readme_sections().items():
         if page:
-            _write(folder / f"{page}.md", own.rewritten(text, README))
+            pages[f"{page}.md"] = own.rewritten(text, README)
         else:  # the table of what to read on is what the navigation is here
-            _write(folder / "readme/introduction.txt", own.rewritten(re.sub(r"(?m)^\|.*\n", "", text), README))
+            pages["readme/introduction.txt"] = own.rewritten(re.sub(r"(?m)^\|.*\n", "", text), README)
     for path in documents():
         text = (PROJECT / path).read_text(encoding="utf-8")
-        _write(folder / path, _notebook(text, path, own) if path.endswith(".ipynb") else own.rewritten(text, path))
-    for path, text in generated.items():
-        _write(folder / path, own.rewritten(text, path))
-    _write(folder / "index.md", _start())
+        pages[path] = _notebook(text, path, own) if path.endswith(".ipynb") else own.rewritten(text, path)
+    pages |= {path: own.rewritten(text, path) for path, text in generated.items()}
+    pages["index.md"] = _start()
     while missing := [target for target, text in shown.items() if not text]:
         for target in missing:
             shown[target] = _shown(target, show)
-    for target, text in shown.items():
-        _write(folder / f"files/{target.relative_to(PROJECT).as_posix()}.md", text)
+    pages |= {f"files/{target.relative_to(PROJECT).as_posix()}.md": text for target, text in shown.items()}
+    for path, text in pages.items():
+        _write(folder / path, text)
+    for file in folder.rglob("*"):
+        if file.is_file() and file.relative_to(folder).as_posix() not in pages:
+            file.unlink()
 
 
 def _start() -> str:
@@ -183,9 +187,8 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _write(path: PurePosixPath | Path, text: str) -> None:
+def _write(file: Path, text: str) -> None:
     """A file that has the text already is left, so that Sphinx reads only what has changed."""
-    file = Path(path)
     if not file.exists() or file.read_text(encoding="utf-8") != text:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")

@@ -131,8 +131,9 @@ def test_all_sources_are_written_and_a_second_time_nothing(tmp_path):
     assert {"index.md", "readme/glossary.md", "docs/runs.md", "notebooks/01-network.ipynb", "reference/one.md"} <= names
     assert "files/parameters/lab.yaml.md" in names and "files/airavata_runbook/stacks/classic/stack.yaml.md" in names
     assert "| to read on |" not in (tmp_path / "readme/introduction.txt").read_text()
+    (tmp_path / "docs/removed.md").write_text("# A page that was\n")
     stage(tmp_path, {"reference/one.md": "# One\n"})
-    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == written
 
 
 def test_what_a_page_loads_from_another_host_is_found(tmp_path):
