@@ -5,7 +5,6 @@ are, and what they link to besides, as pages that show a file. Links are written
 needs Sphinx, so that the unit tests use it too.
 """
 
-import fnmatch
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -27,6 +26,8 @@ DOCUMENTS = (
     "docs/sphinx/README.md",
 )
 NOTEBOOKS = "notebooks/**/*.ipynb"
+BELOW = {"docs/exercises.md": "notebooks/exercises/*"}  # page → the pages that the navigation has below it
+TOCTREE = "\n```{{toctree}}\n:hidden:\n:glob:\n\n/{}\n```\n"
 LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
 CODE = re.compile(r"(?ms)^ *(`{3,}|~{3,}).*?^ *\1 *$|(`+)(?!`).*?(?<!`)\2(?!`)")  # blocks, and code in a line
 OUTSIDE = ("https:", "http:", "mailto:")
@@ -142,8 +143,9 @@ def stage(folder: Path, generated: dict[str, str]) -> None:
     for path in documents():
         text = (PROJECT / path).read_text(encoding="utf-8")
         pages[path] = _notebook(text, path, own) if path.endswith(".ipynb") else own.rewritten(text, path)
+        pages[path] += TOCTREE.format(BELOW[path]) if path in BELOW else ""
     pages |= {path: own.rewritten(text, path) for path, text in generated.items()}
-    pages["index.md"] = _start()
+    pages["index.md"] = START.read_text(encoding="utf-8")
     while missing := [target for target, text in shown.items() if not text]:
         for target in missing:
             shown[target] = _shown(target, show)
@@ -153,13 +155,6 @@ def stage(folder: Path, generated: dict[str, str]) -> None:
     for file in folder.rglob("*"):
         if file.is_file() and file.relative_to(folder).as_posix() not in pages:
             file.unlink()
-
-
-def _start() -> str:
-    """The first page without patterns that no page matches: Sphinx warns of them."""
-    pages = [path.rpartition(".")[0] for path in documents()]
-    lines = START.read_text(encoding="utf-8").splitlines()
-    return "\n".join(line for line in lines if not line.endswith("*") or fnmatch.filter(pages, line)) + "\n"
 
 
 def _notebook(text: str, path: str, own: Links) -> str:

@@ -11,7 +11,7 @@ from airavata_runbook.chapters import MODULES, steps_of
 from airavata_runbook.checks.table import CHECKS
 from airavata_runbook.site.life import lives
 from docs.sphinx import build, reference, reference_checks, reference_commands, reference_facts, reference_fields, reference_steps
-from docs.sphinx.sources import PROJECT, START, Links, documents, readme_sections, stage
+from docs.sphinx.sources import BELOW, PROJECT, START, Links, documents, readme_sections, stage
 from tests import messages
 
 
@@ -24,7 +24,7 @@ def entries() -> list[str]:
     """The pages that the navigation names, with patterns."""
     blocks = re.findall(r"(?ms)^```\{toctree\}\n(.*?)^```", START.read_text())
     lines = [line for block in blocks for line in block.splitlines() if line and not line.startswith(":")]
-    return [re.sub(r"^.*<(.*)>$", r"\1", line) for line in lines]
+    return [*(re.sub(r"^.*<(.*)>$", r"\1", line) for line in lines), *BELOW.values()]
 
 
 def test_every_page_is_in_the_navigation_once():
