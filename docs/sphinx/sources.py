@@ -162,6 +162,9 @@ def _notebook(text: str, path: str, own: Links) -> str:
     for cell in content["cells"]:
         if cell["cell_type"] == "markdown":
             cell["source"] = own.rewritten("".join(cell["source"]), path)
+        for output in cell.get("outputs", []):
+            if "image/png" in (data := output.get("data", {})):  # what it shows is its text, for MyST-NB
+                cell["metadata"]["mystnb"] = {"image": {"alt": "".join(data["text/plain"])}}
     return json.dumps(content, ensure_ascii=False, indent=1)
 
 

@@ -130,6 +130,7 @@ def test_all_sources_are_written_and_a_second_time_nothing(tmp_path):
     names = {path.relative_to(tmp_path).as_posix() for path in written}
     assert {"index.md", "readme/glossary.md", "docs/runs.md", "notebooks/01-network.ipynb", "reference/one.md"} <= names
     assert "files/parameters/lab.yaml.md" in names and "files/airavata_runbook/stacks/classic/stack.yaml.md" in names
+    assert '"alt": "Screenshot of the portal' in (tmp_path / "notebooks/06-verify.ipynb").read_text()
     assert "| to read on |" not in (tmp_path / "readme/introduction.txt").read_text()
     (tmp_path / "docs/removed.md").write_text("# A page that was\n")
     stage(tmp_path, {"reference/one.md": "# One\n"})
