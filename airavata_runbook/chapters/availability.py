@@ -54,7 +54,7 @@ def calls_by_replica(session: Session) -> tuple[list[list[str]], list[str], Draw
 
 def calls_while_replaced(session: Session) -> tuple[list[list[str]], list[str]]:
     """(rows of event and result; the problems). One pod of the API server is deleted while two threads call the API."""
-    pod = min(pods_of(session, "api-server"))
+    pod = min(name for name, ending in pods_of(session, "api-server").items() if not ending)
     with calling_api(session) as calls:
         session.kube().core.delete_namespaced_pod(pod, session.site.airavata.namespace)
         missing = await_replacement(session, pod)

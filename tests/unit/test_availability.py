@@ -107,3 +107,20 @@ def test_a_site_with_its_own_servers_is_asked_for_no_token(restart, monkeypatch)
     database = Database(Api())
     rows, problems = restart(database, stand_in=False)
     assert problems == [] and len(rows) == 2 and database.api.gateways == {}
+
+
+def test_a_replica_that_ends_already_is_not_the_one_that_is_deleted(monkeypatch):
+    """Nothing would be lost with it, and the check would have tried nothing."""
+    deleted = []
+
+    @contextmanager
+    def calling(session):
+        yield [""] * availability.MIN_CALLS
+
+    monkeypatch.setattr(availability, "calling_api", calling)
+    monkeypatch.setattr(availability, "pods_of", lambda *_: {"api-server-1": True, "api-server-2": False})
+    monkeypatch.setattr(availability, "await_replacement", lambda session, pod: "")
+    core = SimpleNamespace(delete_namespaced_pod=lambda name, namespace: deleted.append(name))
+    site = SimpleNamespace(airavata=SimpleNamespace(namespace="airavata"))
+    _, problems = availability.calls_while_replaced(SimpleNamespace(site=site, kube=lambda: SimpleNamespace(core=core)))
+    assert deleted == ["api-server-2"] and problems == []
