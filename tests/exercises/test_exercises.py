@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from airavata_runbook.chapters import verify
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.exercises import MODULES, Exercise
@@ -69,6 +70,15 @@ def test_the_runbook_repairs_an_exercise_that_nobody_has_mended(exercise, lab):
     exercise.start()
     assert not exercise.check().mended
     assert exercise.undo().mended and marker(lab) == ""
+
+
+def test_calls_fail_under_load_only_while_the_exercise_is_not_mended(lab):
+    exercise = Exercise.load("failing-calls", lab)
+    exercise.start()
+    with pytest.raises(StepFailed, match="calls failed"):
+        verify.replica_killed(lab)
+    assert exercise.undo().mended
+    assert verify.replica_killed(lab).rows[-1] == ["failed calls", "none"]
 
 
 def test_one_exercise_at_a_time_and_only_on_a_whole_site(lab):
