@@ -8,6 +8,9 @@ from airavata_runbook.engine.report import Report, escape_html
 from airavata_runbook.exercises.task import Command
 from airavata_runbook.site import Site
 
+# Jupyter gives text in outputs the font of prose.
+CODE = "white-space:pre-wrap;font-family:var(--jp-code-font-family, monospace);margin:2px 0 12px 1em"
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -29,8 +32,7 @@ class Shown:
     def _repr_html_(self) -> str:
         text = "".join(f"<p>{escape_html(line)}</p>" for line in self.text)
         scripts = "".join(
-            f"<p>{escape_html(where)}</p><pre style='white-space:pre-wrap'>{escape_html(script)}</pre>"
-            for where, script in self._places()
+            f"<p>{escape_html(where)}</p><pre style='{CODE}'>{escape_html(script)}</pre>" for where, script in self._places()
         )
         return f"<div><b>{escape_html(self.title)}</b>{text}{scripts}</div>"
 
