@@ -5,7 +5,7 @@ import os
 import sys
 from contextlib import suppress
 
-from airavata_runbook.cli import backups, completion, inputs, labs, new_site, sites
+from airavata_runbook.cli import backups, classes, completion, inputs, labs, new_site, sites
 from airavata_runbook.cli.version import ShowVersion
 from airavata_runbook.errors import RunbookError
 from airavata_runbook.local import interrupts
@@ -57,6 +57,6 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (new_site, labs, sites, backups, inputs, completion):
+    for group in (new_site, labs, classes, sites, backups, inputs, completion):
         group.add(commands)
     return parser

@@ -18,6 +18,7 @@ MEMORY = 1536  # MiB a host: an idle cluster of two was measured to take 1.4 GB,
 DISK = 3072  # MiB a host, with images and databases
 IMAGE = 1024  # MiB, once for hosts of each kind
 INOTIFY = 20  # inotify instances a host: 16 were counted on a worker, 27 on a master; root's hosts share root's limit
+AIO = 1024  # requests of asynchronous I/O a host: a site of two was measured to set 2048 aside, for its database
 TOOLS = {  # program → Debian package
     "systemd-nspawn": "systemd-container",
     "mmdebstrap": "mmdebstrap",
@@ -48,7 +49,7 @@ def problems(site: Site, starting: int) -> list[Problem]:
         ]
     missing = [program for program in TOOLS if not shutil.which(program)]
     found = [*_system_problems(missing), *_capacity_problems(site, starting)]
-    return found if {"ip", "iptables"} & set(missing) else [*found, *_network_problems(lab_settings(site))]
+    return found if {"ip", "iptables"} & set(missing) else [*found, *network_problems(lab_settings(site))]
 
 
 def check(site: Site, starting: int) -> None:
@@ -80,25 +81,65 @@ def _system_problems(missing_tools: list[str]) -> Iterator[Problem]:
         )
 
 
-def _capacity_problems(site: Site, starting: int) -> Iterator[Problem]:
+@dataclass(frozen=True)
+class Resource:
+    """What hosts share of this machine. each: what one host needs of it. once: what it takes for all. remedy: for too little."""
+
+    name: str
+    each: int
+    available: int
+    remedy: str
+    once: int = 0
+
+    def needed(self, hosts: int) -> int:
+        return hosts * self.each + self.once
+
+    def shortage(self, hosts: int) -> str:
+        """ "3072 MiB of memory, 2000 MiB are available"; "" where there is enough."""
+        unit = " MiB" if self.name.startswith("MiB ") else ""
+        enough = self.available >= self.needed(hosts)
+        return "" if enough else f"{self.needed(hosts)} {self.name}, {self.available}{unit} are available"
+
+    def hosts(self) -> int:
+        """How many hosts there is enough for."""
+        return max(self.available - self.once, 0) // self.each
+
+
+def resources(images: int = 1) -> list[Resource]:
+    """What hosts need and this machine has. images: of how many kinds of hosts."""
     room = "free some, or use fewer nodes"
-    memory, disk, inotify = _available_memory(), shutil.disk_usage(state_dir()).free >> 20, _free_inotify_instances()
-    if memory < (needed := starting * MEMORY):
-        yield Problem(f"{starting} hosts need {needed} MiB of memory, {memory} MiB are available", room)
-    images = len({host.packages for host in lab_hosts(site)})
-    if disk < (needed := starting * DISK + images * IMAGE):
-        yield Problem(
-            f"{starting} hosts need {needed} MiB of disk space, {disk} MiB are available",
+    return [
+        Resource("MiB of memory", MEMORY, _available_memory(), room),
+        Resource(
+            "MiB of disk space",
+            DISK,
+            shutil.disk_usage(state_dir()).free >> 20,
             f"{room}, or set AIRAVATA_RUNBOOK_STATE to a folder on a larger disk",
-        )
-    if inotify < (needed := starting * INOTIFY):
-        yield Problem(
-            f"{starting} hosts need {needed} inotify instances, {inotify} are available",
+            once=images * IMAGE,
+        ),
+        Resource(
+            "inotify instances",
+            INOTIFY,
+            _free_inotify_instances(),
             "sysctl -w fs.inotify.max_user_instances=1024, or take another lab down",
-        )
+        ),
+        Resource(
+            "requests of asynchronous I/O",
+            AIO,
+            _number("/proc/sys/fs/aio-max-nr") - _number("/proc/sys/fs/aio-nr"),
+            "sysctl -w fs.aio-max-nr=1048576, or take another lab down",
+        ),
+    ]
 
 
-def _network_problems(lab: Lab) -> Iterator[Problem]:
+def _capacity_problems(site: Site, starting: int) -> Iterator[Problem]:
+    for one in resources(images=len({host.packages for host in lab_hosts(site)})):
+        if shortage := one.shortage(starting):
+            yield Problem(f"{starting} hosts need {shortage}", one.remedy)
+
+
+def network_problems(lab: Lab) -> Iterator[Problem]:
+    """What is in the way of the lab's bridge and network."""
     bridge = next((link for link in network.links() if link.name == lab.bridge), None)
     own = bridge is not None and bridge.alias == network.ALIAS
     if bridge and not own:
@@ -135,7 +176,11 @@ def _missing_modules() -> list[str]:
 
 def _free_inotify_instances() -> int:
     used = sum(_link_target(file) == "anon_inode:inotify" for file in Path("/proc").glob("[0-9]*/fd/*"))
-    return int(Path("/proc/sys/fs/inotify/max_user_instances").read_text()) - used
+    return _number("/proc/sys/fs/inotify/max_user_instances") - used
+
+
+def _number(path: str) -> int:
+    return int(Path(path).read_text())
 
 
 def _link_target(file: Path) -> str:

@@ -3,7 +3,6 @@
 import sys
 
 from airavata_runbook.errors import SiteError
-from airavata_runbook.site import Site
 
 
 def require_terminal(what: str, yes: bool) -> None:
@@ -12,9 +11,9 @@ def require_terminal(what: str, yes: bool) -> None:
         raise SiteError(f"{what} asks for confirmation, and standard input is no terminal", needed="a terminal, or --yes")
 
 
-def confirmed(site: Site, yes: bool = False) -> bool:
-    """Whether the user typed the site's name. yes: do not ask."""
+def confirmed(name: str, yes: bool = False, kind: str = "site") -> bool:
+    """Whether the user typed the name of the site, or of something of another kind. yes: do not ask."""
     try:
-        return yes or input(f"Type the site's name ({site.name}) to continue: ").strip() == site.name
+        return yes or input(f"Type the {kind}'s name ({name}) to continue: ").strip() == name
     except EOFError:
         return False

@@ -70,7 +70,7 @@ def move_storage(site: Site, yes: bool = False) -> None:
     needed = _check(move)
     print(f"site {site.name}: to move from {move.source} to {move.target}: {', '.join(move.source.names)}, {size_text(needed)}")
     print("the databases stop meanwhile; the old folders are kept")
-    if not confirmed(site, yes):
+    if not confirmed(site.name, yes):
         print("nothing was changed")
         return
     with session.lock.held("airavata-runbook move-storage"):
@@ -101,7 +101,7 @@ def delete_old(site: Site, yes: bool = False) -> None:
     places = [(hosts[one.host], one) for one in kept if one.host in hosts]
     for host, one in places:
         _refuse_used(site, host, list(one.folders))
-    if not confirmed(site, yes):
+    if not confirmed(site.name, yes):
         print("nothing was changed")
         return
     with session.lock.held("airavata-runbook move-storage --delete-old"):

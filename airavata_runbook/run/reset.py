@@ -48,7 +48,7 @@ def reset(
         + ("" if data else f"; kept: {KEPT}")
         + (f"; left out, see above: {', '.join(sorted(planned.failed))}" if planned.failed else "")
     )
-    if not (count or leaving) or not confirmed(site, yes):
+    if not (count or leaving) or not confirmed(site.name, yes):
         print("nothing was changed")
         return
     session = session_of(site)

@@ -49,7 +49,7 @@ def rollback(site: Site, to: str = "", with_databases: bool = False, yes: bool =
         _check_dump(session, stack, release)
     pins = _pins(session, stack, release)
     _print_question(site, running, release, with_databases)
-    if not confirmed(site, yes):
+    if not confirmed(site.name, yes):
         print("nothing was changed")
         return
     before = Site.load(site, {**pins, "verify.disruptive": False})

@@ -103,13 +103,13 @@ class SiteProcess:
 
     def doing(self) -> tuple[str, str]:
         """The chapter that is executed, and the title of the step in it that ended last; "" where there is none yet."""
-        records = sorted(self.folder.glob("[0-9]*.jsonl")) if self.folder else []
-        if not records:
+        notebooks = sorted(self.folder.glob("[0-9]*.ipynb")) if self.folder else []
+        if not notebooks:
             return "", ""
-        chapter = records[-1].stem
+        chapter = notebooks[-1].stem
         if chapter not in self._read:
             self._read[chapter], self._last = 0, ""
-        for step in read_reports(records[-1], after=self._read[chapter]):
+        for step in read_reports(notebooks[-1].with_suffix(".jsonl"), after=self._read[chapter]):
             self._read[chapter] += 1
             self._last = step.title
         return chapter, self._last
