@@ -79,6 +79,25 @@ def test_a_site_from_options_loads_and_passes_the_checks_of_its_file(project, se
     assert cli.main(["check", "mine", "--offline"]) == 0
 
 
+def test_a_key_is_shown_through_a_jump_host_that_is_known_and_through_no_other(project, servers, keys, capsys):
+    one, jump = servers
+    words = [
+        "init",
+        "mine",
+        "--host",
+        f"head=admin@127.0.0.1:{one.port}",
+        "--key",
+        str(keys["user"]),
+        "--jump",
+        f"me@127.0.0.1:{jump.port}",
+    ]
+    assert cli.main(words) == 1
+    message = capsys.readouterr().err
+    assert "jump host 127.0.0.1" in message and "ssh.jump_fingerprint" in message and fingerprint(keys["one"]) not in message
+    assert cli.main([*words, "--jump-fingerprint", fingerprint(keys["two"])]) == 1
+    assert fingerprint(keys["one"]) in capsys.readouterr().err and jump.logins[-1] == "me" and "admin" not in one.logins
+
+
 def test_hosts_in_known_hosts_need_no_fingerprint(project, servers, keys):
     lines = [f"[127.0.0.1]:{server.port} {public(keys[name])}" for server, name in zip(servers, ("one", "two"), strict=True)]
     (project / "known_hosts").write_text("\n".join(lines))
