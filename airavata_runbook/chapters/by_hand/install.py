@@ -58,7 +58,7 @@ def host_settings(site: Site) -> ByHand:
         "echo br_netfilter > /etc/modules-load.d/airavata-runbook.conf; modprobe br_netfilter",
         f"printf '%s\\n' {settings} > /etc/sysctl.d/90-airavata-runbook.conf; sysctl --system",
     )
-    looks = (f"getent hosts {site.registry.name}", f"sysctl {' '.join(node.SYSCTLS)}")
+    looks = (f"getent ahostsv4 {site.registry.name}", f"sysctl {' '.join(node.SYSCTLS)}")
     return ByHand(do=(on_each(site, *do),), check=(on_each(site, *looks),))
 
 
