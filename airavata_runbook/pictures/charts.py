@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from airavata_runbook.pictures.svg import LINE, MARGIN, Drawing, Drawn
 
-LABEL, BARS, NUMBER, HEAD = 350, 400, 100, 140  # pixels: the widths of the columns, the first at most; of a group's name
+LABEL, BARS, NUMBER, HEAD = 344, 400, 100, 160  # pixels: the widths of the columns, the first at most; of a group's name
 THICK = 13
 
 

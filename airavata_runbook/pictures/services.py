@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from airavata_runbook.pictures.svg import LINE, MARGIN, Drawing, Drawn, card_height
 
-OUTSIDE, SERVICE, POD, GAP, ROW = 168, 226, 186, 40, 10  # pixels: widths, between columns, between services
+OUTSIDE, SERVICE, POD, GAP, ROW = 168, 244, 186, 40, 10  # pixels: widths, between columns, between services
 BESIDE = 2  # endpoints beside each other
 
 
