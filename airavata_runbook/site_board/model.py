@@ -156,7 +156,7 @@ def cell_of(row: Row, report: Report, host: str, note: str = "") -> Cell:
     if not differing:
         return Cell(State.AS_IT_SHOULD_BE, note, own)
     if all(item.later for item in differing):
-        return Cell(State.NOT_YET, differing[0].summary, own)
+        return Cell(State.NOT_YET, "", own)
     state = State.NOT_YET if all(item.absent or item.later for item in differing) else State.DIFFERS
     resources = [item for item in items if item.status != Status.SKIPPED]  # without waits
     return Cell(state, f"{len(differing)} of {len(resources)}", own)

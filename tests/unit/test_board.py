@@ -152,7 +152,7 @@ def states(grid: Grid) -> list[str]:
         ([], "= as it should be"),
         ([OK, NEW, WAIT], "– not there yet: 1 of 2"),
         ([OK, NEW, OTHER], "~ differs: 2 of 3"),
-        ([LATER, WAIT], "– not there yet: known after etcd answers"),
+        ([LATER, WAIT], "– not there yet"),
         ([LATER, NEW], "– not there yet: 2 of 2"),
     ],
 )
@@ -182,7 +182,7 @@ def test_a_look_plans_every_step_and_makes_no_check_of_a_run(site, grid, steps, 
     assert states(grid) == [
         "– not there yet: 1 of 2",
         "~ differs: 1 of 1",
-        "– not there yet: known after etcd answers",
+        "– not there yet",
         "? unknown: checked in a run",
     ]
     assert [step.calls for step in steps.values()] == [[("plan", ())], [("plan", ())], []]
