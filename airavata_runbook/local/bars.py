@@ -32,10 +32,14 @@ class Bars:
         self.title = widgets.Label(title)
         self.stop = StopButton() if stop else None
         heading = [widgets.HBox([self.title, *([self.stop.box] if self.stop else [])])] if title else []
-        box = widgets.VBox([*heading, grid])
-        self.widgets = [*cells, self.title, *heading, grid, box, *(self.stop.widgets if self.stop else [])]
+        self.box = widgets.VBox([*heading, grid])
+        self.widgets = [*cells, self.title, *heading, grid, self.box, *(self.stop.widgets if self.stop else [])]
+        self.open()
+
+    def open(self) -> None:
+        """Show the bars below the cell that runs."""
         self.cell = get_ipython().kernel.get_parent()["header"]["msg_id"]
-        self.display = display(box, display_id=True)
+        self.display = display(self.box, display_id=True)
         Bars.shown.add(self)
 
     def heading(self, text: str) -> None:
@@ -54,15 +58,19 @@ class Bars:
         self.texts[name].value = text
 
     def close(self) -> bool:
-        """Remove the bars, their state, and the output of their cell so far. Whether that had to be removed, text included.
-
-        A closed widget still leaves an output in the cell, which only clearing the cell removes. In a cell of several
-        steps the first one clears, so that reports shown between them stay; the others leave an output without content.
-        """
+        """Remove the bars and their state. Whether the output of their cell so far was removed, text included."""
         for widget in self.widgets:
             for part in (widget, widget.layout, getattr(widget, "style", None)):
                 if part is not None:
                     part.close()
+        return self.clear()
+
+    def clear(self) -> bool:
+        """Remove the output of the bars' cell so far, where it has to be removed. Whether it was.
+
+        A closed widget still leaves an output in the cell, which only clearing the cell removes. In a cell of several
+        steps the first one clears, so that reports shown between them stay; the others leave an output without content.
+        """
         Bars.shown.discard(self)
         if self.cell == Bars.cleared or any(other.cell == self.cell for other in Bars.shown):
             self.display.update({}, raw=True)

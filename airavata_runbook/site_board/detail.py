@@ -11,10 +11,10 @@ FRAME = "1px solid var(--jp-border-color1, #8888)"
 
 
 class Detail:
-    """The widgets; hidden until `open`."""
+    """The widgets; hidden until `open`. stop, progress: of the board, shown here too."""
 
-    def __init__(self, grid: Grid, work: Work):
-        self.grid, self.work = grid, work
+    def __init__(self, grid: Grid, work: Work, stop: widgets.Button, progress: widgets.Widget):
+        self.grid, self.work, self.stop = grid, work, stop
         self.row: Row | None = None
         self.host = SITE
         self.asked: list[Row] = []  # what is to be run, if the answer is yes
@@ -26,9 +26,9 @@ class Detail:
         self.yes = button("Yes, run", "Begin now")
         self.yes.style.font_weight = "bold"
         self.no = button("Cancel", "Change nothing")
-        actions = [self.plan, self.run, self.run_from, self.hide]
+        actions = [self.plan, self.run, self.run_from, stop, self.hide]
         self.ask = widgets.VBox([self.question, buttons(self.yes, self.no)], layout=widgets.Layout(border=FRAME, padding="4px"))
-        parts = [self.title, buttons(*actions), self.ask, self.content]
+        parts = [self.title, buttons(*actions), self.ask, progress, self.content]
         self.box = widgets.VBox(
             parts, layout=widgets.Layout(border=FRAME, padding="4px 8px", margin="4px 0 12px", display="none")
         )
@@ -77,7 +77,7 @@ class Detail:
         rows, self.asked = self.asked, []
         began = yes and bool(rows) and self.work.run(rows)
         self.show()
-        (self.hide if began else self.run).focus()
+        (self.stop if began else self.run).focus()
 
 
 def button(text: str, tooltip: str) -> widgets.Button:

@@ -1,44 +1,53 @@
 """The part of the board that shows what a step of it is doing, as its cell would."""
 
+import threading
+
 import ipywidgets as widgets
 
 from airavata_runbook.engine.report import QUIET, escape_html
+from airavata_runbook.local.bars import Bars
+from airavata_runbook.local.screen import Shown
+
+_placing = threading.Lock()  # several hosts of a step may build or fetch something at the same time
 
 
-class Lines:
-    """What each host is doing, a line each."""
+class BoardBars(Bars):
+    """The bars of a step, in a box of the board instead of a cell's output."""
 
-    def __init__(self, html: widgets.HTML, names: list[str]):
-        self.html = html
-        self.lines = dict.fromkeys(names, "")
+    def __init__(self, place: widgets.Box, title: str, names: list[str]):
+        self.place = place
+        super().__init__(title, names)
 
-    def heading(self, text: str) -> None:
-        """The grid shows which step it is."""
-
-    def update(self, name: str, text: str, done: float = 0, total: float = 0, *words: str) -> None:
-        self.lines[name] = " ".join(filter(None, (name, *words, text)))
-        self.html.value = "".join(f"<div>{escape_html(line)}</div>" for line in self.lines.values() if line)
+    def open(self) -> None:
+        with _placing:
+            self.place.children = (*self.place.children, self.box)
 
     def close(self) -> bool:
-        self.html.value = ""
+        with _placing:
+            self.place.children = tuple(one for one in self.place.children if one is not self.box)
+        return super().close()
+
+    def clear(self) -> bool:
         return False
 
 
 class Running:
-    """A screen (local/screen.py). said: the texts that stay, until `begin`."""
+    """A screen (local/screen.py). said: the texts of a step, which stay until the next one begins, or `clear`."""
 
     def __init__(self) -> None:
-        self.lines, self.texts = widgets.HTML(), widgets.HTML()
-        self.box = widgets.VBox([self.texts, self.lines])
+        self.texts, self.place = widgets.HTML(), widgets.VBox()
+        self.box = widgets.VBox([self.texts, self.place])
         self.said: list[str] = []
 
-    def begin(self) -> None:
-        """Another work begins: what was said during the last one goes."""
+    def clear(self) -> None:
+        """Remove what was said."""
         self.said.clear()
         self.texts.value = ""
 
-    def bars(self, title: str, names: list[str]) -> Lines:
-        return Lines(self.lines, names)
+    def bars(self, title: str, names: list[str]) -> Shown:
+        if not self.place.children:
+            self.clear()
+        return BoardBars(self.place, title, names)
 
     def say(self, text: str) -> None:
         self.said.append(text)

@@ -33,7 +33,7 @@ class BoardView:
         self.styles = {state: widgets.ButtonStyle(text_color=_colour(state)) for state in State}
         self.doing, self.status = widgets.HTML(), widgets.HTML()
         self.again = button("Look again", "Look at all steps anew; changes nothing")
-        self.again.on_click(lambda _: self.work.look())
+        self.again.on_click(lambda _: self._look_again())
         self.stop = button("Stop", "End what goes on; what is done stays done")
         self.stop.on_click(lambda _: self.work.stop())
         self.screen = Running()
@@ -70,6 +70,10 @@ class BoardView:
         """Another board of this site was opened: this one does nothing any more."""
         self.work.close()
         self.changed()
+
+    def _look_again(self) -> None:
+        if self.work.look():
+            self.screen.clear()
 
     def _head(self) -> widgets.Widget:
         return widgets.VBox([self.doing, self.status, buttons(self.again, self.stop), self.screen.box])
@@ -116,7 +120,7 @@ class BoardView:
         """Show a cell's details below its chapter."""
         detail = self.details.get(row.chapter)
         if not detail:
-            detail = self.details[row.chapter] = Detail(self.grid, self.work)
+            detail = self.details[row.chapter] = Detail(self.grid, self.work, self.stop, self.screen.box)
             self.slots[row.chapter].children = (detail.box,)
         if self.opened and self.opened is not detail:
             self.opened.close()
