@@ -8,6 +8,7 @@ from IPython import get_ipython
 
 from airavata_runbook.engine.report import Origin
 from airavata_runbook.local.person import person
+from airavata_runbook.local.screen import screen
 
 NOTEBOOK = "JPY_SESSION_NAME"  # set by Jupyter's server: the notebook's path when its kernel was started
 VS_CODE = "__vsc_ipynb_file__"  # set by VS Code, in the kernel's namespace
@@ -24,7 +25,7 @@ def origin() -> Origin:
     where = Origin(who=person(), notebook=notebook_name())
     shell = get_ipython()
     request = shell.kernel.get_parent() if shell else {}
-    if request.get("header", {}).get("msg_type") == "execute_request":  # else a button
+    if screen() is None and request.get("header", {}).get("msg_type") == "execute_request":  # else a button, as of the board
         where.count, where.cell = shell.execution_count, _number(request.get("metadata", {}).get("cellId"))
     return where
 

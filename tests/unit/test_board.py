@@ -9,12 +9,14 @@ import pytest
 
 from airavata_runbook.engine.report import Failure, Item, Report
 from airavata_runbook.errors import HostUnreachable, SiteError, StepFailed
-from airavata_runbook.local.screen import Nowhere, screen
+from airavata_runbook.hosts.parallel import run_parallel
+from airavata_runbook.local.screen import Nowhere, screen, shown_on
 from airavata_runbook.site import Site
 from airavata_runbook.site_board import work as work_module
 from airavata_runbook.site_board.model import SITE, Cell, Grid, Ran, Row, State, cell_of, question
 from airavata_runbook.site_board.page import StillBoard, cell_html
 from airavata_runbook.site_board.work import Work, look, rows_of
+from tests.unit.sessions import FakeHost
 from tests.unit.test_imports import in_new_process
 
 PACKAGE = Path(__file__).parents[2] / "airavata_runbook"
@@ -469,3 +471,25 @@ def test_a_board_is_shown_by_its_widget_and_by_words_where_there_is_none(view):
     bundle = view._repr_mimebundle_()
     assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == view.box.model_id
     assert "run this cell again" in bundle["text/plain"]
+
+
+def test_a_step_that_runs_shows_its_bars_in_the_board_and_leaves_none(view):
+    running = view.screen
+    bars = running.bars("Files", ["one", "two"])
+    nested = running.bars("", ["build"])
+    bars.heading("Files, 3 s")
+    bars.update("one", "file /etc/a", 1, 3, "1/3", "3 s")
+    running.say("one: waits for <etcd>")
+    assert running.place.children == (bars.box, nested.box) and bars.bars["one"].value == 1
+    assert "&lt;etcd&gt;" in running.texts.value
+    assert not nested.close() and not bars.close() and running.place.children == ()
+    view.again.click()
+    settled(view)
+    assert running.texts.value == "", "what kept a run waiting is not shown beside another look"
+
+
+def test_the_threads_of_a_step_show_what_they_do_where_the_step_does():
+    host = FakeHost()
+    with shown_on(Nowhere()):
+        assert isinstance(run_parallel([host], lambda one: screen())["here"], Nowhere)
+    assert run_parallel([host], lambda one: screen())["here"] is None
