@@ -96,7 +96,7 @@ def sources(session: Session) -> Rows:
     ]
 
 
-@check("Plan of the networks", before=True)
+@check("Plan of the networks", before=True, by_hand=by_hand.picture)
 def picture(session: Session) -> tuple[Rows, Picture]:
     """No rows; a picture of the hosts and their networks, as the site file has them."""
     site, network = session.site, session.site.network

@@ -43,5 +43,10 @@ def sources(site: Site) -> ByHand:
     return ByHand(check=(here(*looks),))
 
 
+def picture(site: Site) -> ByHand:
+    """Of the three networks, the hosts' own is there already."""
+    return _each(site, "ip -4 -brief address", "ip -4 route")
+
+
 def _each(site: Site, *looks: str) -> ByHand:
     return ByHand(check=(on_each(site, *looks),))
