@@ -62,6 +62,10 @@ exercises: mirror ## Do every exercise on a lab: broken, mended by its solution,
 	@echo "== exercises"
 	$(BIN)/pytest -q tests/exercises
 
+browser: setup ## Work in JupyterLab with a headless Chromium; on a running site too, where AIRAVATA_RUNBOOK_SITE names one
+	@echo "== JupyterLab in a browser"
+	$(BIN)/pytest -q tests/browser
+
 air-gapped: mirror ## Bring a site up from its bundle, in a network namespace that reaches the lab hosts and nothing else
 	@echo "== a site from its bundle, without a network"
 	$(BIN)/pytest -q tests/air_gapped

@@ -9,7 +9,7 @@ from functools import partial
 
 import ipywidgets as widgets
 
-from airavata_runbook.engine.report import QUIET, escape_html
+from airavata_runbook.engine.report import escape_html
 from airavata_runbook.site import Site
 from airavata_runbook.site_board.detail import Detail, button, buttons
 from airavata_runbook.site_board.model import COLOURS, SITE, Grid, Row, State
@@ -40,7 +40,7 @@ class BoardView:
         self.slots = {chapter: widgets.VBox() for chapter in grid.chapters}
         self.details: dict[str, Detail] = {}
         self.opened: Detail | None = None
-        self.box = widgets.VBox([self._head(), *self._chapters(), widgets.HTML(f"<div style='{QUIET}'>{legend()}</div>")])
+        self.box = widgets.VBox([self._head(), *self._chapters(), widgets.HTML(f"<div>{legend()}</div>")])
         self.work = Work(site, grid, self)
         if before := BOARDS.get(site.name):
             before.close()

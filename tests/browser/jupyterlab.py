@@ -6,9 +6,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import nbformat
 
 from airavata_runbook.kernel_env import SITE
 from tests.browser.devtools import POLL, SHIFT, Page
@@ -70,6 +72,12 @@ def _address(runtime: Path, process: subprocess.Popen) -> str:
     return f"http://127.0.0.1:{server['port']}/{{path}}?token={server['token']}"
 
 
+def new_notebook(path: Path, cells: Sequence[str]) -> None:
+    """Write a notebook of code cells."""
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)), metadata=kernel), path)
+
+
 class Notebook:
     """A notebook that is open in JupyterLab. Cells are counted from 0, prose too."""
 
@@ -88,11 +96,20 @@ class Notebook:
 
     def theme(self, name: str) -> None:
         self.page.js(f"jupyterapp.commands.execute('apputils:change-theme', {{theme: {json.dumps(name)}}})")
-        self.page.wait(f"document.body.dataset.jpThemeName === {json.dumps(name)}")
+        self.page.wait(
+            f"document.body.dataset.jpThemeName === {json.dumps(name)} && !document.querySelector('#jupyterlab-splash')"
+        )
 
-    def height(self) -> int:
-        """Of all cells, in pixels."""
-        return self.page.js(f"{self.cells}.at(-1).getBoundingClientRect().bottom - {self.cells}[0].getBoundingClientRect().top")
+    def screens(self) -> Iterator[int]:
+        """Scroll through it from its beginning, a window at a time; yields the number of each."""
+        panel = f"{self.cells}[0].closest('.jp-WindowedPanel-outer')"
+        for number in range(100):
+            place = f"{panel}.clientHeight * {number} * 0.95"
+            if number and self.page.js(f"{place} >= {panel}.scrollHeight"):
+                return
+            self.page.js(f"{panel}.scrollTop = {place}")
+            self.page.js("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            yield number
 
     def cell(self, number: int) -> str:
         """A cell, as a JavaScript expression."""
@@ -119,6 +136,15 @@ class Notebook:
         assert found >= 0, f"no code cell with {word!r}"
         return found
 
+    def code_cells(self) -> list[int]:
+        """The numbers of all code cells."""
+        kinds = self.page.js(f"{self.cells}.map((one) => one.classList.contains('jp-CodeCell'))")
+        return [number for number, code in enumerate(kinds) if code]
+
+    def source(self, number: int) -> str:
+        """The code of a cell."""
+        return self.page.js(f"jupyterapp.shell.currentWidget.content.widgets[{number}].model.sharedModel.getSource()")
+
     def write(self, number: int, source: str) -> None:
         """Replace the code of a cell."""
         cell = f"jupyterapp.shell.currentWidget.content.widgets[{number}]"
@@ -127,10 +153,10 @@ class Notebook:
     def begin(self, number: int) -> None:
         """Run a cell by Shift+Enter, and return as soon as it runs."""
         self.page.click(f"{self.cell(number)}.querySelector('.jp-InputPrompt')")
-        self.page.wait(f"{self.cell(number)} === document.activeElement")
-        before = self.page.js(f"{self.cell(number)}.querySelector('.jp-InputPrompt').innerText")
+        self.page.wait(f"{self.cell(number)}.contains(document.activeElement)")
+        self.page.js(f"jupyterapp.shell.currentWidget.content.widgets[{number}].model.executionCount = null")
         self.page.press("Enter", SHIFT)
-        self.page.wait(f"{self.cell(number)}.querySelector('.jp-InputPrompt').innerText !== {json.dumps(before)}")
+        self.page.wait(f"{self.cell(number)}.querySelector('.jp-InputPrompt').innerText !== '[ ]:'")
 
     def wait(self, number: int, timeout: float = 60) -> None:
         """Until a cell that runs has ended."""

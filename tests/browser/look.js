@@ -3,6 +3,8 @@ const look = {
   // The middle of an element, once it is in view, does not move, and nothing covers it.
   async target(element) {
     if (!element) return null;
+    const dialog = document.querySelector('.jp-Dialog'); // on a machine that is busy; JupyterLab connects again by itself
+    if (dialog?.innerText.includes('Server Connection Error')) dialog.querySelector('button.jp-Dialog-button').click();
     element.scrollIntoView({ block: 'center', inline: 'nearest' });
     const before = element.getBoundingClientRect();
     await new Promise((done) => setTimeout(done, 60));

@@ -2,13 +2,12 @@
 
 import json
 
-import nbformat
 import pytest
 
 from airavata_runbook.kernel_env import LOCK_HELD
-from tests.browser.conftest import SCHEMES
 from tests.browser.devtools import PICTURES
-from tests.browser.jupyterlab import Notebook
+from tests.browser.jupyterlab import Notebook, new_notebook
+from tests.browser.working import SCHEMES, TRACES
 
 SETUP = """
 import hashlib, os, pathlib, threading, time
@@ -72,15 +71,12 @@ def look(session):
 """
 CELLS = [SETUP, "files(site)", "endless(site)", "impossible(site)", "look(site)", "Site.load({'name': 'fake', 'nodes': []})"]
 STEP = {name: number for number, name in enumerate(("setup", "files", "endless", "impossible", "look", "load"))}
-TRACES = ("Traceback", "Cell In[", "airavata_runbook/", "site-packages", "Error in sys.excepthook")
 
 
 @pytest.fixture(params=SCHEMES, scope="module")
 def notebook(request, page, address, project, tmp_path_factory):
     setup = SETUP.replace("FOLDER", str(tmp_path_factory.mktemp("files"))).replace("LOCK", LOCK_HELD)
-    cells = [nbformat.v4.new_code_cell(source) for source in [setup, *CELLS[1:]]]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), project / "notebooks" / "steps.ipynb")
+    new_notebook(project / "notebooks" / "steps.ipynb", [setup, *CELLS[1:]])
     page.show(1280, 900, request.param)
     opened = Notebook(page, address, "notebooks/steps.ipynb", SCHEMES[request.param])
     assert opened.run(STEP["setup"]) == ""
