@@ -1,5 +1,6 @@
 """One step on one host: probe once, compare, change in order, probe again."""
 
+import re
 import secrets
 import threading
 import time
@@ -19,6 +20,8 @@ from airavata_runbook.hosts.host import Host
 from airavata_runbook.local.screen import carried
 
 CALLS = 3  # that change something, side by side
+FORBIDDEN = 403  # of the API server (ApiError.status): expected in a plan that would give the admin its role
+BINDING = re.compile("ClusterRoleBinding ")
 
 
 OnProgress = Callable[[str, str, int, int], None]  # (host name, what is being done, resources done, all resources)
@@ -70,6 +73,11 @@ class Task:
     change: Change | None = None
     later: bool = False
     missing: NotYet | None = None
+
+    def postpone(self, missing: NotYet) -> None:
+        """It can only be compared when what is missing is there."""
+        self.item.status, self.item.summary, self.item.later = Status.WOULD_CHANGE, f"known after {missing}", True
+        self.later, self.missing = True, missing
 
     def fail(self, error: Exception) -> Exception:
         """Mark the item as failed, or as skipped if the user stopped it; returns the error as `locate` does."""
@@ -126,10 +134,10 @@ class HostRun:
         try:
             task.change = compare(task.resource, found, replace(self.context, say=partial(self._say, task)))
         except NotYet as missing:
-            item.status, item.summary, item.later = Status.WOULD_CHANGE, f"known after {missing}", True
-            task.later, task.missing = True, missing
-            return
+            return task.postpone(missing)
         except RunbookError as error:
+            if self.planning and getattr(error, "status", 0) == FORBIDDEN and any(map(BINDING.match, self.context.touched)):
+                return task.postpone(NotYet("the admin has its role"))
             item.summary = error.message
             located = task.fail(error)
             self.error = self.error or located

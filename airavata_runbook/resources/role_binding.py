@@ -43,4 +43,5 @@ class RoleBinding:
         create = f"printf %s {quote(json.dumps(self.manifest))} | {KUBECTL} create --raw {PATH} -f - > /dev/null\n"
         subject = self.manifest["subjects"][0]
         detail = f"{subject['kind']} {subject['name']}: ClusterRole {self.manifest['roleRef']['name']}\n"
-        return Change("change" if items else "create", detail, script=delete + create, shown=delete + create, creates=not items)
+        script, touches = delete + create, frozenset({self.label})
+        return Change("change" if items else "create", detail, script, shown=script, touches=touches, creates=not items)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from airavata_runbook import kernel_env
+from airavata_runbook.cluster.kube import ApiError
 from airavata_runbook.engine.host_run import converge
 from airavata_runbook.engine.report import Report
 from airavata_runbook.engine.resource import Change, Together
@@ -303,3 +304,21 @@ def test_what_several_resources_ask_for_together_is_asked_once_unless_it_fails()
         errors = [answer.exception() for answer in answers if answer.exception()]
         assert len(asked) == times and len(set(map(id, errors))) == len(errors) == 4 * fails  # each has an error of its own
         assert fails or {answer.result() for answer in answers} == {"an answer"}
+
+
+def test_a_plan_expects_to_be_refused_while_the_admin_has_no_role(host):
+    """As of a site whose first run was stopped between the API server and its role bindings."""
+    refused = SimpleNamespace(
+        label="Deployment x",
+        probe=lambda: "",
+        change=lambda found, context: (_ for _ in ()).throw(ApiError(403, "forbidden", "")),
+    )
+    binding = SimpleNamespace(
+        label="ClusterRoleBinding admin",
+        probe=lambda: "",
+        change=lambda found, context: Change("create", touches=frozenset({"ClusterRoleBinding admin"}), creates=True),
+    )
+    outcome = work(host, binding, refused, planning=True)
+    assert not outcome.error and [item.summary for item in outcome.items] == ["create", "known after the admin has its role"]
+    host.session.planned.clear()
+    assert work(host, refused, planning=True).error.found == "forbidden", "nothing would give it the role"
