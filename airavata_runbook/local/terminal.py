@@ -13,6 +13,7 @@ from typing import TextIO
 from airavata_runbook.local.screen import Nowhere, Shown, screen
 
 INTERVAL = 5.0  # seconds between two lines of progress in a log
+ENOUGH = 1_000_000  # bytes of a transfer before which its rate says little
 TRANSFER_INTERVAL = 0.5  # seconds between two looks at a transfer
 WIDTH = 110  # columns, where the terminal does not say
 SGR = re.compile("\x1b\\[[0-9;]*m")  # a colour (local/colours.py), which takes no column
@@ -169,7 +170,9 @@ class Transfer:
     def text(self, seconds: float) -> str:
         """What is said after so many seconds."""
         size = f"{self.done / 1e6:.0f} of {self.total / 1e6:.0f} MB"
-        rate = max(self.done, 1) / seconds
+        if self.done < ENOUGH:
+            return size
+        rate = self.done / seconds
         return f"{size}, {rate / 1e6:.1f} MB/s, {about((self.total - self.done) / rate)} left"
 
 

@@ -103,13 +103,13 @@ class Notebook:
     def screens(self) -> Iterator[int]:
         """Scroll through it from its beginning, a window at a time; yields the number of each."""
         panel = f"{self.cells}[0].closest('.jp-WindowedPanel-outer')"
+        bottom = "getBoundingClientRect().bottom"
         for number in range(100):
-            place = f"{panel}.clientHeight * {number} * 0.95"
-            if number and self.page.js(f"{place} >= {panel}.scrollHeight"):
-                return
-            self.page.js(f"{panel}.scrollTop = {place}")
+            self.page.js(f"{panel}.scrollTop = {panel}.clientHeight * {number} * 0.95")
             self.page.js("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
             yield number
+            if self.page.js(f"{self.cells}.at(-1).{bottom} <= {panel}.{bottom}"):
+                return
 
     def cell(self, number: int) -> str:
         """A cell, as a JavaScript expression."""

@@ -301,6 +301,11 @@ def test_a_transfer_says_bytes_and_the_time_left(monkeypatch):
     said, now = [], 100.0
     monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
     transfer = Transfer(141_000_000, said.append)
+    now += 0.6
+    transfer(16_384)
+    assert said.pop() == "0 of 141 MB", "too little to say how long it will take"
+    now = 100.0
+    transfer = Transfer(141_000_000, said.append)
     for _ in range(10):
         now += 0.3
         transfer(14_000_000)
