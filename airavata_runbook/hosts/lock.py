@@ -131,7 +131,7 @@ class _Keeper:
             except (HostUnreachable, _NoAnswer):
                 continue  # reported by the work itself, or by the next attempt
             except StepFailed as error:
-                if isinstance(error, _Taken) and error.holder == _holder(self.purpose):
+                if isinstance(error, SiteLocked) and error.holder == _holder(self.purpose):
                     continue  # our own shell on the host, which has not ended yet
                 return self._lose(error)
             self.channel = channel  # first: either `release` sees it, or it has told us to close it
@@ -158,7 +158,7 @@ def _interrupt_main() -> None:
     signal.pthread_kill(main, which)
 
 
-class _Taken(StepFailed):
+class SiteLocked(StepFailed):
     """Another run has the lock. content: of the lock file, "HOLDER, since TIME", or empty when the run has just started."""
 
     def __init__(self, content: str, where: str):
@@ -192,7 +192,7 @@ def _take(host: Host, purpose: str, entry: bool) -> paramiko.Channel:
         if answer != HELD:
             channel.close()
     if answer == TAKEN:
-        raise _Taken(rest.decode(errors="replace").strip(), where)
+        raise SiteLocked(rest.decode(errors="replace").strip(), where)
     printed = (answer + rest).decode(errors="replace").strip()
     if not printed:
         raise _NoAnswer(
