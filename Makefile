@@ -18,7 +18,7 @@ install = missing=$$(for name in $(1); do dpkg-query -W -f='$${db:Status-Abbrev}
 	if [ -n "$$missing" ]; then apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends $$missing; fi
 
 .NOTPARALLEL:
-.PHONY: run test lint unit lab-tests faults poc notebooks-test exercises air-gapped chaos notebooks bench mirror lab down java docs \
+.PHONY: run test lint unit lab-tests faults poc notebooks-test exercises browser air-gapped chaos notebooks bench mirror lab down java docs \
 	setup lock help
 
 run: setup ## Bring a site up on lab hosts of this machine, with all notebooks, and leave it up
