@@ -69,8 +69,19 @@ def impossible(target):
 def look(session):
     time.sleep(60)
 """
-CELLS = [SETUP, "files(site)", "endless(site)", "impossible(site)", "look(site)", "Site.load({'name': 'fake', 'nodes': []})"]
-STEP = {name: number for number, name in enumerate(("setup", "files", "endless", "impossible", "look", "load"))}
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PICTURE = """from airavata_runbook.engine.report import Picture
+Picture(name="portal.png", text="the portal's page", png="DOT")""".replace("DOT", DOT)
+CELLS = [
+    SETUP,
+    "files(site)",
+    "endless(site)",
+    "impossible(site)",
+    "look(site)",
+    "Site.load({'name': 'fake', 'nodes': []})",
+    PICTURE,
+]
+STEP = {name: number for number, name in enumerate(("setup", "files", "endless", "impossible", "look", "load", "picture"))}
 
 
 @pytest.fixture(params=SCHEMES, scope="module")
@@ -161,3 +172,9 @@ def test_a_check_that_is_stopped_shows_one_line(notebook, page):
     notebook.wait(STEP["look"], 10)
     text = notebook.text(STEP["look"])
     assert text.strip().startswith("stopped by the user") and len(text.splitlines()) == 1, text
+
+
+def test_a_screenshot_has_a_text_for_those_who_cannot_see_it(notebook, page):
+    notebook.run(STEP["picture"])
+    output = notebook.output(STEP["picture"])
+    assert page.js(f"{output}.querySelector('img').alt") == "the portal's page" and not page.unnamed(output)
