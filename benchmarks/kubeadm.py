@@ -11,7 +11,7 @@ from pathlib import Path
 
 from airavata_runbook.cluster.session import Session, session_of
 from airavata_runbook.configs import node
-from airavata_runbook.engine.step import Target
+from airavata_runbook.engine.target import Target
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.hosts.node_settings import NodeSettings
 from airavata_runbook.hosts.parallel import run_parallel

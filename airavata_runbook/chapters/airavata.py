@@ -14,7 +14,8 @@ from airavata_runbook.checks.references import IDENTITY_CA, authorities
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine.planned import planned_changes
 from airavata_runbook.engine.report import Picture, picture_of
-from airavata_runbook.engine.step import Rows, Target, check, master, step
+from airavata_runbook.engine.step import Rows, check, step
+from airavata_runbook.engine.target import Target, master
 from airavata_runbook.errors import NotYet, counted
 from airavata_runbook.hosts.vault import Vault
 from airavata_runbook.pictures import components as drawn

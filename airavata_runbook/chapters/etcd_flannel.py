@@ -10,7 +10,8 @@ from airavata_runbook.cluster.session import Session
 from airavata_runbook.configs import control_plane as configs
 from airavata_runbook.configs import node
 from airavata_runbook.engine.report import Picture, picture_of
-from airavata_runbook.engine.step import Rows, Target, check, everywhere, master, step
+from airavata_runbook.engine.step import Rows, check, step
+from airavata_runbook.engine.target import Target, everywhere, master
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.hosts.parallel import run_parallel
 from airavata_runbook.pictures import hosts as drawn

@@ -9,7 +9,8 @@ from airavata_runbook.chapters.site_stack import recorded, reference, site_image
 from airavata_runbook.configs import control_plane, node
 from airavata_runbook.configs.unmanaged import MANAGERS
 from airavata_runbook.distributions import check_repository_id
-from airavata_runbook.engine.step import Target, master, step
+from airavata_runbook.engine.step import step
+from airavata_runbook.engine.target import Target, master
 from airavata_runbook.hosts.facts import Os
 from airavata_runbook.hosts.links import LinkManagers
 from airavata_runbook.mirror import catalogue

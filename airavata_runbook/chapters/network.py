@@ -7,7 +7,8 @@ from airavata_runbook.checks.table import CHECKS
 from airavata_runbook.checks.types import Finding
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine.report import Picture, picture_of
-from airavata_runbook.engine.step import Rows, Target, check, everywhere
+from airavata_runbook.engine.step import Rows, check
+from airavata_runbook.engine.target import Target, everywhere
 from airavata_runbook.errors import StepFailed, counted
 from airavata_runbook.hosts.facts import Architecture, CgroupVersion, Mtus, Os
 from airavata_runbook.hosts.parallel import run_parallel

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from airavata_runbook.chapters.probes import stand_in_note
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine.report import Picture
-from airavata_runbook.engine.step import everywhere
+from airavata_runbook.engine.target import everywhere
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.local.browser import show_page
 from airavata_runbook.wellknown import SERVICES_CA

@@ -8,7 +8,7 @@ from websocket import WebSocketException
 from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster.readiness import READ
 from airavata_runbook.cluster.session import Session
-from airavata_runbook.engine.step import everywhere
+from airavata_runbook.engine.target import everywhere
 from airavata_runbook.errors import StepFailed
 
 SYSTEM = "kube-system"

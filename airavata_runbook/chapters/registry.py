@@ -14,7 +14,8 @@ from airavata_runbook.cluster.host_causes import service_causes
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.configs import node
 from airavata_runbook.configs import registry as configs
-from airavata_runbook.engine.step import Rows, Target, check, master, registry_node, step
+from airavata_runbook.engine.step import Rows, check, step
+from airavata_runbook.engine.target import Target, master, registry_node
 from airavata_runbook.errors import NotYet, StepFailed
 from airavata_runbook.images.http import Connection, RegistryError
 from airavata_runbook.images.registry import Registry

@@ -14,7 +14,8 @@ from airavata_runbook.cluster import releases
 from airavata_runbook.configs.node import containerd_file
 from airavata_runbook.configs.unmanaged import MANAGERS
 from airavata_runbook.distributions.package_format import PackageFormat
-from airavata_runbook.engine.step import Target, registry_node, step
+from airavata_runbook.engine.step import step
+from airavata_runbook.engine.target import Target, registry_node
 from airavata_runbook.errors import HostUnreachable
 from airavata_runbook.footprint import Touch
 from airavata_runbook.hosts import journal

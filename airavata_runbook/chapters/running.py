@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airavata_runbook.cluster.session import Session
-from airavata_runbook.engine.step import everywhere
+from airavata_runbook.engine.target import everywhere
 from airavata_runbook.pictures import hosts as drawn
 from airavata_runbook.pictures import services
 from airavata_runbook.pictures.svg import Drawn

@@ -12,7 +12,8 @@ from typing import TypeVar
 from airavata_runbook.chapters import etcd_flannel, install, registry
 from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster.session import Session
-from airavata_runbook.engine.step import Step, Target
+from airavata_runbook.engine.step import Step
+from airavata_runbook.engine.target import Target
 from airavata_runbook.pictures import trust
 from airavata_runbook.pictures.svg import Drawn
 from airavata_runbook.resources import Certificate, Service

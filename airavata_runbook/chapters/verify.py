@@ -21,7 +21,8 @@ from airavata_runbook.chapters.verifiers import server_calls
 from airavata_runbook.cluster.readiness import node_missing, workload_trouble
 from airavata_runbook.cluster.session import Session
 from airavata_runbook.engine.report import Picture, picture_of
-from airavata_runbook.engine.step import Rows, check, everywhere
+from airavata_runbook.engine.step import Rows, check
+from airavata_runbook.engine.target import everywhere
 from airavata_runbook.errors import StepFailed
 from airavata_runbook.local.browser import INSTALL, find_browser
 

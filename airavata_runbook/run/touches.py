@@ -16,7 +16,8 @@ from airavata_runbook.cluster.session import Session
 from airavata_runbook.configs.unmanaged import MANAGERS
 from airavata_runbook.distributions import KNOWN, PACKAGINGS, OsRelease
 from airavata_runbook.engine.resource import ABSENT
-from airavata_runbook.engine.step import Step, Target
+from airavata_runbook.engine.step import Step
+from airavata_runbook.engine.target import Target
 from airavata_runbook.footprint import EVERY, Touch
 from airavata_runbook.hosts import facts, journal, lock
 from airavata_runbook.hosts.batch import Answer

@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Iterator
 
-from airavata_runbook.engine.step import Target, step
+from airavata_runbook.engine.step import step
+from airavata_runbook.engine.target import Target
 from airavata_runbook.resources import Block, File, Folder, Packages, Resource, Service
 from airavata_runbook.site import Site
 from benchmarks import items

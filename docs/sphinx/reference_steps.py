@@ -7,7 +7,8 @@ from functools import cache
 
 from airavata_runbook import Site, resources
 from airavata_runbook.chapters import MODULES, steps_of
-from airavata_runbook.engine.step import Step, Target
+from airavata_runbook.engine.step import Step
+from airavata_runbook.engine.target import Target
 from airavata_runbook.run.touches import Touches
 from docs.sphinx.markdown import code, escaped, prose, table
 

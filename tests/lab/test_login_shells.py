@@ -11,7 +11,8 @@ import pytest
 
 from airavata_runbook.checks import preflight
 from airavata_runbook.cluster.session import session_of
-from airavata_runbook.engine.step import master, step
+from airavata_runbook.engine.step import step
+from airavata_runbook.engine.target import master
 from airavata_runbook.errors import ForwardForbidden, NotRoot, StepFailed
 from airavata_runbook.hosts.host import Host
 from airavata_runbook.hosts.lock import SiteLock

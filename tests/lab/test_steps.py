@@ -12,7 +12,8 @@ from contextlib import suppress
 import pytest
 
 from airavata_runbook.cluster.session import session_of
-from airavata_runbook.engine.step import master, step
+from airavata_runbook.engine.step import step
+from airavata_runbook.engine.target import master
 from airavata_runbook.errors import HostUnreachable, StepFailed
 from airavata_runbook.hosts import journal, lock
 from airavata_runbook.hosts.facts import CgroupVersion

@@ -31,7 +31,7 @@ from airavata_runbook.distributions import (
     check_repository_id,
     packaging_of,
 )
-from airavata_runbook.engine.step import Target
+from airavata_runbook.engine.target import Target
 from airavata_runbook.errors import SiteError
 from airavata_runbook.hosts import facts
 from airavata_runbook.hosts.node_settings import derive_node_settings

@@ -9,7 +9,7 @@ from airavata_runbook import kernel_env
 from airavata_runbook.chapters import reset
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine.resource import Context, Found
-from airavata_runbook.engine.step import Target
+from airavata_runbook.engine.target import Target
 from airavata_runbook.errors import SiteError, StepFailed
 from airavata_runbook.resources import StorageRecord
 from airavata_runbook.run import move_storage

@@ -6,7 +6,7 @@ from airavata_runbook import Site
 from airavata_runbook.chapters import install
 from airavata_runbook.distributions.deb_format import DEB_FORMAT
 from airavata_runbook.distributions.rpm_format import RPM_FORMAT
-from airavata_runbook.engine.step import Target
+from airavata_runbook.engine.target import Target
 from airavata_runbook.errors import HostUnreachable
 from airavata_runbook.hosts.fan_out import FanOut
 from airavata_runbook.hosts.host import Host

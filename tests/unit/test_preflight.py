@@ -30,7 +30,7 @@ from airavata_runbook.checks.preflight import format_findings, offline
 from airavata_runbook.checks.table import CHECKS
 from airavata_runbook.checks.types import Finding, HostCheck, Problem
 from airavata_runbook.cluster.session import session_of
-from airavata_runbook.engine.step import Target
+from airavata_runbook.engine.target import Target
 from airavata_runbook.errors import HostKeyRefused, HostUnreachable, SiteError, StepFailed
 from airavata_runbook.hosts import client as ssh_client
 from airavata_runbook.hosts import facts, known_hosts

@@ -19,7 +19,8 @@ import pytest
 
 from airavata_runbook import kernel_env
 from airavata_runbook.engine.resource import Found
-from airavata_runbook.engine.step import Target, master, step
+from airavata_runbook.engine.step import step
+from airavata_runbook.engine.target import Target, master
 from airavata_runbook.errors import HostUnreachable, StepFailed
 from airavata_runbook.hosts import vault
 from airavata_runbook.hosts.host import Result

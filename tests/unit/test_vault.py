@@ -21,6 +21,7 @@ from airavata_runbook.chapters.site_stack import stack_of
 from airavata_runbook.cluster import kube, session
 from airavata_runbook.cluster.session import session_of
 from airavata_runbook.engine import step
+from airavata_runbook.engine.target import Target
 from airavata_runbook.errors import NotYet, SiteError, StepFailed
 from airavata_runbook.hosts import vault
 from airavata_runbook.hosts.host import Result
@@ -103,7 +104,7 @@ def test_a_keystore_of_any_content_is_in_a_secret_of_its_own(monkeypatch, tmp_pa
     for stem in (f"{wellknown.PKI}/{wellknown.SERVICES_CA}", *(f"{airavata.SERVICES}/{name}" for name in stack.certificates)):
         master.files |= {f"{stem}.crt": pair.cert, f"{stem}.key": pair.key}
     master.files = {shlex.quote(path): content for path, content in master.files.items()}
-    sent = {one.manifest["metadata"]["name"]: one.manifest for one in airavata.namespace.resources(step.Target(vaulted, master))}
+    sent = {one.manifest["metadata"]["name"]: one.manifest for one in airavata.namespace.resources(Target(vaulted, master))}
     assert base64.b64decode(sent["credential-store"]["data"]["keystore"]) == (tmp_path / "keystore").read_bytes()
 
 
@@ -120,7 +121,7 @@ def test_settings_have_the_passwords_of_their_moment_and_their_pods_are_replaced
     lab = Site.load("lab")
     vaulted = open_session(monkeypatch, lab, {node.name: master for node in lab.nodes})
     monkeypatch.setattr(airavata, "pull_secret", lambda _, namespace: KubeObject(secret_manifest("registry", namespace, {})))
-    pair, stack, target = pki.new_ca("services"), stack_of(lab), step.Target(vaulted, master)
+    pair, stack, target = pki.new_ca("services"), stack_of(lab), Target(vaulted, master)
 
     workloads = {one["metadata"]["name"]: one for part in stack.components for one in part.objects if secrets_of(one)}
 
@@ -146,7 +147,7 @@ def test_a_rollback_sends_the_secrets_that_the_pods_of_the_servers_are_stamped_w
     vaulted = open_session(monkeypatch, lab, {node.name: master for node in lab.nodes})
     monkeypatch.setattr(airavata, "references", lambda session: None)
     give(master, stack_of(lab), pki.new_ca("services"), "one")
-    target, there = step.Target(vaulted, master), set()
+    target, there = Target(vaulted, master), set()
     stamped = set(airavata._secret_data(target, stack_of(lab)))
     for one in airavata.earlier_servers.resources(target):
         manifest = one.manifest if isinstance(one, KubeObject) else {"kind": "", "metadata": {"name": ""}}
