@@ -15,7 +15,8 @@ from airavata_runbook.run.kernels import KernelServer
 from tests.unit.small_project import outputs_of, wait_for, write
 
 ABOUT = """import json, os, signal, sys, threading
-own = {"JPY_PARENT_PID", "AIRAVATA_RUNBOOK_REPORT", "PYDEVD_USE_FRAME_EVAL"}  # the last: of the debugger
+# Of the run, of the kernel, and of the debugger.
+own = {"AIRAVATA_RUNBOOK_REPORT", "AIRAVATA_RUNBOOK_PROGRESS", "JPY_PARENT_PID", "PYDEVD_USE_FRAME_EVAL"}
 json.dump(
     {
         "path": sys.path,

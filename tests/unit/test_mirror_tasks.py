@@ -29,7 +29,7 @@ def planned(monkeypatch):
     """The tasks that the scheduler would run: name → task, without needs that the cache has. Nothing is built."""
     tasks = {}
 
-    def run(title, work, pools):
+    def run(title, work, pools, together):
         names = {task.name for task in work}
         assert len(names) == len(work) and {task.pool for task in work} <= set(pools)
         tasks.update((task.name, replace(task, needs=task.needs & names)) for task in work)

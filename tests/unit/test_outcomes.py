@@ -12,6 +12,7 @@ ALLOWED = {
     ("cluster/kube.py", "'EOF occurred' in str(reason)"),  # OpenSSL's, in an ApiException of kubernetes.stream
     ("pki/chain.py", "str(error).split('\\n')"),  # cryptography's: its first line is shown
     ("site/yaml_reader.py", "str(error).splitlines()"),  # PyYAML's: its first line is shown
+    ("notebook/site_files.py", "error.message.splitlines()"),  # its first line is shown
     ("checks/preflight.py", "error.found.split()"),  # only its white space, for a row of a table
 }
 

@@ -396,10 +396,11 @@ def compared(resource, planning=False):
 
 def test_an_image_is_pushed_when_its_tag_is_not_there():
     pulls, registry = Answers(None), Answers(AssertionError("to look up an image no right to push is used"))
-    image = Image("portal", "sha-1", lambda: "the layout", lambda: pulls, lambda: registry)
+    layout = SimpleNamespace(size=9)
+    image = Image("portal", "sha-1", lambda: layout, lambda: pulls, lambda: registry)
     change = compared(image)
     change.call()
-    assert change.summary == "push" and registry.pushed == [("portal", "sha-1", "the layout")]
+    assert change.summary == "push" and registry.pushed == [("portal", "sha-1", layout)]
     assert image.digests == {"portal": "sha256:pushed"}
     pulls.answer = "sha256:…"
     assert compared(image) is None
@@ -429,7 +430,7 @@ def test_a_registry_in_trouble_is_asked_for_its_own_log():
         def push(self, repository, tag, layout, done):
             raise RegistryError("a registry refuses", found="500 UNKNOWN unknown error")
 
-    image = Image("portal", "sha-1", lambda: None, lambda: None, lambda: Troubled(None))
+    image = Image("portal", "sha-1", lambda: SimpleNamespace(size=9), lambda: None, lambda: Troubled(None))
     session = SimpleNamespace(registry_host=Host(), site=Site.load("lab"))
     change = image.change(Found(answer=Stored("", "", False)), Context(None, session))
     with pytest.raises(RegistryError, match=r"500 UNKNOWN unknown error\s+its log: write: no space left") as error:

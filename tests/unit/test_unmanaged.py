@@ -110,7 +110,8 @@ def test_networkmanager_is_restarted_only_where_it_keeps_an_interface(gives_up, 
 
 
 def test_a_reset_takes_the_files_back_and_has_the_managers_read_the_rest(tmp_path):
-    target = SimpleNamespace(site=Site.load("lab"))
+    site = Site.load("lab")
+    target = SimpleNamespace(site=site, node=site.master)
     cleared = {one.label: one for one in reset.files.resources(target)}
     for name, manager in MANAGERS.items():
         resource = cleared[f"no file of {name} for pods' interfaces"]
