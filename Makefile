@@ -28,7 +28,7 @@ run: setup ## Bring a site up on lab hosts of this machine, with all notebooks, 
 	$(BIN)/airavata-runbook lab up --site lab
 	$(BIN)/airavata-runbook run lab
 
-test: lint docs unit lab-tests faults poc notebooks-test ## Run all tests: these seven parts, each of which can be run alone
+test: lint docs unit browser lab-tests faults poc notebooks-test ## Run all tests: these eight parts, each of which can be run alone
 
 lint: setup ## Check style, imports between packages, and types
 	@echo "== lint"

@@ -32,6 +32,7 @@ def test_make_test_announces_each_part_in_order():
         "lint",
         "docs",
         "unit tests",
+        "JupyterLab in a browser",
         "mirror",
         "tests on lab hosts",
         "one fault in each chapter",
