@@ -4,7 +4,7 @@ import argparse
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
-from airavata_runbook.cli.site_command import Commands
+from airavata_runbook.cli.site_command import Commands, at_least_one
 
 if TYPE_CHECKING:
     from airavata_runbook.lab.classroom import Class
@@ -23,18 +23,18 @@ def add(commands: Commands) -> None:
         action.add_argument("--name", default="class", help="of the class, when there are several (default: class)")
         action.set_defaults(command=function)
         if name == "up":
-            action.add_argument("count", type=_count, metavar="NUMBER", help="of students")
+            action.add_argument("count", type=at_least_one, metavar="NUMBER", help="of students")
             action.add_argument("--site", default="lab", help="whose lab each student's is like (default: lab)")
             action.add_argument(
                 "--network", type=_network, metavar="NETWORK", help="each lab has a /24 of it (default: 10.120.0.0/16)"
             )
         if name in ("up", "down"):
-            action.add_argument("--jobs", type=_count, default=2, metavar="N", help="how many labs at a time (default: 2)")
+            action.add_argument("--jobs", type=at_least_one, default=2, metavar="N", help="how many labs at a time (default: 2)")
         if name == "down":
             action.add_argument("--yes", action="store_true", help="do not ask for confirmation")
         if name == "serve":
             action.add_argument("--ip", default="127.0.0.1", help="this machine's address to serve at (default: 127.0.0.1)")
-            action.add_argument("--port", type=_count, default=8901, help="of the first student (default: 8901)")
+            action.add_argument("--port", type=at_least_one, default=8901, help="of the first student (default: 8901)")
 
 
 def _up(options: argparse.Namespace) -> None:
@@ -75,12 +75,6 @@ def _class(options: argparse.Namespace) -> "Class":
     from airavata_runbook.lab.classroom import Class
 
     return Class(options.name)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError("needs a number of at least 1")
-    return int(text)
 
 
 def _network(text: str) -> IPv4Network:

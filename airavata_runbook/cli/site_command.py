@@ -9,7 +9,6 @@ if TYPE_CHECKING:
 
 Commands = argparse._SubParsersAction  # argparse has no public name for what add_subparsers returns
 SITE = "a name in parameters/ or the path of a site file"
-SITE = "a name in parameters/ or the path of a site file"
 Command = Callable[[argparse.Namespace], int | None]
 
 
@@ -59,6 +58,13 @@ def add_yes(*commands: argparse.ArgumentParser) -> None:
     """Let these commands go on without a question."""
     for command in commands:
         command.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+
+
+def at_least_one(text: str) -> int:
+    """The number that an argument gives. Raises ArgumentTypeError for another text."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError("needs a number of at least 1")
+    return int(text)
 
 
 def site_of(options: argparse.Namespace) -> "Site":

@@ -5,7 +5,16 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from airavata_runbook.cli.site_command import Commands, add_yes, settings_of, site_command, site_of, sites_command, sites_of
+from airavata_runbook.cli.site_command import (
+    Commands,
+    add_yes,
+    at_least_one,
+    settings_of,
+    site_command,
+    site_of,
+    sites_command,
+    sites_of,
+)
 from airavata_runbook.errors import SiteError, counted
 
 if TYPE_CHECKING:
@@ -21,7 +30,7 @@ def add(commands: Commands) -> None:
         added.add_argument("--to", metavar="CHAPTER", help="the last chapter to execute")
         added.add_argument("--disruptive", action="store_true", help="let 06-verify delete a replica, and restart the database")
         added.add_argument("--only", metavar="CHAPTER", help="execute this chapter only")
-        added.add_argument("--jobs", type=_jobs, default=4, metavar="N", help="how many sites at a time (default: 4)")
+        added.add_argument("--jobs", type=at_least_one, default=4, metavar="N", help="how many sites at a time (default: 4)")
         added.set_defaults(plan=added is plan)
     check = sites_command(commands, "check", _check, "run the preflight checks on a site; change nothing")
     check.add_argument("--offline", action="store_true", help="check the site file only; connect to no host")
@@ -68,12 +77,6 @@ def _run(options: argparse.Namespace) -> None:
 
 def _settings(options: argparse.Namespace) -> dict[str, object]:
     return settings_of(options) | ({"verify.disruptive": True} if options.disruptive else {})
-
-
-def _jobs(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError("needs a number of at least 1")
-    return int(text)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -1,6 +1,5 @@
 """One step on one host: probe once, compare, change in order, probe again."""
 
-import re
 import secrets
 import threading
 import time
@@ -21,7 +20,7 @@ from airavata_runbook.local.screen import carried
 
 CALLS = 3  # that change something, side by side
 FORBIDDEN = 403  # of the API server (ApiError.status): expected in a plan that would give the admin its role
-BINDING = re.compile("ClusterRoleBinding ")
+BINDING = "ClusterRoleBinding "  # how the label of one begins
 
 
 OnProgress = Callable[[str, str, int, int], None]  # (host name, what is being done, resources done, all resources)
@@ -136,7 +135,7 @@ class HostRun:
         except NotYet as missing:
             return task.postpone(missing)
         except RunbookError as error:
-            if self.planning and getattr(error, "status", 0) == FORBIDDEN and any(map(BINDING.match, self.context.touched)):
+            if self.planning and self._awaits_role(error):
                 return task.postpone(NotYet("the admin has its role"))
             item.summary = error.message
             located = task.fail(error)
@@ -150,6 +149,11 @@ class HostRun:
                 item.status = Status.SKIPPED if self.planning else Status.OK
             item.summary, item.detail, item.command = change.summary, change.detail, change.command
             item.later, item.absent = False, change.creates or found.status == ABSENT
+
+    def _awaits_role(self, error: RunbookError) -> bool:
+        """Whether the API server refused the admin, who gets its role in this plan."""
+        bindings = any(one.startswith(BINDING) for one in self.context.touched)
+        return bindings and getattr(error, "status", 0) == FORBIDDEN
 
     def apply_all(self) -> None:
         """Change what differs, in order; the first failure stops this host and leaves the rest for the next run."""

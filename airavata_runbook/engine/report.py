@@ -81,11 +81,14 @@ class Picture(BaseModel):
         return b64decode(self.png) if self.png else None
 
     def _repr_html_(self) -> str | None:
+        # nbval compares HTML, and no two screenshots are equal; JupyterLab gives a PNG no text for those who cannot see it.
+        return self.html if self.svg or in_live_notebook() else None
+
+    @property
+    def html(self) -> str:
+        """The picture as an element of HTML, with its text."""
         if self.svg:
             return as_image(self.svg, self.text)
-        if not in_live_notebook():  # nbval compares HTML, and no two screenshots are equal
-            return None
-        # JupyterLab gives a PNG no text for those who cannot see it.
         return f"<img alt='{escape_html(self.text)}' style='max-width:100%' src='data:image/png;base64,{self.png}'>"
 
 

@@ -1,6 +1,7 @@
 """Progress bars in a live notebook (ipywidgets). They leave nothing behind in the notebook that is saved."""
 
 import time
+from collections.abc import Iterable
 from typing import ClassVar
 
 import ipywidgets as widgets
@@ -59,10 +60,7 @@ class Bars:
 
     def close(self) -> bool:
         """Remove the bars and their state. Whether the output of their cell so far was removed, text included."""
-        for widget in self.widgets:
-            for part in (widget, widget.layout, getattr(widget, "style", None)):
-                if part is not None:
-                    part.close()
+        close_widgets(self.widgets)
         return self.clear()
 
     def clear(self) -> bool:
@@ -111,6 +109,14 @@ class StopButton:
     def _stop(self, _: object) -> None:
         self.button.disabled, self.button.description = True, "stopping …"
         interrupt_kernel()
+
+
+def close_widgets(them: Iterable[widgets.Widget]) -> None:
+    """Remove widgets with their layouts and styles, each of which is a model of its own."""
+    for widget in them:
+        for part in (widget, widget.layout, getattr(widget, "style", None)):
+            if part is not None:
+                part.close()
 
 
 def _bar(name: str) -> widgets.FloatProgress:

@@ -7,6 +7,7 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from airavata_runbook.errors import printable
+from airavata_runbook.local.bars import close_widgets
 
 COLUMNS = "max-content minmax(8em, max-content) minmax(0, 1fr)"  # the button, the hosts, whether they answer
 PLAN = "Plan: steps show what they would change, and change nothing"
@@ -64,8 +65,4 @@ class Picker:
 
     def close(self) -> None:
         """Remove it, and its state in the kernel."""
-        cells = (*self.grid.children, self.grid, self.plan, self.heading, self.said, self.box)
-        for widget in cells:
-            for part in (widget, widget.layout, getattr(widget, "style", None)):
-                if part is not None:
-                    part.close()
+        close_widgets((*self.grid.children, self.grid, self.plan, self.heading, self.said, self.box))

@@ -20,7 +20,7 @@ from airavata_runbook.run.report import ChapterReport, RunReport
 
 def render(report: RunReport) -> str:
     """The page of a run: no scripts, no external files, every text escaped."""
-    return _template().render(
+    return template("airavata_runbook.run").render(
         report=report,
         longest=max((chapter.seconds for chapter in report.chapters), default=0) or 1,
         verdict=verdict(report),
@@ -125,9 +125,10 @@ def _summary(outcome: str, items: list[Item]) -> str:
 
 
 @cache
-def _template() -> Template:
+def template(package: str) -> Template:
+    """The page.html.j2 of a package. Every text in a page is escaped; a name that the template misspells is an error."""
     environment = Environment(
-        loader=PackageLoader("airavata_runbook.run", "."),
+        loader=PackageLoader(package, "."),
         undefined=StrictUndefined,
         autoescape=select_autoescape(default=True),
         trim_blocks=True,

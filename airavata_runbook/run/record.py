@@ -108,8 +108,8 @@ def write_errors(folder: Path) -> Iterator[None]:
 def write_files(folder: Path, report: RunReport) -> None:
     """Write report.json and report.html. Raises OSError."""
     # Not model_dump_json: it refuses lone surrogates, which an error's text may hold.
-    _replace(folder / "report.json", json.dumps(report.model_dump(mode="json", exclude=IN_FILES), indent=1))
-    _replace(folder / "report.html", page.render(report))
+    replace_file(folder / "report.json", json.dumps(report.model_dump(mode="json", exclude=IN_FILES), indent=1))
+    replace_file(folder / "report.html", page.render(report))
 
 
 def write_pictures(folder: Path, steps: Sequence[Report]) -> None:
@@ -129,7 +129,7 @@ def new_folder(outputs: Path, suffix: str) -> Path:
             time.sleep(0.2)  # another run or plan in the same second
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """Write atomically: a reader never sees half a report."""
     part = path.with_name(f".{path.name}.part")
     part.write_text(text, encoding="utf-8")

@@ -1,6 +1,6 @@
 """The board as text and as HTML: the whole table where there is no live notebook, and the details of a cell everywhere."""
 
-from airavata_runbook.engine.report import QUIET, Picture, escape_html, report_html
+from airavata_runbook.engine.report import QUIET, escape_html, report_html
 from airavata_runbook.errors import printable
 from airavata_runbook.local.terminal import text_table
 from airavata_runbook.site_board.model import COLOURS, MARKS, SITE, Cell, Grid, Row, State
@@ -37,17 +37,8 @@ def cell_html(cell: Cell) -> str:
     if cell.error:
         return f"<pre style='{COLOURS[cell.state]};white-space:pre-wrap'>{escape_html(cell.error)}</pre>"
     if cell.report:
-        return report_html(cell.report) + _picture(cell.report.picture)
+        return report_html(cell.report) + (cell.report.picture.html if cell.report.picture else "")
     return f"<div>{CHECKED if cell.note else NOT_KNOWN}</div>"
-
-
-def _picture(picture: Picture | None) -> str:
-    if not picture:
-        return ""
-    return (
-        picture._repr_html_()
-        or f"<img alt='{escape_html(picture.text)}' style='max-width:100%' src='data:image/png;base64,{picture.png}'>"
-    )
 
 
 def _table(grid: Grid) -> str:

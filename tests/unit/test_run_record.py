@@ -72,7 +72,7 @@ def test_a_record_that_cannot_be_replaced_stays_whole(project, monkeypatch):
     def full(path, text):
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
-    monkeypatch.setattr(run_record, "_replace", full)
+    monkeypatch.setattr(run_record, "replace_file", full)
     with pytest.raises(SiteError, match="quota"):
         record.write("ok")
     assert report_of(project)["outcome"] == "running"

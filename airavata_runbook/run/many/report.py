@@ -1,20 +1,18 @@
 """The record of a run of several sites: outputs/_sites/RUN with report.json, report.html and what each site's process printed."""
 
-import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from pydantic import BaseModel, FiniteFloat
 
-from airavata_runbook.errors import printable
 from airavata_runbook.local.colours import painted
 from airavata_runbook.local.files import replace_link
 from airavata_runbook.local.terminal import duration, text_table
 from airavata_runbook.run.many.process import SiteProcess
-from airavata_runbook.run.record import new_folder, write_errors
+from airavata_runbook.run.page import template
+from airavata_runbook.run.record import new_folder, replace_file, write_errors
 from airavata_runbook.run.report import Counts, RunKind
 
 FOLDER = "_sites"  # in outputs/; no site has such a name
@@ -82,8 +80,8 @@ class Record:
             return
         self._written, self.report.seconds = text, round(time.time() - self._started, 3)
         with write_errors(self.folder):
-            _replace(self.folder / "report.json", self.report.model_dump_json(indent=1))
-            _replace(self.folder / "report.html", page(self.report))
+            replace_file(self.folder / "report.json", self.report.model_dump_json(indent=1))
+            replace_file(self.folder / "report.html", page(self.report))
 
     def table(self) -> str:
         """The outcome of each site, and where the report over all is."""
@@ -119,19 +117,4 @@ class Record:
 
 def page(report: SitesReport) -> str:
     """The report for people: no scripts, no external files, every text escaped."""
-    environment = Environment(
-        loader=PackageLoader("airavata_runbook.run.many", "."),
-        undefined=StrictUndefined,
-        autoescape=select_autoescape(default=True),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: printable(value) if isinstance(value, str) else value,
-    )
-    return environment.get_template("page.html.j2").render(report=report, duration=duration)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write atomically: a reader never sees half a report."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8", errors="backslashreplace")
-    os.replace(part, path)
+    return template("airavata_runbook.run.many").render(report=report, duration=duration)

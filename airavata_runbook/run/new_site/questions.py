@@ -1,6 +1,5 @@
 """The questions of `init` on a terminal. Enter takes what is in brackets; a wrong answer is asked for again."""
 
-import hashlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from airavata_runbook.errors import HostKeyRefused, RunbookError, SiteError
 from airavata_runbook.hosts import first_contact
+from airavata_runbook.local.files import digest
 from airavata_runbook.local.paths import resolve_path
 from airavata_runbook.run.new_site import hosts
 from airavata_runbook.run.new_site.values import NewHost, NewSite, invalid, parse_host
@@ -129,7 +129,7 @@ def _stack(site: NewSite) -> None:
 def sha256(path: str) -> str:
     """The digest of a file on this machine. Raises SiteError."""
     try:
-        return hashlib.sha256(resolve_path(path).read_bytes()).hexdigest()
+        return digest(resolve_path(path))
     except OSError as error:
         raise SiteError("a file cannot be read", where=path, found=error.strerror or str(error)) from None
 
