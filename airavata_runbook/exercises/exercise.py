@@ -25,7 +25,7 @@ from airavata_runbook.local.terminal import show
 from airavata_runbook.site import Site
 from airavata_runbook.wellknown import EXERCISE
 
-SETTLED = 60.0  # seconds after the last step: kube-proxy, the kubelets and probes follow what it has changed
+SETTLED = 120.0  # seconds after the last step: kube-proxy, the kubelets and probes follow what it has changed
 PAUSE = 0.5
 
 
@@ -110,8 +110,9 @@ class Exercise:
     def undo(self, plan: bool = False) -> Checked:
         """Have the runbook repair it, from any state, by the steps of its chapters; then the exercise is closed.
 
-        What the exercise has put there and no step may touch is taken away first. plan: show what would change. Raises
-        StepFailed where something is still wrong afterwards; the exercise stays open.
+        What the exercise has put there and no step may touch is taken away first. Then it waits for what follows the steps:
+        workloads that were cut off become ready again. plan: show what would change. Raises StepFailed where something is
+        still wrong afterwards; the exercise stays open.
         """
         planning = plan or bool(os.environ.get(PLAN))
         session = self.lab.session
@@ -122,21 +123,11 @@ class Exercise:
                     self._run(command)
             for step in self.task.steps:
                 show(step(self.lab.site, plan=plan))
-            found = self.check()
             if planning:
-                return found
-            deadline = time.monotonic() + SETTLED
-            while not found.mended and time.monotonic() < deadline:
-                session.master.pause(PAUSE)
-                found = self.check()
-            if not found.mended:
-                raise StepFailed(
-                    "the runbook's steps have not repaired everything",
-                    where=f"exercise {self.name} on site {self.lab.site.name}",
-                    found="\n".join(found.missing),
-                    remedy=f"airavata-runbook run {self.lab.site.name}, then exercise.undo() again",
-                )
-            if self._open().partition(",")[0] == self.name:
+                return self.check()
+            self._await_whole()
+            found = self.check()
+            if found.mended and self._open().partition(",")[0] == self.name:
                 self._run(self.lab.on_master(f"rm -f {EXERCISE}"))
         return found
 
@@ -158,14 +149,35 @@ class Exercise:
         if self.task.component and (rows := skipped_rows(self.lab.session, self.task.component)):
             raise StepFailed("the exercise needs a component that the site does not have", where=where, found=" ".join(rows[1]))
         with step_progress("Looking whether the site is whole", []):
-            seen = look_at([*whole(self.lab), *self.task.goals(self.lab)])
-        if wrong := list(dict.fromkeys(f"{sentence}: {missing}" for sentence, missing in seen if missing)):
+            wrong = self._wrong()
+        if wrong:
             raise StepFailed(
                 "the site is not whole, so that nobody could tell the exercise's fault from another",
                 where=where,
-                found=self.lab.session.vault.mask("\n".join(wrong)),
+                found="\n".join(wrong),
                 retryable=True,
                 remedy=f"airavata-runbook run {self.lab.site.name}, then start the exercise again",
+            )
+
+    def _wrong(self) -> list[str]:
+        """What is missing now, of the whole site and of this exercise's goals, masked."""
+        self.lab.session.forget()
+        seen = look_at([*whole(self.lab), *self.task.goals(self.lab)])
+        mask = self.lab.session.vault.mask
+        return list(dict.fromkeys(f"{sentence}: {mask(missing)}" for sentence, missing in seen if missing))
+
+    def _await_whole(self) -> None:
+        """Wait until the exercise is repaired and the site is whole, so that the next exercise can begin. Raises StepFailed."""
+        deadline = time.monotonic() + SETTLED
+        with step_progress("Waiting until the site is whole", []):
+            while (wrong := self._wrong()) and time.monotonic() < deadline:
+                self.lab.session.master.pause(PAUSE)
+        if wrong:
+            raise StepFailed(
+                "the runbook's steps have not repaired everything",
+                where=f"exercise {self.name} on site {self.lab.site.name}",
+                found="\n".join(wrong),
+                remedy=f"airavata-runbook run {self.lab.site.name}, then exercise.undo() again",
             )
 
     def _record(self, done: str, commands: Iterable[Command]) -> None:

@@ -8,9 +8,11 @@ import json
 from collections.abc import Iterator
 
 from airavata_runbook.chapters import airavata
+from airavata_runbook.chapters.api_server import call_api
 from airavata_runbook.exercises.task import Command, Goal, Lab, Task
 
 SERVER = "api-server"
+CALLS = 20  # in a row: kube-proxy of the master may for a moment still choose a pod that has ended
 
 
 def _wanted(lab: Lab) -> int:
@@ -44,9 +46,15 @@ def aims(lab: Lab) -> Iterator[Goal]:
         ways = [box.lifecycle and box.lifecycle.pre_stop for box in pod.containers]
         return "" if all(ways) else f"it has no preStop, and {pod.termination_grace_period_seconds} s to end"
 
+    def not_answered() -> str:
+        for _ in range(CALLS):
+            call_api(lab.session)
+        return ""
+
     yield Goal(f"a pod of {SERVER} serves on for a moment when it is told to end", ends_at_once)
     yield Goal(f"the Deployment {SERVER} has {_wanted(lab)} replicas", too_few)
     yield Goal(f"the Service {SERVER} leads to {_wanted(lab)} ready pods", not_served)
+    yield Goal("calls of the API are answered", not_answered)
 
 
 def look(lab: Lab) -> Iterator[Command]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -12,8 +13,9 @@ from airavata_runbook.chapters import MODULES as CHAPTERS
 from airavata_runbook.chapters import steps_of
 from airavata_runbook.cluster import session
 from airavata_runbook.errors import SiteError, StepFailed
-from airavata_runbook.exercises import MODULES, Exercise
+from airavata_runbook.exercises import MODULES, Exercise, exercise
 from airavata_runbook.exercises.expired_certificate import expired
+from airavata_runbook.exercises.task import Goal
 from airavata_runbook.hosts.frame import Result
 from airavata_runbook.pki.issue import end_of, issue, new_ca, problems
 from airavata_runbook.pki.types import Subject
@@ -89,6 +91,9 @@ class Master(FakeHost):
         self.told.append(script)
         return Result()
 
+    def pause(self, seconds: float) -> None:
+        pass
+
 
 @pytest.fixture
 def opened(monkeypatch, site):
@@ -114,6 +119,35 @@ def test_another_exercise_is_closed_first(opened, site):
     master = opened("lost-node, since 2026-11-30 14:00:00 UTC\n")
     with pytest.raises(StepFailed, match=r"another exercise is open(?s:.*)Exercise.load\('lost-node', site\).undo\(\)"):
         Exercise.load("silent-portal", site).start()
+    assert master.told == []
+
+
+@pytest.fixture
+def undone(opened, monkeypatch, site):
+    """A function that makes an open exercise whose steps have repaired it, on a site that is whole after so many looks, and the
+    host that keeps its file."""
+
+    def make(looks: int) -> tuple[Exercise, Master]:
+        master = opened("silent-portal, since 2026-11-30 14:00:00 UTC\n")
+        answers = iter(["portal: 0 of 1 pods ready"] * looks)
+        monkeypatch.setattr(exercise, "whole", lambda lab: [Goal("every workload has its ready pods", lambda: next(answers, ""))])
+        one = Exercise.load("silent-portal", site)
+        one.task = replace(one.task, steps=(), goals=lambda lab: [Goal("the portal answers", lambda: "")])
+        return one, master
+
+    return make
+
+
+def test_an_exercise_is_closed_when_what_it_had_cut_off_is_ready_again(undone):
+    one, master = undone(looks=3)
+    assert one.undo().mended and master.told == ["rm -f /etc/airavata-runbook/exercise"]
+
+
+def test_an_exercise_stays_open_on_a_site_that_does_not_become_whole(undone, monkeypatch):
+    monkeypatch.setattr(exercise, "SETTLED", 0.0)
+    one, master = undone(looks=1)
+    with pytest.raises(StepFailed, match=r"every workload has its ready pods: portal: 0 of 1(?s:.*)then exercise.undo\(\) again"):
+        one.undo()
     assert master.told == []
 
 
