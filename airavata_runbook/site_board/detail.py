@@ -68,8 +68,9 @@ class Detail:
     def _ask(self, rows: list[Row]) -> None:
         if self.work.doing:  # a click from before it began
             return
-        self.asked = rows
-        self.question.value = f"<b>{escape_html(question(self.grid, rows, self.work.site.name))}</b>"
+        self.asked, plans = rows, self.work.plans()
+        self.question.value = f"<b>{escape_html(question(self.grid, rows, self.work.site.name, plans))}</b>"
+        self.yes.description = "Yes, plan" if plans else "Yes, run"
         self.show()
         self.no.focus()
 

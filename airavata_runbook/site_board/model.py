@@ -64,6 +64,11 @@ class Cell:
         """The state in one line, with a mark."""
         return f"{MARKS[self.state]} {self.state}" + (f": {self.note}" if self.note else "")
 
+    @property
+    def short(self) -> str:
+        """The mark, and what it is about, where a column has no room for more."""
+        return f"{MARKS[self.state]} {self.note}".rstrip()
+
 
 LOOKING = Cell(note="not looked at yet")
 CHECKED_IN_A_RUN = Cell(note="checked in a run")
@@ -175,12 +180,15 @@ def _what_failed(failure: Failure, items: list[Item]) -> str:
     return counted(failed, "resource") if failed else ""
 
 
-def question(grid: Grid, rows: list[Row], site: str) -> str:
-    """What is asked before these rows are run, with what they would change by the last look."""
+def question(grid: Grid, rows: list[Row], site: str, plans: bool = False) -> str:
+    """What is asked before these rows are run, with what they would change by the last look. plans: steps only plan now."""
     first, last = rows[0], rows[-1]
-    what = f"Run “{first.title}” on {first.places}"
+    run = "Plan" if plans else "Run"
+    what = f"{run} “{first.title}” on {first.places}"
     if len(rows) > 1:
-        what = f"Run {counted(len(rows), 'step')}, from “{first.title}” of {first.chapter} to “{last.title}” of {last.chapter}"
+        what = f"{run} {counted(len(rows), 'step')}, from “{first.title}” of {first.chapter} to “{last.title}” of {last.chapter}"
+    if plans:
+        return f"{what} (site {site})? Plan is on for this site: nothing is changed."
     cells = [grid.cells[row, host] for row in rows for host in row.hosts]
     changes = sum(cell.report.would_change for cell in cells if cell.report and cell.report.plan)
     known = all(cell.state != State.UNKNOWN or cell is CHECKED_IN_A_RUN for cell in cells)

@@ -18,7 +18,7 @@ from airavata_runbook.site_board.running import Running
 from airavata_runbook.site_board.work import CLOSED, Work
 
 VIEW = "application/vnd.jupyter.widget-view+json"
-CELL = "minmax(10em, 1fr)"
+FEW = 4  # hosts, of which each column has room for words; with more it has the mark and a number
 BOARDS: dict[str, "BoardView"] = {}  # site's name → the board that was opened last: only that one goes on
 
 
@@ -79,7 +79,8 @@ class BoardView:
         return widgets.VBox([self.doing, self.status, buttons(self.again, self.stop), self.screen.box])
 
     def _chapters(self) -> list[widgets.Widget]:
-        columns = f"minmax(12em, 1.4fr) repeat({len(self.grid.hosts)}, {CELL})"
+        hosts, few = len(self.grid.hosts), len(self.grid.hosts) <= FEW
+        columns = f"minmax(12em, 1.4fr) repeat({hosts}, minmax({10 if few else 4.5}em, 1fr))"
         layout = widgets.Layout(grid_template_columns=columns, grid_gap="2px 4px", overflow="auto", width="100%")
         shown: list[widgets.Widget] = []
         for chapter, rows in self.grid.chapters.items():
@@ -113,7 +114,8 @@ class BoardView:
     def _show_cell(self, row: Row, host: str) -> None:
         shown, cell = self.cells[row, host], self.grid.cells[row, host]
         with shown.hold_sync():
-            shown.description, shown.style = cell.text, self.styles[cell.state]
+            few = host == SITE or len(self.grid.hosts) <= FEW
+            shown.description, shown.style = cell.text if few else cell.short, self.styles[cell.state]
             shown.tooltip = f"{row.chapter}, {row.title}, {host or 'the whole site'}: {cell.text}"
 
     def _open(self, row: Row, host: str, _: object) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from airavata_runbook.chapters import MODULES, steps_of
-from airavata_runbook.engine.step import Check, Step
+from airavata_runbook.engine.step import Check, Step, begin
 from airavata_runbook.engine.watch import holder, look_anew, note, stoppable
 from airavata_runbook.errors import RunbookError, SiteError, StepFailed, counted
 from airavata_runbook.local.screen import Nowhere, Screen, shown_on
@@ -117,6 +117,13 @@ class Work:
     def run(self, rows: list[Row]) -> bool:
         """Run steps one after the other, up to the first that fails; then look again."""
         return self._begin(f"run {rows[0].title}", lambda: self._run(rows))
+
+    def plans(self) -> bool:
+        """Whether steps on the site only plan now, as a switch or the environment says."""
+        try:
+            return begin(self.site, plan=False)
+        except SiteError:
+            return False  # a step that is asked for says why it does not begin
 
     def stop(self) -> None:
         """End what goes on: a look after the present step, a run at once."""

@@ -231,6 +231,9 @@ def test_the_question_says_which_steps_and_what_they_would_change(site, grid, wo
     asked = question(grid, grid.rows_from(etcd), "fake")
     assert asked.startswith("Run 2 steps, from “etcd” of 03-etcd to “Nodes” of 06-verify") and "1 resource would" in asked
     assert question(grid, [check], "fake").endswith("A check leaves the site as it was.")
+    assert question(grid, [first], "fake", plans=True) == (
+        "Plan “Files” on one, two (site fake)? Plan is on for this site: nothing is changed."
+    )
 
 
 def test_a_run_holds_the_lock_calls_the_step_and_looks_again(board, grid, steps, world):
@@ -418,6 +421,24 @@ def settled(view) -> None:
             return
         threading.Event().wait(0.01)
     raise AssertionError(view.work.doing)
+
+
+def test_with_plan_on_the_board_asks_for_a_plan(view, grid, monkeypatch):
+    monkeypatch.setenv("AIRAVATA_RUNBOOK_PLAN", "1")
+    view.cells[grid.rows[0], "two"].click()
+    view.opened.run.click()
+    assert "Plan “Files” on one, two" in view.opened.question.value and view.opened.yes.description == "Yes, plan"
+
+
+def test_with_many_hosts_a_cell_has_its_mark_and_the_whole_text_as_its_tooltip(site, grid, world):
+    from airavata_runbook.site_board.view import BoardView
+
+    view = BoardView(site, Grid(["one", "two", "three", "four", "five"], grid.rows))
+    settled(view)
+    differs, checked = view.cells[grid.rows[0], "two"], view.cells[grid.rows[2], SITE]
+    assert differs.description == "~ 1 of 1" and differs.tooltip.endswith("two: ~ differs: 1 of 1")
+    assert checked.description == "? unknown: checked in a run", "it is as wide as all hosts"
+    view.close()
 
 
 def test_a_click_shows_what_a_cell_is_about_and_asks_before_it_runs(view, grid, steps):
