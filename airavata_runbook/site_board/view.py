@@ -80,12 +80,12 @@ class BoardView:
 
     def _chapters(self) -> list[widgets.Widget]:
         hosts, few = len(self.grid.hosts), len(self.grid.hosts) <= FEW
-        columns = f"minmax(12em, 1.4fr) repeat({hosts}, minmax({10 if few else 4.5}em, 1fr))"
+        columns = f"minmax(12em, 1.4fr) repeat({hosts}, minmax({10 if few else 6}em, 1fr))"
         layout = widgets.Layout(grid_template_columns=columns, grid_gap="2px 4px", overflow="auto", width="100%")
         shown: list[widgets.Widget] = []
         for chapter, rows in self.grid.chapters.items():
             titles = [
-                _text(f"<b>{escape_html(text)}</b>", self._column(str(at)))
+                _text(f"<b style='overflow-wrap:anywhere'>{escape_html(text)}</b>", self._column(str(at)))
                 for at, text in enumerate((chapter, *self.grid.hosts), 1)
             ]
             steps = [one for row in rows for one in self._row(row)]
@@ -94,7 +94,9 @@ class BoardView:
 
     def _column(self, place: str) -> widgets.Layout:
         if place not in self.columns:
-            self.columns[place] = widgets.Layout(grid_area=f"auto / {place}", width="auto", height="auto", min_width="0")
+            self.columns[place] = widgets.Layout(
+                grid_area=f"auto / {place}", width="auto", height="auto", min_width="0", padding="0 2px"
+            )
         return self.columns[place]
 
     def _row(self, row: Row) -> list[widgets.Widget]:
