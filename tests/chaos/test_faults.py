@@ -21,7 +21,7 @@ from tests.site.conftest import actions, report, runbook
 # What differs between any two runs: files of running services; the content of keys, of files with keys, of machine ids.
 VOLATILE = re.compile(r"(/opt/registry/data|/var/lib/(containerd|kubelet|cni|etcd|airavata)|/var/log|/var/cache|/run)(/|$)")
 RANDOM_CONTENT = re.compile(
-    r"""(/etc/(airavata-runbook|kubernetes|ssh|machine-id|cni/net\.d|containerd/certs\.d)
+    r"""(/etc/(airavata-runbook|kubernetes|ssh|machine-id|cni/net\.d|containerd/certs\.d|apt/keyrings)
                     |/opt/registry/(auth|cert)|/root/\.ssh)(/|$)""",
     re.VERBOSE,
 )
