@@ -18,11 +18,13 @@ from tests.full_picture import Picture, difference, left_by_reset, pictures
 from tests.labs import COMMAND, PROJECT, lab_hosts, site_like_lab
 from tests.site.conftest import actions, report, runbook
 
-# What differs between any two runs: files of running services; the content of keys, of files with keys, of machine ids.
+# What differs between any two runs: files of running services; the content of keys, of files with keys or signatures, of
+# machine ids.
 VOLATILE = re.compile(r"(/opt/registry/data|/var/lib/(containerd|kubelet|cni|etcd|airavata)|/var/log|/var/cache|/run)(/|$)")
 RANDOM_CONTENT = re.compile(
     r"""(/etc/(airavata-runbook|kubernetes|ssh|machine-id|cni/net\.d|containerd/certs\.d|apt/keyrings)
-                    |/opt/registry/(auth|cert)|/root/\.ssh)(/|$)""",
+                    |/opt/registry/(auth|cert)|/root/\.ssh
+                    |/opt/airavata-runbook/repository/InRelease|/var/lib/apt/lists/[^/]*_InRelease)(/|$)""",
     re.VERBOSE,
 )
 
