@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The notebooks on fresh labs of their own, never on the one of `make run`: nbval compares their outputs with the committed
-# ones, then tests observe the running site from outside, and the exercises are done on it; then tests observe a site that
-# differs in nearly every value.
+# ones, then tests observe the running site from outside, work in its notebooks in a browser, and do the exercises on it; then
+# tests observe a site that differs in nearly every value.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 bin=.venv/bin
@@ -30,6 +30,7 @@ AIRAVATA_RUNBOOK_SITE=$nbval $bin/pytest -q -p no:cacheprovider --nbval --nbval-
     --nbval-sanitize-with tests/nbval/sanitize.cfg notebooks/0*.ipynb
 AIRAVATA_RUNBOOK_SITE=$nbval $bin/pytest -q tests/site/test_certificates.py tests/site/test_outside.py \
     tests/site/test_run.py tests/site/test_changed_site.py
+AIRAVATA_RUNBOOK_SITE=$nbval $bin/pytest -q tests/browser/test_notebooks.py tests/browser/test_board.py
 AIRAVATA_RUNBOOK_SITE=$nbval $bin/pytest -q tests/exercises
 $bin/airavata-runbook kubeconfig "$nbval" --stop || true
 $bin/airavata-runbook lab down --site "$nbval"
