@@ -1,4 +1,5 @@
-"""A site from its bundle alone: the other machine is a network namespace whose only route is the one to the lab's hosts.
+"""A site from its bundle alone: the other machine is a network namespace whose only route is the one to the lab's hosts, of
+which one installs deb packages and the other rpm packages.
 
 Its user is new (HOME is empty), and types what `bundle`, and then install.py, print.
 """
@@ -17,6 +18,7 @@ from tests.labs import COMMAND, PROJECT, lab_hosts, site_like_lab
 
 BRIDGE, NETWORK, NAMESPACE = "lab17", "10.117.0.", "labgap"
 NAME = "air-gapped"
+KINDS = ("--packages", "deb", "--packages", "rpm")
 OUTSIDE = "import socket; socket.create_connection(('192.0.2.1', 443), 5)"  # RFC 5737: of nobody
 
 
@@ -75,12 +77,15 @@ def machines(folder):
     for one in (home, home / ".ssh", elsewhere):
         one.mkdir(mode=0o700)
     lab_file = site_like_lab(folder, "air-gapped-lab", BRIDGE, NETWORK)
+    content = yaml.safe_load(lab_file.read_text())
+    content["site"]["lab"]["hosts"] = {"worker": {"packages": "rpm"}}
+    lab_file.write_text(yaml.safe_dump(content))
     with lab_hosts(lab_file, folder) as site:
         lab_keys = folder / "state" / "labs" / str(site.lab.bridge)
         for name in ("id_ed25519", "known_hosts"):
             (home / ".ssh" / name).write_bytes((lab_keys / name).read_bytes())
             (home / ".ssh" / name).chmod(0o600)
-        call = [COMMAND, "bundle", of_own_hosts(lab_file), "-o", elsewhere / "site.tar"]
+        call = [COMMAND, "bundle", of_own_hosts(lab_file), "-o", elsewhere / "site.tar", *KINDS]
         made = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=900)
         assert made.returncode == 0, made.stderr
         with no_network(home) as script:
