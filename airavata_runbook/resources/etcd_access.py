@@ -13,6 +13,18 @@ from airavata_runbook.footprint import Footprint, Touch
 
 ROOT = "root"  # the user and the role that etcd itself knows; without them authentication cannot be enabled
 READWRITE = 2  # authpb.Permission.Type
+# `etcdctl user` and `etcdctl role` wait without an end for an etcd that has stopped, whatever --command-timeout says (3.6.16).
+ANSWER = 20  # seconds for one command
+TIMED_OUT = 124  # timeout(1)
+LOOK = f"""look() {{ timeout {ANSWER} {ETCDCTL} -w json "$@" 2> /dev/null; }}
+get() {{ look "$@" || case $? in {TIMED_OUT}) exit 1;; *) echo null;; esac; }}
+look auth status || exit 1
+"""  # etcdctl logs a missing user as an error
+CHANGE = f"""etcdctl() {{
+    timeout {ANSWER} {ETCDCTL} "$@" > /dev/null && return
+    status=$?; test $status -ne {TIMED_OUT} || echo "etcd has not answered within {ANSWER} s" >&2; return $status
+}}
+"""
 
 
 @dataclass(frozen=True)
@@ -29,9 +41,7 @@ class EtcdAccess:
         return [Touch("key", f"user {name}") for name in self._all()]
 
     def probe(self) -> str:
-        asked = "".join(f"e user get {name} || echo null\ne role get {name} || echo null\n" for name in map(quote, self._all()))
-        # etcdctl logs a missing user as an error.
-        return f'e() {{ {ETCDCTL} -w json "$@" 2> /dev/null; }}\ne auth status || exit 1\n{asked}'
+        return LOOK + "".join(f"get user get {name}\nget role get {name}\n" for name in map(quote, self._all()))
 
     def change(self, found: Found, context: Context) -> Change | None:
         if found.status:
@@ -45,10 +55,11 @@ class EtcdAccess:
         commands += [] if status.get("enabled") else ["auth enable"]
         if not commands:
             return None
+        typed = "".join(f"etcdctl {line}\n" for line in commands)
         return Change(
             "change" if status.get("enabled") else "create",
-            "".join(f"etcdctl {line}\n" for line in commands),
-            script="".join(f"{ETCDCTL} {line} > /dev/null\n" for line in commands),
+            typed,
+            script=CHANGE + typed,
             shown=f"{ETCDCTL} …   # each line above",
             creates=not status.get("enabled"),
         )

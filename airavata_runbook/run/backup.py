@@ -36,6 +36,7 @@ MASTER_FOLDERS = f"etc/airavata-runbook {PKI.lstrip('/')}"
 # etcd's data is on this disk too; nobody but root can read the folder.
 SNAPSHOT = f"""set -e; umask 077
 folder=$(mktemp -d /var/lib/airavata-runbook-backup.XXXXXX); trap 'rm -rf "$folder"' EXIT
+{ETCDCTL} endpoint health >&2  # snapshot save waits without an end for an etcd that has stopped
 {ETCDCTL} snapshot save "$folder/etcd.db" >&2
 cat "$folder/etcd.db"
 """

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import os
+import subprocess
 
 import pytest
 
@@ -9,7 +11,7 @@ from airavata_runbook.configs import control_plane
 from airavata_runbook.engine.resource import Context, Found
 from airavata_runbook.errors import NotYet
 from airavata_runbook.resources import EtcdAccess, RoleBinding
-from airavata_runbook.resources.etcd_access import range_end
+from airavata_runbook.resources.etcd_access import ANSWER, range_end
 
 CONTEXT = Context(None, None)
 ACCESS = EtcdAccess({"flannel": "/net/"})
@@ -100,3 +102,46 @@ def test_a_role_binding_is_created_corrected_or_left():
     assert change(other).summary == "change" and "delete --raw" in change(other).script
     with pytest.raises(NotYet, match="the API server runs"):
         binding.change(Found(b"", 1), CONTEXT)
+
+
+@pytest.fixture
+def with_etcdctl(tmp_path, monkeypatch):
+    """A function that runs a script with a stand-in for etcdctl, which logs its command and then does what a script says."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def run(script: str, body: str) -> tuple[subprocess.CompletedProcess[str], str]:
+        (tmp_path / "etcdctl").write_text(f'#!/bin/sh\nlast="${{*##*.key }}"; echo "$last" >> {tmp_path}/log\n{body}\n')
+        (tmp_path / "etcdctl").chmod(0o755)
+        short = script.replace(f"timeout {ANSWER} ", "timeout 0.3 ")
+        done = subprocess.run(["sh", "-c", short], capture_output=True, text=True, timeout=20)
+        return done, (tmp_path / "log").read_text()
+
+    return run
+
+
+STOPPED = 'case "$last" in *"auth status"*) echo "{}";; *) exec sleep 60;; esac'  # etcd stops after the first answer
+
+
+def test_an_etcd_that_stops_is_not_taken_for_one_without_users(with_etcdctl):
+    done, _ = with_etcdctl(ACCESS.probe(), STOPPED)
+    assert done.returncode == 1
+    with pytest.raises(NotYet, match="etcd answers"):
+        ACCESS.change(Found(done.stdout.encode(), status=1), CONTEXT)
+
+
+def test_a_missing_user_is_null(with_etcdctl):
+    done, _ = with_etcdctl(ACCESS.probe(), 'case "$last" in *"auth status"*) echo "{}";; *) exit 1;; esac')
+    assert done.returncode == 0 and done.stdout.split() == ["{}", *["null"] * 4]
+
+
+def test_a_change_ends_when_etcd_stops_and_says_so(with_etcdctl):
+    change = ACCESS.change(found({}, [None, None], [None, None]), CONTEXT)
+    done, log = with_etcdctl(f"set -e\n{change.script}", 'case "$last" in "role add root") ;; *) exec sleep 60;; esac')
+    assert done.returncode == 124 and done.stderr == f"etcd has not answered within {ANSWER} s\n"
+    assert log.splitlines() == ["role add root", "user add root --no-password"], "nothing is done after it"
+
+
+def test_a_change_is_refused_with_the_words_of_etcdctl(with_etcdctl):
+    change = ACCESS.change(found({}, [None, None], [None, None]), CONTEXT)
+    done, log = with_etcdctl(f"set -e\n{change.script}", "echo permission denied >&2; exit 1")
+    assert done.returncode == 1 and done.stderr == "permission denied\n" and log == "role add root\n"
