@@ -2,11 +2,17 @@
 
 import os
 import socket
+import subprocess
+import sys
 import threading
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import nbformat
 import pytest
+from jupyter_client import BlockingKernelClient
+from jupyter_client.connect import write_connection_file
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
@@ -235,23 +241,59 @@ def test_every_report_has_the_name_of_its_site(kernel):
 LOAD = FIRST[1]
 
 
-@pytest.fixture
-def kernels(folder, monkeypatch):
-    """Starts kernels of live notebooks, as one Jupyter server does."""
+def listens(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def kernel_of_vs_code(folder: Path):
+    """A client of a kernel that is started as VS Code's Jupyter extension does: a variable of the kernel names the notebook."""
+    file = str(folder / f"kernel-{uuid4()}.json")
+    _, ports = write_connection_file(file)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ipykernel_launcher", "-f", file], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    client = BlockingKernelClient(connection_file=file)
+    try:
+        wait_for(lambda: listens(ports["hb_port"]) and listens(ports["shell_port"]))
+        client.load_connection_file()
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        client.execute(f"__vsc_ipynb_file__ = {str(folder / 'notebooks' / '01-network.ipynb')!r}", silent=True)
+        yield client
+    finally:
+        client.stop_channels()
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def kernel_of_jupyter(folder: Path):
+    """A client of a kernel that is started as a Jupyter server does."""
+    manager, client = start_new_kernel(kernel_name="python3")
+    yield client
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture(params=[kernel_of_jupyter, kernel_of_vs_code], ids=["jupyter", "vs-code"])
+def kernels(folder, monkeypatch, request):
+    """Starts kernels of live notebooks, as one front end does."""
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     monkeypatch.setenv("IPYTHONDIR", str(folder / "ipython"))
-    started = []
+    if request.param is kernel_of_vs_code:
+        for name in ("JPY_SESSION_NAME", "JPY_PARENT_PID"):
+            monkeypatch.delenv(name, raising=False)
 
-    def start() -> FrontEnd:
-        started.append(start_new_kernel(kernel_name="python3"))
-        front_end = FrontEnd(started[-1][1])
-        front_end.execute(FIRST[0])
-        return front_end
+    with ExitStack() as started:
 
-    yield start
-    for manager, client in started:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+        def start() -> FrontEnd:
+            front_end = FrontEnd(started.enter_context(request.param(folder)))
+            front_end.execute(FIRST[0])
+            return front_end
+
+        yield start
 
 
 def test_in_a_kernel_the_cell_shows_the_picker_and_one_sentence_and_a_click_is_enough(kernels):
@@ -267,7 +309,9 @@ def test_in_a_kernel_the_cell_shows_the_picker_and_one_sentence_and_a_click_is_e
     first.client.shell_channel.send(first.client.session.msg("comm_msg", click))
     picker, site = kept(first.execute(LOAD))
     assert WIDGET in picker and site["text/plain"].startswith("site small: one (master") and "site small" in site["text/html"]
-    picker, site = kept(kernels().execute(LOAD))
+    messages = kernels().execute(LOAD)
+    picker, site = kept(messages)
+    assert "The site small was chosen in 01-network.ipynb" in str([one["content"] for one in messages])
     assert site["text/plain"].startswith("site small:")
 
 
