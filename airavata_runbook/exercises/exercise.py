@@ -6,7 +6,7 @@ seen in the living cluster.
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from importlib import import_module
 from shlex import quote
@@ -18,14 +18,14 @@ from airavata_runbook.errors import SiteError, StepFailed
 from airavata_runbook.exercises.goals import look_at, whole
 from airavata_runbook.exercises.names import MODULES
 from airavata_runbook.exercises.shown import Checked, Shown
-from airavata_runbook.exercises.task import Command, Lab, Task
+from airavata_runbook.exercises.task import Command, Goal, Lab, Task
 from airavata_runbook.kernel_env import PLAN
 from airavata_runbook.local.step_progress import step_progress
 from airavata_runbook.local.terminal import show
 from airavata_runbook.site import Site
 from airavata_runbook.wellknown import EXERCISE
 
-SETTLED = 120.0  # seconds after the last step: kube-proxy, the kubelets and probes follow what it has changed
+SETTLED = 120.0  # seconds after a change: controllers, kube-proxy, the kubelets and probes follow it
 PAUSE = 0.5
 
 
@@ -65,6 +65,7 @@ class Exercise:
                 return self._shown("The site is whole: the exercise can begin", "Nothing was changed.")
             self._run(self.lab.on_master(f"umask 022; echo {quote(self.name)}, since $(date -u '+%F %T UTC') > {EXERCISE}"))
             self._record("broken", self.task.breaks(self.lab))
+            self._await_broken()
         self._hints = 0
         return self._shown(
             f"{self.task.title}: something is broken now on site {self.lab.site.name}",
@@ -125,9 +126,8 @@ class Exercise:
                 show(step(self.lab.site, plan=plan))
             if planning:
                 return self.check()
-            self._await_whole()
-            found = self.check()
-            if found.mended and self._open().partition(",")[0] == self.name:
+            found = self._await_whole()
+            if self._open().partition(",")[0] == self.name:
                 self._run(self.lab.on_master(f"rm -f {EXERCISE}"))
         return found
 
@@ -149,7 +149,7 @@ class Exercise:
         if self.task.component and (rows := skipped_rows(self.lab.session, self.task.component)):
             raise StepFailed("the exercise needs a component that the site does not have", where=where, found=" ".join(rows[1]))
         with step_progress("Looking whether the site is whole", []):
-            wrong = self._wrong()
+            wrong = self._wrong(self._whole())
         if wrong:
             raise StepFailed(
                 "the site is not whole, so that nobody could tell the exercise's fault from another",
@@ -159,26 +159,45 @@ class Exercise:
                 remedy=f"airavata-runbook run {self.lab.site.name}, then start the exercise again",
             )
 
-    def _wrong(self) -> list[str]:
-        """What is missing now, of the whole site and of this exercise's goals, masked."""
+    def _wrong(self, goals: Iterable[Goal]) -> list[str]:
+        """What is missing now, masked."""
         self.lab.session.forget()
-        seen = look_at([*whole(self.lab), *self.task.goals(self.lab)])
         mask = self.lab.session.vault.mask
-        return list(dict.fromkeys(f"{sentence}: {mask(missing)}" for sentence, missing in seen if missing))
+        return list(dict.fromkeys(f"{sentence}: {mask(missing)}" for sentence, missing in look_at(goals) if missing))
 
-    def _await_whole(self) -> None:
+    def _whole(self) -> Iterator[Goal]:
+        """That the site is whole, and this exercise's goals."""
+        yield from whole(self.lab)
+        yield from self.task.goals(self.lab)
+
+    def _await_broken(self) -> None:
+        """Wait until the cluster shows what was broken: its controllers and probes take a moment. Raises StepFailed."""
+        deadline = time.monotonic() + SETTLED
+        with step_progress("Waiting until the cluster shows it", []):
+            while not self._wrong(self.task.goals(self.lab)):
+                if time.monotonic() > deadline:
+                    raise StepFailed(
+                        "the exercise has broken nothing",
+                        where=f"site {self.lab.site.name}",
+                        found=f"all is as it should be after {SETTLED:.0f} s",
+                        remedy="exercise.undo(), then exercise.start() again",
+                    )
+                self.lab.session.master.pause(PAUSE)
+
+    def _await_whole(self) -> Checked:
         """Wait until the exercise is repaired and the site is whole, so that the next exercise can begin. Raises StepFailed."""
         deadline = time.monotonic() + SETTLED
         with step_progress("Waiting until the site is whole", []):
-            while (wrong := self._wrong()) and time.monotonic() < deadline:
+            while (wrong := self._wrong(self._whole())) or not (found := self.check()).mended:
+                if time.monotonic() > deadline:
+                    raise StepFailed(
+                        "the runbook's steps have not repaired everything",
+                        where=f"exercise {self.name} on site {self.lab.site.name}",
+                        found="\n".join(wrong or found.missing),
+                        remedy=f"airavata-runbook run {self.lab.site.name}, then exercise.undo() again",
+                    )
                 self.lab.session.master.pause(PAUSE)
-        if wrong:
-            raise StepFailed(
-                "the runbook's steps have not repaired everything",
-                where=f"exercise {self.name} on site {self.lab.site.name}",
-                found="\n".join(wrong),
-                remedy=f"airavata-runbook run {self.lab.site.name}, then exercise.undo() again",
-            )
+        return found
 
     def _record(self, done: str, commands: Iterable[Command]) -> None:
         """Run commands, and give them to the runner's record; they are not shown."""

@@ -151,6 +151,33 @@ def test_an_exercise_stays_open_on_a_site_that_does_not_become_whole(undone, mon
     assert master.told == []
 
 
+@pytest.fixture
+def beginning(opened, monkeypatch, site):
+    """A function that makes an exercise whose fault shows after so many looks at its goal; all else of the site is whole."""
+
+    def make(looks: int) -> Exercise:
+        opened("")
+        answers = iter([""] * looks)
+        monkeypatch.setattr(exercise, "whole", lambda lab: [])
+        one = Exercise.load("silent-portal", site)
+        goal = Goal("the portal answers", lambda: next(answers, "it has no endpoints"))
+        one.task = replace(one.task, breaks=lambda lab: [lab.on_master("true")], goals=lambda lab: [goal])
+        return one
+
+    return make
+
+
+def test_an_exercise_has_begun_when_its_fault_shows(beginning):
+    one = beginning(looks=3)
+    assert "something is broken now" in str(one.start()) and not one.check().mended
+
+
+def test_an_exercise_that_breaks_nothing_says_so(beginning, monkeypatch):
+    monkeypatch.setattr(exercise, "SETTLED", 0.0)
+    with pytest.raises(StepFailed, match="has broken nothing"):
+        beginning(looks=99).start()
+
+
 def test_an_expired_certificate_is_the_same_one_but_for_its_dates():
     authority, subject = new_ca("lab authority"), Subject("system:kube-scheduler", usages=("client",))
     old = issue(authority, subject)
