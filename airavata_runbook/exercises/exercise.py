@@ -79,19 +79,17 @@ class Exercise:
 
     def check(self) -> Checked:
         """Look at the living cluster: each goal, and what is still wrong. Changes nothing, and needs no open exercise."""
-        self.lab.session.forget()
         started = time.time()
         with step_progress("Looking at the cluster", []):
-            found = look_at(self.task.goals(self.lab))
-        mask = self.lab.session.vault.mask
+            found = self._look(self.task.goals(self.lab))
         return Checked(
             chapter="exercises",
             step=self.name,
             title=f"Exercise: {self.task.title}",
             plan=False,
             hosts={},
-            rows=[["what should be true", "now"], *([sentence, mask(missing) or "true"] for sentence, missing in found)],
-            missing=[f"{sentence}: {mask(missing)}" for sentence, missing in found if missing],
+            rows=[["what should be true", "now"], *([sentence, missing or "true"] for sentence, missing in found)],
+            missing=_missing(found),
             started=started,
             seconds=time.time() - started,
         )
@@ -149,7 +147,7 @@ class Exercise:
         if self.task.component and (rows := skipped_rows(self.lab.session, self.task.component)):
             raise StepFailed("the exercise needs a component that the site does not have", where=where, found=" ".join(rows[1]))
         with step_progress("Looking whether the site is whole", []):
-            wrong = self._wrong(self._whole())
+            wrong = _missing(self._look(self._whole()))
         if wrong:
             raise StepFailed(
                 "the site is not whole, so that nobody could tell the exercise's fault from another",
@@ -159,11 +157,11 @@ class Exercise:
                 remedy=f"airavata-runbook run {self.lab.site.name}, then start the exercise again",
             )
 
-    def _wrong(self, goals: Iterable[Goal]) -> list[str]:
-        """What is missing now, masked."""
+    def _look(self, goals: Iterable[Goal]) -> list[tuple[str, str]]:
+        """Each goal's sentence and what is missing now, masked."""
         self.lab.session.forget()
         mask = self.lab.session.vault.mask
-        return list(dict.fromkeys(f"{sentence}: {mask(missing)}" for sentence, missing in look_at(goals) if missing))
+        return [(sentence, mask(missing)) for sentence, missing in look_at(goals)]
 
     def _whole(self) -> Iterator[Goal]:
         """That the site is whole, and this exercise's goals."""
@@ -174,7 +172,7 @@ class Exercise:
         """Wait until the cluster shows what was broken: its controllers and probes take a moment. Raises StepFailed."""
         deadline = time.monotonic() + SETTLED
         with step_progress("Waiting until the cluster shows it", []):
-            while not self._wrong(self.task.goals(self.lab)):
+            while not _missing(self._look(self.task.goals(self.lab))):
                 if time.monotonic() > deadline:
                     raise StepFailed(
                         "the exercise has broken nothing",
@@ -188,7 +186,7 @@ class Exercise:
         """Wait until the exercise is repaired and the site is whole, so that the next exercise can begin. Raises StepFailed."""
         deadline = time.monotonic() + SETTLED
         with step_progress("Waiting until the site is whole", []):
-            while (wrong := self._wrong(self._whole())) or not (found := self.check()).mended:
+            while (wrong := _missing(self._look(self._whole()))) or not (found := self.check()).mended:
                 if time.monotonic() > deadline:
                     raise StepFailed(
                         "the runbook's steps have not repaired everything",
@@ -225,3 +223,8 @@ class Exercise:
 
     def _shown(self, title: str, *text: str, commands: Iterable[Command] = ()) -> Shown:
         return Shown(self.lab.site, title, text, tuple(commands))
+
+
+def _missing(found: Iterable[tuple[str, str]]) -> list[str]:
+    """A line for each sentence that is not true; a site's goals and an exercise's may be the same."""
+    return list(dict.fromkeys(f"{sentence}: {missing}" for sentence, missing in found if missing))

@@ -27,6 +27,7 @@ class BoardView:
 
     def __init__(self, site: Site, grid: Grid):
         self.site, self.grid = site, grid
+        self.few = len(grid.hosts) <= FEW
         self.cells: dict[tuple[Row, str], widgets.Button] = {}
         self.columns: dict[str, widgets.Layout] = {}
         self.work: Work
@@ -79,8 +80,7 @@ class BoardView:
         return widgets.VBox([self.doing, self.status, buttons(self.again, self.stop), self.screen.box])
 
     def _chapters(self) -> list[widgets.Widget]:
-        hosts, few = len(self.grid.hosts), len(self.grid.hosts) <= FEW
-        columns = f"minmax(12em, 1.4fr) repeat({hosts}, minmax({10 if few else 6}em, 1fr))"
+        columns = f"minmax(12em, 1.4fr) repeat({len(self.grid.hosts)}, minmax({10 if self.few else 6}em, 1fr))"
         layout = widgets.Layout(grid_template_columns=columns, grid_gap="2px 4px", overflow="auto", width="100%")
         shown: list[widgets.Widget] = []
         for chapter, rows in self.grid.chapters.items():
@@ -116,8 +116,8 @@ class BoardView:
     def _show_cell(self, row: Row, host: str) -> None:
         shown, cell = self.cells[row, host], self.grid.cells[row, host]
         with shown.hold_sync():
-            few = host == SITE or len(self.grid.hosts) <= FEW
-            shown.description, shown.style = cell.text if few else cell.short, self.styles[cell.state]
+            shown.description = cell.text if self.few or host == SITE else cell.short
+            shown.style = self.styles[cell.state]
             shown.tooltip = f"{row.chapter}, {row.title}, {host or 'the whole site'}: {cell.text}"
 
     def _open(self, row: Row, host: str, _: object) -> None:

@@ -90,6 +90,14 @@ class Page:
                 **({"text": text} if text and kind == "keyDown" else {}),
             )
 
+    def tab_to(self, element: str) -> None:
+        """Go on with the Tab key until an element, given as a JavaScript expression, has the focus."""
+        passed: list[str] = []
+        while not self.js(f"document.activeElement === {element}"):
+            assert len(passed) < 12, passed
+            self.press("Tab")
+            passed.append(self.js("document.activeElement.outerHTML.slice(0, 120)"))
+
     def write(self, text: str) -> None:
         self.call("Input.insertText", text=text)
 
